@@ -1,0 +1,15 @@
+//! The algorithms that IKE and ESP negotiate, named by their IANA transform.
+//!
+//! [`transform`] names the algorithms and gives their sizes; every other module
+//! maps one kind of transform to the library that computes it. Nothing here
+//! does I/O or draws randomness of its own: the random source is passed in.
+
+#![forbid(unsafe_code)]
+
+pub mod secret;
+pub mod suite;
+pub mod transform;
+
+pub use secret::Secret;
+pub use suite::{DirectionKeys, EspSuite, IkeSuite};
+pub use transform::{Encryption, Group, Integrity, Prf};

@@ -1,0 +1,1 @@
+//! The fast path: TUN, UDP and raw ESP sockets, worker threads, SA table and FIB.

@@ -1,0 +1,1 @@
+//! The ESP packet transform: sequence numbers, anti-replay, seal and open in place.

@@ -1,0 +1,1 @@
+//! The tunnel supervisor and the domain: connections, tunnels, failover, routes.

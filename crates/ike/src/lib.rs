@@ -1,0 +1,1 @@
+//! The IKEv2 negotiator: codecs and state machines without I/O.

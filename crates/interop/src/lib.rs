@@ -1,0 +1,1 @@
+//! Scenarios in network namespaces against real peers.

@@ -1,0 +1,1 @@
+//! A network in memory with virtual time, replayed from a seed.

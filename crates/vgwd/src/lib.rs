@@ -1,0 +1,1 @@
+//! The virtual private gateway daemon and its command line.
