@@ -1,1 +1,7 @@
-//! The tunnel supervisor and the domain: connections, tunnels, failover, routes.
+//! The tunnel supervisor and the domain: connections, tunnels, dead peers,
+//! failover, routes. It turns events into commands and does no I/O.
+
+#![forbid(unsafe_code)]
+
+pub mod command;
+pub mod domain;

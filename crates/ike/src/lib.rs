@@ -1,1 +1,12 @@
-//! The IKEv2 negotiator: codecs and state machines without I/O.
+//! The IKEv2 negotiator (RFC 7296): codecs and state machines without I/O.
+//!
+//! It takes bytes and time and gives bytes, deadlines and events; see
+//! [`endpoint::Endpoint`] for the verbs and the order in which to drain them.
+
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod event;
+pub mod identity;
+pub mod selector;
+pub mod spi;

@@ -1,0 +1,98 @@
+//! What the supervisor tells its surroundings to do.
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
+
+/// Numbers a tunnel for as long as it is configured; small and dense, equal to
+/// the negotiator's `PeerId`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelId(pub u32);
+
+/// One thing to do, in order.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Accept packets of this CHILD SA. Its outbound keys are kept for [`Command::UseOutbound`].
+    InstallChild {
+        /// Whose.
+        tunnel: TunnelId,
+        /// Both directions' SPIs and keys.
+        child: Box<ChildSa>,
+        /// Anti-replay window, packets.
+        replay_window: u32,
+    },
+    /// Send this tunnel's packets with this CHILD SA; an older one of the same
+    /// tunnel and selectors sends no more but stays open for what is on the way.
+    UseOutbound {
+        /// Whose.
+        tunnel: TunnelId,
+        /// The inbound SPI, which names the CHILD SA.
+        spi_in: u32,
+    },
+    /// Forget both directions of a CHILD SA.
+    RemoveChild {
+        /// Whose.
+        tunnel: TunnelId,
+        /// The inbound SPI.
+        spi_in: u32,
+    },
+    /// Send every packet of this tunnel this way from now on.
+    SetPath {
+        /// Whose.
+        tunnel: TunnelId,
+        /// The way.
+        path: Path,
+    },
+    /// Replace the forwarding table: which tunnel carries which inside destination.
+    SetForwarding(Vec<(IpNet, TunnelId)>),
+    /// Replace the set of prefixes that decrypted packets may go to: the
+    /// networks behind us and our inside addresses.
+    SetLocalPrefixes(Vec<IpNet>),
+    /// Make the kernel's routing table of the VPC lead these prefixes to the
+    /// TUN device, and no others of ours.
+    SetKernelRoutes(Vec<IpNet>),
+    /// Give the TUN device these inside addresses (each with its /30), and no others.
+    SetInsideAddresses(Vec<(IpAddr, u8)>),
+    /// The keys of a new IKE SA, for the key log if it is on.
+    LogIkeKeys {
+        /// Initiator's SPI.
+        spi_i: u64,
+        /// Responder's SPI.
+        spi_r: u64,
+        /// The algorithms.
+        suite: vgw_crypto::IkeSuite,
+        /// The keys.
+        keys: IkeKeyLog,
+    },
+}
+
+/// What the data plane counted for one tunnel, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TunnelTraffic {
+    /// Packets that passed authentication.
+    pub packets_in: u64,
+    /// Octets after decryption (AWS: TunnelDataIn).
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Octets before encryption (AWS: TunnelDataOut).
+    pub bytes_out: u64,
+}
+
+/// What the data plane counted for one CHILD SA, since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChildTraffic {
+    /// The inbound SPI.
+    pub spi_in: u32,
+    /// Packets received and accepted.
+    pub packets_in: u64,
+    /// Octets received, after decryption.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Octets sent, before encryption.
+    pub bytes_out: u64,
+    /// Last sequence number sent.
+    pub sequence: u64,
+}

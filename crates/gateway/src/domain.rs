@@ -1,0 +1,182 @@
+//! The nouns of a site-to-site VPN, checked: what a configuration means.
+//!
+//! [`crate::rules`] makes these from what an operator wrote; nothing else does,
+//! so whoever holds a [`Gateway`] need not ask whether it is allowed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipnet::{IpNet, Ipv4Net};
+use vgw_crypto::{Encryption, Group, Integrity};
+use vgw_ike::config::{Encapsulation, Psk};
+use vgw_ike::identity::Identity;
+
+/// Which end of the connections this daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The cloud side: a virtual private gateway.
+    VirtualPrivateGateway,
+    /// The on-premises side: a customer gateway. The same connection stands in
+    /// both files; what is "ours" in it is swapped.
+    CustomerGateway,
+}
+
+/// One gateway and everything it is configured to do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Gateway {
+    /// Which end we are.
+    pub side: Side,
+    /// Our BGP autonomous system number.
+    pub asn: u32,
+    /// Our outside addresses. A virtual private gateway has two at least.
+    pub outside_addresses: Vec<IpAddr>,
+    /// The private networks behind us: a VPC's CIDRs, or on-premises networks.
+    pub cidrs: Vec<IpNet>,
+    /// VPN connections, in the order of the file.
+    pub connections: Vec<Connection>,
+}
+
+/// The customer's end of a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CustomerGateway {
+    /// Its name, `cgw-office`.
+    pub id: String,
+    /// Its outside address, or that of the NAT before it; None: anywhere.
+    pub ip_address: Option<IpAddr>,
+    /// What it says in its ID payload; by default its address.
+    pub identity: Identity,
+    /// Its BGP autonomous system number.
+    pub asn: u32,
+}
+
+/// One VPN connection: a customer gateway, us, and two tunnels.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Connection {
+    /// Its name, `vpn-office`.
+    pub id: String,
+    /// The customer's end.
+    pub customer_gateway: CustomerGateway,
+    /// Prefixes behind the customer gateway (static routing).
+    pub static_routes: Vec<IpNet>,
+    /// Traffic selectors, customer side (AWS: LocalIpv4NetworkCidr and LocalIpv6NetworkCidr).
+    pub local_network_cidrs: Vec<IpNet>,
+    /// Traffic selectors, cloud side (AWS: RemoteIpv4NetworkCidr and RemoteIpv6NetworkCidr).
+    pub remote_network_cidrs: Vec<IpNet>,
+    /// Whether traffic returns to the first tunnel once it is well again;
+    /// otherwise it stays where it is.
+    pub failback: bool,
+    /// Both tunnels.
+    pub tunnels: [Tunnel; 2],
+}
+
+/// One of the two tunnels, with AWS's tunnel options.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tunnel {
+    /// The virtual private gateway's end.
+    pub outside_address: IpAddr,
+    /// What the virtual private gateway says in its ID payload; by default `outside_address`.
+    pub identity: Identity,
+    /// TunnelInsideCidr: first host is the gateway, second the customer gateway.
+    pub inside_cidr: Ipv4Net,
+    /// PreSharedKey.
+    pub psk: Psk,
+    /// Phase1 algorithms.
+    pub phase1: Phase1,
+    /// Phase2 algorithms.
+    pub phase2: Phase2,
+    /// RekeyMarginTimeSeconds.
+    pub rekey_margin: Duration,
+    /// RekeyFuzzPercentage.
+    pub rekey_fuzz_percent: u32,
+    /// ReplayWindowSize, packets.
+    pub replay_window: u32,
+    /// DPDTimeoutSeconds.
+    pub dpd_timeout: Duration,
+    /// DPDTimeoutAction.
+    pub dpd_action: DpdAction,
+    /// StartupAction.
+    pub startup_action: StartupAction,
+    /// ESP in UDP or as protocol 50.
+    pub encapsulation: Encapsulation,
+}
+
+/// Algorithms and lifetime of the IKE SA, lists most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase1 {
+    /// Phase1EncryptionAlgorithms.
+    pub encryption: Vec<Encryption>,
+    /// Phase1IntegrityAlgorithms; the PRF follows them.
+    pub integrity: Vec<Integrity>,
+    /// Phase1DHGroupNumbers.
+    pub groups: Vec<Group>,
+    /// Phase1LifetimeSeconds.
+    pub lifetime: Duration,
+}
+
+/// Algorithms and lifetimes of the CHILD SA, lists most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Phase2 {
+    /// Phase2EncryptionAlgorithms.
+    pub encryption: Vec<Encryption>,
+    /// Phase2IntegrityAlgorithms.
+    pub integrity: Vec<Integrity>,
+    /// Phase2DHGroupNumbers, for PFS.
+    pub groups: Vec<Group>,
+    /// Extended sequence numbers, most wanted first.
+    pub esn: Vec<bool>,
+    /// Phase2LifetimeSeconds.
+    pub lifetime: Duration,
+    /// Rekey after this many octets, either way.
+    pub lifetime_bytes: Option<u64>,
+    /// Rekey after this many packets, either way.
+    pub lifetime_packets: Option<u64>,
+}
+
+/// What follows when a peer is found dead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DpdAction {
+    /// Take the tunnel down and wait for the peer.
+    Clear,
+    /// Nothing: keep the SAs.
+    None,
+    /// Take the tunnel down and initiate anew.
+    #[default]
+    Restart,
+}
+
+/// Whether we initiate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartupAction {
+    /// Wait for the peer.
+    #[default]
+    Add,
+    /// Initiate at start.
+    Start,
+}
+
+/// Names a tunnel: a connection and which of its two.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct TunnelName {
+    /// The connection's id.
+    pub connection: String,
+    /// 1 or 2.
+    pub number: u8,
+}
+
+impl std::fmt::Display for TunnelName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.connection, self.number)
+    }
+}
+
+impl Tunnel {
+    /// The gateway's and the customer gateway's inside addresses.
+    #[must_use]
+    pub fn inside_addresses(&self) -> (Ipv4Addr, Ipv4Addr) {
+        let network = u32::from(self.inside_cidr.network());
+        (
+            Ipv4Addr::from(network.wrapping_add(1)),
+            Ipv4Addr::from(network.wrapping_add(2)),
+        )
+    }
+}

@@ -1,0 +1,155 @@
+//! What the negotiator must know about each peer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
+
+use crate::identity::Identity;
+
+/// Names one configured peer; chosen by the caller, stable across reloads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerId(pub u32);
+
+/// One tunnel's other end, as the negotiator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerConfig {
+    /// For logs: `vpn-office/1`.
+    pub name: String,
+    /// Our outside address.
+    pub local: IpAddr,
+    /// The peer's outside address. None: anywhere, known by identity only; we
+    /// can then not initiate.
+    pub remote: Option<IpAddr>,
+    /// What we say in IDi or IDr.
+    pub local_id: Identity,
+    /// What the peer must say.
+    pub remote_id: Identity,
+    /// Pre-shared key.
+    pub psk: Psk,
+    /// Algorithms of the IKE SA.
+    pub ike: IkeAlgorithms,
+    /// Algorithms of the CHILD SA.
+    pub esp: EspAlgorithms,
+    /// What may travel, our side of it.
+    pub local_selectors: Vec<IpNet>,
+    /// What may travel, the peer's side of it.
+    pub remote_selectors: Vec<IpNet>,
+    /// ESP in UDP or not.
+    pub encapsulation: Encapsulation,
+    /// When the IKE SA is rekeyed.
+    pub ike_lifetime: Lifetime,
+    /// When the CHILD SA is rekeyed.
+    pub child_lifetime: Lifetime,
+    /// Dead peer detection; None: never ask.
+    pub liveness: Option<Liveness>,
+}
+
+/// A pre-shared key; never printed, compared only to notice a change of configuration.
+#[derive(Debug, Clone)]
+pub struct Psk(pub Secret);
+
+impl PartialEq for Psk {
+    fn eq(&self, other: &Self) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.expose().ct_eq(other.0.expose()).into()
+    }
+}
+
+/// Each list in our order of preference, most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IkeAlgorithms {
+    /// Ciphers, AEAD or not.
+    pub encryption: Vec<Encryption>,
+    /// Used with the ciphers that are not AEAD.
+    pub integrity: Vec<Integrity>,
+    /// Pseudorandom functions.
+    pub prf: Vec<Prf>,
+    /// Key exchange methods.
+    pub groups: Vec<Group>,
+}
+
+/// Each list in our order of preference, most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EspAlgorithms {
+    /// Ciphers, AEAD or not.
+    pub encryption: Vec<Encryption>,
+    /// Used with the ciphers that are not AEAD.
+    pub integrity: Vec<Integrity>,
+    /// Groups for PFS at a rekey; empty: no PFS.
+    pub groups: Vec<Group>,
+    /// Extended sequence numbers, most wanted first: `[true, false]` prefers
+    /// them and does without.
+    pub esn: Vec<bool>,
+}
+
+/// Whether ESP travels in UDP port 4500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encapsulation {
+    /// In UDP where NAT detection finds a NAT (RFC 7296 section 2.23).
+    #[default]
+    Auto,
+    /// Always in UDP: NAT detection is made to find one.
+    Udp,
+    /// As IP protocol 50 always. A NAT on the way is then an error.
+    Native,
+}
+
+/// When an SA is replaced. The rekey comes at
+/// `time - margin * (1 + random(0..=fuzz_percent) / 100)`, the end at `time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Hard end.
+    pub time: Duration,
+    /// AWS's RekeyMarginTimeSeconds.
+    pub margin: Duration,
+    /// AWS's RekeyFuzzPercentage.
+    pub fuzz_percent: u32,
+}
+
+/// Dead peer detection by empty INFORMATIONAL exchanges (RFC 7296 section 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Liveness {
+    /// Ask after this long without an authenticated packet from the peer.
+    pub idle: Duration,
+    /// The peer is dead after this long without one; more than `idle`.
+    pub timeout: Duration,
+}
+
+/// Limits on what peers that have not authenticated may cost, and timings that
+/// are the same for every peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// With more half-open IKE SAs than this, IKE_SA_INIT needs a cookie.
+    pub cookie_threshold: usize,
+    /// With more half-open IKE SAs than this, IKE_SA_INIT is dropped.
+    pub half_open: usize,
+    /// A half-open IKE SA is forgotten after this long.
+    pub half_open_timeout: Duration,
+    /// First retransmission of a request; doubles up to `retransmit_max`.
+    pub retransmit_first: Duration,
+    /// Longest pause between retransmissions.
+    pub retransmit_max: Duration,
+    /// A handshake is given up after this long without an answer.
+    pub handshake_timeout: Duration,
+    /// Behind NAT, an octet is sent this often (RFC 3948 section 4).
+    pub nat_keepalive: Duration,
+    /// The old inbound SA is kept this long after a rekey for packets still on the way.
+    pub rekeyed_linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cookie_threshold: 32,
+            half_open: 1024,
+            half_open_timeout: Duration::from_secs(30),
+            retransmit_first: Duration::from_millis(500),
+            retransmit_max: Duration::from_secs(4),
+            handshake_timeout: Duration::from_secs(20),
+            nat_keepalive: Duration::from_secs(20),
+            rekeyed_linger: Duration::from_secs(5),
+        }
+    }
+}

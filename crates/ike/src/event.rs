@@ -1,0 +1,260 @@
+//! What the negotiator takes and gives: datagrams, commands to install SAs, news.
+
+use std::net::SocketAddr;
+
+use vgw_crypto::{DirectionKeys, EspSuite, IkeSuite, Secret};
+
+use crate::config::PeerId;
+use crate::identity::Identity;
+use crate::selector::TrafficSelector;
+
+/// Names one IKE SA for as long as the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SaId(pub u64);
+
+/// A datagram to send. On port 4500 the caller puts the non-ESP marker before
+/// an IKE message (RFC 3948 section 2.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From this address; its port is 500 or 4500.
+    pub local: SocketAddr,
+    /// To this address.
+    pub remote: SocketAddr,
+    /// What it is.
+    pub content: Content,
+}
+
+/// What a datagram carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// An IKE message.
+    Ike(Vec<u8>),
+    /// The single octet 0xFF, without marker (RFC 3948 section 2.3).
+    NatKeepalive,
+}
+
+/// Who began the IKE SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// We did.
+    Initiator,
+    /// The peer did.
+    Responder,
+}
+
+/// The way of an SA's packets outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Our address; the port counts only with UDP encapsulation.
+    pub local: SocketAddr,
+    /// The peer's, as its packets show it.
+    pub remote: SocketAddr,
+    /// ESP in UDP, or IP protocol 50.
+    pub udp_encapsulation: bool,
+}
+
+/// What NAT detection found (RFC 7296 section 2.23).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Nat {
+    /// We are behind one, or pretend to be.
+    pub local: bool,
+    /// The peer is, or pretends to be.
+    pub remote: bool,
+}
+
+/// A CHILD SA as it is handed over to the data plane: both directions.
+#[derive(Debug, Clone)]
+pub struct ChildSa {
+    /// SPI of packets that we receive; ours, its low [`crate::spi::SLOT_BITS`] bits are a slot.
+    pub spi_in: u32,
+    /// SPI of packets that we send; the peer's.
+    pub spi_out: u32,
+    /// Algorithms.
+    pub suite: EspSuite,
+    /// Keys of what we receive.
+    pub keys_in: DirectionKeys,
+    /// Keys of what we send.
+    pub keys_out: DirectionKeys,
+    /// Our side of what may travel, narrowed.
+    pub local_selectors: Vec<TrafficSelector>,
+    /// The peer's side of what may travel, narrowed.
+    pub remote_selectors: Vec<TrafficSelector>,
+    /// Where its packets go and come from.
+    pub path: Path,
+}
+
+/// What happened. Each names its peer; events of one IKE SA come in order.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// An IKE SA is up and the peer authenticated. `replaces` names the SA that
+    /// this one rekeyed: its CHILD SAs now belong here.
+    IkeUp {
+        /// Which peer.
+        peer: PeerId,
+        /// The new SA.
+        sa: SaId,
+        /// What it is.
+        details: IkeDetails,
+        /// The SA that was rekeyed.
+        replaces: Option<SaId>,
+    },
+    /// An IKE SA is gone, and every CHILD SA that it still had (each reported before).
+    IkeDown {
+        /// Which peer.
+        peer: PeerId,
+        /// The SA.
+        sa: SaId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// An attempt to initiate failed before an SA was up.
+    InitiateFailed {
+        /// Which peer.
+        peer: PeerId,
+        /// The attempt.
+        sa: SaId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// Accept packets of this CHILD SA from now on. Sending with it is said by
+    /// [`Event::ChildOutbound`], so that a rekey loses nothing.
+    ChildInbound {
+        /// Which peer.
+        peer: PeerId,
+        /// Its IKE SA.
+        sa: SaId,
+        /// Keys, SPIs and selectors of both directions.
+        child: Box<ChildSa>,
+        /// The inbound SPI of the CHILD SA that this one replaces.
+        rekeys: Option<u32>,
+    },
+    /// Send with this CHILD SA from now on, instead of the one it replaces.
+    ChildOutbound {
+        /// Which peer.
+        peer: PeerId,
+        /// The inbound SPI, which names the CHILD SA.
+        spi_in: u32,
+    },
+    /// Stop both directions of this CHILD SA and forget its keys.
+    ChildDown {
+        /// Which peer.
+        peer: PeerId,
+        /// The inbound SPI, which names the CHILD SA.
+        spi_in: u32,
+        /// Why.
+        reason: DownReason,
+    },
+    /// The peer's address or port changed, or ours to it; every CHILD SA of
+    /// the IKE SA follows (RFC 7296 section 2.23).
+    PathChanged {
+        /// Which peer.
+        peer: PeerId,
+        /// Its IKE SA.
+        sa: SaId,
+        /// The new way.
+        path: Path,
+    },
+    /// The peer answered something, so it lives; once per liveness exchange.
+    Alive {
+        /// Which peer.
+        peer: PeerId,
+        /// Its IKE SA.
+        sa: SaId,
+    },
+    /// Something was refused; the text says what was offered and what expected.
+    Refused {
+        /// Which peer, when known.
+        peer: Option<PeerId>,
+        /// Whose datagram it was.
+        remote: SocketAddr,
+        /// One line.
+        why: String,
+    },
+}
+
+/// What an established IKE SA is.
+#[derive(Debug, Clone)]
+pub struct IkeDetails {
+    /// Who began it.
+    pub role: Role,
+    /// Initiator's SPI.
+    pub spi_i: u64,
+    /// Responder's SPI.
+    pub spi_r: u64,
+    /// Algorithms.
+    pub suite: IkeSuite,
+    /// NATs on the way.
+    pub nat: Nat,
+    /// The way of its messages.
+    pub path: Path,
+    /// The peer's identity, authenticated.
+    pub remote_id: Identity,
+    /// Keys for the key log only; see `vgw.toml`, `key_log`.
+    pub key_log: IkeKeyLog,
+}
+
+/// The four keys that Wireshark's `ikev2_decryption_table` takes.
+#[derive(Debug, Clone, Default)]
+pub struct IkeKeyLog {
+    /// SK_ei.
+    pub sk_ei: Secret,
+    /// SK_er.
+    pub sk_er: Secret,
+    /// SK_ai.
+    pub sk_ai: Secret,
+    /// SK_ar.
+    pub sk_ar: Secret,
+}
+
+/// Why an SA ended or did not come to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DownReason {
+    /// Replaced by a rekey.
+    Rekeyed,
+    /// The peer deleted it.
+    PeerDeleted,
+    /// We were told to delete it.
+    Requested,
+    /// No answer to a request, or no sign of life.
+    PeerDead,
+    /// Its lifetime ended without a rekey.
+    Expired,
+    /// The peer began anew (INITIAL_CONTACT, RFC 7296 section 2.4).
+    Superseded,
+    /// Authentication failed; the text says how, without secrets.
+    AuthenticationFailed(String),
+    /// The peer, or we, refused; the text says what was offered and expected.
+    Refused(String),
+}
+
+impl std::fmt::Display for DownReason {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Rekeyed => f.write_str("rekeyed"),
+            Self::PeerDeleted => f.write_str("deleted by the peer"),
+            Self::Requested => f.write_str("deleted on request"),
+            Self::PeerDead => f.write_str("peer does not answer"),
+            Self::Expired => f.write_str("lifetime expired"),
+            Self::Superseded => f.write_str("peer began anew"),
+            Self::AuthenticationFailed(why) => write!(f, "authentication failed: {why}"),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
+
+/// Counters of the negotiator since it was made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PeerCounters {
+    /// IKE SAs established.
+    pub ike_established: u64,
+    /// IKE SAs rekeyed, by either side.
+    pub ike_rekeys: u64,
+    /// CHILD SAs rekeyed, by either side.
+    pub child_rekeys: u64,
+    /// Requests sent again.
+    pub retransmissions: u64,
+    /// Requests of the peer seen again.
+    pub duplicates: u64,
+    /// Messages dropped: malformed, unauthentic, out of place.
+    pub dropped: u64,
+}

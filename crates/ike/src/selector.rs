@@ -1,0 +1,61 @@
+//! What may travel: traffic selectors and their narrowing (RFC 7296 section 2.9).
+
+use std::fmt;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+/// A range of addresses, ports and a protocol (RFC 7296 section 3.13.1).
+/// `first` and `last` are of one family, `first <= last`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TrafficSelector {
+    /// IP protocol; 0 is any.
+    pub protocol: u8,
+    /// Lowest port.
+    pub first_port: u16,
+    /// Highest port.
+    pub last_port: u16,
+    /// Lowest address.
+    pub first: IpAddr,
+    /// Highest address.
+    pub last: IpAddr,
+}
+
+impl From<IpNet> for TrafficSelector {
+    fn from(net: IpNet) -> Self {
+        Self {
+            protocol: 0,
+            first_port: 0,
+            last_port: u16::MAX,
+            first: net.network(),
+            last: net.broadcast(),
+        }
+    }
+}
+
+impl fmt::Display for TrafficSelector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match exact_prefix(self.first, self.last) {
+            Some(net) => write!(f, "{net}")?,
+            None => write!(f, "{}-{}", self.first, self.last)?,
+        }
+        if self.protocol != 0 {
+            write!(f, " protocol {}", self.protocol)?;
+        }
+        if (self.first_port, self.last_port) != (0, u16::MAX) {
+            write!(f, " port {}-{}", self.first_port, self.last_port)?;
+        }
+        Ok(())
+    }
+}
+
+/// The prefix that a range is, if it is one.
+fn exact_prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
+    let mut nets: ipnet::IpSubnets = match (first, last) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => ipnet::Ipv4Subnets::new(a, b, 0).into(),
+        (IpAddr::V6(a), IpAddr::V6(b)) => ipnet::Ipv6Subnets::new(a, b, 0).into(),
+        _ => return None,
+    };
+    let only = nets.next()?;
+    nets.next().is_none().then_some(only)
+}
