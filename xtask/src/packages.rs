@@ -1,0 +1,62 @@
+//! Debian packages that the tests need, installed where they are missing.
+
+use anyhow::{Context, Result, bail};
+
+use crate::run::{command, finish};
+
+/// Why each is needed stands beside it.
+const NEEDED: &[&str] = &[
+    // the real IKE peer, with its user-space ESP
+    "strongswan-charon",
+    "strongswan-swanctl",
+    "libstrongswan-standard-plugins",
+    "libcharon-extra-plugins",
+    "libstrongswan-extra-plugins",
+    // the peer with the kernel's native ESP, in a virtual machine
+    "qemu-system-x86",
+    "busybox-static",
+    "cpio",
+    // traffic, NAT, loss
+    "iperf3",
+    "iproute2",
+    "iputils-ping",
+    "nftables",
+    // captures, decrypted and checked with the key log
+    "tcpdump",
+    "tshark",
+    // the unit's checks
+    "systemd",
+    // libFuzzer is C++
+    "g++",
+];
+
+pub fn install() -> Result<()> {
+    let missing: Vec<&str> = NEEDED
+        .iter()
+        .copied()
+        .filter(|name| !installed(name))
+        .collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    println!("installing {}", missing.join(" "));
+    finish(&mut command("apt-get", &["-qq", "update"]))?;
+    let mut install = command(
+        "apt-get",
+        &["-qq", "-y", "--no-install-recommends", "install"],
+    );
+    install
+        .args(&missing)
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    finish(&mut install).context("the tests need these packages and root to install them")?;
+    match missing.iter().find(|name| !installed(name)) {
+        Some(name) => bail!("{name} is still missing after apt-get install"),
+        None => Ok(()),
+    }
+}
+
+fn installed(name: &str) -> bool {
+    command("dpkg-query", &["-W", "-f=${db:Status-Status}", name])
+        .output()
+        .is_ok_and(|output| output.stdout == b"installed")
+}
