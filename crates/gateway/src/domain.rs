@@ -28,7 +28,8 @@ pub struct Gateway {
     pub side: Side,
     /// Our BGP autonomous system number.
     pub asn: u32,
-    /// Our outside addresses. A virtual private gateway has two at least.
+    /// Our outside addresses. A virtual private gateway has two at least, a
+    /// customer gateway one at least.
     pub outside_addresses: Vec<IpAddr>,
     /// The private networks behind us: a VPC's CIDRs, or on-premises networks.
     pub cidrs: Vec<IpNet>,
@@ -56,8 +57,13 @@ pub struct Connection {
     pub id: String,
     /// The customer's end.
     pub customer_gateway: CustomerGateway,
-    /// Prefixes behind the customer gateway (static routing).
+    /// Prefixes behind the customer gateway (static routing): what a virtual
+    /// private gateway sends into the tunnels.
     pub static_routes: Vec<IpNet>,
+    /// Prefixes of the VPC behind the virtual private gateway: what a customer
+    /// gateway sends into the tunnels. On a virtual private gateway they are
+    /// [`Gateway::cidrs`] or part of them, and decide nothing.
+    pub vpc_cidrs: Vec<IpNet>,
     /// Traffic selectors, customer side (AWS: LocalIpv4NetworkCidr and LocalIpv6NetworkCidr).
     pub local_network_cidrs: Vec<IpNet>,
     /// Traffic selectors, cloud side (AWS: RemoteIpv4NetworkCidr and RemoteIpv6NetworkCidr).
@@ -136,11 +142,11 @@ pub struct Phase2 {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DpdAction {
     /// Take the tunnel down and wait for the peer.
+    #[default]
     Clear,
     /// Nothing: keep the SAs.
     None,
     /// Take the tunnel down and initiate anew.
-    #[default]
     Restart,
 }
 
@@ -166,6 +172,83 @@ pub struct TunnelName {
 impl std::fmt::Display for TunnelName {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.connection, self.number)
+    }
+}
+
+/// What is ours and what is the peer's, whichever side we are.
+impl Gateway {
+    /// Where our packets of a tunnel come from. A customer gateway uses the
+    /// address its connection names if it owns it, and behind a NAT its first
+    /// one of the family.
+    #[must_use]
+    pub fn local_address(&self, connection: &Connection, tunnel: &Tunnel) -> IpAddr {
+        let far = tunnel.outside_address;
+        match (self.side, connection.customer_gateway.ip_address) {
+            (Side::VirtualPrivateGateway, _) => far,
+            (Side::CustomerGateway, Some(named)) if self.outside_addresses.contains(&named) => {
+                named
+            }
+            (Side::CustomerGateway, named) => self
+                .outside_addresses
+                .iter()
+                .copied()
+                .find(|ours| ours.is_ipv4() == far.is_ipv4())
+                .or(named)
+                .unwrap_or(far),
+        }
+    }
+
+    /// Where the peer of a tunnel is; None: it is known by its identity only.
+    #[must_use]
+    pub fn remote_address(&self, connection: &Connection, tunnel: &Tunnel) -> Option<IpAddr> {
+        match self.side {
+            Side::VirtualPrivateGateway => connection.customer_gateway.ip_address,
+            Side::CustomerGateway => Some(tunnel.outside_address),
+        }
+    }
+
+    /// What we say we are, and what the peer must say it is.
+    #[must_use]
+    pub fn identities<'a>(
+        &self,
+        connection: &'a Connection,
+        tunnel: &'a Tunnel,
+    ) -> (&'a Identity, &'a Identity) {
+        let customer = &connection.customer_gateway.identity;
+        match self.side {
+            Side::VirtualPrivateGateway => (&tunnel.identity, customer),
+            Side::CustomerGateway => (customer, &tunnel.identity),
+        }
+    }
+
+    /// Traffic selectors, our side and the peer's side.
+    #[must_use]
+    pub fn selectors<'a>(&self, connection: &'a Connection) -> (&'a [IpNet], &'a [IpNet]) {
+        let customer = connection.local_network_cidrs.as_slice();
+        let cloud = connection.remote_network_cidrs.as_slice();
+        match self.side {
+            Side::VirtualPrivateGateway => (cloud, customer),
+            Side::CustomerGateway => (customer, cloud),
+        }
+    }
+
+    /// What lies behind the peer and is sent into the connection's tunnels.
+    #[must_use]
+    pub fn remote_prefixes<'a>(&self, connection: &'a Connection) -> &'a [IpNet] {
+        match self.side {
+            Side::VirtualPrivateGateway => &connection.static_routes,
+            Side::CustomerGateway => &connection.vpc_cidrs,
+        }
+    }
+
+    /// A tunnel's inside addresses, ours and the peer's.
+    #[must_use]
+    pub fn inside_addresses(&self, tunnel: &Tunnel) -> (Ipv4Addr, Ipv4Addr) {
+        let (gateway, customer) = tunnel.inside_addresses();
+        match self.side {
+            Side::VirtualPrivateGateway => (gateway, customer),
+            Side::CustomerGateway => (customer, gateway),
+        }
     }
 }
 
