@@ -7,6 +7,10 @@
 
 pub mod config;
 pub mod event;
+pub mod grammar;
 pub mod identity;
+pub mod messages;
+pub mod proposal;
 pub mod selector;
 pub mod spi;
+pub mod wire;

@@ -59,3 +59,31 @@ fn exact_prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
     let only = nets.next()?;
     nets.next().is_none().then_some(only)
 }
+
+/// No traffic is acceptable to both sides: the reason of TS_UNACCEPTABLE.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Unacceptable(String);
+
+/// Narrows, as responder, what the peer offers for one side to what is
+/// configured (RFC 7296 section 2.9).
+///
+/// # Errors
+/// When nothing is common; names both lists.
+pub fn narrow(
+    _offered: &[TrafficSelector],
+    _configured: &[IpNet],
+) -> Result<Vec<TrafficSelector>, Unacceptable> {
+    unimplemented!()
+}
+
+/// Checks, as initiator, that a response only narrowed what we offered.
+///
+/// # Errors
+/// When it holds traffic that we did not offer, or none; names both lists.
+pub fn check_narrowed(
+    _offered: &[TrafficSelector],
+    _answer: &[TrafficSelector],
+) -> Result<(), Unacceptable> {
+    unimplemented!()
+}
