@@ -21,6 +21,15 @@ pub struct TrafficSelector {
     pub last: IpAddr,
 }
 
+impl TrafficSelector {
+    /// Whether the port is OPAQUE: not known, as in a fragment. Written as the
+    /// ports 65535 to 0 (RFC 7296 section 3.13.1).
+    #[must_use]
+    pub const fn is_opaque(&self) -> bool {
+        self.first_port == u16::MAX && self.last_port == 0
+    }
+}
+
 impl From<IpNet> for TrafficSelector {
     fn from(net: IpNet) -> Self {
         Self {

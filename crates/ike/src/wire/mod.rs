@@ -13,8 +13,15 @@ use std::ops::Range;
 
 pub mod iana;
 
+mod decode;
+mod encode;
+mod fault;
 mod payload;
+mod sa;
+mod ts;
 
+pub use decode::{decode_cleartext, decode_header, decode_payloads};
+pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
 pub use iana::{
     AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };
@@ -24,6 +31,9 @@ pub use payload::{Auth, Delete, Id, KeyExchange, Notify, Payload, Proposal, Tran
 pub const HEADER_LEN: usize = 28;
 /// Octets of a generic payload header (RFC 7296 section 3.2).
 pub const PAYLOAD_HEADER_LEN: usize = 4;
+const MAJOR_VERSION: u8 = 2;
+const INITIATOR_FLAG: u8 = 0x08;
+const RESPONSE_FLAG: u8 = 0x20;
 /// More payloads than this in one message are refused.
 pub const MAX_PAYLOADS: usize = 64;
 /// More proposals than this in one SA payload are refused.
@@ -97,51 +107,5 @@ pub enum DecodeError {
     },
 }
 
-/// Reads a datagram's header alone, checking version and length.
-///
-/// # Errors
-/// When the datagram is shorter than a header, of another major version, or
-/// its length is not the one the header gives.
-pub fn decode_header(_datagram: &[u8]) -> Result<Header, DecodeError> {
-    unimplemented!()
-}
-
-/// Reads a datagram, without the non-ESP marker, as far as that goes without keys.
-///
-/// # Errors
-/// As [`decode_header`], and when a payload is malformed or follows the
-/// Encrypted payload.
-pub fn decode_cleartext(_datagram: &[u8]) -> Result<ClearMessage, DecodeError> {
-    unimplemented!()
-}
-
-/// Reads the content of the Encrypted payload, opened and without padding.
-///
-/// # Errors
-/// When a payload is malformed.
-pub fn decode_payloads(
-    _first: PayloadType,
-    _plaintext: &[u8],
-) -> Result<Vec<Payload>, DecodeError> {
-    unimplemented!()
-}
-
-/// A whole message in clear.
-#[must_use]
-pub fn encode_cleartext(_header: &Header, _payloads: &[Payload]) -> Vec<u8> {
-    unimplemented!()
-}
-
-/// A chain of payloads and the type of its first: what goes into the Encrypted payload.
-#[must_use]
-pub fn encode_payloads(_payloads: &[Payload]) -> (PayloadType, Vec<u8>) {
-    unimplemented!()
-}
-
-/// The IKE header and the Encrypted payload's generic header, with lengths for
-/// a body (IV, ciphertext, padding, pad length, ICV) of `body_len` octets.
-/// These octets are the AEAD's associated data; append the body.
-#[must_use]
-pub fn begin_sealed(_header: &Header, _first: PayloadType, _body_len: usize) -> Vec<u8> {
-    unimplemented!()
-}
+#[cfg(test)]
+mod tests;
