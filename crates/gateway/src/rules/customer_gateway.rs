@@ -1,0 +1,118 @@
+//! Rules of a customer gateway.
+
+use vgw_ike::identity::Identity;
+
+use super::options::{self, CUSTOMER_ASN};
+use super::{Refusal, Violation, Violations, field, network};
+use crate::domain::CustomerGateway;
+
+/// Longest identity, in octets: what a DNS name may have.
+const IDENTITY_LENGTH: usize = 255;
+
+/// Names everything that is wrong with a customer gateway called `place` in
+/// the configuration.
+#[must_use]
+pub fn customer_gateway(place: &str, customer: &CustomerGateway) -> Vec<Violation> {
+    let mut violations = Violations::default();
+    violations.check(&field(place, "id"), options::id(&customer.id));
+    if let Some(address) = customer.ip_address {
+        violations.check(
+            &field(place, "ip_address"),
+            network::outside_address(address),
+        );
+    }
+    violations.check(&field(place, "identity"), identity(&customer.identity));
+    violations.check(
+        &field(place, "bgp_asn"),
+        CUSTOMER_ASN.check(u64::from(customer.asn)),
+    );
+    violations.0
+}
+
+/// Checks what an ID payload may carry.
+pub(super) fn identity(identity: &Identity) -> Result<(), Refusal> {
+    let (_, data) = identity.to_wire();
+    let found = || format!("{identity}");
+    if data.is_empty() || data.len() > IDENTITY_LENGTH {
+        return Err(Refusal::new(
+            format!("an identity of {} octets", data.len()),
+            format!("1 to {IDENTITY_LENGTH} octets"),
+        ));
+    }
+    let visible = data.iter().all(u8::is_ascii_graphic);
+    match identity {
+        Identity::Fqdn(_) | Identity::Email(_) if !visible => Err(Refusal::new(
+            format!("{:?}", found()),
+            "visible ASCII characters only",
+        )),
+        Identity::Fqdn(name) if name.contains('@') => Err(Refusal::new(
+            found(),
+            "a host name, or email: before an address",
+        )),
+        Identity::Email(address) if !address.contains('@') => {
+            Err(Refusal::new(found(), "an e-mail address, name@host"))
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{customer_gateway, identity};
+    use crate::domain::CustomerGateway;
+    use vgw_ike::identity::Identity;
+
+    fn office() -> CustomerGateway {
+        CustomerGateway {
+            id: "cgw-office".to_owned(),
+            ip_address: Some("198.51.100.7".parse().unwrap()),
+            identity: Identity::Fqdn("office.example".to_owned()),
+            asn: 65_000,
+        }
+    }
+
+    #[test]
+    fn a_customer_gateway_may_have_any_asn_but_zero() {
+        for (asn, good) in [(0, false), (1, true), (4_294_967_295, true)] {
+            let customer = CustomerGateway { asn, ..office() };
+            let violations = customer_gateway("customer_gateway[1]", &customer);
+            assert_eq!(violations.is_empty(), good, "{violations:?}");
+        }
+    }
+
+    #[test]
+    fn a_violation_names_the_field_it_is_in() {
+        let customer = CustomerGateway {
+            id: "a b".to_owned(),
+            asn: 0,
+            ..office()
+        };
+        let violations = customer_gateway("customer_gateway[3]", &customer);
+        let fields: Vec<&str> = violations.iter().map(|v| v.field.as_str()).collect();
+        assert_eq!(
+            fields,
+            ["customer_gateway[3].id", "customer_gateway[3].bgp_asn"]
+        );
+    }
+
+    #[test]
+    fn identities_are_visible_and_of_a_length_that_fits() {
+        for good in [
+            Identity::Fqdn("gw.example".to_owned()),
+            Identity::Email("gw@example".to_owned()),
+            Identity::KeyId(vec![0; 255]),
+        ] {
+            assert_eq!(identity(&good), Ok(()));
+        }
+        for bad in [
+            Identity::Fqdn(String::new()),
+            Identity::Fqdn("a b".to_owned()),
+            Identity::Fqdn("gw@example".to_owned()),
+            Identity::Email("gw.example".to_owned()),
+            Identity::KeyId(Vec::new()),
+            Identity::KeyId(vec![0; 256]),
+        ] {
+            assert!(identity(&bad).is_err(), "{bad}");
+        }
+    }
+}
