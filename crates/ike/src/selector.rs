@@ -5,6 +5,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+/// As many traffic selectors as a TS payload can count (RFC 7296 section 3.13).
+const MAX_SELECTORS: usize = 255;
+
 /// A range of addresses, ports and a protocol (RFC 7296 section 3.13.1).
 /// `first` and `last` are of one family, `first <= last`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -27,6 +30,41 @@ impl TrafficSelector {
     #[must_use]
     pub const fn is_opaque(&self) -> bool {
         self.first_port == u16::MAX && self.last_port == 0
+    }
+
+    /// Whether packets with this address, of any protocol and port, may be of it.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.first.is_ipv4() == address.is_ipv4() && (self.first..=self.last).contains(&address)
+    }
+
+    /// The traffic that is of both.
+    #[must_use]
+    pub fn intersection(&self, other: &Self) -> Option<Self> {
+        if self.first.is_ipv4() != other.first.is_ipv4() {
+            return None;
+        }
+        let protocol = match (self.protocol, other.protocol) {
+            (mine, 0) => mine,
+            (0, theirs) => theirs,
+            (mine, theirs) if mine == theirs => mine,
+            _ => return None,
+        };
+        let common = Self {
+            protocol,
+            first_port: self.first_port.max(other.first_port),
+            last_port: self.last_port.min(other.last_port),
+            first: self.first.max(other.first),
+            last: self.last.min(other.last),
+        };
+        let ports = common.first_port <= common.last_port || common.is_opaque();
+        (ports && common.first <= common.last).then_some(common)
+    }
+
+    /// Whether all traffic of `other` is of this one too.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        self.intersection(other) == Some(*other)
     }
 }
 
@@ -71,28 +109,83 @@ fn exact_prefix(first: IpAddr, last: IpAddr) -> Option<IpNet> {
 
 /// No traffic is acceptable to both sides: the reason of TS_UNACCEPTABLE.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Unacceptable(String);
+pub enum Unacceptable {
+    /// The peer's offer and our configuration have nothing in common.
+    #[error("no common traffic: peer offers {offered}; we accept {accepted}")]
+    Disjoint {
+        /// The peer's list.
+        offered: String,
+        /// Ours.
+        accepted: String,
+    },
+    /// A response holds traffic that we did not offer, or none.
+    #[error("peer answers with traffic {answered}; we offered {offered}")]
+    Widened {
+        /// Our list.
+        offered: String,
+        /// The peer's.
+        answered: String,
+    },
+}
 
 /// Narrows, as responder, what the peer offers for one side to what is
-/// configured (RFC 7296 section 2.9).
+/// configured for it (RFC 7296 section 2.9). Keeps the order of the
+/// configuration and leaves out what another selector of the result covers.
 ///
 /// # Errors
 /// When nothing is common; names both lists.
 pub fn narrow(
-    _offered: &[TrafficSelector],
-    _configured: &[IpNet],
+    offered: &[TrafficSelector],
+    configured: &[IpNet],
 ) -> Result<Vec<TrafficSelector>, Unacceptable> {
-    unimplemented!()
+    let mut narrowed: Vec<TrafficSelector> = Vec::new();
+    let accepted = configured.iter().copied().map(TrafficSelector::from);
+    for common in accepted.flat_map(|own| offered.iter().filter_map(move |o| own.intersection(o))) {
+        if narrowed.len() == MAX_SELECTORS {
+            break;
+        }
+        if narrowed.iter().any(|n| n.covers(&common)) {
+            continue;
+        }
+        narrowed.retain(|n| !common.covers(n));
+        narrowed.push(common);
+    }
+    if narrowed.is_empty() {
+        return Err(Unacceptable::Disjoint {
+            offered: list(offered),
+            accepted: list(configured),
+        });
+    }
+    Ok(narrowed)
 }
 
-/// Checks, as initiator, that a response only narrowed what we offered.
+/// Checks, as initiator, that a response only narrowed what we offered
+/// (RFC 7296 section 2.9).
 ///
 /// # Errors
 /// When it holds traffic that we did not offer, or none; names both lists.
 pub fn check_narrowed(
-    _offered: &[TrafficSelector],
-    _answer: &[TrafficSelector],
+    offered: &[TrafficSelector],
+    answer: &[TrafficSelector],
 ) -> Result<(), Unacceptable> {
-    unimplemented!()
+    let within = |a: &TrafficSelector| offered.iter().any(|o| o.covers(a));
+    if !answer.is_empty() && answer.iter().all(within) {
+        return Ok(());
+    }
+    Err(Unacceptable::Widened {
+        offered: list(offered),
+        answered: list(answer),
+    })
 }
+
+/// A list for people: `10.0.0.0/8, 192.168.0.0/16`.
+fn list<T: fmt::Display>(items: &[T]) -> String {
+    if items.is_empty() {
+        return "nothing".to_owned();
+    }
+    let names: Vec<String> = items.iter().map(T::to_string).collect();
+    names.join(", ")
+}
+
+#[cfg(test)]
+mod tests;
