@@ -1,1 +1,28 @@
 //! Network namespaces, veth pairs and probes for the demo, the scenarios and the benches.
+//!
+//! Everything here is made by system calls and netlink, so that the demo needs no
+//! package beyond the toolchain; everything made is removed when its owner is
+//! dropped, and what a crashed owner left behind is removed by the next [`Lab`].
+//! Root is needed for all of it.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "this crate drives real networks in real time"
+)]
+
+pub mod interrupt;
+mod lab;
+mod link;
+mod namespace;
+mod path;
+pub mod probe;
+mod process;
+mod wait;
+
+pub use lab::Lab;
+pub use link::Veth;
+pub use namespace::Namespace;
+pub use path::Cut;
+pub use process::{PrivateRun, Process};
+pub use wait::wait_until;

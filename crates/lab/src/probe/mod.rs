@@ -1,0 +1,41 @@
+//! What a tunnel does for its users, measured: echoes, pings and bulk data.
+
+mod bulk;
+mod echo;
+mod ping;
+
+pub use bulk::{Bulk, Throughput};
+pub use echo::{EchoFlow, FlowReport};
+pub use ping::ping;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use crate::{Lab, Namespace, Veth};
+
+    /// Two hosts, 192.0.2.1 and 198.51.100.1, and a router between them.
+    pub(crate) fn line(lab: &Lab) -> [Namespace; 3] {
+        let [left, router, right] = ["left", "router", "right"].map(|r| lab.namespace(r).unwrap());
+        let ends = [(&left, "192.0.2", "left"), (&right, "198.51.100", "right")];
+        for (host, network, name) in ends {
+            let address = |n| [format!("{network}.{n}/24").parse().unwrap()];
+            let host_end = Veth {
+                namespace: host,
+                name: "wan",
+                addresses: &address(1),
+            };
+            let router_end = Veth {
+                namespace: &router,
+                name,
+                addresses: &address(254),
+            };
+            host_end.connect(router_end).unwrap();
+            host.add_route(
+                "0.0.0.0/0".parse().unwrap(),
+                format!("{network}.254").parse().unwrap(),
+            )
+            .unwrap();
+        }
+        router.forward().unwrap();
+        [left, router, right]
+    }
+}
