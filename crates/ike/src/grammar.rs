@@ -5,6 +5,7 @@
 //! one of known type where it has no place is refused, as a message that means
 //! something else than we would make of it. Vendor IDs may stand anywhere.
 
+use crate::wire::PayloadType as P;
 use crate::wire::{MAX_PAYLOADS, Notify, NotifyType, Payload, PayloadType};
 
 /// How often a payload may stand in a message.
@@ -54,8 +55,6 @@ const fn some(kind: PayloadType) -> Rule {
         max: MAX_PAYLOADS,
     }
 }
-
-use PayloadType as P;
 
 pub(crate) const INIT_REQUEST: Grammar = Grammar {
     message: "IKE_SA_INIT request",
