@@ -1,0 +1,159 @@
+//! A peer with the kernel's native ESP: a small virtual machine that runs
+//! Debian's cloud kernel and strongSwan, spoken to through its serial console.
+
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use vgw_lab::Namespace;
+
+/// Emulated without KVM, the guest boots in seconds; this is for a busy machine.
+const BOOT_PATIENCE: Duration = Duration::from_secs(120);
+
+/// How long one command in the guest may take.
+const COMMAND_PATIENCE: Duration = Duration::from_secs(60);
+
+/// Kernel and initramfs of the guest.
+#[derive(Debug)]
+pub struct Image {
+    kernel: PathBuf,
+    initramfs: PathBuf,
+}
+
+impl Image {
+    /// Builds the image by `build.sh` of `recipe` into `directory`.
+    ///
+    /// # Errors
+    /// When a package is missing or cannot be downloaded.
+    pub fn build(recipe: &Path, directory: &Path) -> Result<Self> {
+        let status = Command::new("sh")
+            .arg(recipe.join("build.sh"))
+            .arg(directory)
+            .status()
+            .context("starting the guest's build.sh")?;
+        ensure!(status.success(), "building the guest: {status}");
+        Ok(Self {
+            kernel: directory.join("vmlinuz"),
+            initramfs: directory.join("initramfs.gz"),
+        })
+    }
+}
+
+/// A running guest; it is switched off when this is dropped.
+#[derive(Debug)]
+pub struct Guest {
+    machine: Child,
+    console_in: ChildStdin,
+    console_out: Receiver<Vec<u8>>,
+    /// What the console said and nobody has read yet.
+    unread: Vec<u8>,
+}
+
+impl Guest {
+    /// Boots the guest with its network card as the tap device `tap` of
+    /// `namespace`, and waits until its charon runs. `parameters` go to the
+    /// guest's `init` by the kernel's command line.
+    ///
+    /// # Errors
+    /// When it does not come up; the error has what the console said.
+    pub fn boot(image: &Image, namespace: &Namespace, tap: &str, parameters: &str) -> Result<Self> {
+        let mut machine = namespace
+            .command("qemu-system-x86_64")
+            .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"])
+            .args([
+                "-nodefaults",
+                "-no-reboot",
+                "-display",
+                "none",
+                "-serial",
+                "stdio",
+            ])
+            .arg("-kernel")
+            .arg(&image.kernel)
+            .arg("-initrd")
+            .arg(&image.initramfs)
+            .arg("-append")
+            .arg(format!("console=ttyS0 quiet panic=-1 {parameters}"))
+            .arg("-nic")
+            .arg(format!(
+                "tap,ifname={tap},script=no,downscript=no,model=virtio-net-pci"
+            ))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("starting qemu-system-x86_64")?;
+        let console_in = machine.stdin.take().context("qemu has no standard input")?;
+        let mut console = machine
+            .stdout
+            .take()
+            .context("qemu has no standard output")?;
+        let (sender, console_out) = channel();
+        // Ends with the machine, whose death closes the pipe.
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(read @ 1..) = console.read(&mut buffer) {
+                let said = buffer.get(..read).unwrap_or_default().to_vec();
+                if sender.send(said).is_err() {
+                    return;
+                }
+            }
+        });
+        let mut guest = Self {
+            machine,
+            console_in,
+            console_out,
+            unread: Vec::new(),
+        };
+        guest.read_until("guest is ready", BOOT_PATIENCE)?;
+        Ok(guest)
+    }
+
+    /// Runs a command in the guest's shell and gives what it printed.
+    ///
+    /// # Errors
+    /// When it fails or does not end in time.
+    pub fn run(&mut self, command: &str) -> Result<String> {
+        // The mark is spelt so that the console's echo of this line does not hold it.
+        writeln!(self.console_in, "{command}; echo \"end\"-of-command $?")?;
+        let output = self.read_until("end-of-command ", COMMAND_PATIENCE)?;
+        let code = self.read_until("\n", COMMAND_PATIENCE)?;
+        let output = output.replace('\r', "");
+        ensure!(
+            code.trim() == "0",
+            "in the guest: {command}: code {}\n{output}",
+            code.trim()
+        );
+        Ok(output)
+    }
+
+    /// Reads the console up to and without `mark`.
+    fn read_until(&mut self, mark: &str, patience: Duration) -> Result<String> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let said = String::from_utf8_lossy(&self.unread).into_owned();
+            if let Some((before, after)) = said.split_once(mark) {
+                self.unread = after.as_bytes().to_vec();
+                return Ok(before.to_owned());
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            match self.console_out.recv_timeout(left) {
+                Ok(more) => self.unread.extend(more),
+                Err(RecvTimeoutError::Timeout) => bail!("no {mark:?} on the console:\n{said}"),
+                Err(RecvTimeoutError::Disconnected) => bail!("the guest ended:\n{said}"),
+            }
+        }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        // A machine without disks loses nothing when it is switched off.
+        let switched_off = self.machine.kill().and_then(|()| self.machine.wait());
+        if let Err(error) = switched_off {
+            eprintln!("the guest was not switched off: {error}");
+        }
+    }
+}
