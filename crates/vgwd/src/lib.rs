@@ -1,1 +1,3 @@
 //! The virtual private gateway daemon and its command line.
+
+pub mod config;

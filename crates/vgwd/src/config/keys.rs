@@ -1,0 +1,406 @@
+//! Where pre-shared keys come from.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use toml::de::DeValue;
+use vgw_crypto::Secret;
+use vgw_gateway::rules::{self, GENERATED_PSK_LENGTH, Refusal};
+use vgw_ike::config::Psk;
+use zeroize::Zeroizing;
+
+use super::document::{Notes, Table};
+use super::values;
+
+/// A key file longer than this holds something else.
+const LONGEST_FILE: u64 = 4_096;
+/// Bits of a file's mode that let its group or everyone in.
+const GROUP_AND_OTHERS: u32 = 0o077;
+/// The alphabet of a pre-shared key; 64 characters, so that six random bits
+/// choose one without bias.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
+
+/// A key and what the operator should know about it.
+pub(super) struct Key {
+    /// Its octets.
+    pub octets: Secret,
+    /// Worth a warning: it was made just now.
+    pub remark: Option<String>,
+}
+
+/// Gets keys that are not in the configuration itself. Errors are messages
+/// that follow the field's name; they never hold a key.
+pub(super) trait KeySource {
+    /// The key in a file, which is made when `generate` and absent.
+    fn file(&mut self, path: &Path, generate: bool) -> Result<Key, String>;
+    /// The key in a systemd credential.
+    fn credential(&mut self, name: &str) -> Result<Key, String>;
+}
+
+/// For text that came from no file: only keys inside it can be had.
+pub(super) struct InlineOnly;
+
+impl KeySource for InlineOnly {
+    fn file(&mut self, _path: &Path, _generate: bool) -> Result<Key, String> {
+        Err("cannot be used here, expected pre_shared_key".to_owned())
+    }
+
+    fn credential(&mut self, _name: &str) -> Result<Key, String> {
+        Err("cannot be used here, expected pre_shared_key".to_owned())
+    }
+}
+
+/// Whether absent keys are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Generation {
+    /// Make the file.
+    Write,
+    /// Only say that it would be made.
+    Announce,
+}
+
+/// Keys on this machine.
+pub(super) struct Machine {
+    /// What relative paths are relative to: the configuration's directory.
+    pub directory: PathBuf,
+    /// What `$CREDENTIALS_DIRECTORY` says.
+    pub credentials: Option<PathBuf>,
+    /// Whether absent keys are made.
+    pub generation: Generation,
+}
+
+impl KeySource for Machine {
+    fn file(&mut self, path: &Path, generate: bool) -> Result<Key, String> {
+        let path = self.directory.join(path);
+        let shown = path.display();
+        match File::open(&path) {
+            Ok(file) => {
+                check_owner_and_mode(&file).map_err(|why| format!("{shown} {why}"))?;
+                read_key(file).map_err(|why| format!("{shown} {why}"))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound && generate => {
+                self.generate(&path)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
+                "{shown} does not exist; pre_shared_key_generate = true would make it"
+            )),
+            Err(error) => Err(format!("{shown} cannot be opened: {error}")),
+        }
+    }
+
+    fn credential(&mut self, name: &str) -> Result<Key, String> {
+        let directory = self.credentials.as_ref().ok_or_else(|| {
+            "cannot be read: $CREDENTIALS_DIRECTORY is not set, expected systemd to set it \
+             (LoadCredential=)"
+                .to_owned()
+        })?;
+        let path = directory.join(name);
+        let file = File::open(&path)
+            .map_err(|error| format!("credential {name:?} cannot be opened: {error}"))?;
+        read_key(file).map_err(|why| format!("credential {name:?} {why}"))
+    }
+}
+
+impl Machine {
+    fn generate(&self, path: &Path) -> Result<Key, String> {
+        let octets = random_key().map_err(|error| format!("no random key can be had: {error}"))?;
+        let shown = path.display();
+        let remark = match self.generation {
+            Generation::Announce => format!("{shown} does not exist yet: a key will be generated"),
+            Generation::Write => {
+                write_key(path, &octets)
+                    .map_err(|error| format!("{shown} cannot be made: {error}"))?;
+                format!("{shown} did not exist: a key was generated; the peer needs it too")
+            }
+        };
+        Ok(Key {
+            octets: Secret::from(octets.as_slice()),
+            remark: Some(remark),
+        })
+    }
+}
+
+fn check_owner_and_mode(file: &File) -> Result<(), String> {
+    let metadata = file
+        .metadata()
+        .map_err(|error| format!("cannot be examined: {error}"))?;
+    if !metadata.is_file() {
+        return Err("is not a regular file".to_owned());
+    }
+    let mode = metadata.permissions().mode();
+    if mode & GROUP_AND_OTHERS != 0 {
+        return Err(format!(
+            "has mode {:04o}, expected 0600 or 0400: nobody else may read a pre-shared key",
+            mode & 0o7777
+        ));
+    }
+    let us = nix::unistd::geteuid().as_raw();
+    if metadata.uid() != us && metadata.uid() != 0 {
+        return Err(format!(
+            "belongs to user {}, expected root or user {us}",
+            metadata.uid()
+        ));
+    }
+    Ok(())
+}
+
+/// The whole file but for one newline at its end.
+fn read_key(file: File) -> Result<Key, String> {
+    let mut octets = Zeroizing::new(Vec::with_capacity(
+        usize::try_from(LONGEST_FILE).unwrap_or(0),
+    ));
+    file.take(LONGEST_FILE)
+        .read_to_end(&mut octets)
+        .map_err(|error| format!("cannot be read: {error}"))?;
+    let key = octets.strip_suffix(b"\n").unwrap_or(&octets);
+    let key = key.strip_suffix(b"\r").unwrap_or(key);
+    rules::psk(key).map_err(|why| format!("holds {}, expected {}", why.found, why.expected))?;
+    Ok(Key {
+        octets: Secret::from(key),
+        remark: None,
+    })
+}
+
+/// Makes the file, and its directory if that is missing, for the owner only.
+fn write_key(path: &Path, key: &[u8]) -> io::Result<()> {
+    if let Some(directory) = path.parent() {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true).mode(0o700).create(directory)?;
+    }
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)?;
+    file.write_all(key)?;
+    file.write_all(b"\n")?;
+    file.sync_all()
+}
+
+fn random_key() -> Result<Zeroizing<Vec<u8>>, getrandom::Error> {
+    let mut key = Zeroizing::new(Vec::with_capacity(GENERATED_PSK_LENGTH));
+    while key.len() < GENERATED_PSK_LENGTH {
+        let mut octet = Zeroizing::new([0_u8]);
+        getrandom::fill(octet.as_mut_slice())?;
+        let [bits] = *octet;
+        let Some(character) = ALPHABET.get(usize::from(bits & 0x3f)) else {
+            continue;
+        };
+        // AWS refuses a leading 0; drawing again keeps the rest unbiased.
+        if !(key.is_empty() && *character == b'0') {
+            key.push(*character);
+        }
+    }
+    Ok(key)
+}
+
+const INLINE: &str = "pre_shared_key";
+const FILE: &str = "pre_shared_key_file";
+const CREDENTIAL: &str = "pre_shared_key_credential";
+const GENERATE: &str = "pre_shared_key_generate";
+
+/// Reads a tunnel's pre-shared key from whichever place its table names.
+pub(super) fn read(table: &mut Table<'_>, notes: &mut Notes, source: &mut dyn KeySource) -> Psk {
+    let inline = table.read(notes, INLINE, inline);
+    let file = table.read(notes, FILE, file_path);
+    let credential = table.read(notes, CREDENTIAL, credential_name);
+    let generate = table.read(notes, GENERATE, values::boolean);
+    let field = table.field(INLINE);
+
+    let set: Vec<&'static str> = [INLINE, FILE, CREDENTIAL]
+        .into_iter()
+        .filter(|key| table.has(key))
+        .collect();
+    match set.as_slice() {
+        [] => {
+            let message = format!("is missing, expected {INLINE}, {FILE} or {CREDENTIAL}");
+            notes.refuse(&field, message);
+        }
+        [_] => {}
+        several => {
+            let message = format!("found {}, expected one of them", several.join(" and "));
+            notes.refuse(&field, message);
+        }
+    }
+    if generate.is_some() && !table.has(FILE) {
+        let message = format!("is set, expected {FILE} with it, where the key is kept");
+        notes.refuse(&table.field(GENERATE), message);
+    }
+    if table.has(INLINE) {
+        notes.note_inline_key(&field);
+    }
+    let fetched = match (inline, file, credential) {
+        _ if set.len() > 1 => None,
+        (Some(key), _, _) => Some((
+            INLINE,
+            Ok(Key {
+                octets: key,
+                remark: None,
+            }),
+        )),
+        (_, Some(path), _) => Some((FILE, source.file(path, generate.unwrap_or_default()))),
+        (_, _, Some(name)) => Some((CREDENTIAL, source.credential(name))),
+        _ => None,
+    };
+    let key = fetched.and_then(|(key, fetched)| match fetched {
+        Ok(found) => {
+            if let Some(remark) = found.remark {
+                notes.warn(&table.field(key), remark);
+            }
+            Some(found.octets)
+        }
+        Err(why) => {
+            notes.refuse(&table.field(key), why);
+            None
+        }
+    });
+    Psk(key.unwrap_or_else(|| {
+        notes.stand_in(&field);
+        Secret::default()
+    }))
+}
+
+fn inline(value: &DeValue<'_>) -> Result<Secret, Refusal> {
+    let key = values::secret_text(value)?.as_bytes();
+    rules::psk(key)?;
+    Ok(Secret::from(key))
+}
+
+/// A path has a slash, which a key has not: so a key that was put here by
+/// mistake is not shown.
+fn file_path<'d>(value: &'d DeValue<'_>) -> Result<&'d Path, Refusal> {
+    let path = values::secret_text(value)?;
+    if !path.contains('/') || path.contains('\0') {
+        return Err(Refusal::new(
+            "a word without /",
+            "a path: absolute, or ./NAME beside this file",
+        ));
+    }
+    Ok(Path::new(path))
+}
+
+/// The name of a credential, a file name as systemd allows it.
+fn credential_name<'d>(value: &'d DeValue<'_>) -> Result<&'d str, Refusal> {
+    let name = values::secret_text(value)?;
+    rules::id(name).map_err(|why| Refusal::new("another word", why.expected))?;
+    Ok(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Generation, KeySource, Machine, random_key};
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+    use std::path::Path;
+    use vgw_gateway::rules;
+
+    fn machine(directory: &Path, generation: Generation) -> Machine {
+        Machine {
+            directory: directory.to_owned(),
+            credentials: Some(directory.to_owned()),
+            generation,
+        }
+    }
+
+    fn put(directory: &Path, name: &str, text: &str, mode: u32) {
+        let path = directory.join(name);
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    fn file(directory: &Path, name: &str, generate: bool) -> Result<String, String> {
+        let mut machine = machine(directory, Generation::Write);
+        let key = machine.file(Path::new(name), generate)?;
+        Ok(String::from_utf8(key.octets.expose().to_vec()).unwrap())
+    }
+
+    #[test]
+    fn a_key_file_may_end_in_a_newline() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["abcdefgh", "abcdefgh\n", "abcdefgh\r\n"] {
+            put(directory.path(), "key", text, 0o600);
+            assert_eq!(file(directory.path(), "key", false).unwrap(), "abcdefgh");
+        }
+        put(directory.path(), "key", "abcdefgh\n\n", 0o600);
+        assert!(file(directory.path(), "key", false).is_err());
+    }
+
+    #[test]
+    fn a_key_file_that_others_can_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        for (mode, good) in [(0o400, true), (0o600, true), (0o640, false), (0o604, false)] {
+            put(directory.path(), "key", "abcdefgh", mode);
+            let read = file(directory.path(), "key", false);
+            assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_of_another_user_is_refused() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        put(directory.path(), "key", "abcdefgh", 0o600);
+        std::os::unix::fs::chown(directory.path().join("key"), Some(12_345), None).unwrap();
+        let why = file(directory.path(), "key", false).unwrap_err();
+        assert!(why.contains("belongs to user 12345"), "{why}");
+    }
+
+    #[test]
+    fn something_that_is_not_a_file_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("key")).unwrap();
+        assert!(file(directory.path(), "key", true).is_err());
+    }
+
+    #[test]
+    fn a_bad_key_in_a_file_is_refused_and_not_shown() {
+        let directory = tempfile::tempdir().unwrap();
+        put(directory.path(), "key", "hunter2!hunter2", 0o600);
+        let why = file(directory.path(), "key", false).unwrap_err();
+        assert!(!why.contains("hunter"), "{why}");
+    }
+
+    #[test]
+    fn an_absent_key_is_generated_once_and_then_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        assert!(file(directory.path(), "keys/office", false).is_err());
+        let first = file(directory.path(), "keys/office", true).unwrap();
+        assert_eq!(first.len(), 32);
+        assert_eq!(file(directory.path(), "keys/office", true).unwrap(), first);
+        let made = fs::metadata(directory.path().join("keys/office")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_check_announces_a_key_and_makes_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut machine = machine(directory.path(), Generation::Announce);
+        let key = machine.file(Path::new("office"), true).unwrap();
+        assert!(key.remark.unwrap().contains("will be generated"));
+        assert!(!directory.path().join("office").exists());
+    }
+
+    #[test]
+    fn a_credential_is_read_from_where_systemd_put_it() {
+        let directory = tempfile::tempdir().unwrap();
+        put(directory.path(), "office-1", "abcdefgh\n", 0o440);
+        let mut machine = machine(directory.path(), Generation::Write);
+        let key = machine.credential("office-1").unwrap();
+        assert_eq!(key.octets.expose(), b"abcdefgh");
+        assert!(machine.credential("office-2").is_err());
+        machine.credentials = None;
+        assert!(machine.credential("office-1").is_err());
+    }
+
+    #[test]
+    fn a_generated_key_is_one_that_the_rules_allow() {
+        for _ in 0..200 {
+            assert_eq!(rules::psk(&random_key().unwrap()), Ok(()));
+        }
+    }
+}
