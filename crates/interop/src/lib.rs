@@ -1,1 +1,19 @@
 //! Scenarios in network namespaces against real peers.
+//!
+//! A scenario is a folder under `scenarios/`: the peer's configuration, ours, and
+//! `mod.rs`, which says what is done and what must be seen. What is seen is read
+//! from `vgw status --json`, from `swanctl` and from the probes of `vgw-lab`;
+//! nothing is judged by waiting or by the text of a log.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "scenarios drive real daemons in real time"
+)]
+
+pub mod guest;
+pub mod strongswan;
+mod vici;
+mod workspace;
+
+pub use workspace::Workspace;

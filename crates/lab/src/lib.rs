@@ -18,6 +18,7 @@ mod namespace;
 mod path;
 pub mod probe;
 mod process;
+pub mod topology;
 mod wait;
 
 pub use lab::Lab;

@@ -248,7 +248,7 @@ mod tests {
         let report = flow.finish().unwrap();
         assert!(report.lost() >= 90, "{report:?}");
         assert!(report.lost() < report.sent - 10, "{report:?}");
-        assert_eq!(report.echoed, report.answered, "{report:?}");
+        assert!(report.echoed >= report.answered, "{report:?}");
         assert!(
             report.longest_gap >= Duration::from_millis(90),
             "{report:?}"

@@ -10,7 +10,14 @@ pub use ping::ping;
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use std::time::Duration;
+
     use crate::{Lab, Namespace, Veth};
+
+    /// Until a reply that will come, however busy the machine is.
+    pub(crate) const SURELY: Duration = Duration::from_secs(10);
+    /// Long enough to believe that no reply comes.
+    pub(crate) const NEVER: Duration = Duration::from_millis(200);
 
     /// Two hosts, 192.0.2.1 and 198.51.100.1, and a router between them.
     pub(crate) fn line(lab: &Lab) -> [Namespace; 3] {

@@ -114,7 +114,7 @@ fn is_reply(packet: &[u8], to: IpAddr, kind: u8, body: [u8; 8]) -> bool {
 mod tests {
     use super::*;
     use crate::Lab;
-    use crate::probe::tests::line;
+    use crate::probe::tests::{NEVER, SURELY, line};
 
     #[test]
     fn the_checksum_of_a_message_with_its_checksum_is_zero() {
@@ -128,9 +128,9 @@ mod tests {
         let lab = Lab::new("ping").unwrap();
         let [left, _router, _right] = line(&lab);
         let from = "192.0.2.1".parse().unwrap();
-        let ping = |to: &str| ping(&left, from, to.parse().unwrap(), Duration::from_millis(300));
-        assert!(ping("198.51.100.1").unwrap().is_some());
-        assert!(ping("198.51.100.77").unwrap().is_none());
+        let ping = |to: &str, limit| ping(&left, from, to.parse().unwrap(), limit).unwrap();
+        assert!(ping("198.51.100.1", SURELY).is_some());
+        assert!(ping("198.51.100.77", NEVER).is_none());
     }
 
     #[test]
@@ -138,7 +138,7 @@ mod tests {
         let lab = Lab::new("ping6").unwrap();
         let host = lab.namespace("a").unwrap();
         let loopback = "::1".parse().unwrap();
-        let reply = ping(&host, loopback, loopback, Duration::from_secs(1)).unwrap();
+        let reply = ping(&host, loopback, loopback, SURELY).unwrap();
         assert!(reply.is_some());
     }
 }

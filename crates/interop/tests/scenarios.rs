@@ -1,0 +1,31 @@
+//! Runs the scenarios, one at a time.
+
+use std::sync::{Mutex, PoisonError};
+
+use anyhow::Result;
+
+/// Scenarios measure losses and times; they would disturb one another.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+fn alone(scenario: fn() -> Result<()>) {
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let outcome = scenario();
+    assert!(outcome.is_ok(), "{:?}", outcome.err());
+}
+
+macro_rules! scenarios {
+    ($($name:ident),* $(,)?) => {
+        #[path = "../scenarios"]
+        mod scenarios {
+            $(pub mod $name;)*
+        }
+        $(
+            #[test]
+            fn $name() {
+                alone(scenarios::$name::run);
+            }
+        )*
+    };
+}
+
+scenarios!(strongswan_pair);
