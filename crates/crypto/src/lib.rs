@@ -6,10 +6,24 @@
 
 #![forbid(unsafe_code)]
 
+pub mod aead;
+pub mod cbc;
+pub mod error;
+pub mod key_exchange;
+mod keyed_hash;
+pub mod mac;
+mod prf;
 pub mod secret;
 pub mod suite;
+#[cfg(test)]
+mod testing;
 pub mod transform;
 
+pub use aead::AeadKey;
+pub use cbc::CbcKey;
+pub use error::{KeyError, KeyExchangeError, LengthError, NotAuthentic};
+pub use key_exchange::KeyPair;
+pub use mac::MacKey;
 pub use secret::Secret;
 pub use suite::{DirectionKeys, EspSuite, IkeSuite};
 pub use transform::{Encryption, Group, Integrity, Prf};

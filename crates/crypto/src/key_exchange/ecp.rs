@@ -1,0 +1,48 @@
+//! The ECP groups of RFC 5903: NIST curves, points as x and y without a prefix.
+
+use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
+use p256::elliptic_curve::{
+    AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey, SecretKey, ecdh,
+};
+
+use crate::error::KeyExchangeError;
+use crate::secret::Secret;
+use crate::transform::Group;
+
+/// Tag of an uncompressed point in SEC 1 section 2.3.3, which IKE leaves out.
+const UNCOMPRESSED: u8 = 4;
+
+/// The public value of `private`: x, then y (RFC 5903 section 7).
+pub(super) fn public<C>(private: &SecretKey<C>) -> Vec<u8>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    let point = private.public_key().to_sec1_point(false);
+    point.as_bytes().iter().skip(1).copied().collect()
+}
+
+/// The x coordinate of the shared point (RFC 5903 section 7).
+pub(super) fn agree<C>(
+    group: Group,
+    private: &SecretKey<C>,
+    peer_public: &[u8],
+) -> Result<Secret, KeyExchangeError>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    // Infinity has no coordinates; zeros are how it gets written all the same.
+    if peer_public.iter().all(|octet| *octet == 0) {
+        return Err(KeyExchangeError::Infinity { group });
+    }
+    let mut point = Vec::with_capacity(1 + peer_public.len());
+    point.push(UNCOMPRESSED);
+    point.extend_from_slice(peer_public);
+    let peer = PublicKey::<C>::from_sec1_bytes(&point)
+        .map_err(|_| KeyExchangeError::NotOnCurve { group })?;
+    let shared = ecdh::diffie_hellman(private.to_nonzero_scalar(), peer.as_affine());
+    Ok(Secret::from(shared.raw_secret_bytes().as_slice()))
+}
