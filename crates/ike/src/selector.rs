@@ -50,15 +50,26 @@ impl TrafficSelector {
             (mine, theirs) if mine == theirs => mine,
             _ => return None,
         };
+        let (first_port, last_port) = self.common_ports(other)?;
         let common = Self {
             protocol,
-            first_port: self.first_port.max(other.first_port),
-            last_port: self.last_port.min(other.last_port),
+            first_port,
+            last_port,
             first: self.first.max(other.first),
             last: self.last.min(other.last),
         };
-        let ports = common.first_port <= common.last_port || common.is_opaque();
-        (ports && common.first <= common.last).then_some(common)
+        (common.first <= common.last).then_some(common)
+    }
+
+    /// OPAQUE is within any port, and within no narrower range (RFC 4301 section 4.4.1.1).
+    fn common_ports(&self, other: &Self) -> Option<(u16, u16)> {
+        if self.is_opaque() || other.is_opaque() {
+            let admits = |s: &Self| s.is_opaque() || (s.first_port, s.last_port) == (0, u16::MAX);
+            return (admits(self) && admits(other)).then_some((u16::MAX, 0));
+        }
+        let first = self.first_port.max(other.first_port);
+        let last = self.last_port.min(other.last_port);
+        (first <= last).then_some((first, last))
     }
 
     /// Whether all traffic of `other` is of this one too.
