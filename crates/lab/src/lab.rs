@@ -1,13 +1,15 @@
 //! Whose namespaces are whose: names, and what a crashed owner left.
 
-use std::path::Path;
+use std::io::ErrorKind;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::namespace::{DIRECTORY, Namespace, forget};
+use crate::namespace::{self, Namespace, forget};
+use crate::scratch::{self, Scratch};
 
 /// Every lab's names begin with this.
 const MARK: &str = "vgw-";
@@ -31,6 +33,14 @@ impl Lab {
         })
     }
 
+    /// A directory for this lab's files.
+    ///
+    /// # Errors
+    /// When this lab has one already or the system refuses.
+    pub fn scratch(&self) -> Result<Scratch> {
+        Scratch::create(&self.full_name("files"))
+    }
+
     /// A new namespace for this role, a word without a dash.
     ///
     /// # Errors
@@ -40,8 +50,11 @@ impl Lab {
             !role.contains('-'),
             "role {role} has a dash, which separates it from the owner"
         );
-        let name = format!("{MARK}{}-{}-{role}", self.name, std::process::id());
-        Namespace::create(&name)
+        Namespace::create(&self.full_name(role))
+    }
+
+    fn full_name(&self, role: &str) -> String {
+        format!("{MARK}{}-{}-{role}", self.name, std::process::id())
     }
 }
 
@@ -52,11 +65,30 @@ fn owner(name: &str) -> Option<Pid> {
     pid.parse().ok().map(Pid::from_raw)
 }
 
-/// Removes the namespaces whose owner no longer runs.
+/// Removes what belongs to owners that no longer run.
 fn remove_leftovers() -> Result<()> {
-    let Ok(entries) = std::fs::read_dir(DIRECTORY) else {
-        return Ok(());
+    for path in orphans(namespace::DIRECTORY)? {
+        forget(&path).with_context(|| format!("removing the leftover {}", path.display()))?;
+        tracing::info!(path = %path.display(), "removed a namespace whose owner is gone");
+    }
+    for path in orphans(scratch::DIRECTORY)? {
+        match std::fs::remove_dir_all(&path) {
+            // Another lab may be clearing up the same leftovers.
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            removed => {
+                removed.with_context(|| format!("removing the leftover {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What lies in `directory` and belongs to an owner that no longer runs.
+fn orphans(directory: &str) -> Result<Vec<PathBuf>> {
+    let Ok(entries) = std::fs::read_dir(directory) else {
+        return Ok(Vec::new());
     };
+    let mut found = Vec::new();
     for entry in entries {
         let entry = entry?;
         let dead = entry
@@ -65,17 +97,16 @@ fn remove_leftovers() -> Result<()> {
             .and_then(owner)
             .is_some_and(|pid| kill(pid, None) == Err(Errno::ESRCH));
         if dead {
-            let path = entry.path();
-            forget(Path::new(&path))
-                .with_context(|| format!("removing the leftover {}", path.display()))?;
-            tracing::info!(path = %path.display(), "removed a namespace whose owner is gone");
+            found.push(entry.path());
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -98,9 +129,14 @@ mod tests {
         dead.wait_with_output().unwrap();
         let name = format!("vgw-crashed-{pid}-vpc");
         std::mem::forget(Namespace::create(&name).unwrap());
-        let path = Path::new(DIRECTORY).join(&name);
-        assert!(path.exists());
+        let directory = Scratch::create(&format!("vgw-crashed-{pid}-files")).unwrap();
+        let left = [
+            Path::new(namespace::DIRECTORY).join(&name),
+            directory.path().to_owned(),
+        ];
+        std::mem::forget(directory);
+        assert!(left.iter().all(|path| path.exists()));
         let _lab = Lab::new("after").unwrap();
-        assert!(!path.exists());
+        assert!(!left.iter().any(|path| path.exists()));
     }
 }

@@ -18,6 +18,7 @@ mod namespace;
 mod path;
 pub mod probe;
 mod process;
+mod scratch;
 pub mod topology;
 mod wait;
 
@@ -26,4 +27,5 @@ pub use link::Veth;
 pub use namespace::Namespace;
 pub use path::Cut;
 pub use process::{PrivateRun, Process};
+pub use scratch::Scratch;
 pub use wait::wait_until;
