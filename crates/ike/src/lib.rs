@@ -14,3 +14,5 @@ pub mod proposal;
 pub mod selector;
 pub mod spi;
 pub mod wire;
+#[cfg(test)]
+mod vectors;

@@ -7,7 +7,6 @@ use super::*;
 use crate::selector::TrafficSelector;
 
 mod malformed;
-mod vectors;
 
 fn header() -> impl Strategy<Value = Header> {
     let numbers = (any::<u64>(), any::<u64>(), any::<u8>(), any::<u32>());

@@ -1,1 +1,0 @@
-//! Messages that other implementations made.
