@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::transform::Group;
+use crate::transform::{Encryption, Group, Integrity};
 
 /// Key material that does not fit its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -25,6 +25,20 @@ pub enum KeyError {
         algorithm: &'static str,
         /// The kind of cipher that was needed.
         expected: &'static str,
+    },
+    /// A cipher that does not authenticate, without an integrity algorithm.
+    #[error("{encryption} needs an integrity algorithm beside it, found none")]
+    NeedsIntegrity {
+        /// The cipher.
+        encryption: Encryption,
+    },
+    /// An AEAD cipher with an integrity algorithm (RFC 7296 section 3.3).
+    #[error("{encryption} authenticates by itself and takes no {integrity} beside it")]
+    TakesNoIntegrity {
+        /// The AEAD cipher.
+        encryption: Encryption,
+        /// The algorithm that is too much.
+        integrity: Integrity,
     },
 }
 
