@@ -45,15 +45,20 @@ pub(super) fn identity(identity: &Identity) -> Result<(), Refusal> {
             format!("{:?}", found()),
             "visible ASCII characters only",
         )),
-        Identity::Fqdn(name) if name.contains('@') => Err(Refusal::new(
+        // A mistyped address would else pass for a name.
+        Identity::Fqdn(name) if !is_host_name(name) => Err(Refusal::new(
             found(),
-            "a host name, or email: before an address",
+            "an address, or a host name, which has a letter and no : or @",
         )),
         Identity::Email(address) if !address.contains('@') => {
             Err(Refusal::new(found(), "an e-mail address, name@host"))
         }
         _ => Ok(()),
     }
+}
+
+fn is_host_name(name: &str) -> bool {
+    name.chars().any(|c| c.is_ascii_alphabetic()) && !name.contains([':', '@'])
 }
 
 #[cfg(test)]
@@ -108,6 +113,8 @@ mod tests {
             Identity::Fqdn(String::new()),
             Identity::Fqdn("a b".to_owned()),
             Identity::Fqdn("gw@example".to_owned()),
+            Identity::Fqdn("198.51.100.256".to_owned()),
+            Identity::Fqdn("2001:db8::g".to_owned()),
             Identity::Email("gw.example".to_owned()),
             Identity::KeyId(Vec::new()),
             Identity::KeyId(vec![0; 256]),

@@ -200,6 +200,9 @@ fn vpc_cidrs(violations: &mut Violations, place: &str, gateway: &Gateway, connec
             "the VPC's prefixes, which a customer gateway sends into the tunnels",
         );
     }
+    if gateway.side == Side::VirtualPrivateGateway && connection.vpc_cidrs == gateway.cidrs {
+        return;
+    }
     for (index, net) in connection.vpc_cidrs.iter().enumerate() {
         let this = item(place, index);
         violations.check(&this, network::prefix(*net));

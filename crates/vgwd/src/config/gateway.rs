@@ -111,6 +111,10 @@ fn network(
     let cidrs = ours
         .list(notes, "cidrs", &STAND_IN_PREFIX, values::prefix)
         .unwrap_or_default();
+    if cidrs.is_empty() && !ours.has("cidrs") {
+        let message = "is not set: tunnels carry traffic between connections only";
+        notes.warn(&ours.field("cidrs"), message);
+    }
     let name = ours.read(notes, "netns", namespace);
     ours.finish(notes);
     (cidrs, name)

@@ -3,6 +3,10 @@
 /// A key longer than this is a mistake of another kind.
 pub(super) const LONGEST_SHOWN: usize = 64;
 
+/// A key that begins another one, or the other way round, is that one cut short
+/// or drawn out, if it is at least this long.
+const SHORTEST_BEGINNING: usize = 5;
+
 /// The known key that `key` was probably meant to be. Case and underscores do
 /// not count, so that AWS's own `DPDTimeoutSeconds` finds `dpd_timeout_seconds`.
 pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str> {
@@ -11,12 +15,17 @@ pub(super) fn nearest(key: &str, known: &[&'static str]) -> Option<&'static str>
     }
     let wanted = squash(key);
     let allowed = (wanted.len() / 3).clamp(1, 3);
-    known
-        .iter()
-        .map(|candidate| (distance(&wanted, &squash(candidate)), *candidate))
-        .filter(|(distance, _)| *distance <= allowed)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, candidate)| candidate)
+    let near = |candidate: &&'static str| {
+        let letters = squash(candidate);
+        let edits = distance(&wanted, &letters);
+        let shorter = wanted.len().min(letters.len());
+        let begins = wanted.starts_with(&letters) || letters.starts_with(&wanted);
+        (edits <= allowed || (begins && shorter >= SHORTEST_BEGINNING))
+            .then_some((edits, *candidate))
+    };
+    let candidates = known.iter().filter_map(near);
+    let nearest = candidates.min_by_key(|(edits, _)| *edits);
+    nearest.map(|(_, candidate)| candidate)
 }
 
 fn squash(key: &str) -> Vec<char> {
@@ -24,23 +33,31 @@ fn squash(key: &str) -> Vec<char> {
     letters.flat_map(char::to_lowercase).collect()
 }
 
-/// Levenshtein's distance: insertions, deletions and replacements.
+/// How many edits lead from one to the other: insertions, deletions,
+/// replacements and swaps of neighbours.
 fn distance(a: &[char], b: &[char]) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
+    let mut row_before: Vec<usize> = Vec::new();
+    let mut letter_before = None;
     for (i, from) in a.iter().enumerate() {
-        let mut diagonal = i;
-        let mut left = i.saturating_add(1);
         let mut next = Vec::with_capacity(row.len());
+        let mut left = i.saturating_add(1);
         next.push(left);
-        for (to, above) in b.iter().zip(row.iter().skip(1)) {
-            let replaced = diagonal.saturating_add(usize::from(from != to));
-            left = replaced
-                .min(left.saturating_add(1))
-                .min(above.saturating_add(1));
+        let mut neighbour = None;
+        for (j, to) in b.iter().enumerate() {
+            let at = |row: &[usize], place: usize| row.get(place).copied().unwrap_or(usize::MAX);
+            let replaced = at(&row, j).saturating_add(usize::from(from != to));
+            let deleted = at(&row, j.saturating_add(1)).saturating_add(1);
+            left = replaced.min(deleted).min(left.saturating_add(1));
+            if letter_before == Some(to) && neighbour == Some(from) {
+                let swapped = at(&row_before, j.saturating_sub(1)).saturating_add(1);
+                left = left.min(swapped);
+            }
             next.push(left);
-            diagonal = *above;
+            neighbour = Some(to);
         }
-        row = next;
+        letter_before = Some(from);
+        row_before = std::mem::replace(&mut row, next);
     }
     row.last().copied().unwrap_or_default()
 }
@@ -60,7 +77,9 @@ mod tests {
             ("", "", 0),
             ("", "ab", 2),
             ("kitten", "sitting", 3),
-            ("ab", "ba", 2),
+            ("ab", "ba", 1),
+            ("vcp", "vpc", 1),
+            ("abc", "cba", 2),
         ] {
             assert_eq!(between(a, b), edits, "{a} {b}");
             assert_eq!(between(b, a), edits, "{b} {a}");
@@ -79,6 +98,10 @@ mod tests {
             Some("dpd_timeout_seconds")
         );
         assert_eq!(nearest("identty", &known), Some("identity"));
+        assert_eq!(
+            nearest("dpd_timeout", &["dpd_timeout_seconds"]),
+            Some("dpd_timeout_seconds")
+        );
         assert_eq!(nearest("colour", &known), None);
     }
 }

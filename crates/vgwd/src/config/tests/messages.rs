@@ -1,0 +1,149 @@
+//! What the operator is told.
+
+use super::{SMALLEST, accepted, refused, with, with_option};
+use crate::config::load_str;
+
+#[test]
+fn every_error_is_told_not_only_the_first() {
+    let text = with(
+        SMALLEST,
+        "cidrs = [\"10.0.0.0/16\"]",
+        "cidrs = [\"10.0.0.1/16\"]\ncolour = 1",
+    );
+    let text = with(&text, "169.254.10.0/30", "169.254.0.0/30");
+    let text = with(&text, "abcdefgh.2", "short");
+    let text = with_option(&text, "dpd_timeout_seconds = 3\nreplay_window = 64");
+    let problems = refused(&text);
+    let starts = [
+        "vgw.toml:6: vpc.cidrs[1]: found 10.0.0.1/16, expected its network, 10.0.0.0/16",
+        "vgw.toml:7: vpc.colour: is not a known key here; known are cidrs, netns",
+        "vgw.toml:19: vpn_connection[1].tunnel[1].dpd_timeout_seconds: found 3, expected 30 to 86400",
+        "vgw.toml:20: vpn_connection[1].tunnel[1].replay_window: is not a known key; did you mean \"replay_window_size\"?",
+        "vgw.toml:21: vpn_connection[1].tunnel[1].tunnel_inside_cidr: found 169.254.0.0/30, expected a /30 that is not reserved",
+        "vgw.toml:26: vpn_connection[1].tunnel[2].pre_shared_key: found a key of 5 octets, expected 8 to 64 characters",
+    ];
+    let found: Vec<&str> = problems.lines().collect();
+    assert_eq!(found.len(), starts.len(), "{problems}");
+    for (line, start) in found.iter().zip(starts) {
+        assert!(line.starts_with(start), "{line}\n  is not\n{start}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_causes_no_further_complaints() {
+    let text = with(
+        SMALLEST,
+        "ip_address = \"198.51.100.7\"",
+        "ip_address = \"198.51.100\"",
+    );
+    let text = with_option(&text, "startup_action = \"start\"");
+    let problems = refused(&text);
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    let problems = refused(&with(SMALLEST, "[\"203.0.113.1\", \"203.0.113.2\"]", "7"));
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+    let problems = refused(&with(SMALLEST, "\"169.254.10.0/30\"", "true"));
+    assert_eq!(problems.lines().count(), 1, "{problems}");
+}
+
+#[test]
+fn a_missing_field_is_told_on_the_line_of_its_table() {
+    let problems = refused(&with(
+        SMALLEST,
+        "tunnel_inside_cidr = \"169.254.10.4/30\"\n",
+        "",
+    ));
+    assert_eq!(
+        problems,
+        "vgw.toml:21: vpn_connection[1].tunnel[2].tunnel_inside_cidr: is missing, \
+         expected a /30 in 169.254.0.0/16"
+    );
+}
+
+#[test]
+fn an_empty_file_says_what_a_gateway_needs() {
+    let problems = refused("");
+    assert!(
+        problems.contains("vgw.toml: gateway.outside_addresses: found 0 addresses"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn awss_own_spelling_of_an_option_finds_ours() {
+    let problems = refused(&with_option(SMALLEST, "DPDTimeoutSeconds = 30"));
+    assert!(
+        problems.contains("did you mean \"dpd_timeout_seconds\"?"),
+        "{problems}"
+    );
+    let problems = refused(&with(SMALLEST, "[vpc]", "[vcp]"));
+    assert!(
+        problems.contains("vcp: is not a known key; did you mean \"vpc\"?"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn a_table_of_the_wrong_kind_says_which_is_meant() {
+    let problems = refused(&with(
+        SMALLEST,
+        "[[customer_gateway]]",
+        "[customer_gateway]",
+    ));
+    assert!(
+        problems.contains("tables headed [[customer_gateway]], with two brackets"),
+        "{problems}"
+    );
+    let problems = refused(&with(SMALLEST, "[vpc]", "[[vpc]]"));
+    assert!(problems.contains("expected a table, [vpc]"), "{problems}");
+}
+
+#[test]
+fn no_message_shows_a_line_that_may_hold_a_key() {
+    let secret = "hunter2.hunter2";
+    let key = |value: &str| with(SMALLEST, "pre_shared_key = \"abcdefgh.1\"", value);
+    let bad = [
+        key(&format!("pre_shared_key = {secret}")),
+        key(&format!("pre_shared_key = \"{secret}")),
+        key(&format!("pre_shared_key = \"{secret}!\"")),
+        key(&format!("pre_shared_key = [\"{secret}\"]")),
+        key(&format!(
+            "pre_shared_key = \"{secret}\"\npre_shared_key = \"{secret}\""
+        )),
+        key(&format!("pre_shared_keys = \"{secret}\"")),
+        key(&format!("pre_shared_key_file = \"{secret}\"")),
+        key(&format!("pre_shared_key_credential = \"/{secret}\"")),
+        key(&format!("pre_shared_key \"{secret}\"")),
+        key(&format!("\"{secret}")),
+    ];
+    for text in bad {
+        let problems = load_str(&text, "vgw.toml").unwrap_err();
+        let told = format!("{problems:?}\n{}", super::lines(&problems));
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let shown = format!("{:?}", accepted(SMALLEST));
+    assert!(!shown.contains("abcdefgh"), "{shown}");
+}
+
+#[test]
+fn errors_of_syntax_name_their_lines() {
+    let problems = refused("[gateway]\nasn = \n\n[vpc\ncidrs = []\n");
+    assert!(problems.contains("vgw.toml:2: "), "{problems}");
+    assert!(problems.contains("vgw.toml:4: "), "{problems}");
+}
+
+#[test]
+fn what_is_allowed_but_hardly_meant_is_a_warning() {
+    let warned = |text: &str| super::lines(&accepted(text).warnings);
+    assert_eq!(warned(SMALLEST), "");
+    let unused =
+        format!("{SMALLEST}[[customer_gateway]]\nid = \"cgw-x\"\nidentity = \"fqdn:x.example\"\n");
+    assert!(warned(&unused).contains("customer_gateway[2]: no vpn_connection uses"));
+    let empty = with(SMALLEST, "[\"192.168.0.0/24\"]", "[]");
+    assert!(warned(&empty).contains("static_routes: is empty"));
+    let narrow = with(
+        SMALLEST,
+        "static_routes",
+        "local_ipv4_network_cidr = \"172.16.0.0/12\"\nstatic_routes",
+    );
+    assert!(warned(&narrow).contains("static_routes[1]: 192.168.0.0/24 is not within"));
+}
