@@ -1,0 +1,216 @@
+//! What is counted, and why a packet is dropped.
+//!
+//! Each counter is written by one thread only, so adding is a load and a
+//! store, without a locked instruction; anyone may read.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A number that one thread adds to and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Count(AtomicU64);
+
+impl Count {
+    pub(crate) fn add(&self, more: u64) {
+        let sum = self.get().wrapping_add(more);
+        self.0.store(sum, Ordering::Relaxed);
+    }
+
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+macro_rules! drop_reasons {
+    ($( $(#[$doc:meta])* $variant:ident = $index:literal $name:literal, )+) => {
+        /// Why a packet went no further. The name is the metric's label and the log's field.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum DropReason { $( $(#[$doc])* $variant, )+ }
+
+        impl DropReason {
+            /// Every reason, in order of its index.
+            pub const ALL: [Self; [$( $index ),+].len()] = [$( Self::$variant ),+];
+
+            /// The reason in snake case.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $( Self::$variant => $name, )+ }
+            }
+
+            const fn index(self) -> usize {
+                match self { $( Self::$variant => $index, )+ }
+            }
+        }
+    };
+}
+
+drop_reasons! {
+    /// Outbound: no forwarding entry for the destination.
+    NoRoute = 0 "no_route",
+    /// Outbound: the tunnel has no CHILD SA to send with.
+    NoSa = 1 "no_sa",
+    /// No selector of the SA admits the packet (RFC 4301 section 5.2).
+    OutsideSelectors = 2 "outside_selectors",
+    /// Inbound: no SA has this SPI.
+    UnknownSpi = 3 "unknown_spi",
+    /// Inbound: seen before, or older than the anti-replay window.
+    Replayed = 4 "replayed",
+    /// Inbound: the integrity check failed.
+    NotAuthentic = 5 "not_authentic",
+    /// Not a packet of its kind: too short, wrong version, lengths that contradict.
+    Malformed = 6 "malformed",
+    /// Inbound: padding after decryption is not as RFC 4303 section 2.4 says.
+    BadPadding = 7 "bad_padding",
+    /// Inbound: Next Header is neither IPv4 nor IPv6, or not what is inside.
+    BadNextHeader = 8 "bad_next_header",
+    /// Inbound: the destination is not one of the local prefixes.
+    UnknownDestination = 9 "unknown_destination",
+    /// Inbound: the source is not one that this SA may send from.
+    SourceNotAllowed = 10 "source_not_allowed",
+    /// Inbound: a dummy packet of traffic flow confidentiality (RFC 4303 section 2.6).
+    Dummy = 11 "dummy",
+    /// Inbound: the TUN device did not take the packet.
+    TunWrite = 12 "tun_write",
+    /// Inbound: the TUN device's queue is full.
+    TunFull = 13 "tun_full",
+    /// Outbound: the outside socket refused the packet.
+    SendFailed = 14 "send_failed",
+    /// Outbound: the outside socket's queue stayed full.
+    SendFull = 15 "send_full",
+    /// Larger than a packet buffer or than the path takes.
+    TooBig = 16 "too_big",
+    /// Outbound: the SA's sequence numbers are used up.
+    SequenceExhausted = 17 "sequence_exhausted",
+    /// Inbound: the control plane's queue of IKE messages is full.
+    IkeQueueFull = 18 "ike_queue_full",
+}
+
+impl From<vgw_esp::Drop> for DropReason {
+    fn from(why: vgw_esp::Drop) -> Self {
+        match why {
+            vgw_esp::Drop::Malformed => Self::Malformed,
+            vgw_esp::Drop::WrongSpi => Self::UnknownSpi,
+            vgw_esp::Drop::Replayed => Self::Replayed,
+            vgw_esp::Drop::NotAuthentic => Self::NotAuthentic,
+            vgw_esp::Drop::BadPadding => Self::BadPadding,
+            vgw_esp::Drop::BadNextHeader => Self::BadNextHeader,
+            vgw_esp::Drop::Dummy => Self::Dummy,
+        }
+    }
+}
+
+/// Dropped packets of one worker, by reason.
+#[derive(Debug, Default)]
+pub(crate) struct Drops([Count; DropReason::ALL.len()]);
+
+impl Drops {
+    pub(crate) fn add(&self, reason: DropReason, packets: usize) {
+        if let Some(count) = self.0.get(reason.index()) {
+            count.add(wide(packets));
+        }
+    }
+
+    pub(crate) fn get(&self, reason: DropReason) -> u64 {
+        self.0.get(reason.index()).map_or(0, Count::get)
+    }
+}
+
+/// A length as a counter takes it.
+pub(crate) fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
+}
+
+/// Packets and octets of one direction.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub(crate) struct Flow {
+    pub(crate) packets: Count,
+    pub(crate) bytes: Count,
+}
+
+impl Flow {
+    pub(crate) fn add(&self, packets: usize, bytes: usize) {
+        self.packets.add(wide(packets));
+        self.bytes.add(wide(bytes));
+    }
+}
+
+/// Both directions, each on a cache line of its own: each has its own writer.
+#[derive(Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) inbound: Flow,
+    pub(crate) outbound: Flow,
+}
+
+/// What was counted for one tunnel since it was made, over all its SAs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TunnelTraffic {
+    /// Packets that passed authentication.
+    pub packets_in: u64,
+    /// Octets of them, after decryption.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Octets of them, before encryption.
+    pub bytes_out: u64,
+}
+
+impl From<&Traffic> for TunnelTraffic {
+    fn from(traffic: &Traffic) -> Self {
+        Self {
+            packets_in: traffic.inbound.packets.get(),
+            bytes_in: traffic.inbound.bytes.get(),
+            packets_out: traffic.outbound.packets.get(),
+            bytes_out: traffic.outbound.bytes.get(),
+        }
+    }
+}
+
+/// What was counted for one CHILD SA since it was installed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ChildTraffic {
+    /// The inbound SPI.
+    pub spi_in: u32,
+    /// The tunnel it belongs to.
+    pub tunnel: u32,
+    /// Packets that passed authentication.
+    pub packets_in: u64,
+    /// Octets of them, after decryption.
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Octets of them, before encryption.
+    pub bytes_out: u64,
+    /// Last sequence number used to send.
+    pub sequence: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DropReason, Drops};
+
+    #[test]
+    fn every_drop_reason_counts_for_itself_alone() {
+        let drops = Drops::default();
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.index(), index);
+            assert_eq!(drops.get(reason), 0);
+            drops.add(reason, index + 1);
+        }
+        for (index, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(drops.get(reason), u64::try_from(index + 1).unwrap());
+        }
+    }
+
+    #[test]
+    fn drop_reasons_are_named_in_snake_case_and_differ() {
+        let mut names: Vec<_> = DropReason::ALL.iter().map(|r| r.name()).collect();
+        assert!(
+            names
+                .iter()
+                .all(|n| n.bytes().all(|b| b.is_ascii_lowercase() || b == b'_'))
+        );
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), DropReason::ALL.len());
+    }
+}

@@ -1,0 +1,34 @@
+//! What the data plane tells the control plane.
+
+use std::net::SocketAddr;
+
+/// News from a worker thread.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DataPlaneEvent {
+    /// An IKE message arrived, the non-ESP marker already taken off.
+    Ike {
+        /// The outside address and port it came to.
+        local: SocketAddr,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// The message.
+        message: Vec<u8>,
+    },
+    /// An authenticated ESP packet, newer than any before on its SA, came from
+    /// another address or port than the SA's path says (RFC 7296 section 2.23).
+    PathSeen {
+        /// The SA's inbound SPI.
+        spi_in: u32,
+        /// Where the packet came from; the port is 0 for protocol 50.
+        remote: SocketAddr,
+    },
+    /// A worker cannot go on; the data plane must be started anew.
+    Failed {
+        /// What failed and how.
+        what: String,
+    },
+}
+
+/// Takes events on a worker's thread. It must not block; false says that the
+/// event was not taken because a queue is full.
+pub(crate) type EventSink = Box<dyn Fn(DataPlaneEvent) -> bool + Send + Sync>;

@@ -1,0 +1,236 @@
+//! What the workers look packets up in. Everything here is immutable once
+//! published; a change makes new tables, which share what did not change.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use socket2::SockAddr;
+use ts_bart::{RoutingTable, Table};
+use vgw_esp::{InboundSa, OutboundSa};
+
+use crate::counters::{Count, Traffic};
+use crate::inner::InnerPacket;
+use crate::selector::Selectors;
+
+/// Low bits of an inbound SPI that are its slot in the SA table.
+pub const SLOT_BITS: u32 = 18;
+
+/// The slot of an inbound SPI.
+fn slot_of(spi: u32) -> Option<usize> {
+    usize::try_from(spi & ((1 << SLOT_BITS) - 1)).ok()
+}
+
+/// The receiving half of a CHILD SA.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) spi: u32,
+    pub(crate) tunnel: u32,
+    pub(crate) sa: InboundSa,
+    pub(crate) selectors: Arc<Selectors>,
+    pub(crate) child: Arc<Traffic>,
+    pub(crate) tunnel_traffic: Arc<Traffic>,
+    /// Highest sequence number accepted, for [`crate::DataPlaneEvent::PathSeen`].
+    pub(crate) newest: Count,
+}
+
+/// The sending half of a CHILD SA.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) spi_in: u32,
+    pub(crate) sa: OutboundSa,
+    pub(crate) selectors: Arc<Selectors>,
+    pub(crate) child: Arc<Traffic>,
+    pub(crate) tunnel_traffic: Arc<Traffic>,
+}
+
+/// A path, resolved to one of our outside addresses.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// Index of the outside address.
+    pub(crate) outside: usize,
+    pub(crate) udp_encapsulation: bool,
+    /// Where the peer's packets are expected to come from.
+    pub(crate) remote: SocketAddr,
+    /// Where packets go, as the socket takes it.
+    pub(crate) to: SockAddr,
+}
+
+impl Route {
+    pub(crate) fn new(outside: usize, remote: SocketAddr, udp_encapsulation: bool) -> Self {
+        // A raw socket takes the port for a protocol number.
+        let port = if udp_encapsulation { remote.port() } else { 0 };
+        let remote = SocketAddr::new(remote.ip(), port);
+        Self {
+            outside,
+            udp_encapsulation,
+            remote,
+            to: remote.into(),
+        }
+    }
+}
+
+/// An entry of the inbound SA table.
+#[derive(Debug, Clone)]
+pub(crate) struct Slot {
+    pub(crate) inbound: Arc<Inbound>,
+    pub(crate) route: Route,
+}
+
+/// A way out of a tunnel.
+#[derive(Debug, Clone)]
+pub(crate) struct Egress {
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) route: Route,
+}
+
+/// Where an inner destination goes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Forward {
+    NoRoute,
+    NoSa,
+    OutsideSelectors,
+    /// By this entry of this tunnel.
+    By {
+        tunnel: u32,
+        egress: usize,
+    },
+}
+
+/// All that a worker needs to know.
+#[derive(Clone, Default)]
+pub(crate) struct Tables {
+    slots: Vec<Option<Slot>>,
+    /// By tunnel number; the newest SA first.
+    tunnels: Vec<Vec<Egress>>,
+    fib: Arc<Table<u32>>,
+    local: Arc<Table<()>>,
+}
+
+impl Tables {
+    /// The SA of an inbound SPI: one index and one compare.
+    pub(crate) fn inbound(&self, spi: u32) -> Option<&Slot> {
+        let slot = self.slots.get(slot_of(spi)?)?.as_ref()?;
+        (slot.inbound.spi == spi).then_some(slot)
+    }
+
+    /// Whether decrypted packets may go to this address.
+    pub(crate) fn is_local(&self, destination: IpAddr) -> bool {
+        self.local.contains(destination)
+    }
+
+    /// How a packet from inside leaves.
+    pub(crate) fn forward(&self, packet: &InnerPacket<'_>) -> Forward {
+        let Some(&tunnel) = self.fib.lookup(packet.destination()) else {
+            return Forward::NoRoute;
+        };
+        let ways = self.egresses(tunnel);
+        if ways.is_empty() {
+            return Forward::NoSa;
+        }
+        ways.iter()
+            .position(|way| way.outbound.selectors.admit_outbound(packet))
+            .map_or(Forward::OutsideSelectors, |egress| Forward::By {
+                tunnel,
+                egress,
+            })
+    }
+
+    fn egresses(&self, tunnel: u32) -> &[Egress] {
+        usize::try_from(tunnel)
+            .ok()
+            .and_then(|tunnel| self.tunnels.get(tunnel))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// The entry that [`Forward::By`] names.
+    pub(crate) fn egress(&self, tunnel: u32, egress: usize) -> Option<&Egress> {
+        self.egresses(tunnel).get(egress)
+    }
+
+    /// Puts an SA into its slot. Gives back the SPI of the one that has it already.
+    pub(crate) fn insert_inbound(&mut self, slot: Slot) -> Result<(), u32> {
+        let Some(index) = slot_of(slot.inbound.spi) else {
+            return Ok(());
+        };
+        if self.slots.len() <= index {
+            self.slots.resize(index + 1, None);
+        }
+        match self.slots.get_mut(index) {
+            Some(Some(taken)) => Err(taken.inbound.spi),
+            Some(free) => {
+                *free = Some(slot);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Sends with this SA before any other of the tunnel, and no more with
+    /// those of the same selectors.
+    pub(crate) fn use_outbound(&mut self, tunnel: u32, egress: Egress) {
+        let Ok(tunnel) = usize::try_from(tunnel) else {
+            return;
+        };
+        if self.tunnels.len() <= tunnel {
+            self.tunnels.resize(tunnel + 1, Vec::new());
+        }
+        if let Some(ways) = self.tunnels.get_mut(tunnel) {
+            ways.retain(|way| way.outbound.selectors != egress.outbound.selectors);
+            ways.insert(0, egress);
+        }
+    }
+
+    /// Takes out both halves of the CHILD SA with this inbound SPI.
+    pub(crate) fn remove_child(&mut self, tunnel: u32, spi_in: u32) {
+        if self.inbound(spi_in).is_some()
+            && let Some(slot) = slot_of(spi_in).and_then(|slot| self.slots.get_mut(slot))
+        {
+            *slot = None;
+        }
+        if let Some(ways) = usize::try_from(tunnel)
+            .ok()
+            .and_then(|tunnel| self.tunnels.get_mut(tunnel))
+        {
+            ways.retain(|way| way.outbound.spi_in != spi_in);
+        }
+    }
+
+    /// Leads every SA of a tunnel along another route.
+    pub(crate) fn set_route(&mut self, tunnel: u32, route: &Route) {
+        for slot in self.slots.iter_mut().flatten() {
+            if slot.inbound.tunnel == tunnel {
+                slot.route = route.clone();
+            }
+        }
+        if let Some(ways) = usize::try_from(tunnel)
+            .ok()
+            .and_then(|tunnel| self.tunnels.get_mut(tunnel))
+        {
+            for way in ways {
+                way.route = route.clone();
+            }
+        }
+    }
+
+    /// Replaces the forwarding table.
+    pub(crate) fn set_forwarding(&mut self, routes: impl IntoIterator<Item = (IpNet, u32)>) {
+        let mut fib = Table::default();
+        for (prefix, tunnel) in routes {
+            fib.insert(prefix.trunc(), tunnel);
+        }
+        self.fib = Arc::new(fib);
+    }
+
+    /// Replaces the prefixes that decrypted packets may go to.
+    pub(crate) fn set_local_prefixes(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
+        let mut local = Table::default();
+        for prefix in prefixes {
+            local.insert(prefix.trunc(), ());
+        }
+        self.local = Arc::new(local);
+    }
+}
+
+#[cfg(test)]
+mod tests;

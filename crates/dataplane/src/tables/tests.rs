@@ -1,0 +1,208 @@
+use std::sync::Arc;
+
+use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
+use vgw_esp::{InboundSa, OutboundSa};
+
+use super::{Egress, Forward, Inbound, Outbound, Route, Slot, Tables};
+use crate::counters::Count;
+use crate::inner::InnerPacket;
+use crate::inner::tests::ipv4;
+use crate::selector::{Selector, Selectors};
+
+const SUITE: EspSuite = EspSuite {
+    encryption: Encryption::AesGcm128,
+    integrity: None,
+    esn: false,
+};
+
+fn keys() -> DirectionKeys {
+    DirectionKeys {
+        encryption: Secret::new(vec![1; SUITE.encryption.keymat_len()]),
+        integrity: Secret::default(),
+    }
+}
+
+fn selectors(remote: &str) -> Arc<Selectors> {
+    let selector = |prefix: &str| {
+        let net: ipnet::IpNet = prefix.parse().unwrap();
+        Selector {
+            protocol: 0,
+            first_port: 0,
+            last_port: u16::MAX,
+            first: net.network(),
+            last: net.broadcast(),
+        }
+    };
+    Arc::new(Selectors::new(
+        vec![selector("10.0.0.0/8")],
+        vec![selector(remote)],
+    ))
+}
+
+fn route(port: u16) -> Route {
+    Route::new(0, ([192, 0, 2, 1], port).into(), true)
+}
+
+fn slot(spi: u32, tunnel: u32) -> Slot {
+    Slot {
+        inbound: Arc::new(Inbound {
+            spi,
+            tunnel,
+            sa: InboundSa::new(spi, SUITE, &keys(), 64).unwrap(),
+            selectors: selectors("10.0.0.0/8"),
+            child: Arc::default(),
+            tunnel_traffic: Arc::default(),
+            newest: Count::default(),
+        }),
+        route: route(4500),
+    }
+}
+
+fn egress(spi_in: u32, remote: &str) -> Egress {
+    Egress {
+        outbound: Arc::new(Outbound {
+            spi_in,
+            sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
+            selectors: selectors(remote),
+            child: Arc::default(),
+            tunnel_traffic: Arc::default(),
+        }),
+        route: route(4500),
+    }
+}
+
+fn forward(tables: &Tables, destination: [u8; 4]) -> Forward {
+    let octets = ipv4([10, 0, 0, 1], destination, 17, &[0; 8]);
+    tables.forward(&InnerPacket::parse(&octets).unwrap())
+}
+
+#[test]
+fn an_sa_is_found_by_its_whole_spi_and_not_by_its_slot_alone() {
+    let mut tables = Tables::default();
+    tables.insert_inbound(slot(0x0010_0003, 0)).unwrap();
+    assert!(tables.inbound(0x0010_0003).is_some());
+    assert!(tables.inbound(0x0014_0003).is_none());
+    assert!(tables.inbound(0x0010_0002).is_none());
+    assert!(tables.inbound(0x0010_0004).is_none());
+    assert!(tables.inbound(u32::MAX).is_none());
+}
+
+#[test]
+fn a_slot_takes_another_sa_only_after_the_first_is_removed() {
+    let mut tables = Tables::default();
+    tables.insert_inbound(slot(0x0010_0003, 0)).unwrap();
+    assert_eq!(
+        tables.insert_inbound(slot(0x0014_0003, 0)),
+        Err(0x0010_0003)
+    );
+    tables.remove_child(0, 0x0010_0003);
+    assert!(tables.inbound(0x0010_0003).is_none());
+    tables.insert_inbound(slot(0x0014_0003, 0)).unwrap();
+    // A late removal of the first does not touch its successor.
+    tables.remove_child(0, 0x0010_0003);
+    assert!(tables.inbound(0x0014_0003).is_some());
+}
+
+#[test]
+fn the_longest_prefix_leads_to_the_tunnel() {
+    let mut tables = Tables::default();
+    let nets = [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)];
+    tables.set_forwarding(nets.map(|(net, tunnel)| (net.parse().unwrap(), tunnel)));
+    for tunnel in [0, 1] {
+        tables.use_outbound(tunnel, egress(tunnel, "10.1.0.0/16"));
+    }
+    assert_eq!(
+        forward(&tables, [10, 1, 1, 1]),
+        Forward::By {
+            tunnel: 0,
+            egress: 0
+        }
+    );
+    assert_eq!(
+        forward(&tables, [10, 1, 2, 1]),
+        Forward::By {
+            tunnel: 1,
+            egress: 0
+        }
+    );
+    assert_eq!(forward(&tables, [10, 2, 0, 1]), Forward::NoRoute);
+}
+
+#[test]
+fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
+    let mut tables = Tables::default();
+    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), 3)]);
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Forward::NoSa);
+    tables.use_outbound(3, egress(1, "10.1.0.0/16"));
+    tables.use_outbound(3, egress(2, "10.2.0.0/16"));
+    assert_eq!(
+        forward(&tables, [10, 2, 1, 1]),
+        Forward::By {
+            tunnel: 3,
+            egress: 0
+        }
+    );
+    assert_eq!(
+        forward(&tables, [10, 1, 1, 1]),
+        Forward::By {
+            tunnel: 3,
+            egress: 1
+        }
+    );
+    assert_eq!(forward(&tables, [10, 3, 1, 1]), Forward::OutsideSelectors);
+}
+
+#[test]
+fn a_rekeyed_sa_replaces_the_one_of_the_same_selectors_only() {
+    let mut tables = Tables::default();
+    tables.use_outbound(0, egress(1, "10.1.0.0/16"));
+    tables.use_outbound(0, egress(2, "10.2.0.0/16"));
+    tables.use_outbound(0, egress(3, "10.1.0.0/16"));
+    let names = |tables: &Tables| -> Vec<u32> {
+        tables
+            .egresses(0)
+            .iter()
+            .map(|way| way.outbound.spi_in)
+            .collect()
+    };
+    assert_eq!(names(&tables), [3, 2]);
+    tables.remove_child(0, 1);
+    assert_eq!(names(&tables), [3, 2]);
+    tables.remove_child(0, 3);
+    assert_eq!(names(&tables), [2]);
+}
+
+#[test]
+fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
+    let mut tables = Tables::default();
+    tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
+    tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
+    tables.use_outbound(0, egress(0x0010_0000, "10.0.0.0/8"));
+    tables.set_route(0, &route(60000));
+    assert_eq!(
+        tables.inbound(0x0010_0000).unwrap().route.remote.port(),
+        60000
+    );
+    assert_eq!(
+        tables.inbound(0x0010_0001).unwrap().route.remote.port(),
+        4500
+    );
+    assert_eq!(tables.egress(0, 0).unwrap().route.remote.port(), 60000);
+}
+
+#[test]
+fn only_local_prefixes_take_decrypted_packets() {
+    let mut tables = Tables::default();
+    tables.set_local_prefixes(["10.0.0.5/16", "fd00::1/128"].map(|net| net.parse().unwrap()));
+    assert!(tables.is_local([10, 0, 200, 1].into()));
+    assert!(!tables.is_local([10, 1, 0, 1].into()));
+    assert!(tables.is_local("fd00::1".parse().unwrap()));
+    assert!(!tables.is_local("fd00::2".parse().unwrap()));
+}
+
+#[test]
+fn a_native_route_has_no_port_for_the_raw_socket_takes_it_as_a_protocol() {
+    let route = Route::new(0, ([192, 0, 2, 1], 4500).into(), false);
+    assert_eq!(route.remote.port(), 0);
+    assert_eq!(route.to.as_socket().unwrap().port(), 0);
+}

@@ -1,0 +1,157 @@
+//! What must get through.
+
+use std::net::SocketAddr;
+
+use vgw_crypto::{Encryption, EspSuite, Integrity};
+use vgw_dataplane::DataPlaneEvent;
+use vgw_lab::wait_until;
+
+use crate::rig::{GCM, PATIENCE, Rig, Side, TUNNEL};
+
+/// Sends `count` datagrams of `len` octets from one side's inside to the other's.
+fn carry(from: &Side, to: &Side, family: usize, count: usize, len: usize) {
+    let sender = from.inside_socket(family);
+    let receiver = to.inside_socket(family);
+    let mut buffer = vec![0; len + 1];
+    for number in 0..count {
+        let mut datagram = vec![0x5A; len];
+        datagram[0] = u8::try_from(number).unwrap();
+        sender
+            .send_to(&datagram, (to.inside[family], 7000))
+            .unwrap();
+        let (got, source) = receiver.recv_from(&mut buffer).unwrap();
+        assert_eq!(buffer[..got], datagram);
+        assert_eq!(source, SocketAddr::from((from.inside[family], 7000)));
+    }
+}
+
+#[test]
+fn packets_travel_both_ways_in_every_suite_encapsulation_and_family() {
+    use Encryption::{AesCbc128, AesCbc256, AesGcm128, AesGcm256};
+    use Integrity::{HmacSha1_96, HmacSha256_128, HmacSha384_192, HmacSha512_256};
+    let suites = [
+        (AesGcm128, None),
+        (AesGcm256, None),
+        (AesCbc128, Some(HmacSha1_96)),
+        (AesCbc256, Some(HmacSha256_128)),
+        (AesCbc128, Some(HmacSha384_192)),
+        (AesCbc256, Some(HmacSha512_256)),
+    ];
+    let rig = Rig::new("carry");
+    let mut slot = 0;
+    for (encryption, integrity) in suites {
+        for (outside, udp_encapsulation, esn) in [
+            (0, true, false),
+            (0, false, true),
+            (1, true, true),
+            (1, false, false),
+        ] {
+            let suite = EspSuite {
+                encryption,
+                integrity,
+                esn,
+            };
+            slot += 1;
+            rig.connect(slot, suite, outside, udp_encapsulation);
+            for inside in [0, 1] {
+                carry(&rig.left, &rig.right, inside, 2, 100);
+                carry(&rig.right, &rig.left, inside, 2, 100);
+            }
+            // 20 or 40 octets of IP header, 8 of UDP.
+            let bytes = 2 * (128 + 148);
+            for (side, spi) in [
+                (&rig.left, 0x0010_0000 | slot),
+                (&rig.right, 0x0020_0000 | slot),
+            ] {
+                let counted = wait_until("counters", PATIENCE, || {
+                    let counted = side.child(spi);
+                    Ok((counted.packets_out >= 4 && counted.packets_in >= 4).then_some(counted))
+                })
+                .unwrap();
+                assert_eq!((counted.packets_in, counted.packets_out), (4, 4), "{suite}");
+                assert_eq!(
+                    (counted.bytes_in, counted.bytes_out),
+                    (bytes, bytes),
+                    "{suite}"
+                );
+                assert_eq!(counted.sequence, 4, "{suite}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_tunnel_counts_on_over_a_rekey_and_the_old_sa_receives_until_it_is_removed() {
+    let rig = Rig::new("rekey");
+    rig.connect(1, GCM, 0, true);
+    carry(&rig.left, &rig.right, 0, 3, 50);
+
+    // The responder's order: the new SA receives first, then the old one
+    // sends no more, then it goes.
+    let path = rig.right.path_to(&rig.left, 0, true);
+    rig.right.install(0x0020_0002, 0x0010_0002, GCM, path);
+    carry(&rig.left, &rig.right, 0, 1, 50);
+    let path = rig.left.path_to(&rig.right, 0, true);
+    rig.left.install(0x0010_0002, 0x0020_0002, GCM, path);
+    rig.left.plane.use_outbound(TUNNEL, 0x0010_0002).unwrap();
+    carry(&rig.left, &rig.right, 0, 2, 50);
+    assert_eq!(rig.right.child(0x0020_0001).packets_in, 4);
+    assert_eq!(rig.right.child(0x0020_0002).packets_in, 2);
+    carry(&rig.right, &rig.left, 0, 1, 50);
+    rig.right.plane.remove_child(0x0020_0001).unwrap();
+    rig.left.plane.remove_child(0x0010_0001).unwrap();
+    carry(&rig.left, &rig.right, 0, 1, 50);
+
+    let traffic = rig.right.plane.tunnel_traffic();
+    assert_eq!(traffic.len(), 1);
+    assert_eq!(traffic[0].0, TUNNEL);
+    assert_eq!(traffic[0].1.packets_in, 7);
+    assert_eq!(rig.right.plane.child_traffic().len(), 1);
+}
+
+#[test]
+fn packets_too_large_for_the_path_arrive_by_outer_fragments() {
+    let rig = Rig::new("fragment");
+    for (slot, outside, udp_encapsulation) in
+        [(1, 0, true), (2, 0, false), (3, 1, true), (4, 1, false)]
+    {
+        rig.connect(slot, GCM, outside, udp_encapsulation);
+        // A full packet of the TUN device's 1500 octets.
+        carry(&rig.left, &rig.right, 0, 2, 1472);
+        carry(&rig.right, &rig.left, 1, 2, 1452);
+    }
+}
+
+#[test]
+fn ike_messages_travel_on_both_ports_and_lose_the_marker() {
+    let rig = Rig::new("ike");
+    for family in [0, 1] {
+        for port in [500, 4500] {
+            let local = SocketAddr::from((rig.left.outside[family], port));
+            let remote = SocketAddr::from((rig.right.outside[family], port));
+            rig.left.plane.send_ike(local, remote, b"message").unwrap();
+            assert_eq!(
+                rig.right.event(),
+                DataPlaneEvent::Ike {
+                    local: remote,
+                    remote: local,
+                    message: b"message".to_vec()
+                }
+            );
+        }
+    }
+    let [local, remote] =
+        [&rig.left, &rig.right].map(|side| SocketAddr::from((side.outside[0], 4500)));
+    rig.left.plane.send_nat_keepalive(local, remote).unwrap();
+    wait_until("keepalive", PATIENCE, || {
+        Ok((rig.right.plane.nat_keepalives() == 1).then_some(()))
+    })
+    .unwrap();
+    let elsewhere = SocketAddr::from(([203, 0, 113, 1], 500));
+    assert!(
+        rig.left
+            .plane
+            .send_ike(elsewhere, remote, b"message")
+            .is_err()
+    );
+}

@@ -1,0 +1,153 @@
+//! What must not get through, each with its reason.
+
+use std::net::SocketAddr;
+
+use vgw_dataplane::{DataPlaneEvent, DropReason};
+
+use crate::rig::{Forger, GCM, Rig, inner};
+
+const SPI: u32 = 0x0020_0001;
+const LEFT: [u8; 4] = [10, 9, 0, 1];
+const RIGHT: [u8; 4] = [10, 9, 0, 2];
+
+#[test]
+fn every_packet_that_is_not_as_negotiated_is_dropped_with_its_reason() {
+    let rig = Rig::new("refuse");
+    rig.connect(1, GCM, 0, true);
+    let forger = Forger::new(&rig, SPI, 4600);
+    let right = &rig.right;
+
+    // One good packet shows that the forger's others fail for their own reason.
+    let good = forger.seal(&inner(LEFT, RIGHT), 4);
+    let receiver = right.inside_socket(0);
+    forger.send(&good);
+    let mut buffer = [0; 100];
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+
+    forger.send(&good);
+    right.await_drops(DropReason::Replayed, 1);
+
+    let mut altered = forger.seal(&inner(LEFT, RIGHT), 4);
+    altered[20] ^= 1;
+    forger.send(&altered);
+    right.await_drops(DropReason::NotAuthentic, 1);
+
+    let mut stranger = forger.seal(&inner(LEFT, RIGHT), 4);
+    stranger[0] ^= 0x40;
+    forger.send(&stranger);
+    right.await_drops(DropReason::UnknownSpi, 1);
+
+    forger.send(&forger.seal(&inner([10, 8, 0, 1], RIGHT), 4));
+    right.await_drops(DropReason::SourceNotAllowed, 1);
+
+    forger.send(&forger.seal(&inner(LEFT, [10, 8, 0, 1]), 4));
+    right.await_drops(DropReason::OutsideSelectors, 1);
+
+    forger.send(&forger.seal(&inner(LEFT, [10, 9, 0, 77]), 4));
+    right.await_drops(DropReason::UnknownDestination, 1);
+
+    forger.send(&forger.seal(&[], 59));
+    right.await_drops(DropReason::Dummy, 1);
+
+    forger.send(&forger.seal(&inner(LEFT, RIGHT), 41));
+    right.await_drops(DropReason::BadNextHeader, 1);
+
+    let malformed: [&[u8]; 3] = [&forger.seal(&inner(LEFT, RIGHT)[..31], 4), &good[..3], &[1]];
+    for packet in malformed {
+        forger.send(packet);
+    }
+    right.await_drops(DropReason::Malformed, 3);
+
+    // The authentic packets, also those dropped for what is in them, are the
+    // SA's traffic.
+    assert_eq!(right.child(SPI).packets_in, 5);
+}
+
+#[test]
+fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() {
+    let rig = Rig::new("path");
+    rig.connect(1, GCM, 0, true);
+    let forger = Forger::new(&rig, SPI, 4600);
+    let old = forger.seal(&inner(LEFT, RIGHT), 4);
+    let new = forger.seal(&inner(LEFT, RIGHT), 4);
+    let elsewhere = SocketAddr::from((rig.left.outside[0], 4600));
+    let news = DataPlaneEvent::PathSeen {
+        spi_in: SPI,
+        remote: elsewhere,
+    };
+    forger.send(&new);
+    assert_eq!(rig.right.event(), news);
+
+    // The older packet, and a newer one once the path has followed, tell nothing.
+    forger.send(&old);
+    let mut path = rig.right.path_to(&rig.left, 0, true);
+    path.remote = elsewhere;
+    let receiver = rig.right.inside_socket(0);
+    forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
+    assert_eq!(rig.right.event(), news);
+    rig.right.plane.set_path(0, path).unwrap();
+    forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
+    let mut buffer = [0; 100];
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+    assert!(rig.right.events.try_recv().is_err());
+}
+
+#[test]
+fn packets_without_a_way_out_are_dropped_with_their_reason() {
+    let rig = Rig::new("noway");
+    let left = &rig.left;
+    let sender = left.inside_socket(0);
+    let send = || {
+        sender
+            .send_to(b"data", (rig.right.inside[0], 7000))
+            .unwrap()
+    };
+    send();
+    left.await_drops(DropReason::NoSa, 1);
+
+    rig.connect(1, GCM, 0, true);
+    left.plane.set_forwarding(Vec::new());
+    let before = left.dropped(DropReason::NoRoute);
+    send();
+    vgw_lab::wait_until("no_route", crate::rig::PATIENCE, || {
+        Ok((left.dropped(DropReason::NoRoute) > before).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(left.child(0x0010_0001).packets_out, 0);
+}
+
+#[test]
+fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
+    use vgw_dataplane::{ChildSpec, ControlError, Selectors};
+
+    let rig = Rig::new("control");
+    rig.connect(1, GCM, 0, true);
+    let path = rig.right.path_to(&rig.left, 0, true);
+    let spec = |path| ChildSpec {
+        spi_in: 0x0FE0_0001,
+        spi_out: 1,
+        suite: GCM,
+        keys_in: crate::rig::keys(1, GCM),
+        keys_out: crate::rig::keys(2, GCM),
+        selectors: Selectors::new(Vec::new(), Vec::new()),
+        replay_window: 64,
+        path,
+    };
+    let taken = rig.right.plane.install_child(0, spec(path));
+    assert!(matches!(
+        taken,
+        Err(ControlError::SlotTaken { taken_by: SPI, .. })
+    ));
+    let mut nowhere = path;
+    nowhere.local = SocketAddr::from(([203, 0, 113, 1], 4500));
+    let refused = rig.right.plane.install_child(0, spec(nowhere));
+    assert!(matches!(refused, Err(ControlError::NoOutsideAddress(_))));
+    assert!(matches!(
+        rig.right.plane.remove_child(0x0FE0_0001),
+        Err(ControlError::UnknownChild(0x0FE0_0001))
+    ));
+    assert!(matches!(
+        rig.right.plane.use_outbound(1, SPI),
+        Err(ControlError::UnknownChild(SPI))
+    ));
+}

@@ -1,0 +1,257 @@
+//! Two data planes, each in a namespace, with a cable between their outsides.
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
+use vgw_dataplane::{
+    ChildSpec, ChildTraffic, Config, DataPlane, DataPlaneEvent, DropReason, OutsideSockets, Path,
+    Selector, Selectors, Tun,
+};
+use vgw_esp::OutboundSa;
+use vgw_lab::{Lab, Namespace, Veth, wait_until};
+
+/// Bounds the wait for what must happen; a test that passes does not wait.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// The number of the only tunnel.
+pub const TUNNEL: u32 = 0;
+
+pub const GCM: EspSuite = EspSuite {
+    encryption: Encryption::AesGcm128,
+    integrity: None,
+    esn: false,
+};
+
+/// One gateway.
+pub struct Side {
+    pub namespace: Namespace,
+    pub plane: DataPlane,
+    pub events: Receiver<DataPlaneEvent>,
+    /// Outside addresses, IPv4 and IPv6.
+    pub outside: [IpAddr; 2],
+    /// Inside addresses, IPv4 and IPv6.
+    pub inside: [IpAddr; 2],
+}
+
+pub struct Rig {
+    pub left: Side,
+    pub right: Side,
+}
+
+impl Rig {
+    pub fn new(name: &str) -> Self {
+        let lab = Lab::new(name).unwrap();
+        let left = lab.namespace("left").unwrap();
+        let right = lab.namespace("right").unwrap();
+        let outside = |host| {
+            [
+                net(&format!("192.0.2.{host}/24")),
+                net(&format!("2001:db8::{host}/64")),
+            ]
+        };
+        let end = |namespace, addresses| Veth {
+            namespace,
+            name: "out",
+            addresses,
+        };
+        let (a, b) = (outside(1), outside(2));
+        end(&left, &a).connect(end(&right, &b)).unwrap();
+        Self {
+            left: Side::start(left, 1, a),
+            right: Side::start(right, 2, b),
+        }
+    }
+
+    /// Installs a CHILD SA on both sides and sends with it.
+    pub fn connect(&self, slot: u32, suite: EspSuite, family: usize, udp_encapsulation: bool) {
+        let (spi_left, spi_right) = (0x0010_0000 | slot, 0x0020_0000 | slot);
+        let install = |side: &Side, other: &Side, spi_in, spi_out| {
+            side.install(
+                spi_in,
+                spi_out,
+                suite,
+                side.path_to(other, family, udp_encapsulation),
+            );
+        };
+        install(&self.left, &self.right, spi_left, spi_right);
+        install(&self.right, &self.left, spi_right, spi_left);
+        self.left.plane.use_outbound(TUNNEL, spi_left).unwrap();
+        self.right.plane.use_outbound(TUNNEL, spi_right).unwrap();
+    }
+}
+
+impl Side {
+    fn start(namespace: Namespace, host: u8, outside: [IpNet; 2]) -> Self {
+        let inside = [
+            net(&format!("10.9.0.{host}/24")),
+            net(&format!("fd09::{host}/64")),
+        ];
+        let config = namespace
+            .run(|| Config {
+                tun: Tun::open("tun%d").unwrap(),
+                outside: outside
+                    .map(|net| OutsideSockets::bind(net.addr()).unwrap())
+                    .into(),
+            })
+            .unwrap();
+        assert_eq!(config.tun.name(), "tun0");
+        for address in inside {
+            namespace.add_address("tun0", address).unwrap();
+        }
+        namespace.link_up("tun0").unwrap();
+        let (sender, events) = sync_channel(16);
+        let plane = DataPlane::start(
+            config,
+            Box::new(move |event| sender.try_send(event).is_ok()),
+        )
+        .unwrap();
+        plane.set_forwarding(inside.map(|net| (net, TUNNEL)).into());
+        plane.set_local_prefixes(inside.map(|net| net.addr().into()).into());
+        Self {
+            namespace,
+            plane,
+            events,
+            outside: outside.map(|net| net.addr()),
+            inside: inside.map(|net| net.addr()),
+        }
+    }
+
+    pub fn path_to(&self, other: &Self, family: usize, udp_encapsulation: bool) -> Path {
+        Path {
+            local: (self.outside[family], 4500).into(),
+            remote: (other.outside[family], 4500).into(),
+            udp_encapsulation,
+        }
+    }
+
+    /// Installs a CHILD SA whose selectors are the inside networks.
+    pub fn install(&self, spi_in: u32, spi_out: u32, suite: EspSuite, path: Path) {
+        let inside = || vec![selector("10.9.0.0/24"), selector("fd09::/64")];
+        let spec = ChildSpec {
+            spi_in,
+            spi_out,
+            suite,
+            keys_in: keys(spi_in, suite),
+            keys_out: keys(spi_out, suite),
+            selectors: Selectors::new(inside(), inside()),
+            replay_window: 1024,
+            path,
+        };
+        self.plane.install_child(TUNNEL, spec).unwrap();
+    }
+
+    /// A UDP socket inside.
+    pub fn inside_socket(&self, family: usize) -> UdpSocket {
+        self.socket((self.inside[family], 7000).into())
+    }
+
+    /// A UDP socket in this side's namespace.
+    pub fn socket(&self, at: SocketAddr) -> UdpSocket {
+        let socket = self.namespace.run(|| UdpSocket::bind(at)).unwrap().unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket
+    }
+
+    pub fn dropped(&self, reason: DropReason) -> u64 {
+        let drops = self.plane.drops();
+        drops.iter().find(|(r, _)| *r == reason).unwrap().1
+    }
+
+    /// Waits until this many packets were dropped for this reason.
+    pub fn await_drops(&self, reason: DropReason, count: u64) {
+        wait_until(reason.name(), PATIENCE, || {
+            Ok((self.dropped(reason) == count).then_some(()))
+        })
+        .unwrap();
+    }
+
+    pub fn child(&self, spi_in: u32) -> ChildTraffic {
+        let children = self.plane.child_traffic();
+        *children
+            .iter()
+            .find(|child| child.spi_in == spi_in)
+            .unwrap()
+    }
+
+    pub fn event(&self) -> DataPlaneEvent {
+        self.events.recv_timeout(PATIENCE).unwrap()
+    }
+}
+
+/// A peer of the right side that seals packets by hand, to send what no data
+/// plane would.
+pub struct Forger {
+    pub sa: OutboundSa,
+    socket: UdpSocket,
+    to: SocketAddr,
+}
+
+impl Forger {
+    /// Sends from `port` of the left namespace to the right's port 4500, with
+    /// the keys of the right's inbound SA `spi`.
+    pub fn new(rig: &Rig, spi: u32, port: u16) -> Self {
+        Self {
+            sa: OutboundSa::new(spi, GCM, &keys(spi, GCM), [9; 32]).unwrap(),
+            socket: rig.left.socket((rig.left.outside[0], port).into()),
+            to: (rig.right.outside[0], 4500).into(),
+        }
+    }
+
+    pub fn seal(&self, inner: &[u8], next_header: u8) -> Vec<u8> {
+        let mut packet = vec![0; self.sa.sealed_len(inner.len())];
+        let start = self.sa.layout().header_len;
+        packet[start..start + inner.len()].copy_from_slice(inner);
+        let sequence = self.sa.reserve(1).unwrap();
+        self.sa
+            .seal(sequence, &mut packet, inner.len(), next_header)
+            .unwrap();
+        packet
+    }
+
+    pub fn send(&self, datagram: &[u8]) {
+        self.socket.send_to(datagram, self.to).unwrap();
+    }
+}
+
+/// An IPv4 packet with a UDP datagram to port 7000 without UDP checksum.
+pub fn inner(source: [u8; 4], destination: [u8; 4]) -> Vec<u8> {
+    let mut packet = vec![0x45, 0, 0, 32, 0, 0, 0, 0, 64, 17, 0, 0];
+    packet.extend(source);
+    packet.extend(destination);
+    let checksum = packet.chunks(2).fold(0_u16, |sum, word| {
+        let (sum, carry) = sum.overflowing_add(u16::from_be_bytes([word[0], word[1]]));
+        sum + u16::from(carry)
+    });
+    packet[10..12].copy_from_slice(&(!checksum).to_be_bytes());
+    packet.extend([0x1B, 0x58, 0x1B, 0x58, 0, 12, 0, 0]);
+    packet.extend(b"data");
+    packet
+}
+
+/// Keys of the direction that has this SPI; any would do.
+pub fn keys(spi: u32, suite: EspSuite) -> DirectionKeys {
+    let octets = |len: usize| {
+        let seed = spi.to_be_bytes();
+        Secret::new(seed.into_iter().cycle().take(len).collect())
+    };
+    DirectionKeys {
+        encryption: octets(suite.encryption.keymat_len()),
+        integrity: octets(suite.integrity.map_or(0, Integrity::key_len)),
+    }
+}
+
+fn net(text: &str) -> IpNet {
+    text.parse().unwrap()
+}
+
+fn selector(text: &str) -> Selector {
+    Selector {
+        protocol: 0,
+        first_port: 0,
+        last_port: u16::MAX,
+        first: net(text).network(),
+        last: net(text).broadcast(),
+    }
+}
