@@ -149,4 +149,6 @@ pub(crate) const DELETE_IKE_REQUEST: &str = "\
 /// Its plaintext.
 pub(crate) const DELETE_IKE_REQUEST_PLAIN: &str = "0000000801000000";
 
+mod derivation;
+mod keys;
 mod tests;
