@@ -8,6 +8,7 @@
 
 pub mod aead;
 pub mod cbc;
+pub mod digest;
 pub mod error;
 pub mod key_exchange;
 mod keyed_hash;

@@ -5,14 +5,27 @@
 
 #![forbid(unsafe_code)]
 
+mod admission;
+mod auth;
 pub mod config;
+mod cookie;
+pub mod endpoint;
+mod env;
+mod established;
 pub mod event;
 pub mod grammar;
 pub mod identity;
+mod initiator;
+mod keys;
 pub mod messages;
+mod nat;
 pub mod proposal;
+mod responder;
+mod sealed;
 pub mod selector;
 pub mod spi;
-pub mod wire;
+mod timer;
 #[cfg(test)]
 mod vectors;
+mod window;
+pub mod wire;

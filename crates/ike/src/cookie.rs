@@ -1,0 +1,135 @@
+//! Cookies: no memory and no key exchange for who does not answer at its
+//! address (RFC 7296 section 2.6).
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+use subtle::ConstantTimeEq;
+use vgw_crypto::{Prf, Secret};
+
+/// A secret is used this long to make cookies and as long again to check them.
+const ROTATION: Duration = Duration::from_secs(60);
+
+struct Generation {
+    version: u8,
+    key: Secret,
+}
+
+/// Makes and checks cookies.
+#[derive(Default)]
+pub(crate) struct CookieJar {
+    current: Option<Generation>,
+    previous: Option<Generation>,
+    rotate_at: Option<Instant>,
+}
+
+impl CookieJar {
+    /// The cookie for this initiator. Source address and port are in it, so
+    /// one host cannot collect cookies for many.
+    pub(crate) fn make(
+        &mut self,
+        now: Instant,
+        random: &mut dyn CryptoRng,
+        remote: SocketAddr,
+        spi_i: u64,
+        nonce: &[u8],
+    ) -> Vec<u8> {
+        self.rotate(now, random);
+        self.current
+            .as_ref()
+            .map(|generation| generation.cookie(remote, spi_i, nonce))
+            .unwrap_or_default()
+    }
+
+    /// Whether we made this cookie for this initiator, lately.
+    pub(crate) fn check(
+        &mut self,
+        now: Instant,
+        random: &mut dyn CryptoRng,
+        (remote, spi_i, nonce): (SocketAddr, u64, &[u8]),
+        cookie: &[u8],
+    ) -> bool {
+        self.rotate(now, random);
+        [&self.current, &self.previous]
+            .into_iter()
+            .flatten()
+            .any(|generation| {
+                let ours = generation.cookie(remote, spi_i, nonce);
+                bool::from(ours.ct_eq(cookie))
+            })
+    }
+
+    fn rotate(&mut self, now: Instant, random: &mut dyn CryptoRng) {
+        if self.rotate_at.is_some_and(|at| now < at) {
+            return;
+        }
+        let mut key = vec![0; 32];
+        random.fill_bytes(&mut key);
+        let version = self
+            .current
+            .as_ref()
+            .map_or(0, |generation| generation.version.wrapping_add(1));
+        // After a pause longer than a rotation, the last secret is too old as well.
+        let stale = self.rotate_at.is_some_and(|at| now >= at + ROTATION);
+        self.previous = self.current.take().filter(|_| !stale);
+        self.current = Some(Generation {
+            version,
+            key: Secret::new(key),
+        });
+        self.rotate_at = Some(now + ROTATION);
+    }
+}
+
+impl Generation {
+    fn cookie(&self, remote: SocketAddr, spi_i: u64, nonce: &[u8]) -> Vec<u8> {
+        let address = crate::nat::address_octets(remote.ip());
+        let parts = [
+            nonce,
+            &address,
+            &remote.port().to_be_bytes(),
+            &spi_i.to_be_bytes(),
+        ];
+        let mac = Prf::HmacSha256.compute(self.key.expose(), &parts);
+        let mut cookie = vec![self.version];
+        cookie.extend_from_slice(mac.expose());
+        cookie
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use rand_chacha::ChaCha8Rng;
+    use rand_core::SeedableRng;
+
+    use super::CookieJar;
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an arbitrary start of virtual time"
+    )]
+    fn a_cookie_holds_for_its_maker_address_port_and_time_only() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut jar = CookieJar::default();
+        let start = Instant::now();
+        let remote = "192.0.2.1:500".parse().unwrap();
+        let nonce = [7; 32];
+        let cookie = jar.make(start, &mut random, remote, 1, &nonce);
+        assert!(cookie.len() <= 64);
+        let mut check = |seconds, remote: &str, spi, nonce: &[u8]| {
+            let at = start + Duration::from_secs(seconds);
+            let remote = remote.parse().unwrap();
+            jar.check(at, &mut random, (remote, spi, nonce), &cookie)
+        };
+        assert!(check(1, "192.0.2.1:500", 1, &nonce));
+        assert!(!check(1, "192.0.2.1:501", 1, &nonce));
+        assert!(!check(1, "192.0.2.2:500", 1, &nonce));
+        assert!(!check(1, "192.0.2.1:500", 2, &nonce));
+        assert!(!check(1, "192.0.2.1:500", 1, &[8; 32]));
+        assert!(check(61, "192.0.2.1:500", 1, &nonce), "previous secret");
+        assert!(!check(122, "192.0.2.1:500", 1, &nonce), "expired");
+    }
+}

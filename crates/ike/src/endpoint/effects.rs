@@ -1,0 +1,194 @@
+//! What one SA means for others: rekeys, restarts of the peer, duplicates.
+
+use std::time::Instant;
+
+use super::sa::{Next, Sa};
+use super::{Endpoint, MAX_CLOSED, REPEAT_FOR};
+use crate::config::PeerId;
+use crate::env::{Effect, Env};
+use crate::established::Established;
+use crate::event::{DownReason, Role, SaId};
+use crate::window::Answered;
+
+impl Endpoint {
+    /// Keeps an SA, under its deadline.
+    pub(super) fn put(&mut self, sa: Sa) {
+        self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));
+        self.sas.insert(sa.id(), sa);
+    }
+
+    /// Keeps what is left of an SA.
+    pub(super) fn put_back(&mut self, now: Instant, id: SaId, next: Next) {
+        match next {
+            Next::Sa(sa) => {
+                if !matches!(sa, Sa::HalfOpen(_)) {
+                    self.forget_origin(id);
+                }
+                self.put(sa);
+            }
+            Next::Gone(our_spi, answered) => {
+                self.deadlines.set(id, None);
+                self.by_spi.remove(&our_spi);
+                self.forget_origin(id);
+                if let Some(answered) = answered {
+                    self.remember_closed(now, our_spi, answered);
+                }
+            }
+        }
+    }
+
+    fn forget_origin(&mut self, id: SaId) {
+        if let Some(origin) = self.origins.remove(&id) {
+            self.by_origin.remove(&origin);
+        }
+    }
+
+    fn remember_closed(&mut self, now: Instant, our_spi: u64, answered: Answered) {
+        if self.closed.len() >= MAX_CLOSED {
+            self.forget_oldest_closed();
+        }
+        self.closed.insert(our_spi, answered);
+        self.closed_order.push_back((now + REPEAT_FOR, our_spi));
+    }
+
+    pub(super) fn forget_oldest_closed(&mut self) {
+        if let Some((_, our_spi)) = self.closed_order.pop_front() {
+            self.closed.remove(&our_spi);
+        }
+    }
+
+    /// Closes an SA and does what follows from it.
+    pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, farewell: bool) {
+        if let Some(sa) = self.sas.remove(&id) {
+            let next = sa.close(&mut self.env(now), reason, farewell);
+            self.put_back(now, id, next);
+        }
+        self.settle(now);
+    }
+
+    /// Does something to an established SA and what follows from it.
+    pub(super) fn with_established(
+        &mut self,
+        now: Instant,
+        id: SaId,
+        change: impl FnOnce(&mut Established, &mut Env<'_>),
+    ) {
+        match self.sas.remove(&id) {
+            Some(Sa::Established(mut sa)) => {
+                change(&mut sa, &mut self.env(now));
+                self.put_back(now, id, Next::after(sa));
+                self.settle(now);
+            }
+            Some(other) => {
+                self.sas.insert(id, other);
+            }
+            None => {}
+        }
+    }
+
+    fn established(&self, id: SaId) -> Option<&Established> {
+        match self.sas.get(&id)? {
+            Sa::Established(sa) => Some(sa),
+            Sa::Initiating(_) | Sa::HalfOpen(_) => None,
+        }
+    }
+
+    /// The other IKE SAs with this peer that are in use.
+    fn others(&self, peer: PeerId, except: SaId) -> Vec<SaId> {
+        self.sas
+            .values()
+            .filter_map(|sa| match sa {
+                Sa::Established(sa) if sa.peer() == peer && sa.is_up() => Some(sa.id()),
+                _ => None,
+            })
+            .filter(|id| *id != except)
+            .collect()
+    }
+
+    pub(super) fn has_other(&self, peer: PeerId, except: SaId) -> bool {
+        !self.others(peer, except).is_empty()
+    }
+
+    /// Does what SAs asked for while they were handled.
+    pub(super) fn settle(&mut self, now: Instant) {
+        while let Some(effect) = self.core.effects.pop_front() {
+            match effect {
+                Effect::CameUp { sa, contact, began } => self.came_up(now, sa, contact, began),
+                Effect::Spawn(sa) => {
+                    let id = sa.id();
+                    self.by_spi.insert(sa.our_spi(), id);
+                    self.put(Sa::Established(sa));
+                    self.with_established(now, id, Established::advance);
+                }
+                Effect::Adopt {
+                    old,
+                    new,
+                    inheritance,
+                } => self.with_established(now, new, |sa, env| {
+                    sa.take_over(env, old, *inheritance);
+                }),
+                Effect::CandidateGone { old, candidate } => {
+                    self.with_established(now, old, |sa, _| sa.candidate_gone(candidate));
+                }
+                Effect::CloseCandidate {
+                    candidate,
+                    farewell,
+                } => self.close(now, candidate, DownReason::Rekeyed, farewell),
+            }
+        }
+    }
+
+    fn came_up(&mut self, now: Instant, id: SaId, contact: bool, began: Instant) {
+        let Some(sa) = self.established(id) else {
+            return;
+        };
+        let (peer, role) = (sa.peer(), sa.role());
+        if role == Role::Responder {
+            // The peer came first; it will not miss an attempt it has not
+            // authenticated itself to.
+            let useless: Vec<_> = self
+                .attempts_of(peer)
+                .filter(|attempt| match self.sas.get(attempt) {
+                    Some(Sa::Initiating(attempt)) => attempt.awaits_init(),
+                    _ => false,
+                })
+                .collect();
+            for attempt in useless {
+                self.close(now, attempt, DownReason::Superseded, false);
+            }
+        }
+        for other in self.others(peer, id) {
+            let before = self
+                .established(other)
+                .is_some_and(|sa| sa.established_at() < began);
+            if contact && before {
+                // RFC 7296 section 2.4: the peer lost it, so nobody need be told.
+                self.close(now, other, DownReason::Superseded, false);
+            } else {
+                self.resolve_duplicate(now, id, other);
+            }
+        }
+    }
+
+    /// Both sides set up an IKE SA at once. One is enough: as at a rekey, the
+    /// one with the lowest nonce is closed by who began it.
+    fn resolve_duplicate(&mut self, now: Instant, new: SaId, other: SaId) {
+        let (Some(a), Some(b)) = (self.established(new), self.established(other)) else {
+            return;
+        };
+        if a.role() == b.role() {
+            return;
+        }
+        let (redundant, kept) = if a.nonces().lowest() < b.nonces().lowest() {
+            (a, b)
+        } else {
+            (b, a)
+        };
+        if redundant.role() != Role::Initiator {
+            return;
+        }
+        let (redundant, kept) = (redundant.id(), kept.id());
+        self.close(now, redundant, DownReason::Superseded, true);
+        self.with_established(now, kept, |sa, env| sa.reaffirm_outbound(env));
+    }
+}

@@ -1,0 +1,233 @@
+//! The negotiator as its caller sees it: one endpoint for all peers.
+//!
+//! After any call that takes `&mut self`, drain [`Endpoint::poll_event`] and
+//! [`Endpoint::poll_transmit`] until both give None, then arm a timer for
+//! [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when it fires.
+//!
+//! It reads no clock and draws no randomness of its own, so a run is a function
+//! of the seed and of what was put in.
+
+mod effects;
+mod receive;
+mod sa;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rand_core::CryptoRng;
+
+use self::sa::Sa;
+use crate::config::{Limits, PeerConfig, PeerId};
+use crate::cookie::CookieJar;
+use crate::env::{Core, Env};
+use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
+use crate::initiator::Initiator;
+use crate::responder::Peers;
+use crate::spi::SpiPool;
+use crate::timer::Deadlines;
+use crate::window::Answered;
+
+/// The last answer of a closed SA is repeated for this long, so that a peer
+/// whose DELETE we answered learns of it even if the answer was lost.
+const REPEAT_FOR: Duration = Duration::from_secs(30);
+/// At most this many closed SAs are remembered for that.
+const MAX_CLOSED: usize = 4096;
+
+/// Negotiates IKE and CHILD SAs with every configured peer.
+pub struct Endpoint {
+    core: Core,
+    peers: Peers,
+    sas: BTreeMap<SaId, Sa>,
+    // By the SPI that the peer's messages name us by.
+    by_spi: BTreeMap<u64, SaId>,
+    // Half-open SAs by who began them, for repeated IKE_SA_INITs.
+    by_origin: BTreeMap<(SocketAddr, u64), SaId>,
+    origins: BTreeMap<SaId, (SocketAddr, u64)>,
+    closed: BTreeMap<u64, Answered>,
+    closed_order: VecDeque<(Instant, u64)>,
+    deadlines: Deadlines,
+    cookies: CookieJar,
+}
+
+impl Endpoint {
+    /// An endpoint without peers.
+    #[must_use]
+    pub fn new(limits: Limits, random: Box<dyn CryptoRng + Send>) -> Self {
+        Self {
+            core: Core {
+                limits,
+                random,
+                spis: SpiPool::default(),
+                owner: BTreeMap::new(),
+                transmits: VecDeque::new(),
+                events: VecDeque::new(),
+                counters: BTreeMap::new(),
+                effects: VecDeque::new(),
+                last_sa: 0,
+            },
+            peers: BTreeMap::new(),
+            sas: BTreeMap::new(),
+            by_spi: BTreeMap::new(),
+            by_origin: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            closed_order: VecDeque::new(),
+            deadlines: Deadlines::default(),
+            cookies: CookieJar::default(),
+        }
+    }
+
+    /// Adds or changes a peer. If it is unchanged, nothing happens; if it is
+    /// changed, its SAs are deleted ([`DownReason::Requested`]) first.
+    pub fn set_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
+        if self.peers.get(&peer).is_some_and(|known| **known == config) {
+            return;
+        }
+        self.delete_all(now, peer);
+        self.peers.insert(peer, Arc::new(config));
+    }
+
+    /// Forgets a peer and deletes its SAs. Its counters stay.
+    pub fn remove_peer(&mut self, now: Instant, peer: PeerId) {
+        self.delete_all(now, peer);
+        self.peers.remove(&peer);
+    }
+
+    /// Begins an IKE SA with a peer; its end is [`Event::IkeUp`] or
+    /// [`Event::InitiateFailed`] with the id returned. If an attempt is under
+    /// way, it is that one. None: the peer is unknown or has no address.
+    pub fn initiate(&mut self, now: Instant, peer: PeerId) -> Option<SaId> {
+        if let Some(under_way) = self.attempts_of(peer).next() {
+            return Some(under_way);
+        }
+        let config = self.peers.get(&peer)?.clone();
+        let attempt = Initiator::begin(&mut self.env(now), peer, &config)?;
+        let id = attempt.id();
+        self.by_spi.insert(attempt.our_spi(), id);
+        self.put(Sa::Initiating(Box::new(attempt)));
+        Some(id)
+    }
+
+    /// Deletes an IKE SA and its CHILD SAs. That is reported at once; the peer
+    /// is told, for as long as a request is repeated.
+    pub fn delete(&mut self, now: Instant, sa: SaId) {
+        self.close(now, sa, DownReason::Requested, true);
+    }
+
+    /// Rekeys an IKE SA as soon as the message window allows.
+    pub fn rekey_ike(&mut self, now: Instant, sa: SaId) {
+        self.with_established(now, sa, |sa, env| sa.rekey_ike(env));
+    }
+
+    /// Rekeys the CHILD SA with this inbound SPI as soon as the message window allows.
+    pub fn rekey_child(&mut self, now: Instant, spi_in: u32) {
+        if let Some(&sa) = self.core.owner.get(&spi_in) {
+            self.with_established(now, sa, |sa, env| sa.rekey_child(env, spi_in));
+        }
+    }
+
+    /// Takes a datagram: an IKE message, without the non-ESP marker.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        message: &[u8],
+    ) {
+        self.receive(now, crate::nat::Arrival { local, remote }, message);
+        self.settle(now);
+    }
+
+    /// An authentic ESP packet arrived on this CHILD SA: its peer lives.
+    pub fn note_traffic(&mut self, now: Instant, spi_in: u32) {
+        if let Some(&sa) = self.core.owner.get(&spi_in) {
+            self.with_established(now, sa, |sa, env| sa.note_traffic(env, spi_in));
+        }
+    }
+
+    /// An authentic ESP packet, the newest of its CHILD SA, came from here. If
+    /// the peer is behind a NAT and we are not, the path follows
+    /// (RFC 7296 section 2.23).
+    pub fn note_path(&mut self, now: Instant, spi_in: u32, remote: SocketAddr) {
+        if let Some(&sa) = self.core.owner.get(&spi_in) {
+            self.with_established(now, sa, |sa, env| sa.follow(env, remote));
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        for id in self.deadlines.due(now) {
+            let Some(sa) = self.sas.remove(&id) else {
+                self.deadlines.set(id, None);
+                continue;
+            };
+            let next = sa.handle_timeout(&mut self.env(now));
+            self.put_back(now, id, next);
+        }
+        while self
+            .closed_order
+            .front()
+            .is_some_and(|(until, _)| *until <= now)
+        {
+            self.forget_oldest_closed();
+        }
+        self.settle(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let forget_at = self.closed_order.front().map(|(until, _)| *until);
+        self.deadlines.next_at().into_iter().chain(forget_at).min()
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.core.transmits.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.events.pop_front()
+    }
+
+    /// What was counted for a peer since the endpoint was made.
+    #[must_use]
+    pub fn counters(&self, peer: PeerId) -> PeerCounters {
+        self.core.counters.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// IKE SAs that peers began and did not authenticate yet.
+    #[must_use]
+    pub fn half_open(&self) -> usize {
+        self.by_origin.len()
+    }
+
+    fn env(&mut self, now: Instant) -> Env<'_> {
+        Env {
+            now,
+            core: &mut self.core,
+        }
+    }
+
+    fn attempts_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
+        self.sas.iter().filter_map(move |(id, sa)| match sa {
+            Sa::Initiating(attempt) if attempt.peer() == peer => Some(*id),
+            _ => None,
+        })
+    }
+
+    fn delete_all(&mut self, now: Instant, peer: PeerId) {
+        let of_peer: Vec<_> = self
+            .sas
+            .iter()
+            .filter(|(_, sa)| sa.peer() == Some(peer))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in of_peer {
+            self.close(now, id, DownReason::Requested, true);
+        }
+    }
+}

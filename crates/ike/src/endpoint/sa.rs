@@ -1,0 +1,111 @@
+//! An IKE SA in whichever state.
+
+use std::time::Instant;
+
+use crate::admission::Stage;
+use crate::config::{Limits, PeerId};
+use crate::env::Env;
+use crate::established::Established;
+use crate::event::{DownReason, SaId};
+use crate::initiator::{self, Initiator};
+use crate::responder::HalfOpen;
+use crate::window::Answered;
+
+/// An IKE SA, from its first message to its last.
+pub(super) enum Sa {
+    Initiating(Box<Initiator>),
+    HalfOpen(Box<HalfOpen>),
+    Established(Box<Established>),
+}
+
+/// What is left of an SA after a message or a deadline.
+pub(super) enum Next {
+    Sa(Sa),
+    /// It is gone; its last answer may have to be repeated to who names this SPI.
+    Gone(u64, Option<Answered>),
+}
+
+impl Sa {
+    pub(super) fn id(&self) -> SaId {
+        match self {
+            Self::Initiating(sa) => sa.id(),
+            Self::HalfOpen(sa) => sa.id(),
+            Self::Established(sa) => sa.id(),
+        }
+    }
+
+    /// Who it is with, or is meant to be.
+    pub(super) fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Initiating(sa) => Some(sa.peer()),
+            Self::HalfOpen(_) => None,
+            Self::Established(sa) => Some(sa.peer()),
+        }
+    }
+
+    pub(super) fn our_spi(&self) -> u64 {
+        match self {
+            Self::Initiating(sa) => sa.our_spi(),
+            Self::HalfOpen(sa) => sa.our_spi(),
+            Self::Established(sa) => sa.our_spi(),
+        }
+    }
+
+    pub(super) fn stage(&self) -> Stage {
+        match self {
+            Self::Initiating(sa) if sa.awaits_init() => Stage::InitSent,
+            Self::Initiating(_) => Stage::AuthSent,
+            Self::HalfOpen(_) => Stage::InitAnswered,
+            Self::Established(_) => Stage::Authenticated,
+        }
+    }
+
+    pub(super) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        match self {
+            Self::Initiating(sa) => Some(sa.deadline()),
+            Self::HalfOpen(sa) => Some(sa.deadline()),
+            Self::Established(sa) => sa.deadline(limits),
+        }
+    }
+
+    pub(super) fn handle_timeout(self, env: &mut Env<'_>) -> Next {
+        let our_spi = self.our_spi();
+        match self {
+            Self::Initiating(sa) => Next::after_attempt(our_spi, sa.handle_timeout(env)),
+            Self::HalfOpen(_) => Next::Gone(our_spi, None),
+            Self::Established(mut sa) => {
+                sa.handle_timeout(env);
+                Next::after(sa)
+            }
+        }
+    }
+
+    pub(super) fn close(self, env: &mut Env<'_>, reason: DownReason, farewell: bool) -> Next {
+        let our_spi = self.our_spi();
+        match self {
+            Self::Initiating(sa) => Next::after_attempt(our_spi, sa.fail(env, reason)),
+            Self::HalfOpen(_) => Next::Gone(our_spi, None),
+            Self::Established(mut sa) => {
+                sa.close(env, reason, farewell);
+                Next::after(sa)
+            }
+        }
+    }
+}
+
+impl Next {
+    pub(super) fn after(sa: Box<Established>) -> Self {
+        if sa.is_closed() {
+            return Self::Gone(sa.our_spi(), sa.into_answered());
+        }
+        Self::Sa(Sa::Established(sa))
+    }
+
+    pub(super) fn after_attempt(our_spi: u64, outcome: initiator::Outcome) -> Self {
+        match outcome {
+            initiator::Outcome::Waiting(sa) => Self::Sa(Sa::Initiating(Box::new(sa))),
+            initiator::Outcome::Became(sa) => Self::after(sa),
+            initiator::Outcome::Over => Self::Gone(our_spi, None),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! What every state machine may use: time, randomness, SPIs and the way out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_core::{CryptoRng, Rng};
+
+use crate::config::{Lifetime, Limits, PeerId};
+use crate::established::{Established, Inheritance};
+use crate::event::{Content, Event, PeerCounters, SaId, Transmit};
+use crate::nat::Arrival;
+use crate::spi::SpiPool;
+
+/// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
+const NONCE_LEN: usize = 32;
+
+/// What outlives a single call, apart from the SAs.
+pub(crate) struct Core {
+    pub limits: Limits,
+    pub random: Box<dyn CryptoRng + Send>,
+    pub spis: SpiPool,
+    /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
+    pub owner: BTreeMap<u32, SaId>,
+    pub transmits: VecDeque<Transmit>,
+    pub events: VecDeque<Event>,
+    pub counters: BTreeMap<PeerId, PeerCounters>,
+    pub effects: VecDeque<Effect>,
+    pub last_sa: u64,
+}
+
+/// What one SA asks the endpoint to do with others.
+pub(crate) enum Effect {
+    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
+    /// has no other; `began` when its handshake did.
+    CameUp {
+        sa: SaId,
+        contact: bool,
+        began: Instant,
+    },
+    /// Take in an IKE SA made by a rekey.
+    Spawn(Box<Established>),
+    /// `new` replaces `old`: CHILD SAs and their tasks move.
+    Adopt {
+        old: SaId,
+        new: SaId,
+        inheritance: Box<Inheritance>,
+    },
+    /// The peer closed its redundant IKE SA of a collision over `old`.
+    CandidateGone { old: SaId, candidate: SaId },
+    /// `candidate` was made by a rekey of an IKE SA that ended.
+    CloseCandidate { candidate: SaId, farewell: bool },
+}
+
+/// The surroundings of one call.
+pub(crate) struct Env<'a> {
+    pub now: Instant,
+    pub core: &'a mut Core,
+}
+
+impl Env<'_> {
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.core.limits
+    }
+
+    /// The random source.
+    pub fn random(&mut self) -> &mut dyn CryptoRng {
+        &mut *self.core.random
+    }
+
+    /// A fresh nonce.
+    pub fn nonce(&mut self) -> Vec<u8> {
+        let mut nonce = vec![0; NONCE_LEN];
+        self.core.random.fill_bytes(&mut nonce);
+        nonce
+    }
+
+    /// An SPI for an IKE SA: random and not zero (RFC 7296 section 3.1).
+    pub fn ike_spi(&mut self) -> u64 {
+        self.core.random.next_u64().max(1)
+    }
+
+    /// A name for a new IKE SA.
+    pub fn sa_id(&mut self) -> SaId {
+        self.core.last_sa += 1;
+        SaId(self.core.last_sa)
+    }
+
+    /// An inbound SPI for ESP.
+    pub fn allocate_spi(&mut self) -> Option<u32> {
+        self.core.spis.allocate(&mut self.core.random)
+    }
+
+    /// Gives an inbound SPI back that no event named, or whose end was reported.
+    pub fn release_spi(&mut self, spi: u32) {
+        self.core.spis.release(spi);
+    }
+
+    /// A random duration from `least` to twice that.
+    pub fn jitter(&mut self, least: Duration) -> Duration {
+        least + least * (self.core.random.next_u32() % 1001) / 1000
+    }
+
+    /// When to rekey and when to end an SA that begins now.
+    pub fn schedule(&mut self, lifetime: Lifetime) -> Schedule {
+        let fuzz = self.core.random.next_u32() % (lifetime.fuzz_percent.min(1000) + 1);
+        let margin = lifetime.margin * (100 + fuzz) / 100;
+        // Never so early that rekeys follow one another without pause.
+        let rekey = lifetime.time.saturating_sub(margin).max(lifetime.time / 4);
+        Schedule {
+            rekey_at: self.now + rekey,
+            expire_at: self.now + lifetime.time,
+        }
+    }
+
+    /// Says what happened.
+    pub fn emit(&mut self, event: Event) {
+        self.core.events.push_back(event);
+    }
+
+    /// Sends an IKE message.
+    pub fn send(&mut self, way: Arrival, message: Vec<u8>) {
+        self.transmit(way, Content::Ike(message));
+    }
+
+    /// Sends a datagram.
+    pub fn transmit(&mut self, way: Arrival, content: Content) {
+        self.core.transmits.push_back(Transmit {
+            local: way.local,
+            remote: way.remote,
+            content,
+        });
+    }
+
+    /// Changes a peer's counters.
+    pub fn count(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerCounters)) {
+        change(self.core.counters.entry(peer).or_default());
+    }
+
+    /// Says that something was refused, and why.
+    pub fn refuse(&mut self, peer: Option<PeerId>, name: &str, remote: SocketAddr, why: String) {
+        tracing::warn!(peer = name, %remote, "refused: {why}");
+        self.emit(Event::Refused { peer, remote, why });
+    }
+}
+
+/// When an SA is to be replaced and when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub rekey_at: Instant,
+    pub expire_at: Instant,
+}

@@ -1,0 +1,330 @@
+//! Rekey of an IKE SA (RFC 7296 sections 1.3.2, 2.8, 2.8.2 and 2.18).
+
+use vgw_crypto::{IkeSuite, KeyError, KeyPair, Secret};
+
+use super::collision::{IkeCollision, ours_survives};
+use super::create_child::{
+    BUSY, MAX_GROUP_CHANGES, demand_group, demanded_group, generate, public, respond_key_exchange,
+};
+use super::tasks::{Active, Task};
+use super::{Established, Foundation, Phase, Reply, effect};
+use crate::env::{Effect, Env};
+use crate::event::{Role, SaId};
+use crate::keys::{Nonces, SkeySeed, SpiPair};
+use crate::messages::{CreateChildRequest, CreateChildResponse, IkeOffer, Notifies};
+use crate::proposal;
+use crate::window::Window;
+use crate::wire::{Notify, NotifyType, Payload, Proposal};
+
+/// An IKE SA that we asked for.
+pub(crate) struct PendingIke {
+    spi: u64,
+    nonce: Vec<u8>,
+    key_pair: KeyPair,
+    offered: Vec<Proposal>,
+    group_changes: u8,
+}
+
+impl PendingIke {
+    fn payloads(&self) -> Vec<Payload> {
+        CreateChildRequest::RekeyIke(IkeOffer {
+            sa: self.offered.clone(),
+            ke: public(&self.key_pair),
+            nonce: self.nonce.clone(),
+            notifies: Notifies::default(),
+        })
+        .into_payloads()
+    }
+}
+
+/// What a successor's keys are made of.
+struct Ingredients {
+    suite: IkeSuite,
+    shared: Secret,
+    nonces: Nonces,
+    spis: SpiPair,
+    role: Role,
+}
+
+impl Established {
+    pub(super) fn answer_rekey_ike(&mut self, env: &mut Env<'_>, offer: IkeOffer) -> Reply {
+        // RFC 7296 section 2.25.2.
+        let busy = match &self.active {
+            Some(Active::RekeyIke { collision, .. }) => collision.is_some(),
+            Some(active) => active.is_about_a_child(),
+            None => false,
+        };
+        if busy || self.phase != Phase::Up {
+            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+        }
+        let choice = match proposal::select_ike(&self.config.ike, &offer.sa) {
+            Ok(choice) => choice,
+            Err(mismatch) => {
+                let why = format!("rekey of the IKE SA: {mismatch}");
+                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                return Reply::error(NotifyType::NO_PROPOSAL_CHOSEN);
+            }
+        };
+        let Some(initiator) = choice.spi.filter(|&spi| spi != 0) else {
+            return Reply::syntax(&"rekey of the IKE SA without an SPI");
+        };
+        let group = choice.suite.group;
+        if offer.ke.group != group.iana() {
+            return Reply::notify(demand_group(group));
+        }
+        let (ke, shared) = match respond_key_exchange(env, group, &offer.ke) {
+            Ok(exchanged) => exchanged,
+            Err(reply) => return reply,
+        };
+        let responder = env.ike_spi();
+        let nonces = Nonces {
+            initiator: offer.nonce,
+            responder: env.nonce(),
+        };
+        let until = env.now + env.limits().handshake_timeout;
+        let phase = Phase::Candidate {
+            old: self.id,
+            until,
+        };
+        let ingredients = Ingredients {
+            suite: choice.suite,
+            shared,
+            nonces: nonces.clone(),
+            spis: SpiPair {
+                initiator,
+                responder,
+            },
+            role: Role::Responder,
+        };
+        let Ok(new) = self.spawn(env, ingredients, phase) else {
+            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+        };
+        if let Some(Active::RekeyIke { collision, .. }) = &mut self.active {
+            tracing::info!(peer = %self.config.name, sa = self.id.0, "both sides rekey the IKE SA");
+            *collision = Some(IkeCollision {
+                candidate: new,
+                nonces: nonces.clone(),
+            });
+        } else {
+            self.be_replaced(env, new);
+        }
+        let answer = Proposal {
+            spi: responder.to_be_bytes().to_vec(),
+            ..choice.answer
+        };
+        let response = IkeOffer {
+            sa: vec![answer],
+            ke,
+            nonce: nonces.responder,
+            notifies: Notifies::default(),
+        };
+        Reply::new(CreateChildResponse::Ike(response).into_payloads())
+    }
+
+    pub(super) fn start_rekey_ike(&mut self, env: &mut Env<'_>) -> Option<(Active, Vec<Payload>)> {
+        if self.phase != Phase::Up {
+            return None;
+        }
+        let groups = &self.config.ike.groups;
+        // The group that the peer accepted before needs no second try.
+        let group = groups
+            .iter()
+            .find(|&&group| group == self.suite.group)
+            .or(groups.first())?;
+        let key_pair = generate(env, *group)?;
+        let spi = env.ike_spi();
+        let pending = PendingIke {
+            spi,
+            nonce: env.nonce(),
+            key_pair,
+            offered: proposal::offer_ike(&self.config.ike, Some(spi)),
+            group_changes: 0,
+        };
+        let payloads = pending.payloads();
+        let active = Active::RekeyIke {
+            pending,
+            collision: None,
+        };
+        Some((active, payloads))
+    }
+
+    pub(super) fn finish_rekey_ike(
+        &mut self,
+        env: &mut Env<'_>,
+        pending: PendingIke,
+        collision: Option<IkeCollision>,
+        response: CreateChildResponse,
+    ) {
+        match response {
+            CreateChildResponse::Ike(offer) => self.rekeyed_ike(env, pending, collision, offer),
+            CreateChildResponse::Refused(notify) => {
+                self.rekey_ike_refused(env, pending, collision, &notify);
+            }
+            CreateChildResponse::Child(_) => {
+                self.end_malformed(env, &"a CHILD SA where an IKE SA was asked for");
+            }
+        }
+    }
+
+    fn rekeyed_ike(
+        &mut self,
+        env: &mut Env<'_>,
+        pending: PendingIke,
+        collision: Option<IkeCollision>,
+        offer: IkeOffer,
+    ) {
+        let ingredients = match conclude(pending, &offer) {
+            Ok(ingredients) => ingredients,
+            Err(why) => {
+                let why = format!("rekey of the IKE SA: {why}");
+                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                // The peer made an SA that we cannot name; both end.
+                return self.end_malformed(env, &"a selection that we did not offer");
+            }
+        };
+        let nonces = ingredients.nonces.clone();
+        if self.phase != Phase::Up {
+            // We were told to end meanwhile; what was just made ends as well.
+            let _ = self.spawn(env, ingredients, Phase::Closing);
+            return;
+        }
+        let lost = collision
+            .as_ref()
+            .filter(|collision| !ours_survives(&nonces, &collision.nonces))
+            .map(|collision| collision.candidate);
+        if let Some(new) = lost {
+            // The peer deletes the old SA; we delete the one that we made.
+            let _ = self.spawn(env, ingredients, Phase::Closing);
+            return self.be_replaced(env, new);
+        }
+        let until = env.now + env.limits().handshake_timeout;
+        let phase = Phase::Candidate {
+            old: self.id,
+            until,
+        };
+        if let Ok(new) = self.spawn(env, ingredients, phase) {
+            self.be_replaced(env, new);
+            self.tasks.plan(Task::DeleteIke, env.now);
+        }
+    }
+
+    /// Makes the successor and hands it to the endpoint.
+    fn spawn(
+        &mut self,
+        env: &mut Env<'_>,
+        from: Ingredients,
+        phase: Phase,
+    ) -> Result<SaId, KeyError> {
+        let keys = SkeySeed::rekeyed(&self.keys.source, &from.nonces, &from.shared)
+            .expand(from.suite, &from.nonces, from.spis, from.role)
+            .inspect_err(|error| tracing::error!(%error, "no keys for a rekeyed IKE SA"))?;
+        let id = env.sa_id();
+        let foundation = Foundation {
+            id,
+            peer: self.peer,
+            config: self.config.clone(),
+            role: from.role,
+            spis: from.spis,
+            suite: from.suite,
+            keys,
+            nonces: from.nonces,
+            remote_id: self.remote_id.clone(),
+            path: self.path,
+            nat: self.nat,
+            behind_nat: self.behind_nat,
+            window: Window::default(),
+        };
+        let mut successor = Self::build(env, foundation, phase);
+        if phase == Phase::Closing {
+            successor.tasks.plan(Task::DeleteIke, env.now);
+        }
+        effect(env, Effect::Spawn(Box::new(successor)));
+        Ok(id)
+    }
+
+    /// Hands everything to `new`. This SA waits for its DELETE.
+    pub(super) fn be_replaced(&mut self, env: &mut Env<'_>, new: SaId) {
+        let inheritance = Box::new(self.hand_over());
+        let until = env.now + env.limits().handshake_timeout;
+        self.phase = Phase::Replaced { until };
+        self.tasks.clear();
+        effect(
+            env,
+            Effect::Adopt {
+                old: self.id,
+                new,
+                inheritance,
+            },
+        );
+    }
+
+    fn rekey_ike_refused(
+        &mut self,
+        env: &mut Env<'_>,
+        mut pending: PendingIke,
+        collision: Option<IkeCollision>,
+        notify: &Notify,
+    ) {
+        if self.phase != Phase::Up {
+            return;
+        }
+        if let Some(collision) = collision {
+            // The peer made one SA and refused the other.
+            return self.be_replaced(env, collision.candidate);
+        }
+        let demanded = demanded_group(notify).filter(|group| {
+            notify.kind == NotifyType::INVALID_KE_PAYLOAD
+                && pending.group_changes < MAX_GROUP_CHANGES
+                && self.config.ike.groups.contains(group)
+        });
+        if let Some(key_pair) = demanded.and_then(|group| generate(env, group)) {
+            pending.key_pair = key_pair;
+            pending.group_changes += 1;
+            let payloads = pending.payloads();
+            let active = Active::RekeyIke {
+                pending,
+                collision: None,
+            };
+            return self.request(env, active, &payloads);
+        }
+        if notify.kind == NotifyType::TEMPORARY_FAILURE {
+            return self.plan_again(env, Task::RekeyIke, BUSY);
+        }
+        self.refused_by_peer(env, "the rekey of the IKE SA", notify);
+        let pause = Self::retry_after(env, self.expire_at);
+        self.tasks.plan(Task::RekeyIke, env.now + pause);
+    }
+}
+
+/// Takes, as initiator, what the peer agreed to.
+fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<Ingredients, String> {
+    let choice = proposal::accept_ike(&pending.offered, &offer.sa).map_err(|e| e.to_string())?;
+    let responder = choice
+        .spi
+        .filter(|&spi| spi != 0)
+        .ok_or("the peer's proposal has no SPI")?;
+    let ours = pending.key_pair.group();
+    if choice.suite.group != ours || offer.ke.group != ours.iana() {
+        return Err(format!(
+            "the peer selected group {} and sent a public value of group {}, expected group {ours}",
+            choice.suite.group, offer.ke.group
+        ));
+    }
+    let shared = pending
+        .key_pair
+        .agree(&offer.ke.data)
+        .map_err(|e| e.to_string())?;
+    Ok(Ingredients {
+        suite: choice.suite,
+        shared,
+        nonces: Nonces {
+            initiator: pending.nonce,
+            responder: offer.nonce.clone(),
+        },
+        spis: SpiPair {
+            initiator: pending.spi,
+            responder,
+        },
+        role: Role::Initiator,
+    })
+}

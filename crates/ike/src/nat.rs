@@ -1,0 +1,122 @@
+//! NAT detection (RFC 7296 section 2.23).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use vgw_crypto::digest;
+
+use crate::config::Encapsulation;
+use crate::event::Nat;
+use crate::keys::SpiPair;
+use crate::messages::Notifies;
+use crate::wire::{Notify, NotifyType};
+
+/// Where IKE starts.
+pub(crate) const IKE_PORT: u16 = 500;
+/// Where IKE and ESP in UDP go when there is a NAT.
+pub(crate) const NAT_T_PORT: u16 = 4500;
+
+/// From where to where a datagram went, as its receiver or sender sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+/// What NAT detection found, before configuration has its say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Detected {
+    /// The peer took part in detection at all.
+    pub supported: bool,
+    /// Our packets arrive from elsewhere than we send them.
+    pub local: bool,
+    /// The peer's do.
+    pub remote: bool,
+}
+
+impl Detected {
+    /// Compares what the peer hashed with what we see.
+    pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: Arrival) -> Self {
+        let hashes = |kind, address| {
+            let expected = hash(spis, address);
+            let found: Vec<_> = notifies.all(kind).map(|n| n.data == expected).collect();
+            (!found.is_empty(), found.contains(&true))
+        };
+        let (source, source_matches) = hashes(NotifyType::NAT_DETECTION_SOURCE_IP, at.remote);
+        let (destination, destination_matches) =
+            hashes(NotifyType::NAT_DETECTION_DESTINATION_IP, at.local);
+        let supported = source && destination;
+        Self {
+            supported,
+            local: supported && !destination_matches,
+            remote: supported && !source_matches,
+        }
+    }
+
+    /// What follows for an SA with this configuration.
+    ///
+    /// # Errors
+    /// One line, when configuration and path do not go together.
+    pub(crate) fn decide(self, wanted: Encapsulation) -> Result<Nat, String> {
+        let found = self.local || self.remote;
+        match wanted {
+            Encapsulation::Native if found => Err(format!(
+                "a NAT is on the way (before us: {}, before the peer: {}), expected none: \
+                 encapsulation is configured as native",
+                self.local, self.remote
+            )),
+            Encapsulation::Udp if !self.supported => Err(
+                "the peer does not take part in NAT detection, expected it to: \
+                 encapsulation is configured as UDP"
+                    .to_owned(),
+            ),
+            _ => Ok(Nat {
+                local: self.local || wanted == Encapsulation::Udp,
+                remote: self.remote,
+            }),
+        }
+    }
+}
+
+/// The two notifications for a message that leaves from `at.local` to `at.remote`.
+pub(crate) fn notifies(spis: SpiPair, at: Arrival, wanted: Encapsulation) -> [Notify; 2] {
+    // A source that cannot match makes the peer find a NAT before us.
+    let source = match wanted {
+        Encapsulation::Udp => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        Encapsulation::Auto | Encapsulation::Native => at.local,
+    };
+    [
+        Notify::new(
+            NotifyType::NAT_DETECTION_SOURCE_IP,
+            hash(spis, source).to_vec(),
+        ),
+        Notify::new(
+            NotifyType::NAT_DETECTION_DESTINATION_IP,
+            hash(spis, at.remote).to_vec(),
+        ),
+    ]
+}
+
+/// SHA-1 of SPIs, address and port.
+fn hash(spis: SpiPair, address: SocketAddr) -> [u8; 20] {
+    digest::sha1(&[
+        &spis.initiator.to_be_bytes(),
+        &spis.responder.to_be_bytes(),
+        &address_octets(address.ip()),
+        &address.port().to_be_bytes(),
+    ])
+}
+
+/// An address in network order.
+pub(crate) fn address_octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+/// The same address with another port.
+pub(crate) fn with_port(address: SocketAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address.ip(), port)
+}

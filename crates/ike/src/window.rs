@@ -1,0 +1,150 @@
+//! Message IDs, retransmission and cached answers, with a window of one
+//! (RFC 7296 sections 2.1 to 2.3). It knows nothing of what the messages mean.
+
+use std::time::{Duration, Instant};
+
+use crate::config::Limits;
+
+/// Message IDs of one IKE SA, both ways.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    next_request: u32,
+    outstanding: Option<Outstanding>,
+    expected: u32,
+    answered: Option<Answered>,
+}
+
+/// Our request that waits for its answer.
+#[derive(Debug)]
+struct Outstanding {
+    message: Vec<u8>,
+    first_sent: Instant,
+    resend_at: Instant,
+    pause: Duration,
+}
+
+/// The peer's last request and what we said to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    id: u32,
+    request: Vec<u8>,
+    response: Vec<u8>,
+}
+
+impl Answered {
+    pub(crate) fn new(id: u32, request: &[u8], response: &[u8]) -> Self {
+        Self {
+            id,
+            request: request.to_vec(),
+            response: response.to_vec(),
+        }
+    }
+
+    /// The answer, if this is the same request again, octet by octet: no other
+    /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption.
+    pub(crate) fn again(&self, request: &[u8]) -> Option<&[u8]> {
+        (self.request == request).then_some(self.response.as_slice())
+    }
+}
+
+/// What a request is, by its message ID.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    /// The one expected.
+    Fresh,
+    /// The last one again; send this.
+    Again(&'a [u8]),
+    /// Neither.
+    OutOfWindow,
+}
+
+impl Window {
+    /// After the initial exchanges, which used IDs 0 and 1.
+    pub(crate) fn after_auth_as_initiator() -> Self {
+        Self {
+            next_request: 2,
+            ..Self::default()
+        }
+    }
+
+    /// Of a responder that has yet to answer IKE_AUTH, which has ID 1.
+    pub(crate) fn before_auth_as_responder() -> Self {
+        Self {
+            expected: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The ID of our next request.
+    pub(crate) fn next_request(&self) -> u32 {
+        self.next_request
+    }
+
+    /// Whether a request may be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    /// Notes that the request with the next ID was sent.
+    pub(crate) fn sent(&mut self, now: Instant, limits: &Limits, message: Vec<u8>) {
+        self.outstanding = Some(Outstanding {
+            message,
+            first_sent: now,
+            resend_at: now + limits.retransmit_first,
+            pause: limits.retransmit_first,
+        });
+    }
+
+    /// When the request that is under way was first sent.
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|o| o.first_sent)
+    }
+
+    /// When to send it again.
+    pub(crate) fn resend_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|o| o.resend_at)
+    }
+
+    /// The request, if it is time to send it again. The pause doubles.
+    pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Vec<u8>> {
+        let outstanding = self.outstanding.as_mut().filter(|o| o.resend_at <= now)?;
+        outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
+        outstanding.resend_at = now + outstanding.pause;
+        Some(outstanding.message.clone())
+    }
+
+    /// Whether a response with this ID is the one awaited.
+    pub(crate) fn awaits(&self, id: u32) -> bool {
+        self.outstanding.is_some() && id == self.next_request
+    }
+
+    /// The awaited response came, and is authentic.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.outstanding.take().is_some() {
+            self.next_request = self.next_request.saturating_add(1);
+        }
+    }
+
+    /// What the peer's request is.
+    pub(crate) fn classify(&self, id: u32, request: &[u8]) -> Incoming<'_> {
+        if id == self.expected {
+            return Incoming::Fresh;
+        }
+        self.answered
+            .as_ref()
+            .filter(|answered| answered.id == id)
+            .and_then(|answered| answered.again(request))
+            .map_or(Incoming::OutOfWindow, Incoming::Again)
+    }
+
+    /// The expected request was answered so.
+    pub(crate) fn answered(&mut self, request: &[u8], response: &[u8]) {
+        self.answered = Some(Answered::new(self.expected, request, response));
+        self.expected = self.expected.saturating_add(1);
+    }
+
+    /// What a closed SA still repeats.
+    pub(crate) fn into_answered(self) -> Option<Answered> {
+        self.answered
+    }
+}
