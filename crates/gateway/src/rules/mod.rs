@@ -14,6 +14,9 @@ mod options;
 mod tunnel;
 mod uniqueness;
 
+#[cfg(test)]
+mod tests;
+
 pub use customer_gateway::customer_gateway;
 pub use defaults::{
     DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, DEFAULT_NETWORK_CIDR_V4,

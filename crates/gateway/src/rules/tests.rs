@@ -1,0 +1,232 @@
+//! Rules of whole gateways: each as a gateway that keeps it and one that does not.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
+use crate::domain::{
+    Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+};
+use vgw_crypto::{Encryption, Group, Secret};
+use vgw_ike::config::{Encapsulation, Psk};
+use vgw_ike::identity::Identity;
+
+fn tunnel(outside: &str, inside: &str) -> Tunnel {
+    let outside_address: IpAddr = outside.parse().unwrap();
+    Tunnel {
+        outside_address,
+        identity: Identity::Address(outside_address),
+        inside_cidr: inside.parse().unwrap(),
+        psk: Psk(Secret::from(b"abcdefgh".as_slice())),
+        phase1: Phase1 {
+            encryption: DEFAULT_ENCRYPTION.to_vec(),
+            integrity: DEFAULT_INTEGRITY.to_vec(),
+            groups: DEFAULT_GROUPS.to_vec(),
+            lifetime: Duration::from_secs(28_800),
+        },
+        phase2: Phase2 {
+            encryption: DEFAULT_ENCRYPTION.to_vec(),
+            integrity: DEFAULT_INTEGRITY.to_vec(),
+            groups: DEFAULT_GROUPS.to_vec(),
+            esn: vec![true, false],
+            lifetime: Duration::from_secs(3_600),
+            lifetime_bytes: None,
+            lifetime_packets: None,
+        },
+        rekey_margin: Duration::from_secs(270),
+        rekey_fuzz_percent: 100,
+        replay_window: 1_024,
+        dpd_timeout: Duration::from_secs(40),
+        dpd_action: DpdAction::Clear,
+        startup_action: StartupAction::Add,
+        encapsulation: Encapsulation::Auto,
+    }
+}
+
+fn connection(number: u8) -> Connection {
+    let address: IpAddr = format!("198.51.100.{number}").parse().unwrap();
+    Connection {
+        id: format!("vpn-{number}"),
+        customer_gateway: CustomerGateway {
+            id: format!("cgw-{number}"),
+            ip_address: Some(address),
+            identity: Identity::Address(address),
+            asn: 65_000,
+        },
+        static_routes: vec![format!("192.168.{number}.0/24").parse().unwrap()],
+        vpc_cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        local_network_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
+        remote_network_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
+        failback: false,
+        tunnels: [
+            tunnel("203.0.113.1", &format!("169.254.{}.0/30", number + 10)),
+            tunnel("203.0.113.2", &format!("169.254.{}.4/30", number + 10)),
+        ],
+    }
+}
+
+fn good() -> Gateway {
+    Gateway {
+        side: Side::VirtualPrivateGateway,
+        asn: 64_512,
+        outside_addresses: vec![
+            "203.0.113.1".parse().unwrap(),
+            "203.0.113.2".parse().unwrap(),
+        ],
+        cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        connections: vec![connection(1), connection(2)],
+    }
+}
+
+/// The fields that are refused once `change` was made to a good gateway.
+fn refused(change: impl FnOnce(&mut Gateway)) -> Vec<String> {
+    let mut changed = good();
+    change(&mut changed);
+    gateway(&changed)
+        .into_iter()
+        .map(|violation| violation.field)
+        .collect()
+}
+
+/// As [`refused`], with a change to the first connection's first tunnel.
+fn refused_tunnel(change: impl FnOnce(&mut Tunnel)) -> Vec<String> {
+    let fields = refused(|gateway| change(&mut gateway.connections[0].tunnels[0]));
+    let prefix = "vpn_connection[1].tunnel[1].";
+    let own = fields
+        .iter()
+        .map(|field| field.strip_prefix(prefix).unwrap_or(field));
+    own.map(str::to_owned).collect()
+}
+
+#[test]
+fn a_gateway_that_keeps_every_rule_has_no_violations() {
+    assert_eq!(gateway(&good()), []);
+}
+
+#[test]
+fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
+    let customer = Gateway {
+        side: Side::CustomerGateway,
+        asn: 65_000,
+        outside_addresses: vec!["198.51.100.1".parse().unwrap()],
+        cidrs: vec!["192.168.1.0/24".parse().unwrap()],
+        connections: vec![connection(1)],
+    };
+    assert_eq!(gateway(&customer), []);
+}
+
+#[test]
+fn each_value_outside_its_range_is_refused_in_its_own_field() {
+    let seconds = Duration::from_secs;
+    assert_eq!(
+        refused_tunnel(|t| t.phase1.lifetime = seconds(28_801)),
+        ["phase1_lifetime_seconds"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.phase2.lifetime = seconds(899)),
+        ["phase2_lifetime_seconds"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.rekey_margin = seconds(59)),
+        ["rekey_margin_time_seconds"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.rekey_fuzz_percent = 101),
+        ["rekey_fuzz_percentage"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.replay_window = 63),
+        ["replay_window_size"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.dpd_timeout = seconds(29)),
+        ["dpd_timeout_seconds"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.phase2.lifetime_bytes = Some(1)),
+        ["phase2_lifetime_bytes"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.phase2.lifetime_packets = Some(1)),
+        ["phase2_lifetime_packets"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.psk = Psk(Secret::from(b"0bcdefgh".as_slice()))),
+        ["pre_shared_key"]
+    );
+}
+
+#[test]
+fn lists_of_algorithms_are_neither_empty_nor_repeat_themselves() {
+    assert_eq!(
+        refused_tunnel(|t| t.phase1.groups.clear()),
+        ["phase1_dh_group_numbers"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.phase2.encryption.push(Encryption::AesGcm256)),
+        ["phase2_encryption_algorithms"]
+    );
+    assert_eq!(
+        refused_tunnel(|t| t.phase1.groups.push(Group::Modp1536)),
+        ["phase1_dh_group_numbers"]
+    );
+    assert!(refused_tunnel(|t| t.phase2.groups.push(Group::Modp1536)).is_empty());
+}
+
+#[test]
+fn a_clash_names_the_later_field_and_the_earlier_one() {
+    let mut gateways = good();
+    gateways.connections[1].tunnels[1].inside_cidr = "169.254.11.0/30".parse().unwrap();
+    let violations = gateway(&gateways);
+    assert_eq!(violations.len(), 1);
+    assert_eq!(
+        violations[0].field,
+        "vpn_connection[2].tunnel[2].tunnel_inside_cidr"
+    );
+    assert_eq!(
+        violations[0].clashes_with.as_deref(),
+        Some("vpn_connection[1].tunnel[1].tunnel_inside_cidr")
+    );
+}
+
+#[test]
+fn what_connections_share_is_refused_in_the_later_one() {
+    assert_eq!(
+        refused(|g| g.connections[1].id = "vpn-1".to_owned()),
+        ["vpn_connection[2].id"]
+    );
+    assert_eq!(
+        refused(|g| g.connections[1].static_routes = vec!["192.168.0.0/16".parse().unwrap()]),
+        ["vpn_connection[2].static_routes[1]"]
+    );
+    assert_eq!(
+        refused(|g| g.connections[1].customer_gateway = connection(1).customer_gateway),
+        [
+            "vpn_connection[2].tunnel[1].outside_address",
+            "vpn_connection[2].tunnel[2].outside_address"
+        ]
+    );
+}
+
+#[test]
+fn a_peer_that_may_come_from_anywhere_needs_an_identity_of_its_own() {
+    let roaming = |gateway: &mut Gateway, identity: Identity| {
+        gateway.connections[1].customer_gateway.ip_address = None;
+        gateway.connections[1].customer_gateway.identity = identity;
+    };
+    let own = Identity::Fqdn("branch.example".to_owned());
+    assert!(refused(|g| roaming(g, own)).is_empty());
+    let first = good().connections[0].customer_gateway.identity.clone();
+    assert_eq!(refused(|g| roaming(g, first)).len(), 2);
+}
+
+#[test]
+fn a_violation_never_shows_a_pre_shared_key() {
+    let mut gateways = good();
+    gateways.connections[0].tunnels[0].psk = Psk(Secret::from(b"hunter2".as_slice()));
+    let told = format!("{:?}", gateway(&gateways));
+    assert!(
+        told.contains("pre_shared_key") && !told.contains("hunter2"),
+        "{told}"
+    );
+}
