@@ -2,12 +2,10 @@
 
 use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, EspSuite, KeyError, MacKey, NotAuthentic};
 
-use crate::frame::{Frame, high_half};
-
 /// The keys of one direction, ready for use.
 pub(crate) enum Cipher {
-    Aead(AeadKey),
-    CbcHmac(CbcHmac),
+    Aead(Box<AeadKey>),
+    CbcHmac(Box<CbcHmac>),
 }
 
 /// AES-CBC, then HMAC over what it made.
@@ -20,19 +18,19 @@ impl Cipher {
     pub(crate) fn new(suite: EspSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
         let encryption = suite.encryption;
         match (encryption.is_aead(), suite.integrity) {
-            (true, None) => Ok(Self::Aead(AeadKey::new(
-                encryption,
-                keys.encryption.expose(),
-            )?)),
+            (true, None) => {
+                let key = AeadKey::new(encryption, keys.encryption.expose())?;
+                Ok(Self::Aead(Box::new(key)))
+            }
             (true, Some(integrity)) => Err(KeyError::TakesNoIntegrity {
                 encryption,
                 integrity,
             }),
             (false, None) => Err(KeyError::NeedsIntegrity { encryption }),
-            (false, Some(integrity)) => Ok(Self::CbcHmac(CbcHmac {
+            (false, Some(integrity)) => Ok(Self::CbcHmac(Box::new(CbcHmac {
                 cbc: CbcKey::new(encryption, keys.encryption.expose())?,
                 mac: MacKey::new(integrity, keys.integrity.expose())?,
-            })),
+            }))),
         }
     }
 }
@@ -54,35 +52,31 @@ pub(crate) fn with_aad<T>(
 }
 
 impl CbcHmac {
-    /// Writes the ICV over everything before it, and the high half of the
-    /// sequence number after it with ESN (RFC 4303 sections 2.2.1 and 2.8).
-    pub(crate) fn write_icv(&self, frame: &mut Frame<'_>, sequence: u64, esn: bool) {
-        let high = high_half(sequence, esn);
-        let covered = [
-            frame.spi.as_slice(),
-            frame.sequence.as_slice(),
-            frame.iv,
-            frame.payload,
-            high.as_ref().map_or(&[], <[u8; 4]>::as_slice),
-        ];
-        self.mac.icv(&covered, frame.icv);
+    /// Writes the ICV over everything before it and, with ESN, the high half of
+    /// the sequence number, which is not sent (RFC 4303 sections 2.2.1 and 2.8).
+    /// None if `packet` is shorter than its ICV.
+    pub(crate) fn write_icv(&self, packet: &mut [u8], high: Option<[u8; 4]>) -> Option<()> {
+        let covered_len = packet.len().checked_sub(self.mac.icv_len())?;
+        let (covered, icv) = packet.split_at_mut_checked(covered_len)?;
+        self.mac.icv(&[covered, octets(&high)], icv);
+        Some(())
     }
 
     /// Checks what [`Self::write_icv`] wrote.
     pub(crate) fn check_icv(
         &self,
-        frame: &Frame<'_>,
-        sequence: u64,
-        esn: bool,
+        packet: &[u8],
+        high: Option<[u8; 4]>,
     ) -> Result<(), NotAuthentic> {
-        let high = high_half(sequence, esn);
-        let covered = [
-            frame.spi.as_slice(),
-            frame.sequence.as_slice(),
-            frame.iv,
-            frame.payload,
-            high.as_ref().map_or(&[], <[u8; 4]>::as_slice),
-        ];
-        self.mac.verify(&covered, frame.icv)
+        let (covered, icv) = packet
+            .len()
+            .checked_sub(self.mac.icv_len())
+            .and_then(|covered_len| packet.split_at_checked(covered_len))
+            .ok_or(NotAuthentic)?;
+        self.mac.verify(&[covered, octets(&high)], icv)
     }
+}
+
+fn octets(high: &Option<[u8; 4]>) -> &[u8] {
+    high.as_ref().map_or(&[], <[u8; 4]>::as_slice)
 }

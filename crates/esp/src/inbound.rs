@@ -110,7 +110,7 @@ impl Opener<'_> {
     /// authentic only if the reason is one that decryption brings to light.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Drop> {
         let sa = self.sa;
-        let mut frame = Frame::split(&sa.layout, packet).ok_or(Drop::Malformed)?;
+        let frame = Frame::split(&sa.layout, packet).ok_or(Drop::Malformed)?;
         if *frame.spi != sa.spi.to_be_bytes() {
             return Err(Drop::WrongSpi);
         }
@@ -125,10 +125,10 @@ impl Opener<'_> {
         if !self.window.check(sequence) {
             return Err(Drop::Replayed);
         }
-        sa.decrypt(&mut frame, sequence)?;
+        let payload = sa.decrypt(packet, sequence)?;
         self.window.commit(sequence);
 
-        let (inner_len, next_header) = inner(frame.payload)?;
+        let (inner_len, next_header) = inner(payload)?;
         Ok(Opened {
             inner: sa.layout.header_len..sa.layout.header_len + inner_len,
             next_header,
@@ -138,26 +138,31 @@ impl Opener<'_> {
 }
 
 impl InboundSa {
-    fn decrypt(&self, frame: &mut Frame<'_>, sequence: u64) -> Result<(), Drop> {
+    /// Checks the integrity of `packet` and returns its payload in clear.
+    fn decrypt<'p>(&self, packet: &'p mut [u8], sequence: u64) -> Result<&'p [u8], Drop> {
+        let high = high_half(sequence, self.suite.esn);
+        if let Cipher::CbcHmac(keys) = &self.cipher {
+            // RFC 4303 section 3.4.4.1: integrity before decryption.
+            keys.check_icv(packet, high)
+                .map_err(|_| Drop::NotAuthentic)?;
+        }
+        let frame = Frame::split(&self.layout, packet).ok_or(Drop::Malformed)?;
         match &self.cipher {
             Cipher::Aead(key) => {
                 let iv = (&*frame.iv).try_into().map_err(|_| Drop::Malformed)?;
-                let high = high_half(sequence, self.suite.esn);
                 with_aad(*frame.spi, high, *frame.sequence, |aad| {
                     key.open_in_place(iv, aad, frame.payload, frame.icv)
                 })
-                .map_err(|_| Drop::NotAuthentic)
+                .map_err(|_| Drop::NotAuthentic)?;
             }
             Cipher::CbcHmac(keys) => {
-                // RFC 4303 section 3.4.4.1: integrity before decryption.
-                keys.check_icv(frame, sequence, self.suite.esn)
-                    .map_err(|_| Drop::NotAuthentic)?;
                 let iv = (&*frame.iv).try_into().map_err(|_| Drop::Malformed)?;
                 keys.cbc
                     .decrypt_in_place(iv, frame.payload)
-                    .map_err(|_| Drop::Malformed)
+                    .map_err(|_| Drop::Malformed)?;
             }
         }
+        Ok(frame.payload)
     }
 }
 

@@ -74,8 +74,11 @@ pub struct OutboundSa {
 }
 
 enum Sealing {
-    Aead(AeadKey),
-    CbcHmac { keys: CbcHmac, iv_key: CbcKey },
+    Aead(Box<AeadKey>),
+    CbcHmac {
+        keys: Box<CbcHmac>,
+        iv_key: Box<CbcKey>,
+    },
 }
 
 impl OutboundSa {
@@ -96,7 +99,7 @@ impl OutboundSa {
             Cipher::Aead(key) => Sealing::Aead(key),
             Cipher::CbcHmac(keys) => Sealing::CbcHmac {
                 keys,
-                iv_key: CbcKey::new(Encryption::AesCbc256, iv_seed.as_slice())?,
+                iv_key: Box::new(CbcKey::new(Encryption::AesCbc256, iv_seed.as_slice())?),
             },
         };
         Ok(Self {
@@ -185,16 +188,16 @@ impl OutboundSa {
             });
         }
         let wrong_length = self.wrong_length(buf.len(), inner_len);
-        let mut frame = Frame::split(&self.layout, buf).ok_or(wrong_length)?;
+        let frame = Frame::split(&self.layout, buf).ok_or(wrong_length)?;
         *frame.spi = self.spi.to_be_bytes();
         *frame.sequence = low_half(sequence);
         write_trailer(frame.payload, inner_len, next_header).ok_or(wrong_length)?;
+        let high = high_half(sequence, self.suite.esn);
         match &self.sealing {
             Sealing::Aead(key) => {
                 // RFC 4106 section 3.1: the IV must be unique under the key.
                 let iv = sequence.to_be_bytes();
                 frame.iv.copy_from_slice(&iv);
-                let high = high_half(sequence, self.suite.esn);
                 let icv = with_aad(*frame.spi, high, *frame.sequence, |aad| {
                     key.seal_in_place(iv, aad, frame.payload)
                 });
@@ -206,7 +209,7 @@ impl OutboundSa {
                 keys.cbc
                     .encrypt_in_place(&iv, frame.payload)
                     .map_err(|_| wrong_length)?;
-                keys.write_icv(&mut frame, sequence, self.suite.esn);
+                keys.write_icv(buf, high).ok_or(wrong_length)?;
             }
         }
         Ok(())
@@ -263,7 +266,7 @@ fn write_trailer(payload: &mut [u8], inner_len: usize, next_header: u8) -> Optio
 /// NIST SP 800-38A appendix C, first method: a nonce, here the sequence number,
 /// encrypted. The key is none that the peer or anyone else knows.
 fn unpredictable_iv(iv_key: &CbcKey, sequence: u64) -> Option<[u8; 16]> {
-    let mut iv = (u128::from(sequence)).to_be_bytes();
+    let mut iv = u128::from(sequence).to_be_bytes();
     // One block of CBC with an IV of zeros is the bare cipher.
     iv_key.encrypt_in_place(&[0; 16], &mut iv).ok()?;
     Some(iv)
