@@ -10,7 +10,8 @@ use crate::transform::Encryption;
 /// Octets of integrity check value.
 const ICV_LEN: usize = 16;
 
-/// An AES-GCM key with its salt, ready to be used many times.
+/// An AES-GCM key with its salt, ready to be used many times. The library that
+/// holds the expanded key does not wipe it on drop.
 pub struct AeadKey {
     encryption: Encryption,
     key: LessSafeKey,

@@ -179,41 +179,32 @@ fn prime_octets<const LIMBS: usize>(modp: &Modp<LIMBS>) -> Vec<u8> {
     prime.as_ref().to_be_bytes().into_vec()
 }
 
-#[test]
-fn every_prime_has_the_length_of_its_group_and_the_frame_of_its_formula() {
-    let primes = [
-        (Group::Modp1024, prime_octets(&MODP_1024)),
-        (Group::Modp1536, prime_octets(&MODP_1536)),
-        (Group::Modp2048, prime_octets(&MODP_2048)),
-        (Group::Modp3072, prime_octets(&MODP_3072)),
-        (Group::Modp4096, prime_octets(&MODP_4096)),
-        (Group::Modp6144, prime_octets(&MODP_6144)),
-        (Group::Modp8192, prime_octets(&MODP_8192)),
-    ];
-    // The 64 bits of ones at either end, and pi in between.
-    for (group, prime) in primes {
-        assert_eq!(prime.len(), group.public_len());
-        assert_eq!(prime[..8], [0xff; 8]);
-        assert_eq!(prime[8..16], hex("C90FDAA22168C234"));
-        assert_eq!(prime[prime.len() - 8..], [0xff; 8]);
-    }
-}
-
-// With p prime, g^(p-1) = 1 (Fermat). The exponent is (p - 1) / 2: for a safe
-// prime with p = 7 mod 8 the generator 2 has just that order.
-#[test]
-fn two_generates_the_subgroup_of_prime_order_in_group_14() {
-    let mut half = prime_octets(&MODP_2048);
+// Every prime is 7 mod 8, so that 2 has the order (p - 1) / 2. A mistyped digit
+// would make p composite, and 2^((p - 1) / 2) anything but 1 (Euler's test).
+fn assert_two_generates_the_subgroup<const LIMBS: usize>(group: Group, modp: &Modp<LIMBS>) {
+    let mut half = prime_octets(modp);
+    assert_eq!(half.len(), group.public_len(), "{group}");
     let mut carry = 0;
     for octet in &mut half {
         let next = *octet & 1;
         *octet = *octet >> 1 | carry << 7;
         carry = next;
     }
-    let exponent = Exponent::from_be_octets(Group::Modp2048, &MODP_2048, &half);
-    let mut one = vec![0; 256];
-    one[255] = 1;
-    assert_eq!(exponent.public(), one);
+    let mut one = vec![0; half.len()];
+    *one.last_mut().unwrap() = 1;
+    let exponent = Exponent::from_be_octets(group, modp, &half);
+    assert_eq!(exponent.public(), one, "{group}");
+}
+
+#[test]
+fn two_generates_the_large_subgroup_of_every_modp_group() {
+    assert_two_generates_the_subgroup(Group::Modp1024, &MODP_1024);
+    assert_two_generates_the_subgroup(Group::Modp1536, &MODP_1536);
+    assert_two_generates_the_subgroup(Group::Modp2048, &MODP_2048);
+    assert_two_generates_the_subgroup(Group::Modp3072, &MODP_3072);
+    assert_two_generates_the_subgroup(Group::Modp4096, &MODP_4096);
+    assert_two_generates_the_subgroup(Group::Modp6144, &MODP_6144);
+    assert_two_generates_the_subgroup(Group::Modp8192, &MODP_8192);
 }
 
 #[test]
