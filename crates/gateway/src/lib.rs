@@ -6,3 +6,5 @@
 pub mod command;
 pub mod domain;
 pub mod rules;
+pub mod status;
+pub mod supervisor;

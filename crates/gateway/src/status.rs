@@ -1,0 +1,183 @@
+//! What there is to see of a gateway at one moment: plain values, for status
+//! output and metrics to draw from. Ages and times are relative to that moment.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vgw_crypto::{EspSuite, IkeSuite};
+use vgw_ike::event::{Nat, Path, PeerCounters, Role};
+use vgw_ike::identity::Identity;
+use vgw_ike::selector::TrafficSelector;
+
+use crate::command::{ChildTraffic, TunnelId, TunnelTraffic};
+use crate::domain::{Side, TunnelName};
+pub use crate::supervisor::{State, Which};
+
+/// A gateway.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Which end it is.
+    pub side: Side,
+    /// Its BGP autonomous system number.
+    pub asn: u32,
+    /// Its outside addresses.
+    pub outside_addresses: Vec<IpAddr>,
+    /// The networks behind it.
+    pub cidrs: Vec<IpNet>,
+    /// IKE SAs that are being set up by peers not yet authenticated.
+    pub half_open: usize,
+    /// In the order of the configuration.
+    pub connections: Vec<ConnectionStatus>,
+    /// The last refused datagrams that belong to no configured peer, newest
+    /// first, one per address.
+    pub strangers: Vec<StrangerStatus>,
+}
+
+/// Somebody unknown who was refused.
+#[derive(Debug, Clone)]
+pub struct StrangerStatus {
+    /// Where its datagram came from.
+    pub remote: SocketAddr,
+    /// Why it was refused.
+    pub refused: Remark,
+}
+
+/// Something that was said, and how long ago.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// One line.
+    pub text: String,
+    /// How long ago.
+    pub age: Duration,
+}
+
+/// A VPN connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionStatus {
+    /// Its name.
+    pub id: String,
+    /// The customer gateway's name.
+    pub customer_gateway: String,
+    /// What is sent into its tunnels.
+    pub remote_prefixes: Vec<IpNet>,
+    /// Whether traffic returns to the first tunnel.
+    pub failback: bool,
+    /// The tunnel that carries the outbound traffic; None while neither can.
+    pub active: Option<Which>,
+    /// Both tunnels.
+    pub tunnels: [TunnelStatus; 2],
+}
+
+/// AWS's telemetry of a tunnel: its status and the TunnelState metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telemetry {
+    /// A CHILD SA is up; TunnelState 1.
+    Up,
+    /// TunnelState 0.
+    Down,
+}
+
+/// A tunnel.
+#[derive(Debug, Clone)]
+pub struct TunnelStatus {
+    /// Its number.
+    pub id: TunnelId,
+    /// Its name.
+    pub name: TunnelName,
+    /// Where it stands.
+    pub state: State,
+    /// How long it has stood there.
+    pub since: Duration,
+    /// Why it stands there.
+    pub why: String,
+    /// The last thing that went wrong, be it over or not.
+    pub trouble: Option<Remark>,
+    /// Our outside address.
+    pub outside_local: IpAddr,
+    /// The peer's outside address: as its packets show it, else as configured.
+    pub outside_remote: Option<IpAddr>,
+    /// The virtual private gateway's outside address, whichever end we are:
+    /// AWS's name of the tunnel in metrics.
+    pub outside_address: IpAddr,
+    /// Who we say we are.
+    pub local_id: Identity,
+    /// Who the peer must say it is.
+    pub remote_id: Identity,
+    /// Our inside address.
+    pub inside_local: Ipv4Addr,
+    /// The peer's inside address.
+    pub inside_remote: Ipv4Addr,
+    /// When we next initiate.
+    pub retry_in: Option<Duration>,
+    /// Attempts that failed in a row.
+    pub failed_attempts: u32,
+    /// IKE SAs, oldest first; more than one only for moments.
+    pub ike: Vec<IkeStatus>,
+    /// CHILD SAs, by inbound SPI.
+    pub children: Vec<ChildStatus>,
+    /// Since the tunnel was configured (AWS: TunnelDataIn and TunnelDataOut).
+    pub traffic: TunnelTraffic,
+    /// How long ago an authenticated packet was last seen to have come in.
+    pub last_in: Option<Duration>,
+    /// The negotiator's counters since the tunnel was configured.
+    pub counters: PeerCounters,
+}
+
+impl TunnelStatus {
+    /// What AWS calls UP and DOWN; with static routing the CHILD SA decides.
+    #[must_use]
+    pub const fn telemetry(&self) -> Telemetry {
+        if self.state.carries() {
+            Telemetry::Up
+        } else {
+            Telemetry::Down
+        }
+    }
+}
+
+/// An IKE SA.
+#[derive(Debug, Clone)]
+pub struct IkeStatus {
+    /// Initiator's SPI.
+    pub spi_i: u64,
+    /// Responder's SPI.
+    pub spi_r: u64,
+    /// Who began it.
+    pub role: Role,
+    /// Algorithms.
+    pub suite: IkeSuite,
+    /// NATs on the way.
+    pub nat: Nat,
+    /// The way of its packets.
+    pub path: Path,
+    /// The peer's authenticated identity.
+    pub remote_id: Identity,
+    /// Since it was established or rekeyed.
+    pub age: Duration,
+    /// We rekey it no later than this, the peer perhaps earlier.
+    pub rekeyed_within: Duration,
+}
+
+/// A CHILD SA.
+#[derive(Debug, Clone)]
+pub struct ChildStatus {
+    /// SPI of packets that we receive.
+    pub spi_in: u32,
+    /// SPI of packets that we send.
+    pub spi_out: u32,
+    /// Algorithms.
+    pub suite: EspSuite,
+    /// Our side of what may travel.
+    pub local_selectors: Vec<TrafficSelector>,
+    /// The peer's side of what may travel.
+    pub remote_selectors: Vec<TrafficSelector>,
+    /// Whether outbound traffic uses it; an older one only receives.
+    pub sends: bool,
+    /// Since it was installed.
+    pub age: Duration,
+    /// We rekey it no later than this, for its age.
+    pub rekeyed_within: Duration,
+    /// What it carried.
+    pub traffic: ChildTraffic,
+}

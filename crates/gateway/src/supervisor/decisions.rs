@@ -1,0 +1,211 @@
+//! What follows from the tunnels' books: attempts, deletions, who carries.
+
+use std::time::Instant;
+
+use vgw_ike::config::PeerId;
+
+use super::Supervisor;
+use super::lifecycle::{Event, State};
+use super::outbox::TableSet;
+use super::routes::{self, Carried};
+use super::selection::{Candidate, Which, choose};
+use super::tunnel::{Then, Tunnel};
+use crate::command::{Command, TunnelId};
+use crate::domain::Connection;
+
+impl Supervisor {
+    /// Takes in the negotiator's news and decides until nothing is left to
+    /// decide. Every public verb that may change something ends here.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            while let Some(event) = self.endpoint.poll_event() {
+                self.on_event(now, event);
+            }
+            let Some(id) = self.touched.pop_first() else {
+                break;
+            };
+            self.decide(now, id);
+            self.elect(now, id);
+            self.arm(id);
+        }
+        let tables = std::mem::take(&mut self.stale).then(|| self.tables());
+        self.outbox.publish(tables);
+    }
+
+    fn decide(&mut self, now: Instant, id: TunnelId) {
+        self.end_drain(now, id);
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        for sa in tunnel.sas.take_redundant(now) {
+            tracing::info!(tunnel = %tunnel.name, "deleting an IKE SA that serves no purpose");
+            self.endpoint.delete(now, sa);
+        }
+        let outbound = tunnel.sas.outbound();
+        if outbound != tunnel.outbound {
+            tunnel.outbound = outbound;
+            if let Some(spi_in) = outbound {
+                let tunnel = id;
+                self.outbox.push(Command::UseOutbound { tunnel, spi_in });
+            }
+        }
+        self.attempt(now, id);
+    }
+
+    /// Initiates if it is time to, or sets the time.
+    fn attempt(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        if tunnel.state != State::Down || !tunnel.wants_attempts() {
+            tunnel.retry.cancel();
+            return;
+        }
+        if tunnel.attempt.is_some() {
+            tunnel.transition(now, Event::Initiate, "initiating");
+            return;
+        }
+        match tunnel.retry.at() {
+            None => tunnel.retry.schedule(now, &mut self.jitter),
+            Some(due) if due > now => {}
+            Some(_) => {
+                tunnel.retry.cancel();
+                tunnel.attempt = self.endpoint.initiate(now, PeerId::from(id));
+                if tunnel.attempt.is_some() {
+                    tunnel.transition(now, Event::Initiate, "initiating");
+                } else {
+                    tunnel.blame(now, "cannot initiate: the peer's address is not known");
+                    tunnel.retry.failed();
+                    tunnel.retry.schedule(now, &mut self.jitter);
+                }
+            }
+        }
+    }
+
+    /// Ends a drain whose time has come, or that has nothing left to drain.
+    fn end_drain(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let Some(drain) = tunnel.drain else {
+            return;
+        };
+        if now < drain.until && tunnel.sas.usable() {
+            return;
+        }
+        tunnel.drain = None;
+        match drain.then {
+            Then::AdminDown => self.shut(now, id),
+            Then::Restart => self.restart(now, id),
+        }
+    }
+
+    /// Deletes a tunnel's SAs and refuses its peer from now on.
+    pub(super) fn shut(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.attempt = None;
+        tunnel.retry.cancel();
+        tunnel.transition(now, Event::Drained, "taken down by hand");
+        self.endpoint.remove_peer(now, PeerId::from(id));
+        self.touched.insert(id);
+    }
+
+    /// Deletes a tunnel's SAs and begins anew with its present options.
+    pub(super) fn restart(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.attempt = None;
+        tunnel.transition(now, Event::Restarted, "configuration changed");
+        tunnel.retry = super::retry::Retry::default();
+        tunnel.retry.at_once(now);
+        tunnel.trouble = None;
+        let peer = tunnel.peer.clone();
+        self.endpoint.set_peer(now, PeerId::from(id), peer);
+        self.touched.insert(id);
+    }
+
+    /// Chooses the carrier of a tunnel's connection.
+    fn elect(&mut self, now: Instant, id: TunnelId) {
+        let Some(name) = self.tunnels.get(&id).map(|tunnel| &tunnel.name) else {
+            return;
+        };
+        let Some(pair) = self.pairs.get_mut(&name.connection) else {
+            return;
+        };
+        let [first, second] = pair.tunnels.map(|id| self.tunnels.get(&id));
+        let (Some(first), Some(second)) = (first, second) else {
+            return;
+        };
+        let candidates = [first, second].map(|tunnel| Candidate {
+            state: tunnel.state,
+            since: tunnel.since,
+        });
+        let choice = choose(now, pair.carrier, &candidates, pair.failback);
+        pair.again = choice.again;
+        if choice.carrier == pair.carrier {
+            return;
+        }
+        let (from, to) = (pair.carrier.number(), choice.carrier.number());
+        let why = pair.carrier.of(&candidates).state;
+        tracing::info!(
+            connection = name.connection,
+            "traffic moves from tunnel {from} ({why}) to tunnel {to}"
+        );
+        pair.carrier = choice.carrier;
+        self.stale = true;
+    }
+
+    /// Enters the next deadline of a tunnel and of its connection.
+    fn arm(&mut self, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let pair = self.pairs.get(&tunnel.name.connection);
+        let again = pair.and_then(|pair| pair.again);
+        let due = [tunnel.deadline(), again].into_iter().flatten().min();
+        if due == tunnel.armed {
+            return;
+        }
+        if let Some(before) = tunnel.armed {
+            self.deadlines.remove(&(before, id));
+        }
+        tunnel.armed = due;
+        self.deadlines.extend(due.map(|due| (due, id)));
+    }
+
+    /// The tables as they must be now.
+    pub(super) fn tables(&self) -> TableSet {
+        let carried: Vec<Carried<'_>> = self
+            .gateway
+            .connections
+            .iter()
+            .filter_map(|connection| self.carried(connection))
+            .collect();
+        TableSet {
+            forwarding: routes::forwarding(&self.gateway, &carried),
+            local_prefixes: routes::local_prefixes(&self.gateway),
+            inside_addresses: routes::inside_addresses(&self.gateway),
+            kernel_routes: routes::kernel_routes(&self.gateway),
+        }
+    }
+
+    fn carried<'a>(&self, connection: &'a Connection) -> Option<Carried<'a>> {
+        let pair = self.pairs.get(&connection.id)?;
+        Some(Carried {
+            connection,
+            tunnels: pair.tunnels,
+            carrier: pair.carrier,
+        })
+    }
+
+    /// The other tunnel of the same connection.
+    pub(super) fn sibling(&self, id: TunnelId) -> Option<&Tunnel> {
+        let name = &self.tunnels.get(&id)?.name;
+        let pair = self.pairs.get(&name.connection)?;
+        let which = Which::from_number(name.number)?;
+        self.tunnels.get(which.other().of(&pair.tunnels))
+    }
+}

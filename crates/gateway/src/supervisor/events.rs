@@ -1,0 +1,266 @@
+//! What the negotiator reports, entered into the books of its tunnel.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vgw_ike::event::{ChildSa, DownReason, Event, IkeDetails, IkeKeyLog, Path, SaId};
+
+use super::complaint::Subject;
+use super::lifecycle::{self, State};
+use super::tunnel::{Said, Tunnel};
+use super::{Stranger, Supervisor};
+use crate::command::{Command, TunnelId};
+use crate::domain::DpdAction;
+
+/// So many refused strangers are remembered for status.
+const STRANGERS: usize = 8;
+
+/// What the peer sent before it heard of our deleting an SA is accepted for
+/// this long.
+const DELETED_LINGER: Duration = Duration::from_secs(2);
+
+impl Supervisor {
+    pub(super) fn on_event(&mut self, now: Instant, event: Event) {
+        match event {
+            Event::IkeUp {
+                peer,
+                sa,
+                details,
+                replaces,
+            } => self.on_ike_up(now, peer.into(), sa, details, replaces),
+            Event::IkeDown { peer, sa, reason } => self.on_ike_down(now, peer.into(), sa, &reason),
+            Event::InitiateFailed { peer, sa, reason } => {
+                self.on_initiate_failed(now, peer.into(), sa, &reason);
+            }
+            Event::ChildInbound {
+                peer,
+                sa,
+                child,
+                rekeys,
+            } => self.on_child_inbound(now, peer.into(), sa, child, rekeys),
+            Event::ChildOutbound { peer, spi_in } => {
+                self.on_child_outbound(now, peer.into(), spi_in);
+            }
+            Event::ChildDown {
+                peer,
+                spi_in,
+                reason,
+            } => self.on_child_down(now, peer.into(), spi_in, &reason),
+            Event::PathChanged { peer, sa, path } => {
+                self.on_path_changed(peer.into(), sa, path);
+            }
+            Event::Alive { peer, .. } => {
+                if let Some(tunnel) = self.tunnels.get_mut(&peer.into()) {
+                    tunnel.last_in = Some(now);
+                }
+            }
+            Event::Refused { peer, remote, why } => {
+                self.on_refused(now, peer.map(TunnelId::from), remote, &why);
+            }
+        }
+    }
+
+    /// The tunnel of an event; afterwards something is decided about it. None
+    /// for one that was removed meanwhile.
+    pub(super) fn touch(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
+        let tunnel = self.tunnels.get_mut(&id)?;
+        self.touched.insert(id);
+        Some(tunnel)
+    }
+
+    fn on_ike_up(
+        &mut self,
+        now: Instant,
+        id: TunnelId,
+        sa: SaId,
+        mut details: IkeDetails,
+        replaces: Option<SaId>,
+    ) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        let what = if replaces.is_some() {
+            "IKE SA rekeyed"
+        } else {
+            "IKE SA up"
+        };
+        tracing::info!(
+            tunnel = %tunnel.name,
+            remote = %details.path.remote,
+            id = %details.remote_id,
+            suite = %details.suite,
+            role = ?details.role,
+            "{what}"
+        );
+        let keys: IkeKeyLog = std::mem::take(&mut details.key_log);
+        let (spi_i, spi_r, suite) = (details.spi_i, details.spi_r, details.suite);
+        tunnel.sas.ike_up(now, sa, details, replaces);
+        tunnel.last_in = Some(now);
+        if tunnel.attempt == Some(sa) {
+            tunnel.attempt = None;
+        }
+        tunnel.transition(now, lifecycle::Event::IkeUp, "IKE SA up");
+        self.outbox.push(Command::LogIkeKeys {
+            spi_i,
+            spi_r,
+            suite,
+            keys,
+        });
+    }
+
+    fn on_ike_down(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        tunnel.sas.ike_down(sa);
+        let why = reason.to_string();
+        if is_trouble(reason) {
+            tunnel.blame(now, &why);
+        }
+        if tunnel.sas.has_ike() {
+            return;
+        }
+        let restart = tunnel.options.dpd_action == DpdAction::Restart;
+        if *reason == DownReason::PeerDead && restart {
+            tunnel.pursued = true;
+            tunnel.retry.at_once(now);
+        }
+        if tunnel.attempt.is_some() {
+            return;
+        }
+        if tunnel.state == State::Connecting {
+            tunnel.retry.failed();
+        }
+        tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+    }
+
+    fn on_initiate_failed(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        if tunnel.attempt != Some(sa) {
+            return;
+        }
+        tunnel.attempt = None;
+        tunnel.retry.failed();
+        let why = reason.to_string();
+        tunnel.blame(now, &why);
+        if !tunnel.sas.has_ike() {
+            tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+        }
+    }
+
+    fn on_child_inbound(
+        &mut self,
+        now: Instant,
+        id: TunnelId,
+        sa: SaId,
+        child: Box<ChildSa>,
+        rekeys: Option<u32>,
+    ) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        tunnel.sas.child_inbound(now, sa, &child, rekeys);
+        let replay_window = tunnel.options.replay_window;
+        self.spis.insert(child.spi_in, id);
+        self.outbox.push(Command::InstallChild {
+            tunnel: id,
+            child,
+            replay_window,
+        });
+    }
+
+    fn on_child_outbound(&mut self, now: Instant, id: TunnelId, spi_in: u32) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        tunnel.sas.child_outbound(spi_in);
+        if !tunnel.sas.usable() {
+            return;
+        }
+        tunnel.pursued = false;
+        tunnel.retry.cancel();
+        tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
+    }
+
+    fn on_child_down(&mut self, now: Instant, id: TunnelId, spi_in: u32, reason: &DownReason) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        if tunnel.sas.child_down(now, spi_in).is_none() {
+            return;
+        }
+        if !tunnel.sas.usable() {
+            tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
+        }
+        self.spis.remove(&spi_in);
+        let until = deleted_by_us(reason).then(|| now + DELETED_LINGER);
+        self.outbox.remove(id, spi_in, until);
+    }
+
+    fn on_path_changed(&mut self, id: TunnelId, sa: SaId, path: Path) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        tracing::info!(tunnel = %tunnel.name, remote = %path.remote, "peer's address changed");
+        tunnel.sas.path_changed(sa, path);
+        // An IKE SA that is about to go does not lead the newer one's packets astray.
+        if tunnel.sas.keeper().is_none_or(|keeper| keeper == sa) {
+            self.outbox.push(Command::SetPath { tunnel: id, path });
+        }
+    }
+
+    fn on_refused(&mut self, now: Instant, id: Option<TunnelId>, remote: SocketAddr, why: &str) {
+        let tunnel = id.and_then(|id| self.tunnels.get_mut(&id));
+        let subject = match &tunnel {
+            Some(tunnel) => Subject::Tunnel(tunnel.id),
+            None => Subject::Address(remote.ip()),
+        };
+        if let Some(held_back) = self.complaints.allow(now, subject) {
+            let name = tunnel.as_ref().map(|tunnel| tunnel.name.to_string());
+            let tunnel = name.as_deref().unwrap_or("unknown");
+            tracing::warn!(tunnel, %remote, held_back, "refused: {why}");
+        }
+        match tunnel {
+            Some(tunnel) => tunnel.blame(now, why),
+            None => self.remember_stranger(now, remote, why),
+        }
+    }
+
+    /// Keeps the latest word of each of the last few addresses.
+    fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: &str) {
+        self.strangers.retain(|s| s.remote.ip() != remote.ip());
+        if self.strangers.len() == STRANGERS {
+            self.strangers.pop_front();
+        }
+        let text = why.to_owned();
+        let said = Said { at: now, text };
+        self.strangers.push_back(Stranger { remote, said });
+    }
+}
+
+/// Whether the peer has yet to hear of an SA's end, and may be sending with it.
+const fn deleted_by_us(reason: &DownReason) -> bool {
+    match reason {
+        DownReason::Requested | DownReason::Superseded | DownReason::Expired => true,
+        DownReason::Rekeyed
+        | DownReason::PeerDeleted
+        | DownReason::PeerDead
+        | DownReason::AuthenticationFailed(_)
+        | DownReason::Refused(_) => false,
+    }
+}
+
+/// Whether an IKE SA's end is something an operator wants to hear of later.
+const fn is_trouble(reason: &DownReason) -> bool {
+    match reason {
+        DownReason::Rekeyed | DownReason::Requested => false,
+        DownReason::PeerDeleted
+        | DownReason::PeerDead
+        | DownReason::Expired
+        | DownReason::Superseded
+        | DownReason::AuthenticationFailed(_)
+        | DownReason::Refused(_) => true,
+    }
+}

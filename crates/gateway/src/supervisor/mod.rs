@@ -1,0 +1,254 @@
+//! The tunnel supervisor: keeps both tunnels of every connection up, decides
+//! which one carries, and turns what the negotiator reports into commands.
+//!
+//! It does no I/O. After any call, carry out what [`Supervisor::poll_command`]
+//! gives until None, then send what [`Supervisor::poll_transmit`] gives until
+//! None, in this order, so that an SA is installed before the peer learns that
+//! it may use it; then arm a timer at [`Supervisor::poll_timeout`].
+//!
+//! - [`lifecycle`] is the table of a tunnel's states, [`selection`] the choice
+//!   between two tunnels, [`retry`] the pauses between attempts, [`sas`] the
+//!   book of one tunnel's SAs, [`routes`] what leads where;
+//! - `events` takes the negotiator's news, `decisions` draws the conclusions,
+//!   `apply` a changed configuration, `operate` the operator's wishes.
+
+mod apply;
+mod change;
+mod complaint;
+mod decisions;
+mod events;
+mod lifecycle;
+mod mapping;
+mod operate;
+mod outbox;
+mod report;
+mod retry;
+mod routes;
+mod sas;
+mod selection;
+mod traffic;
+mod tunnel;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use rand_core::CryptoRng;
+use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::endpoint::Endpoint;
+use vgw_ike::event::Transmit;
+
+pub use change::Change;
+pub use lifecycle::State;
+pub use mapping::{DPD_IDLE, peer_config};
+pub use operate::{OperationError, What};
+pub use retry::LONGEST_PAUSE;
+pub use selection::{FAILBACK_HOLD, Which};
+pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
+pub use tunnel::DRAIN_TIME;
+
+use self::complaint::Complaints;
+use self::outbox::Outbox;
+use self::retry::Jitter;
+use self::tunnel::{Said, Tunnel};
+use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
+use crate::domain::Gateway;
+
+/// What the supervisor remembers of a connection.
+struct Pair {
+    tunnels: [TunnelId; 2],
+    carrier: Which,
+    failback: bool,
+    /// When to choose the carrier again.
+    again: Option<Instant>,
+}
+
+/// A refused datagram of somebody who is no configured peer.
+struct Stranger {
+    remote: SocketAddr,
+    said: Said,
+}
+
+/// See the [module](self).
+pub struct Supervisor {
+    gateway: Gateway,
+    endpoint: Endpoint,
+    tunnels: BTreeMap<TunnelId, Tunnel>,
+    /// By connection id.
+    pairs: BTreeMap<String, Pair>,
+    /// Which tunnel an inbound SPI belongs to.
+    spis: BTreeMap<u32, TunnelId>,
+    /// Tunnels about which something has to be decided.
+    touched: BTreeSet<TunnelId>,
+    deadlines: BTreeSet<(Instant, TunnelId)>,
+    /// Whether the tables may differ from what was last told.
+    stale: bool,
+    outbox: Outbox,
+    jitter: Jitter,
+    complaints: Complaints,
+    strangers: VecDeque<Stranger>,
+    /// What the data plane had counted for tunnels that were removed, by
+    /// number: it goes on counting if the number is given out again.
+    retired: BTreeMap<TunnelId, TunnelTraffic>,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor")
+            .field("side", &self.gateway.side)
+            .field("tunnels", &self.tunnels)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    /// Begins with a configuration; tunnels with StartupAction start initiate
+    /// at once. All randomness comes from `random`.
+    #[must_use]
+    pub fn new(now: Instant, gateway: Gateway, mut random: Box<dyn CryptoRng + Send>) -> Self {
+        let jitter = Jitter::new(random.next_u64());
+        let empty = Gateway {
+            connections: Vec::new(),
+            ..gateway.clone()
+        };
+        let mut supervisor = Self {
+            gateway: empty,
+            endpoint: Endpoint::new(Limits::default(), random),
+            tunnels: BTreeMap::new(),
+            pairs: BTreeMap::new(),
+            spis: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            stale: false,
+            outbox: Outbox::default(),
+            jitter,
+            complaints: Complaints::default(),
+            strangers: VecDeque::new(),
+            retired: BTreeMap::new(),
+        };
+        supervisor.apply(now, gateway);
+        supervisor
+    }
+
+    /// An IKE message arrived; the non-ESP marker is stripped.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        message: &[u8],
+    ) {
+        self.endpoint.handle_datagram(now, local, remote, message);
+        self.settle(now);
+    }
+
+    /// The time of [`Self::poll_timeout`] has come. Harmless at any other time.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.endpoint.handle_timeout(now);
+        self.outbox.handle_timeout(now);
+        while let Some((due, id)) = self.deadlines.first().copied()
+            && due <= now
+        {
+            self.deadlines.remove(&(due, id));
+            self.touched.insert(id);
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.armed = None;
+            }
+        }
+        self.settle(now);
+    }
+
+    /// What the data plane counted since it began; to be given about once a
+    /// second. Inbound packets of a CHILD SA are a sign of the peer's life.
+    pub fn handle_traffic(
+        &mut self,
+        now: Instant,
+        tunnels: &[(TunnelId, TunnelTraffic)],
+        children: &[ChildTraffic],
+    ) {
+        for (id, counted) in tunnels {
+            if let Some(tunnel) = self.tunnels.get_mut(id) {
+                tunnel.traffic = *counted;
+            }
+        }
+        for counted in children {
+            self.note_child_traffic(now, counted);
+        }
+        self.settle(now);
+    }
+
+    fn note_child_traffic(&mut self, now: Instant, counted: &ChildTraffic) {
+        let spi_in = counted.spi_in;
+        let Some(tunnel) = self
+            .spis
+            .get(&spi_in)
+            .and_then(|id| self.tunnels.get_mut(id))
+        else {
+            return;
+        };
+        let replaced = tunnel.sas.is_replaced(spi_in);
+        let Some(child) = tunnel.sas.child_mut(spi_in) else {
+            return;
+        };
+        if counted.packets_in > child.traffic.packets_in {
+            tunnel.last_in = Some(now);
+            self.endpoint.note_traffic(now, spi_in);
+        }
+        child.traffic = *counted;
+        let lately = |asked| now < asked + traffic::ASK_AGAIN;
+        if replaced || child.rekey_asked.is_some_and(lately) {
+            return;
+        }
+        let Some(why) = traffic::rekey_due(&tunnel.options.phase2, child.suite, counted) else {
+            return;
+        };
+        child.rekey_asked = Some(now);
+        tracing::info!(tunnel = %tunnel.name, spi_in = format_args!("{spi_in:08x}"), "rekeying CHILD SA: {why}");
+        self.endpoint.rekey_child(now, spi_in);
+    }
+
+    /// A packet that authenticated came from elsewhere than expected: the
+    /// peer's NAT gave it another address or port.
+    pub fn note_path(&mut self, now: Instant, spi_in: u32, remote: SocketAddr) {
+        self.endpoint.note_path(now, spi_in, remote);
+        self.settle(now);
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = self.deadlines.first().map(|(due, _)| *due);
+        [own, self.endpoint.poll_timeout(), self.outbox.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// A datagram to send, after all commands have been carried out.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.endpoint.poll_transmit()
+    }
+
+    /// Something to do.
+    pub fn poll_command(&mut self) -> Option<Command> {
+        self.outbox.pop()
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub const fn gateway(&self) -> &Gateway {
+        &self.gateway
+    }
+}
+
+impl From<TunnelId> for PeerId {
+    fn from(tunnel: TunnelId) -> Self {
+        Self(tunnel.0)
+    }
+}
+
+impl From<PeerId> for TunnelId {
+    fn from(peer: PeerId) -> Self {
+        Self(peer.0)
+    }
+}

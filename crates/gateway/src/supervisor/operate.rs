@@ -1,0 +1,130 @@
+//! What an operator can do to a tunnel.
+
+use std::time::Instant;
+
+use vgw_ike::config::PeerId;
+
+use super::Supervisor;
+use super::lifecycle::{Event, State};
+use super::tunnel::{DRAIN_TIME, Drain, Then};
+use crate::command::TunnelId;
+use crate::domain::TunnelName;
+
+/// What to rekey.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    /// The IKE SA.
+    Ike,
+    /// The CHILD SA that carries the outbound traffic.
+    Child,
+}
+
+/// Why an operation was not begun.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OperationError {
+    /// No such tunnel.
+    #[error("no tunnel {0}; tunnels are named like vpn-office/1")]
+    Unknown(TunnelName),
+    /// It has no SA to rekey.
+    #[error("tunnel {0} is {1}; it must be up to be rekeyed")]
+    NotUp(TunnelName, State),
+}
+
+impl Supervisor {
+    /// Takes a tunnel down and keeps it down until [`Self::tunnel_up`]. If the
+    /// connection's other tunnel is up, traffic moves there first and the SAs
+    /// are deleted [`DRAIN_TIME`] later. Taking down what is down changes nothing.
+    ///
+    /// # Errors
+    /// If there is no such tunnel.
+    pub fn tunnel_down(&mut self, now: Instant, name: &TunnelName) -> Result<(), OperationError> {
+        let id = self.find(name)?;
+        let refuge = self
+            .sibling(id)
+            .is_some_and(|other| other.state == State::Up);
+        let Some(tunnel) = self.touch(id) else {
+            return Err(OperationError::Unknown(name.clone()));
+        };
+        match tunnel.state {
+            State::Up => {
+                tunnel.transition(now, Event::TakeDown, "being taken down by hand");
+                tunnel.drain = Some(Drain {
+                    until: if refuge { now + DRAIN_TIME } else { now },
+                    then: Then::AdminDown,
+                });
+            }
+            State::Draining => {
+                if let Some(drain) = &mut tunnel.drain {
+                    drain.then = Then::AdminDown;
+                }
+            }
+            State::Down | State::Connecting => {
+                tunnel.transition(now, Event::TakeDown, "taken down by hand");
+                self.shut(now, id);
+            }
+            State::AdminDown => {}
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Lets a tunnel that was taken down come up again; with StartupAction
+    /// start it initiates at once. On any other tunnel it changes nothing.
+    ///
+    /// # Errors
+    /// If there is no such tunnel.
+    pub fn tunnel_up(&mut self, now: Instant, name: &TunnelName) -> Result<(), OperationError> {
+        let id = self.find(name)?;
+        let Some(tunnel) = self.touch(id) else {
+            return Err(OperationError::Unknown(name.clone()));
+        };
+        match (tunnel.state, tunnel.drain.map(|drain| drain.then)) {
+            (State::AdminDown, _) => {
+                tunnel.transition(now, Event::BringUp, "brought up by hand");
+                tunnel.retry = super::retry::Retry::default();
+                tunnel.retry.at_once(now);
+                let peer = tunnel.peer.clone();
+                self.endpoint.set_peer(now, PeerId::from(id), peer);
+            }
+            (State::Draining, Some(Then::AdminDown)) => {
+                tunnel.drain = None;
+                tunnel.transition(now, Event::BringUp, "brought up by hand");
+            }
+            (State::Draining | State::Down | State::Connecting | State::Up, _) => {}
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    /// Rekeys a tunnel's SA now.
+    ///
+    /// # Errors
+    /// If there is no such tunnel or it is not up.
+    pub fn rekey(
+        &mut self,
+        now: Instant,
+        name: &TunnelName,
+        what: What,
+    ) -> Result<(), OperationError> {
+        let id = self.find(name)?;
+        let Some(tunnel) = self.tunnels.get(&id) else {
+            return Err(OperationError::Unknown(name.clone()));
+        };
+        let (Some(spi_in), Some(sa)) = (tunnel.sas.outbound(), tunnel.sas.keeper()) else {
+            return Err(OperationError::NotUp(name.clone(), tunnel.state));
+        };
+        tracing::info!(tunnel = %name, "rekeying {what:?} SA by hand");
+        match what {
+            What::Ike => self.endpoint.rekey_ike(now, sa),
+            What::Child => self.endpoint.rekey_child(now, spi_in),
+        }
+        self.settle(now);
+        Ok(())
+    }
+
+    fn find(&self, name: &TunnelName) -> Result<TunnelId, OperationError> {
+        let found = self.tunnels.values().find(|tunnel| tunnel.name == *name);
+        let id = found.map(|tunnel| tunnel.id);
+        id.ok_or_else(|| OperationError::Unknown(name.clone()))
+    }
+}

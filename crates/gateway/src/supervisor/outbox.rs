@@ -1,0 +1,106 @@
+//! Commands on their way out, in an order that loses no packet: what packets
+//! are sent with changes first, what they were sent with goes last.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::time::Instant;
+
+use ipnet::IpNet;
+use vgw_ike::spi::SLOT_BITS;
+
+use crate::command::{Command, TunnelId};
+
+/// The tables that follow from the configuration and from who carries.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct TableSet {
+    pub(super) forwarding: Vec<(IpNet, TunnelId)>,
+    pub(super) local_prefixes: Vec<IpNet>,
+    pub(super) inside_addresses: Vec<(IpAddr, u8)>,
+    pub(super) kernel_routes: Vec<IpNet>,
+}
+
+/// A CHILD SA that is to be removed.
+#[derive(Debug, Clone, Copy)]
+struct Removal {
+    tunnel: TunnelId,
+    spi_in: u32,
+    /// Not before then, unless its slot is needed.
+    at: Option<Instant>,
+}
+
+/// Commands that were not taken yet.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    ready: VecDeque<Command>,
+    removals: Vec<Removal>,
+    published: TableSet,
+}
+
+impl Outbox {
+    /// Queues a command other than a removal.
+    pub(super) fn push(&mut self, command: Command) {
+        if let Command::InstallChild { child, .. } = &command {
+            let slot = slot_of(child.spi_in);
+            self.flush(|removal| slot_of(removal.spi_in) == slot);
+        }
+        self.ready.push_back(command);
+    }
+
+    /// Removes a CHILD SA: at a given time, or once [`Self::publish`] has moved
+    /// traffic elsewhere; in any case before its slot is given to another.
+    pub(super) fn remove(&mut self, tunnel: TunnelId, spi_in: u32, at: Option<Instant>) {
+        self.removals.push(Removal { tunnel, spi_in, at });
+    }
+
+    /// When the next removal is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.removals.iter().filter_map(|removal| removal.at).min()
+    }
+
+    /// Queues the removals whose time has come.
+    pub(super) fn handle_timeout(&mut self, now: Instant) {
+        self.flush(|removal| removal.at.is_some_and(|at| at <= now));
+    }
+
+    /// Queues the tables that differ from what was last told, then the removals.
+    pub(super) fn publish(&mut self, tables: Option<TableSet>) {
+        if let Some(tables) = tables {
+            let before = std::mem::replace(&mut self.published, tables);
+            let after = &self.published;
+            if before.inside_addresses != after.inside_addresses {
+                let addresses = after.inside_addresses.clone();
+                self.ready.push_back(Command::SetInsideAddresses(addresses));
+            }
+            if before.local_prefixes != after.local_prefixes {
+                let prefixes = after.local_prefixes.clone();
+                self.ready.push_back(Command::SetLocalPrefixes(prefixes));
+            }
+            if before.forwarding != after.forwarding {
+                let forwarding = after.forwarding.clone();
+                self.ready.push_back(Command::SetForwarding(forwarding));
+            }
+            if before.kernel_routes != after.kernel_routes {
+                let routes = after.kernel_routes.clone();
+                self.ready.push_back(Command::SetKernelRoutes(routes));
+            }
+        }
+        self.flush(|removal| removal.at.is_none());
+    }
+
+    fn flush(&mut self, due: impl Fn(&Removal) -> bool) {
+        let due = self.removals.extract_if(.., |removal| due(removal));
+        self.ready.extend(due.map(|removal| Command::RemoveChild {
+            tunnel: removal.tunnel,
+            spi_in: removal.spi_in,
+        }));
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Command> {
+        self.ready.pop_front()
+    }
+}
+
+/// The data plane's place for an inbound SPI.
+const fn slot_of(spi: u32) -> u32 {
+    spi & ((1 << SLOT_BITS) - 1)
+}

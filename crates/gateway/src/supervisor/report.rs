@@ -1,0 +1,169 @@
+//! The supervisor's books as [`Status`].
+
+use std::time::Instant;
+
+use vgw_ike::config::PeerId;
+use vgw_ike::event::PeerCounters;
+
+use super::sas::{Child, IkeSa};
+use super::tunnel::{Said, Tunnel};
+use super::{Supervisor, Which};
+use crate::command::TunnelTraffic;
+use crate::domain::Connection;
+use crate::status::{
+    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, TunnelStatus,
+};
+
+impl Supervisor {
+    /// Everything there is to see, as of `now`.
+    #[must_use]
+    pub fn status(&self, now: Instant) -> Status {
+        let strangers = self.strangers.iter().rev();
+        Status {
+            side: self.gateway.side,
+            asn: self.gateway.asn,
+            outside_addresses: self.gateway.outside_addresses.clone(),
+            cidrs: self.gateway.cidrs.clone(),
+            half_open: self.endpoint.half_open(),
+            connections: self
+                .gateway
+                .connections
+                .iter()
+                .filter_map(|connection| self.connection_status(now, connection))
+                .collect(),
+            strangers: strangers
+                .map(|stranger| StrangerStatus {
+                    remote: stranger.remote,
+                    refused: remark(now, &stranger.said),
+                })
+                .collect(),
+        }
+    }
+
+    fn connection_status(&self, now: Instant, connection: &Connection) -> Option<ConnectionStatus> {
+        let pair = self.pairs.get(&connection.id)?;
+        let carrier = self.tunnels.get(pair.carrier.of(&pair.tunnels))?;
+        let status = |which: Which| {
+            let tunnel = self.tunnels.get(which.of(&pair.tunnels))?;
+            Some(self.tunnel_status(now, connection, tunnel))
+        };
+        Some(ConnectionStatus {
+            id: connection.id.clone(),
+            customer_gateway: connection.customer_gateway.id.clone(),
+            remote_prefixes: self.gateway.remote_prefixes(connection).to_vec(),
+            failback: connection.failback,
+            active: carrier.state.carries().then_some(pair.carrier),
+            tunnels: [status(Which::First)?, status(Which::Second)?],
+        })
+    }
+
+    fn tunnel_status(
+        &self,
+        now: Instant,
+        connection: &Connection,
+        tunnel: &Tunnel,
+    ) -> TunnelStatus {
+        let (inside_local, inside_remote) = self.gateway.inside_addresses(&tunnel.options);
+        let remote_address = self.gateway.remote_address(connection, &tunnel.options);
+        let keeper = tunnel.sas.keeper().and_then(|sa| tunnel.sas.path(sa));
+        let ike = tunnel.sas.ike();
+        let children = tunnel.sas.children();
+        TunnelStatus {
+            id: tunnel.id,
+            name: tunnel.name.clone(),
+            state: tunnel.state,
+            since: now.saturating_duration_since(tunnel.since),
+            why: tunnel.why.clone(),
+            trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
+            outside_local: tunnel.peer.local,
+            outside_remote: keeper.map(|path| path.remote.ip()).or(remote_address),
+            outside_address: tunnel.options.outside_address,
+            local_id: tunnel.peer.local_id.clone(),
+            remote_id: tunnel.peer.remote_id.clone(),
+            inside_local,
+            inside_remote,
+            retry_in: tunnel
+                .retry
+                .at()
+                .map(|at| at.saturating_duration_since(now)),
+            failed_attempts: tunnel.retry.failures(),
+            ike: ike.map(|(_, ike)| ike_status(now, tunnel, ike)).collect(),
+            children: children
+                .map(|(spi_in, child)| child_status(now, tunnel, spi_in, child))
+                .collect(),
+            traffic: carried_since(tunnel.traffic, tunnel.traffic_before),
+            last_in: tunnel.last_in.map(|at| now.saturating_duration_since(at)),
+            counters: counted_since(
+                self.endpoint.counters(PeerId::from(tunnel.id)),
+                tunnel.counters_before,
+            ),
+        }
+    }
+}
+
+fn remark(now: Instant, said: &Said) -> Remark {
+    Remark {
+        text: said.text.clone(),
+        age: now.saturating_duration_since(said.at),
+    }
+}
+
+fn ike_status(now: Instant, tunnel: &Tunnel, ike: &IkeSa) -> IkeStatus {
+    let age = now.saturating_duration_since(ike.established);
+    let lifetime = tunnel.peer.ike_lifetime;
+    IkeStatus {
+        spi_i: ike.details.spi_i,
+        spi_r: ike.details.spi_r,
+        role: ike.details.role,
+        suite: ike.details.suite,
+        nat: ike.details.nat,
+        path: ike.details.path,
+        remote_id: ike.details.remote_id.clone(),
+        age,
+        rekeyed_within: lifetime
+            .time
+            .saturating_sub(lifetime.margin)
+            .saturating_sub(age),
+    }
+}
+
+fn child_status(now: Instant, tunnel: &Tunnel, spi_in: u32, child: &Child) -> ChildStatus {
+    let age = now.saturating_duration_since(child.installed);
+    let lifetime = tunnel.peer.child_lifetime;
+    ChildStatus {
+        spi_in,
+        spi_out: child.spi_out,
+        suite: child.suite,
+        local_selectors: child.local_selectors.clone(),
+        remote_selectors: child.remote_selectors.clone(),
+        sends: tunnel.outbound == Some(spi_in),
+        age,
+        rekeyed_within: lifetime
+            .time
+            .saturating_sub(lifetime.margin)
+            .saturating_sub(age),
+        traffic: child.traffic,
+    }
+}
+
+/// What was carried after `before`.
+fn carried_since(counted: TunnelTraffic, before: TunnelTraffic) -> TunnelTraffic {
+    TunnelTraffic {
+        packets_in: counted.packets_in.saturating_sub(before.packets_in),
+        bytes_in: counted.bytes_in.saturating_sub(before.bytes_in),
+        packets_out: counted.packets_out.saturating_sub(before.packets_out),
+        bytes_out: counted.bytes_out.saturating_sub(before.bytes_out),
+    }
+}
+
+/// What the negotiator counted after `before`.
+fn counted_since(counted: PeerCounters, before: PeerCounters) -> PeerCounters {
+    PeerCounters {
+        ike_established: counted.ike_established - before.ike_established,
+        ike_rekeys: counted.ike_rekeys - before.ike_rekeys,
+        child_rekeys: counted.child_rekeys - before.child_rekeys,
+        retransmissions: counted.retransmissions - before.retransmissions,
+        duplicates: counted.duplicates - before.duplicates,
+        dropped: counted.dropped - before.dropped,
+    }
+}

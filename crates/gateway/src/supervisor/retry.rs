@@ -1,0 +1,135 @@
+//! When to initiate again after a failure.
+
+use std::time::{Duration, Instant};
+
+/// The longest pause between two attempts. Added to it, an attempt may itself
+/// wait for an answer as long as the negotiator lets it.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// A tunnel that was up for this long begins with short pauses again.
+const PROVEN: Duration = Duration::from_secs(30);
+
+/// Pauses of 1, 2, 4, … seconds up to [`LONGEST_PAUSE`], each shortened by up
+/// to a half at random, so that peers that failed together do not return together.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    failures: u32,
+    at: Option<Instant>,
+}
+
+impl Retry {
+    /// When the next attempt is due, if one is.
+    pub(super) const fn at(&self) -> Option<Instant> {
+        self.at
+    }
+
+    /// Attempts that failed in a row.
+    pub(super) const fn failures(&self) -> u32 {
+        self.failures
+    }
+
+    /// Counts a failure; the next pause is longer.
+    pub(super) const fn failed(&mut self) {
+        self.failures = self.failures.saturating_add(1);
+    }
+
+    /// Makes an attempt due after the pause that the failures so far ask for.
+    pub(super) fn schedule(&mut self, now: Instant, jitter: &mut Jitter) {
+        let doublings = self.failures.saturating_sub(1).min(5);
+        let pause = Duration::from_secs(1 << doublings).min(LONGEST_PAUSE);
+        self.at = Some(now + pause - jitter.below(pause / 2));
+    }
+
+    /// Makes an attempt due now.
+    pub(super) const fn at_once(&mut self, now: Instant) {
+        self.at = Some(now);
+    }
+
+    /// No attempt is due any more: the tunnel is up, or one is under way, or
+    /// nobody wants it.
+    pub(super) const fn cancel(&mut self) {
+        self.at = None;
+    }
+
+    /// Tells how long the tunnel was up; a flapping one keeps its long pauses.
+    pub(super) fn was_up_for(&mut self, time: Duration) {
+        if time >= PROVEN {
+            self.failures = 0;
+        } else {
+            self.failed();
+        }
+    }
+}
+
+/// Random durations that need not be secret: SplitMix64, seeded once.
+#[derive(Debug)]
+pub(super) struct Jitter(u64);
+
+impl Jitter {
+    pub(super) const fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A duration from nothing up to `limit`.
+    fn below(&mut self, limit: Duration) -> Duration {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        let thousandths = u32::try_from((z >> 33) % 1001).unwrap_or(0);
+        limit * thousandths / 1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{Jitter, LONGEST_PAUSE, Retry};
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an epoch; its value decides nothing"
+    )]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    #[test]
+    fn pauses_grow_to_thirty_seconds_and_never_beyond() {
+        let now = epoch();
+        let mut jitter = Jitter::new(1);
+        let mut retry = Retry::default();
+        let mut longest = Vec::new();
+        for _ in 0..100 {
+            retry.failed();
+            retry.schedule(now, &mut jitter);
+            longest.push(retry.at().unwrap() - now);
+        }
+        assert!(longest[0] <= Duration::from_secs(1));
+        assert!(longest[4] >= Duration::from_secs(8));
+        assert!(longest.iter().all(|pause| *pause <= LONGEST_PAUSE));
+        let late = &longest[10..];
+        assert!(late.iter().all(|pause| *pause >= LONGEST_PAUSE / 2));
+        assert!(late.iter().any(|pause| pause != &late[0]));
+    }
+
+    #[test]
+    fn a_tunnel_that_was_up_for_long_is_tried_again_soon() {
+        let now = epoch();
+        let mut retry = Retry::default();
+        (0..10).for_each(|_| retry.failed());
+        retry.was_up_for(Duration::from_secs(3600));
+        retry.schedule(now, &mut Jitter::new(1));
+        assert!(retry.at().unwrap() - now <= Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_tunnel_that_flaps_keeps_its_long_pauses() {
+        let now = epoch();
+        let mut retry = Retry::default();
+        (0..10).for_each(|_| retry.was_up_for(Duration::from_secs(1)));
+        retry.schedule(now, &mut Jitter::new(1));
+        assert!(retry.at().unwrap() - now >= LONGEST_PAUSE / 2);
+    }
+}

@@ -1,0 +1,75 @@
+//! What leads where: the forwarding table, kernel routes and inside addresses
+//! that follow from the configuration and from which tunnels carry.
+//!
+//! A prefix keeps leading to its connection's carrier, and the kernel keeps
+//! leading it to the TUN device, while both tunnels are down. Its packets are
+//! then dropped and counted; they never leave in clear by another route. (AWS
+//! does not withdraw a propagated static route on a failure either.)
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ipnet::{IpNet, Ipv4Net};
+
+use super::selection::Which;
+use crate::command::TunnelId;
+use crate::domain::{Connection, Gateway};
+
+/// A connection with its tunnels' numbers and the one that carries.
+pub(super) struct Carried<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) tunnels: [TunnelId; 2],
+    pub(super) carrier: Which,
+}
+
+/// The forwarding table: the networks behind the peer by the carrier, and each
+/// peer's inside address by its own tunnel, whether that carries or not. Where
+/// two connections claim the same prefix, the first in the file has it.
+pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpNet, TunnelId)> {
+    let mut table = BTreeMap::new();
+    for one in carried {
+        for (tunnel, id) in one.connection.tunnels.iter().zip(one.tunnels) {
+            let (_, peer) = gateway.inside_addresses(tunnel);
+            table.entry(IpNet::from(IpAddr::V4(peer))).or_insert(id);
+        }
+    }
+    for one in carried {
+        for prefix in gateway.remote_prefixes(one.connection) {
+            let id = *one.carrier.of(&one.tunnels);
+            table.entry(prefix.trunc()).or_insert(id);
+        }
+    }
+    table.into_iter().collect()
+}
+
+/// Prefixes that the kernel leads to the TUN device. The inside addresses are
+/// not among them: the device's own addresses bring their routes.
+pub(super) fn kernel_routes(gateway: &Gateway) -> Vec<IpNet> {
+    let mut routes: Vec<IpNet> = gateway
+        .connections
+        .iter()
+        .flat_map(|connection| gateway.remote_prefixes(connection))
+        .map(IpNet::trunc)
+        .collect();
+    routes.sort_unstable();
+    routes.dedup();
+    routes
+}
+
+/// Our inside address of each tunnel, with its /30.
+pub(super) fn inside_addresses(gateway: &Gateway) -> Vec<(IpAddr, u8)> {
+    let tunnels = gateway.connections.iter().flat_map(|c| &c.tunnels);
+    tunnels
+        .map(|tunnel| {
+            let (ours, _) = gateway.inside_addresses(tunnel);
+            (IpAddr::V4(ours), Ipv4Net::prefix_len(&tunnel.inside_cidr))
+        })
+        .collect()
+}
+
+/// Where decrypted packets may go: behind us, or to an inside address of ours.
+pub(super) fn local_prefixes(gateway: &Gateway) -> Vec<IpNet> {
+    let inside = inside_addresses(gateway);
+    let ours = inside.into_iter().map(|(address, _)| IpNet::from(address));
+    gateway.cidrs.iter().map(IpNet::trunc).chain(ours).collect()
+}

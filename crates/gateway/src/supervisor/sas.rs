@@ -1,0 +1,250 @@
+//! The SAs of one tunnel. Several may coexist: during a rekey, after the peer
+//! began anew, or when both ends initiated at the same time. Outbound traffic
+//! uses the CHILD SA that the negotiator named last; IKE SAs that serve no
+//! purpose are found here and deleted by the supervisor.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use vgw_crypto::EspSuite;
+use vgw_ike::event::{ChildSa, IkeDetails, Path, Role, SaId};
+use vgw_ike::selector::TrafficSelector;
+
+use crate::command::ChildTraffic;
+
+/// An IKE SA that another one has outlived is deleted this long after it became
+/// redundant: by then both ends send with the newer one, and nothing is on the
+/// way any more. The end that began it does so; the other one after three times
+/// as long, for peers that keep both. (Where both ends initiated at once, the
+/// negotiator has chosen before.)
+const REDUNDANT_GRACE: Duration = Duration::from_secs(5);
+
+/// An IKE SA without CHILD SAs is deleted after this long. Until then the
+/// negotiator asks for a CHILD SA again by itself.
+const CHILDLESS_GRACE: Duration = Duration::from_secs(60);
+
+/// An IKE SA that is up.
+#[derive(Debug)]
+pub(super) struct IkeSa {
+    /// What it is, without its keys.
+    pub(super) details: IkeDetails,
+    /// Since when.
+    pub(super) established: Instant,
+    childless_since: Option<Instant>,
+    /// A rekey replaced it, or we asked to delete it: it goes by itself.
+    leaving: bool,
+}
+
+/// A CHILD SA that is installed.
+#[derive(Debug)]
+pub(super) struct Child {
+    /// Its IKE SA.
+    pub(super) sa: SaId,
+    /// The peer's SPI.
+    pub(super) spi_out: u32,
+    /// Algorithms.
+    pub(super) suite: EspSuite,
+    /// Our side of what may travel.
+    pub(super) local_selectors: Vec<TrafficSelector>,
+    /// The peer's side of what may travel.
+    pub(super) remote_selectors: Vec<TrafficSelector>,
+    /// Since when.
+    pub(super) installed: Instant,
+    /// What the data plane last counted.
+    pub(super) traffic: ChildTraffic,
+    /// When we last asked for a rekey because of its traffic.
+    pub(super) rekey_asked: Option<Instant>,
+    /// Set once we may send with it; grows from one to the next.
+    sends: Option<u64>,
+    rekeys: Option<u32>,
+}
+
+/// The SAs of one tunnel.
+#[derive(Debug, Default)]
+pub(super) struct Sas {
+    ike: BTreeMap<SaId, IkeSa>,
+    children: BTreeMap<u32, Child>,
+    outbound_order: u64,
+}
+
+impl Sas {
+    pub(super) fn ike(&self) -> impl Iterator<Item = (&SaId, &IkeSa)> {
+        self.ike.iter()
+    }
+
+    pub(super) fn children(&self) -> impl Iterator<Item = (u32, &Child)> {
+        self.children.iter().map(|(spi_in, child)| (*spi_in, child))
+    }
+
+    pub(super) fn child_mut(&mut self, spi_in: u32) -> Option<&mut Child> {
+        self.children.get_mut(&spi_in)
+    }
+
+    pub(super) fn has_ike(&self) -> bool {
+        !self.ike.is_empty()
+    }
+
+    /// Whether traffic can be sent.
+    pub(super) fn usable(&self) -> bool {
+        self.senders().next().is_some()
+    }
+
+    /// Whether a rekey put another CHILD SA in this one's place.
+    pub(super) fn is_replaced(&self, spi_in: u32) -> bool {
+        self.children
+            .values()
+            .any(|child| child.rekeys == Some(spi_in) && child.sends.is_some())
+    }
+
+    /// CHILD SAs that we may send with and that no rekey has replaced.
+    fn senders(&self) -> impl Iterator<Item = (u32, &Child, u64)> {
+        self.children.iter().filter_map(|(spi_in, child)| {
+            let order = child.sends?;
+            (!self.is_replaced(*spi_in)).then_some((*spi_in, child, order))
+        })
+    }
+
+    fn sender(&self) -> Option<(u32, &Child)> {
+        self.senders()
+            .max_by_key(|(_, _, order)| *order)
+            .map(|(spi_in, child, _)| (spi_in, child))
+    }
+
+    /// The inbound SPI of the CHILD SA to send with.
+    pub(super) fn outbound(&self) -> Option<u32> {
+        self.sender().map(|(spi_in, _)| spi_in)
+    }
+
+    /// The IKE SA of the CHILD SA to send with: the one that is to stay.
+    pub(super) fn keeper(&self) -> Option<SaId> {
+        self.sender().map(|(_, child)| child.sa)
+    }
+
+    /// The path of an IKE SA's packets.
+    pub(super) fn path(&self, sa: SaId) -> Option<Path> {
+        self.ike.get(&sa).map(|ike| ike.details.path)
+    }
+
+    pub(super) fn ike_up(
+        &mut self,
+        now: Instant,
+        sa: SaId,
+        details: IkeDetails,
+        replaces: Option<SaId>,
+    ) {
+        if let Some(old) = replaces {
+            for child in self.children.values_mut().filter(|child| child.sa == old) {
+                child.sa = sa;
+            }
+            if let Some(old) = self.ike.get_mut(&old) {
+                old.leaving = true;
+            }
+        }
+        let fresh = IkeSa {
+            details,
+            established: now,
+            childless_since: None,
+            leaving: false,
+        };
+        self.ike.insert(sa, fresh);
+        self.note_childless(now);
+    }
+
+    pub(super) fn ike_down(&mut self, sa: SaId) {
+        self.ike.remove(&sa);
+    }
+
+    pub(super) fn path_changed(&mut self, sa: SaId, path: Path) {
+        if let Some(ike) = self.ike.get_mut(&sa) {
+            ike.details.path = path;
+        }
+    }
+
+    pub(super) fn child_inbound(
+        &mut self,
+        now: Instant,
+        sa: SaId,
+        child: &ChildSa,
+        rekeys: Option<u32>,
+    ) {
+        let fresh = Child {
+            sa,
+            spi_out: child.spi_out,
+            suite: child.suite,
+            local_selectors: child.local_selectors.clone(),
+            remote_selectors: child.remote_selectors.clone(),
+            installed: now,
+            traffic: ChildTraffic::default(),
+            rekey_asked: None,
+            sends: None,
+            rekeys,
+        };
+        self.children.insert(child.spi_in, fresh);
+        self.note_childless(now);
+    }
+
+    pub(super) fn child_outbound(&mut self, spi_in: u32) {
+        if let Some(child) = self.children.get_mut(&spi_in) {
+            self.outbound_order += 1;
+            child.sends = Some(self.outbound_order);
+        }
+    }
+
+    pub(super) fn child_down(&mut self, now: Instant, spi_in: u32) -> Option<Child> {
+        let gone = self.children.remove(&spi_in);
+        self.note_childless(now);
+        gone
+    }
+
+    fn note_childless(&mut self, now: Instant) {
+        for (sa, ike) in &mut self.ike {
+            let childless = !self.children.values().any(|child| child.sa == *sa);
+            ike.childless_since = match ike.childless_since {
+                _ if !childless => None,
+                Some(since) => Some(since),
+                None => Some(now),
+            };
+        }
+    }
+
+    /// When each IKE SA that serves no purpose is to be deleted.
+    fn redundant(&self) -> impl Iterator<Item = (SaId, Instant)> {
+        let keeper = self
+            .keeper()
+            .and_then(|sa| Some((sa, self.ike.get(&sa)?.established)));
+        let staying = self.ike.iter().filter(|(_, ike)| !ike.leaving);
+        staying.filter_map(move |(sa, ike)| {
+            if let Some(since) = ike.childless_since {
+                return Some((*sa, since + CHILDLESS_GRACE));
+            }
+            let (keeper, established) = keeper?;
+            let grace = match ike.details.role {
+                Role::Initiator => REDUNDANT_GRACE,
+                Role::Responder => 3 * REDUNDANT_GRACE,
+            };
+            (*sa != keeper).then(|| (*sa, ike.established.max(established) + grace))
+        })
+    }
+
+    /// When [`Self::take_redundant`] next has something to give.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.redundant().map(|(_, due)| due).min()
+    }
+
+    /// IKE SAs to delete now; each is given once.
+    pub(super) fn take_redundant(&mut self, now: Instant) -> Vec<SaId> {
+        let due: Vec<SaId> = self
+            .redundant()
+            .filter_map(|(sa, due)| (due <= now).then_some(sa))
+            .collect();
+        for sa in &due {
+            if let Some(ike) = self.ike.get_mut(sa) {
+                ike.leaving = true;
+            }
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests;

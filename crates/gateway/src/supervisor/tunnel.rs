@@ -1,0 +1,155 @@
+//! What the supervisor remembers of one tunnel.
+
+use std::time::{Duration, Instant};
+
+use vgw_ike::config::PeerConfig;
+use vgw_ike::event::{PeerCounters, SaId};
+
+use super::lifecycle::{Event, State, next};
+use super::retry::Retry;
+use super::sas::Sas;
+use crate::command::{TunnelId, TunnelTraffic};
+use crate::domain::{self, StartupAction, TunnelName};
+
+/// Traffic is given this long to move to the other tunnel before the SAs of a
+/// tunnel that is taken down are deleted: what is on the way, in either
+/// direction, arrives, and the peer's own sending is not cut in mid-burst.
+pub const DRAIN_TIME: Duration = Duration::from_secs(1);
+
+/// What follows once a tunnel is drained.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// It stays down until the operator brings it up.
+    AdminDown,
+    /// It begins anew with its changed configuration.
+    Restart,
+}
+
+/// A drain under way.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Drain {
+    pub(super) until: Instant,
+    pub(super) then: Then,
+}
+
+/// Something said about a tunnel, and when.
+#[derive(Debug, Clone)]
+pub(super) struct Said {
+    pub(super) at: Instant,
+    pub(super) text: String,
+}
+
+/// One tunnel at run time.
+#[derive(Debug)]
+pub(super) struct Tunnel {
+    pub(super) id: TunnelId,
+    pub(super) name: TunnelName,
+    pub(super) options: domain::Tunnel,
+    pub(super) peer: PeerConfig,
+    pub(super) state: State,
+    pub(super) since: Instant,
+    /// Why it is in this state.
+    pub(super) why: String,
+    /// The last thing that went wrong.
+    pub(super) trouble: Option<Said>,
+    pub(super) sas: Sas,
+    /// The CHILD SA that the data plane was told to send with.
+    pub(super) outbound: Option<u32>,
+    /// Our attempt to initiate, until an IKE SA is up.
+    pub(super) attempt: Option<SaId>,
+    pub(super) retry: Retry,
+    /// The peer was found dead and is to be asked again though we do not
+    /// otherwise initiate (DPDTimeoutAction restart).
+    pub(super) pursued: bool,
+    pub(super) drain: Option<Drain>,
+    pub(super) last_in: Option<Instant>,
+    /// As the data plane counts, with those of an earlier tunnel of this number.
+    pub(super) traffic: TunnelTraffic,
+    /// Of the earlier tunnel of this number.
+    pub(super) traffic_before: TunnelTraffic,
+    /// The negotiator's counters of an earlier tunnel of this number.
+    pub(super) counters_before: PeerCounters,
+    /// The deadline under which the supervisor keeps it.
+    pub(super) armed: Option<Instant>,
+}
+
+impl Tunnel {
+    pub(super) fn new(
+        now: Instant,
+        id: TunnelId,
+        name: TunnelName,
+        options: domain::Tunnel,
+        peer: PeerConfig,
+        traffic_before: TunnelTraffic,
+        counters_before: PeerCounters,
+    ) -> Self {
+        Self {
+            id,
+            name,
+            options,
+            peer,
+            state: State::Down,
+            since: now,
+            why: "configured".to_owned(),
+            trouble: None,
+            sas: Sas::default(),
+            outbound: None,
+            attempt: None,
+            retry: Retry::default(),
+            pursued: false,
+            drain: None,
+            last_in: None,
+            traffic: traffic_before,
+            traffic_before,
+            counters_before,
+            armed: None,
+        }
+    }
+
+    /// The one place where a tunnel's state changes.
+    pub(super) fn transition(&mut self, now: Instant, event: Event, reason: &str) {
+        let before = self.state;
+        let after = next(before, event);
+        if before == after {
+            return;
+        }
+        if before == State::Up {
+            self.retry
+                .was_up_for(now.saturating_duration_since(self.since));
+        }
+        if before == State::Up && after == State::Down {
+            tracing::warn!(tunnel = %self.name, "{before} -> {after} ({reason})");
+        } else {
+            tracing::info!(tunnel = %self.name, "{before} -> {after} ({reason})");
+        }
+        // Coming back from a drain, the tunnel has been up all the time; but a
+        // fresh start lets failback wait as for any other return.
+        self.since = now;
+        self.state = after;
+        reason.clone_into(&mut self.why);
+    }
+
+    /// Whether we initiate while it is down. StartupAction start keeps it up,
+    /// whatever took it down but the operator; DPDTimeoutAction decides for
+    /// tunnels that the peer initiates.
+    pub(super) const fn wants_attempts(&self) -> bool {
+        matches!(self.options.startup_action, StartupAction::Start) || self.pursued
+    }
+
+    /// The next time at which something is to be done though nothing happens.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let drained = self.drain.map(|drain| drain.until);
+        [self.retry.at(), drained, self.sas.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Remembers that something went wrong.
+    pub(super) fn blame(&mut self, now: Instant, text: &str) {
+        self.trouble = Some(Said {
+            at: now,
+            text: text.to_owned(),
+        });
+    }
+}
