@@ -6,7 +6,7 @@ use vgw_crypto::{Encryption, EspSuite, Integrity};
 use vgw_dataplane::DataPlaneEvent;
 use vgw_lab::wait_until;
 
-use crate::rig::{GCM, PATIENCE, Rig, Side, TUNNEL};
+use crate::rig::{GCM, INSIDE, PATIENCE, Rig, Side, TUNNEL};
 
 /// Sends `count` datagrams of `len` octets from one side's inside to the other's.
 fn carry(from: &Side, to: &Side, family: usize, count: usize, len: usize) {
@@ -119,6 +119,37 @@ fn packets_too_large_for_the_path_arrive_by_outer_fragments() {
         // A full packet of the TUN device's 1500 octets.
         carry(&rig.left, &rig.right, 0, 2, 1472);
         carry(&rig.right, &rig.left, 1, 2, 1452);
+    }
+}
+
+#[test]
+fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
+    let rig = Rig::new("burst");
+    let (left, right) = (&rig.left, &rig.right);
+    for (family, network) in (0..).zip(INSIDE) {
+        let (spi_left, spi_right) = (0x0010_0000 | family, 0x0020_0000 | family);
+        let path = left.path_to(right, 0, true);
+        left.install_for(&[network], spi_left, spi_right, GCM, path);
+        let path = right.path_to(left, 0, true);
+        right.install_for(&[network], spi_right, spi_left, GCM, path);
+        left.plane.use_outbound(TUNNEL, spi_left).unwrap();
+    }
+    let senders = [0, 1].map(|family| left.inside_socket(family));
+    let receivers = [0, 1].map(|family| right.inside_socket(family));
+    for number in 0..=99 {
+        for (sender, to) in senders.iter().zip(right.inside) {
+            sender.send_to(&[number], (to, 7000)).unwrap();
+        }
+    }
+    for receiver in receivers {
+        for number in 0..=99 {
+            let mut datagram = [0; 2];
+            assert_eq!(receiver.recv(&mut datagram).unwrap(), 1);
+            assert_eq!(datagram[0], number);
+        }
+    }
+    for spi in [0x0020_0000, 0x0020_0001] {
+        assert_eq!(right.child(spi).packets_in, 100);
     }
 }
 

@@ -1,20 +1,15 @@
 //! What happens when the surroundings fail.
 
-use vgw_dataplane::{Config, DataPlaneEvent, OutsideSockets, Tun};
+use std::net::SocketAddr;
 
-use crate::rig::Rig;
+use vgw_dataplane::{Config, DataPlaneEvent, DropReason, OutsideSockets, Tun};
+
+use crate::rig::{GCM, Rig, TUNNEL};
 
 #[test]
 fn a_deleted_tun_device_is_reported_as_a_failure() {
     let rig = Rig::new("gone");
-    let deleted = rig
-        .left
-        .namespace
-        .command("ip")
-        .args(["link", "delete", "tun0"])
-        .status()
-        .unwrap();
-    assert!(deleted.success());
+    rig.left.ip_link(&["delete", "tun0"]);
     assert_eq!(
         rig.left.event(),
         DataPlaneEvent::Failed {
@@ -25,8 +20,10 @@ fn a_deleted_tun_device_is_reported_as_a_failure() {
 
 #[test]
 fn dropping_a_data_plane_gives_its_addresses_and_its_device_back() {
-    let rig = Rig::new("again");
-    let Rig { left, right } = rig;
+    let Rig {
+        left,
+        right: _cable,
+    } = Rig::new("again");
     drop(left.plane);
     let config = left.namespace.run(|| Config {
         tun: Tun::open("tun0").unwrap(),
@@ -36,5 +33,62 @@ fn dropping_a_data_plane_gives_its_addresses_and_its_device_back() {
             .into(),
     });
     assert_eq!(config.unwrap().tun.name(), "tun0");
-    drop(right);
+}
+
+#[test]
+fn a_send_that_the_kernel_refuses_is_counted_and_the_next_one_goes() {
+    let rig = Rig::new("unreachable");
+    rig.connect(1, GCM, 0, true);
+    let sender = rig.left.inside_socket(0);
+    let receiver = rig.right.inside_socket(0);
+    let send = || {
+        sender
+            .send_to(b"data", (rig.right.inside[0], 7000))
+            .unwrap()
+    };
+    let good = rig.left.path_to(&rig.right, 0, true);
+    for (count, udp_encapsulation) in [(1, true), (2, false)] {
+        let mut path = good;
+        path.remote = SocketAddr::from(([203, 0, 113, 1], 4500));
+        path.udp_encapsulation = udp_encapsulation;
+        rig.left.plane.set_path(TUNNEL, path).unwrap();
+        send();
+        rig.left.await_drops(DropReason::SendFailed, count);
+    }
+    rig.left.plane.set_path(TUNNEL, good).unwrap();
+    send();
+    let mut buffer = [0; 100];
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+}
+
+#[test]
+fn packets_for_a_tun_device_that_is_down_are_counted_and_later_ones_arrive() {
+    let rig = Rig::new("down");
+    rig.connect(1, GCM, 0, true);
+    let sender = rig.left.inside_socket(0);
+    let receiver = rig.right.inside_socket(0);
+    let send = || {
+        sender
+            .send_to(b"data", (rig.right.inside[0], 7000))
+            .unwrap()
+    };
+    rig.right.ip_link(&["set", "tun0", "down"]);
+    send();
+    rig.right.await_drops(DropReason::TunWrite, 1);
+    rig.right.ip_link(&["set", "tun0", "up"]);
+    send();
+    let mut buffer = [0; 100];
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+}
+
+#[test]
+fn ike_messages_beyond_the_queue_are_counted_as_dropped() {
+    let rig = Rig::new("queue");
+    let [local, remote] =
+        [&rig.left, &rig.right].map(|side| SocketAddr::from((side.outside[0], 500)));
+    for _ in 0..20 {
+        rig.left.plane.send_ike(local, remote, b"message").unwrap();
+    }
+    // The rig's queue holds 16.
+    rig.right.await_drops(DropReason::IkeQueueFull, 4);
 }

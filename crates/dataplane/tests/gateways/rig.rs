@@ -18,6 +18,9 @@ pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of the only tunnel.
 pub const TUNNEL: u32 = 0;
 
+/// The networks inside, IPv4 and IPv6.
+pub const INSIDE: [&str; 2] = ["10.9.0.0/24", "fd09::/64"];
+
 pub const GCM: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
     integrity: None,
@@ -126,16 +129,28 @@ impl Side {
         }
     }
 
-    /// Installs a CHILD SA whose selectors are the inside networks.
+    /// Installs a CHILD SA whose selectors are both inside networks.
     pub fn install(&self, spi_in: u32, spi_out: u32, suite: EspSuite, path: Path) {
-        let inside = || vec![selector("10.9.0.0/24"), selector("fd09::/64")];
+        self.install_for(&INSIDE, spi_in, spi_out, suite, path);
+    }
+
+    /// Installs a CHILD SA between hosts of these networks.
+    pub fn install_for(
+        &self,
+        networks: &[&str],
+        spi_in: u32,
+        spi_out: u32,
+        suite: EspSuite,
+        path: Path,
+    ) {
+        let selectors = || networks.iter().map(|network| selector(network)).collect();
         let spec = ChildSpec {
             spi_in,
             spi_out,
             suite,
             keys_in: keys(spi_in, suite),
             keys_out: keys(spi_out, suite),
-            selectors: Selectors::new(inside(), inside()),
+            selectors: Selectors::new(selectors(), selectors()),
             replay_window: 1024,
             path,
         };
@@ -157,6 +172,12 @@ impl Side {
     pub fn dropped(&self, reason: DropReason) -> u64 {
         let drops = self.plane.drops();
         drops.iter().find(|(r, _)| *r == reason).unwrap().1
+    }
+
+    /// Brings the TUN device up or down, or deletes it, as `ip link` does.
+    pub fn ip_link(&self, arguments: &[&str]) {
+        let mut ip = self.namespace.command("ip");
+        assert!(ip.arg("link").args(arguments).status().unwrap().success());
     }
 
     /// Waits until this many packets were dropped for this reason.
