@@ -38,6 +38,8 @@ pub(crate) enum Effect {
         contact: bool,
         began: Instant,
     },
+    /// An IKE SA that was in use ended: what else is up with this peer carries on.
+    WentDown { peer: PeerId },
     /// Take in an IKE SA made by a rekey.
     Spawn(Box<Established>),
     /// `new` replaces `old`: CHILD SAs and their tasks move.

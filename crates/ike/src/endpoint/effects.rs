@@ -94,19 +94,19 @@ impl Endpoint {
     }
 
     /// The other IKE SAs with this peer that are in use.
-    fn others(&self, peer: PeerId, except: SaId) -> Vec<SaId> {
+    fn others(&self, peer: PeerId, except: Option<SaId>) -> Vec<SaId> {
         self.sas
             .values()
             .filter_map(|sa| match sa {
                 Sa::Established(sa) if sa.peer() == peer && sa.is_up() => Some(sa.id()),
                 _ => None,
             })
-            .filter(|id| *id != except)
+            .filter(|id| Some(*id) != except)
             .collect()
     }
 
     pub(super) fn has_other(&self, peer: PeerId, except: SaId) -> bool {
-        !self.others(peer, except).is_empty()
+        !self.others(peer, Some(except)).is_empty()
     }
 
     /// Does what SAs asked for while they were handled.
@@ -114,6 +114,11 @@ impl Endpoint {
         while let Some(effect) = self.core.effects.pop_front() {
             match effect {
                 Effect::CameUp { sa, contact, began } => self.came_up(now, sa, contact, began),
+                Effect::WentDown { peer } => {
+                    if let Some(other) = self.others(peer, None).pop() {
+                        self.with_established(now, other, |sa, env| sa.reaffirm_outbound(env));
+                    }
+                }
                 Effect::Spawn(sa) => {
                     let id = sa.id();
                     self.by_spi.insert(sa.our_spi(), id);
@@ -157,7 +162,7 @@ impl Endpoint {
                 self.close(now, attempt, DownReason::Superseded, false);
             }
         }
-        for other in self.others(peer, id) {
+        for other in self.others(peer, Some(id)) {
             let before = self
                 .established(other)
                 .is_some_and(|sa| sa.established_at() < began);
@@ -179,16 +184,13 @@ impl Endpoint {
         if a.role() == b.role() {
             return;
         }
-        let (redundant, kept) = if a.nonces().lowest() < b.nonces().lowest() {
-            (a, b)
+        let redundant = if a.nonces().lowest() < b.nonces().lowest() {
+            a
         } else {
-            (b, a)
+            b
         };
-        if redundant.role() != Role::Initiator {
-            return;
+        if redundant.role() == Role::Initiator {
+            self.close(now, redundant.id(), DownReason::Superseded, true);
         }
-        let (redundant, kept) = (redundant.id(), kept.id());
-        self.close(now, redundant, DownReason::Superseded, true);
-        self.with_established(now, kept, |sa, env| sa.reaffirm_outbound(env));
     }
 }

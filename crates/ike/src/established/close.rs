@@ -11,7 +11,10 @@ impl Established {
     /// once the window allows; without, nothing more is said.
     pub(crate) fn close(&mut self, env: &mut Env<'_>, reason: DownReason, farewell: bool) {
         match self.phase {
-            Phase::Up => self.report_down(env, reason),
+            Phase::Up => {
+                self.report_down(env, reason);
+                effect(env, Effect::WentDown { peer: self.peer });
+            }
             Phase::Replaced { .. } => self.report_down(env, DownReason::Rekeyed),
             Phase::Candidate { old, .. } => {
                 let candidate = self.id;

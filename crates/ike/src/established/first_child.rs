@@ -1,10 +1,12 @@
 //! The CHILD SA that IKE_AUTH makes (RFC 7296 sections 1.2 and 2.21.2). When it
 //! is refused, the IKE SA is up all the same.
 
+use super::child::ChildPhase;
 use super::create_child::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::Task;
 use super::{Established, Phase, Reply};
 use crate::env::Env;
+use crate::event::Event;
 use crate::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
 use crate::nat::Arrival;
 use crate::wire::{Auth, ClearMessage, Id, NotifyType};
@@ -111,12 +113,12 @@ impl Established {
 
     /// Sends with what this SA has, after another of the same peer ended.
     pub(crate) fn reaffirm_outbound(&self, env: &mut Env<'_>) {
-        let newest = self
+        let in_use = self
             .children
             .values()
-            .filter(|child| child.outbound && child.phase == super::child::ChildPhase::Live);
-        for child in newest {
-            env.emit(crate::event::Event::ChildOutbound {
+            .filter(|child| child.outbound && child.phase == ChildPhase::Live);
+        for child in in_use {
+            env.emit(Event::ChildOutbound {
                 peer: self.peer,
                 spi_in: child.spi_in,
             });

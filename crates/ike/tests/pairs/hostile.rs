@@ -1,0 +1,290 @@
+//! Messages that a peer should not send, before and after it authenticated.
+
+use std::time::Duration;
+
+use vgw_crypto::AeadKey;
+use vgw_ike::event::{DownReason, Role};
+use vgw_ike::wire::{
+    Delete, ExchangeType, Header, Notify, NotifyType, Payload, PayloadType, ProtocolId,
+    begin_sealed, encode_cleartext, encode_payloads,
+};
+
+use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, seconds};
+
+/// A message of side `from`'s IKE SA with any content, sealed with its keys.
+fn seal(
+    pair: &Pair,
+    from: usize,
+    exchange: ExchangeType,
+    id: u32,
+    payloads: &[Payload],
+) -> Vec<u8> {
+    let (_, details) = pair.sides[from].ike();
+    let initiator = details.role == Role::Initiator;
+    let header = Header {
+        spi_i: details.spi_i,
+        spi_r: details.spi_r,
+        exchange,
+        initiator,
+        response: false,
+        message_id: id,
+    };
+    let key = if initiator {
+        &details.key_log.sk_ei
+    } else {
+        &details.key_log.sk_er
+    };
+    let key = AeadKey::new(details.suite.encryption, key.expose()).unwrap();
+    let (first, mut body) = encode_payloads(payloads);
+    body.push(0);
+    let mut message = begin_sealed(&header, first, 8 + body.len() + 16);
+    let iv = u64::MAX.to_be_bytes();
+    let icv = key.seal_in_place(iv, &message, &mut body);
+    message.extend_from_slice(&iv);
+    message.extend_from_slice(&body);
+    message.extend_from_slice(&icv);
+    message
+}
+
+fn inject(pair: &mut Pair, from: usize, message: Vec<u8>) {
+    let datagram = Datagram {
+        from,
+        source: (address(from), 500).into(),
+        destination: (address(1 - from), 500).into(),
+        load: Load::Ike(message),
+    };
+    let at = pair.now;
+    pair.put_on_the_way(at, datagram);
+    pair.run(Duration::from_millis(1));
+}
+
+fn in_clear(spis: (u64, u64), exchange: ExchangeType, initiator: bool, response: bool) -> Vec<u8> {
+    let header = Header {
+        spi_i: spis.0,
+        spi_r: spis.1,
+        exchange,
+        initiator,
+        response,
+        message_id: 0,
+    };
+    let payloads = [
+        Payload::Delete(Delete::Ike),
+        Payload::Notify(Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new())),
+    ];
+    encode_cleartext(&header, &payloads)
+}
+
+#[test]
+fn nothing_but_the_awaited_message_has_an_effect_before_authentication() {
+    for after in 1..=3 {
+        let mut pair = Pair::new(1);
+        pair.initiate(A);
+        while pair.log.len() < after {
+            pair.run(Duration::from_millis(5));
+        }
+        let header = pair.log.last().unwrap().header().unwrap();
+        let spis = (header.spi_i, header.spi_r);
+        for exchange in [34, 35, 36, 37, 38, 200].map(ExchangeType) {
+            for to in [A, B] {
+                for (initiator, response) in
+                    [(true, false), (true, true), (false, false), (false, true)]
+                {
+                    inject(
+                        &mut pair,
+                        1 - to,
+                        in_clear(spis, exchange, initiator, response),
+                    );
+                }
+            }
+        }
+        for side in &pair.sides {
+            assert!(side.ikes.is_empty() && side.children.is_empty() && side.failures.is_empty());
+        }
+        pair.run(seconds(3));
+        pair.assert_agreement(1);
+    }
+}
+
+#[test]
+fn messages_in_clear_do_nothing_to_an_established_sa() {
+    let mut pair = Pair::up(2);
+    let (_, details) = pair.sides[A].ike();
+    let spis = (details.spi_i, details.spi_r);
+    let sent = pair.log.len();
+    for exchange in [34, 35, 36, 37].map(ExchangeType) {
+        for response in [false, true] {
+            inject(&mut pair, A, in_clear(spis, exchange, true, response));
+            inject(&mut pair, B, in_clear(spis, exchange, false, response));
+        }
+    }
+    pair.assert_agreement(1);
+    assert_eq!(pair.log.len(), sent, "and are not answered");
+    assert!(pair.sides[B].endpoint.counters(PEER).dropped > 0);
+}
+
+#[test]
+fn every_flipped_octet_of_every_message_is_harmless() {
+    let mut pair = Pair::up(3);
+    pair.rekey_child(A);
+    pair.run(seconds(8));
+    for datagram in pair.log.clone() {
+        let Load::Ike(message) = &datagram.load else {
+            continue;
+        };
+        for at in 0..message.len() {
+            let mut message = message.clone();
+            message[at] ^= 0x41;
+            inject(&mut pair, datagram.from, message);
+        }
+        for len in 0..message.len() {
+            inject(&mut pair, datagram.from, message[..len].to_vec());
+        }
+    }
+    pair.assert_agreement(1);
+    pair.run(seconds(60));
+    assert_eq!(pair.sides[B].endpoint.half_open(), 0);
+    pair.assert_agreement(1);
+}
+
+#[test]
+fn half_open_sas_are_bounded_forgotten_and_need_a_cookie_beyond_a_threshold() {
+    let mut pair = Pair::new(4);
+    pair.initiate(A);
+    let Load::Ike(first) = pair.log[0].load.clone() else {
+        panic!("not IKE");
+    };
+    for spi in 1..=2_000_u64 {
+        let mut message = first.clone();
+        message[..8].copy_from_slice(&spi.to_be_bytes());
+        inject(&mut pair, A, message);
+    }
+    let half_open = pair.sides[B].endpoint.half_open();
+    assert!(
+        (32..=33).contains(&half_open),
+        "{half_open} without a cookie"
+    );
+    pair.run(seconds(31));
+    assert_eq!(pair.sides[B].endpoint.half_open(), 0);
+}
+
+#[test]
+fn an_honest_initiator_gets_through_by_its_cookie() {
+    let mut pair = Pair::new(5);
+    let mut other = Pair::new(6);
+    other.initiate(A);
+    let Load::Ike(first) = other.log[0].load.clone() else {
+        panic!("not IKE");
+    };
+    for spi in 1..=100_u64 {
+        let mut message = first.clone();
+        message[..8].copy_from_slice(&spi.to_be_bytes());
+        inject(&mut pair, A, message);
+    }
+    pair.establish(A);
+    assert_eq!(
+        pair.count(A, ExchangeType::IKE_SA_INIT, false),
+        2,
+        "once more, with the cookie"
+    );
+}
+
+#[test]
+fn an_authenticated_malformed_message_is_answered_and_ends_only_this_sa() {
+    let unknown = Payload::Other {
+        kind: PayloadType::CP,
+        critical: false,
+        data: vec![1],
+    };
+    for payloads in [
+        vec![Payload::Nonce(vec![0; 32])],
+        vec![Payload::Nonce(vec![0; 32]), Payload::Nonce(vec![0; 32])],
+        vec![unknown],
+    ] {
+        let mut pair = Pair::up(7);
+        let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, 2, &payloads);
+        let sent = pair.log.len();
+        inject(&mut pair, A, message);
+        assert_eq!(pair.log.len(), sent + 1, "answered");
+        assert!(
+            matches!(&pair.sides[B].ends[..], [DownReason::Refused(why)] if why.contains("malformed"))
+        );
+        assert!(pair.sides[B].children.is_empty());
+    }
+}
+
+#[test]
+fn a_critical_payload_that_we_do_not_know_is_refused_and_the_sa_stays() {
+    let mut pair = Pair::up(8);
+    let unknown = Payload::Other {
+        kind: PayloadType(200),
+        critical: true,
+        data: vec![1, 2, 3],
+    };
+    let message = seal(&pair, A, ExchangeType::INFORMATIONAL, 2, &[unknown]);
+    let sent = pair.log.len();
+    inject(&mut pair, A, message);
+    assert_eq!(pair.log.len(), sent + 1);
+    pair.assert_agreement(1);
+}
+
+#[test]
+fn a_message_out_of_the_window_is_not_answered() {
+    for id in [0, 1, 3, 4, u32::MAX] {
+        let mut pair = Pair::up(9);
+        let message = seal(&pair, A, ExchangeType::INFORMATIONAL, id, &[]);
+        let sent = pair.log.len();
+        inject(&mut pair, A, message);
+        assert_eq!(pair.log.len(), sent);
+        assert_eq!(pair.sides[B].endpoint.counters(PEER).dropped, 1);
+    }
+}
+
+#[test]
+fn a_delete_of_several_spis_is_answered_with_our_half_of_those_that_exist() {
+    let mut pair = Pair::up(10);
+    let ours = pair.sides[A].child().spi_in;
+    let delete = |protocol| {
+        Payload::Delete(Delete::Child {
+            protocol,
+            spis: vec![1, ours, 0xdead_beef, ours],
+        })
+    };
+    let message = seal(
+        &pair,
+        A,
+        ExchangeType::INFORMATIONAL,
+        2,
+        &[delete(ProtocolId::AH)],
+    );
+    inject(&mut pair, A, message);
+    pair.assert_agreement(1);
+    let message = seal(
+        &pair,
+        A,
+        ExchangeType::INFORMATIONAL,
+        3,
+        &[delete(ProtocolId::ESP)],
+    );
+    inject(&mut pair, A, message);
+    assert_eq!(pair.sides[B].child_ends, [DownReason::PeerDeleted]);
+    assert_eq!(pair.sides[B].ikes.len(), 1, "the IKE SA stays");
+}
+
+#[test]
+fn requests_replayed_after_a_rekey_of_the_ike_sa_do_nothing() {
+    let mut pair = Pair::up(11);
+    pair.rekey_child(A);
+    pair.run(seconds(8));
+    pair.rekey_ike(B);
+    pair.run(DELAY * 20);
+    pair.run(seconds(60));
+    let before: Vec<_> = pair.sides[B].children.keys().copied().collect();
+    for datagram in pair.log.clone() {
+        let at = pair.now;
+        pair.put_on_the_way(at, datagram);
+    }
+    pair.run(seconds(60));
+    pair.assert_agreement(1);
+    let after: Vec<_> = pair.sides[B].children.keys().copied().collect();
+    assert_eq!(before, after);
+}

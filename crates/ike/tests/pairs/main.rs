@@ -1,0 +1,18 @@
+//! Pairs of real endpoints on a network in memory, in virtual time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "tests: a failure is a panic, and virtual time has to start somewhere"
+)]
+
+mod collisions;
+mod deletes;
+mod handshake;
+mod hostile;
+mod liveness;
+mod nat;
+mod rekey;
+mod rig;
