@@ -40,6 +40,9 @@ pub(crate) enum Effect {
     },
     /// An IKE SA that was in use ended: what else is up with this peer carries on.
     WentDown { peer: PeerId },
+    /// Say this once the effects before are done: an IKE SA is reported gone
+    /// only after the one that replaces it is reported up.
+    Report(Event),
     /// Take in an IKE SA made by a rekey.
     Spawn(Box<Established>),
     /// `new` replaces `old`: CHILD SAs and their tasks move.

@@ -53,11 +53,14 @@ impl Established {
             env.release_spi(spi_in);
         }
         tracing::info!(peer = %self.config.name, sa = self.id.0, %reason, "IKE SA ends");
-        env.emit(Event::IkeDown {
-            peer: self.peer,
-            sa: self.id,
-            reason,
-        });
+        effect(
+            env,
+            Effect::Report(Event::IkeDown {
+                peer: self.peer,
+                sa: self.id,
+                reason,
+            }),
+        );
     }
 
     /// What was asked no longer matters, with one exception: an IKE SA that the

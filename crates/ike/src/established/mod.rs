@@ -530,6 +530,7 @@ impl Established {
             children: std::mem::take(&mut self.children),
             tasks: self.tasks.take_child_tasks(),
             path: self.path,
+            next_keepalive: self.next_keepalive,
         }
     }
 
@@ -537,6 +538,7 @@ impl Established {
     pub(crate) fn take_over(&mut self, env: &mut Env<'_>, old: SaId, from: Inheritance) {
         self.phase = Phase::Up;
         self.path = from.path;
+        self.next_keepalive = from.next_keepalive;
         for &spi_in in from.children.keys() {
             env.core.owner.insert(spi_in, self.id);
         }
@@ -569,6 +571,7 @@ pub(crate) struct Inheritance {
     children: BTreeMap<u32, Child>,
     tasks: Vec<(Task, Instant)>,
     path: Path,
+    next_keepalive: Option<Instant>,
 }
 
 /// Hands the endpoint an effect; a name shorter than the path to it.

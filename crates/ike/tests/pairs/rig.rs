@@ -310,7 +310,8 @@ impl Pair {
     }
 
     pub fn rekey_ike(&mut self, side: usize) {
-        let (sa, _) = self.sides[side].ike();
+        // The newest, where an older one waits for its DELETE.
+        let sa = *self.sides[side].ikes.keys().next_back().unwrap();
         self.call(side, |endpoint, now| endpoint.rekey_ike(now, sa));
     }
 
