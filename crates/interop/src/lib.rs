@@ -11,8 +11,12 @@
     reason = "scenarios drive real daemons in real time"
 )]
 
+pub mod gateway;
 pub mod guest;
+pub mod stage;
+pub mod status;
 pub mod strongswan;
+pub mod tools;
 mod vici;
 mod workspace;
 

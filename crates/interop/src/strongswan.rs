@@ -4,10 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use ipnet::IpNet;
 use serde_json::Value;
 use vgw_lab::{Namespace, PrivateRun, Process, wait_until};
 
 use crate::vici;
+
+/// The device of charon's user-space ESP.
+const TUN: &str = "ipsec0";
 
 const CHARON: &str = "/usr/lib/ipsec/charon";
 
@@ -20,6 +24,9 @@ const STRONGSWAN_CONF: &str = r#"
 charon {
     load = random nonce pem openssl curve25519 aes sha1 sha2 hmac gcm gmp kdf kernel-libipsec kernel-netlink socket-default vici counters
     install_virtual_ip = no
+    # Two tunnels lead to the same networks; charon would take the one route for both
+    # away with the first tunnel.
+    install_routes = no
     plugins {
         kernel-netlink { fwmark = !0x42 }
         socket-default { fwmark = 0x42 }
@@ -68,8 +75,8 @@ pub struct ChildSa {
 
 impl StrongSwan {
     /// Starts charon in `namespace` with its files in `directory`, and loads the
-    /// connections and secrets of `swanctl_conf`. `extra` is added to the section
-    /// `charon` of its configuration.
+    /// connections and secrets of `swanctl_conf`. Packets to `far_side` are led to its
+    /// TUN device. `extra` is added to the section `charon` of its configuration.
     ///
     /// # Errors
     /// When charon does not start or refuses the file.
@@ -77,6 +84,7 @@ impl StrongSwan {
         namespace: &Namespace,
         directory: &Path,
         swanctl_conf: &Path,
+        far_side: IpNet,
         extra: &str,
     ) -> Result<Self> {
         std::fs::create_dir_all(directory)?;
@@ -96,6 +104,7 @@ impl StrongSwan {
             peer.process.check()?;
             Ok(peer.swanctl(&["--version", "--daemon"]).ok())
         })?;
+        namespace.add_link_route(far_side, TUN)?;
         peer.load(swanctl_conf)?;
         Ok(peer)
     }

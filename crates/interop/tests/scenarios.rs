@@ -28,4 +28,20 @@ macro_rules! scenarios {
     };
 }
 
-scenarios!(strongswan_pair);
+scenarios!(
+    strongswan_pair,
+    up_from_peer,
+    up_from_us,
+    aes_gcm,
+    aes_cbc_hmac,
+    nat,
+    failover,
+    rekey,
+    lossy_rekey,
+    peer_restart,
+    daemon_restart,
+    wrong_psk,
+    no_proposal,
+    unacceptable_selectors,
+    capture,
+);

@@ -92,6 +92,22 @@ impl Namespace {
         self.add_route_for(None, destination, gateway)
     }
 
+    /// Adds a route to what is behind a link without gateways, such as a TUN device.
+    ///
+    /// # Errors
+    /// When there is no such link or there is such a route already.
+    pub fn add_link_route(&self, destination: IpNet, link: &str) -> Result<()> {
+        self.netlink(async |handle| {
+            let index = index_of(&handle, link).await?;
+            let route = RouteMessageBuilder::<IpAddr>::new()
+                .output_interface(index)
+                .destination_prefix(destination.addr(), destination.prefix_len())
+                .map_err(|_| Error::RequestFailed)?;
+            handle.route().add(route.build()).execute().await
+        })
+        .with_context(|| format!("{}: adding the route {destination} to {link}", self.name()))
+    }
+
     /// Adds a default route by `gateway` for what is sent from `source` only, as a
     /// host with several Internet lines has: each address leaves by its own line.
     /// `table` is an unused routing table, 1 to 252.

@@ -29,6 +29,18 @@ pub const VPC_HOST: IpAddr = v4(10, 0, 0, 1);
 /// A host on the customer's premises.
 pub const ON_PREMISES_HOST: IpAddr = v4(192, 168, 10, 1);
 
+/// The VPC's network.
+#[must_use]
+pub fn vpc_cidr() -> IpNet {
+    IpNet::new_assert(v4(10, 0, 0, 0), 16)
+}
+
+/// The network on the customer's premises.
+#[must_use]
+pub fn on_premises_cidr() -> IpNet {
+    IpNet::new_assert(v4(192, 168, 10, 0), 24)
+}
+
 const NAT_INSIDE: IpAddr = v4(172, 16, 0, 254);
 /// Every outside network is a /24 in which the internet has this host number.
 const ROUTER: u8 = 254;

@@ -1,0 +1,71 @@
+//! A capture of a tunnel's life, decrypted by tshark with our key log.
+//!
+//! Seen: the IKE_AUTH exchange and pings in the clear, and no packet whose integrity
+//! check value tshark finds wrong.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+use vgw_interop::stage::{SOON, Stage, await_echoes, finish_whole};
+use vgw_interop::tools::run as run_in;
+use vgw_lab::{Process, wait_until};
+
+pub fn run() -> Result<()> {
+    let stage = Stage::new("capture")?;
+    let directory = stage.workspace.directory();
+    let file = directory.join("capture.pcap");
+    let file = file.to_str().context("a path that is not UTF-8")?;
+    let internet = &stage.topology.internet;
+    let mut tcpdump = internet.command("tcpdump");
+    tcpdump.args(["-i", "customer", "-U", "-Z", "root", "-w", file, "udp or esp"]);
+    let log = directory.join("tcpdump.log");
+    let tcpdump = Process::start("tcpdump", tcpdump, &log)?;
+    wait_until("the capture", SOON, || {
+        let ready = std::fs::read_to_string(&log)?.contains("listening on");
+        Ok(ready.then_some(()))
+    })?;
+
+    let (gateway, peer) = stage.both_up()?;
+    let flow = stage.flow(Duration::from_millis(5))?;
+    await_echoes(&flow, 50, SOON)?;
+    peer.rekey_child("net1")?;
+    wait_until("the rekeying", SOON, || {
+        Ok((gateway.tunnel(1)?.counters.child_rekeys >= 1).then_some(()))
+    })?;
+    await_echoes(&flow, 50, SOON)?;
+    let report = finish_whole(flow)?;
+    gateway.stop()?;
+    tcpdump.signal(Signal::SIGINT)?;
+    tcpdump.stop()?;
+
+    let profile = directory.join("wireshark");
+    std::fs::create_dir(&profile)?;
+    for table in ["ikev2_decryption_table", "esp_sa"] {
+        std::fs::copy(directory.join(table), profile.join(table))?;
+    }
+    let count = |filter: &str| -> Result<usize> {
+        let profile = profile.to_str().context("a path that is not UTF-8")?;
+        let arguments = [
+            &format!("WIRESHARK_CONFIG_DIR={profile}") as &str,
+            "tshark",
+            "-r",
+            file,
+            "-o",
+            "esp.enable_encryption_decode:TRUE",
+            "-o",
+            "esp.enable_authentication_check:TRUE",
+            "-Y",
+            filter,
+        ];
+        Ok(run_in(internet, "env", &arguments)?.lines().count())
+    };
+    let authenticated = count("isakmp.exchangetype == 35 && isakmp.auth.method == 2")?;
+    ensure!(authenticated >= 4, "AUTH payloads of two tunnels, found {authenticated}");
+    let clear = count("esp && udp.port == 7000")?;
+    let expected = usize::try_from(report.sent + report.answered)?;
+    ensure!(clear == expected, "{clear} packets in the clear of {expected}");
+    let bad = count("esp.icv_bad || isakmp.enc.icv.bad || isakmp.enc.decrypt.failed")?;
+    ensure!(bad == 0, "{bad} packets with a wrong integrity check value");
+    Ok(())
+}

@@ -1,0 +1,149 @@
+//! What nearly every scenario has: our daemon in the VPC, strongSwan on the
+//! premises, two tunnels between them.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use vgw_lab::probe::{EchoFlow, FlowReport, ping};
+use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, vpc_cidr};
+use vgw_lab::{Lab, wait_until};
+
+use crate::gateway::Gateway;
+use crate::strongswan::StrongSwan;
+use crate::workspace::Workspace;
+
+/// How long anything that is about to happen may take on a busy machine.
+pub const SOON: Duration = Duration::from_secs(20);
+/// How long what waits for a retry may take: the gateway retries every 30 s at least.
+pub const LATER: Duration = Duration::from_secs(90);
+
+/// The peer's CHILD SAs, of tunnel 1 and of tunnel 2.
+pub const CHILDREN: [&str; 2] = ["net1", "net2"];
+/// The peer's connections.
+pub const CONNECTIONS: [&str; 2] = ["tunnel1", "tunnel2"];
+
+/// The networks and files of a scenario.
+#[derive(Debug)]
+pub struct Stage {
+    /// The networks.
+    pub topology: Topology,
+    /// The files.
+    pub workspace: Workspace,
+}
+
+impl Stage {
+    /// The stage of the scenario whose folder has this name.
+    ///
+    /// # Errors
+    /// When the networks cannot be made.
+    pub fn new(scenario: &str) -> Result<Self> {
+        Self::with(scenario, Topology::build)
+    }
+
+    /// As [`Self::new`], with a NAT before the peer that translates what it sends.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn behind_nat(scenario: &str) -> Result<Self> {
+        Self::with(scenario, Topology::build_with_nat)
+    }
+
+    fn with(scenario: &str, build: fn(&Lab) -> Result<Topology>) -> Result<Self> {
+        let lab = Lab::new(&scenario.replace('_', "-"))?;
+        Ok(Self {
+            topology: build(&lab)?,
+            workspace: Workspace::new(scenario)?,
+        })
+    }
+
+    /// Starts our daemon with the scenario's `vgw.toml`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_gateway(&self) -> Result<Gateway> {
+        let config = self.workspace.file("vgw.toml")?;
+        Gateway::start(&self.topology.vpc, &config)
+    }
+
+    /// Starts strongSwan with the scenario's `swanctl.conf`.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_peer(&self) -> Result<StrongSwan> {
+        self.start_peer_with("")
+    }
+
+    /// As [`Self::start_peer`], with more settings of charon.
+    ///
+    /// # Errors
+    /// As [`Self::start_peer`].
+    pub fn start_peer_with(&self, extra: &str) -> Result<StrongSwan> {
+        let conf = self.workspace.file("swanctl.conf")?;
+        let directory = self.workspace.directory().join("peer");
+        StrongSwan::start(
+            &self.topology.on_premises,
+            &directory,
+            &conf,
+            vpc_cidr(),
+            extra,
+        )
+    }
+
+    /// Both started, and both tunnels brought up by the peer.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn both_up(&self) -> Result<(Gateway, StrongSwan)> {
+        let mut gateway = self.start_gateway()?;
+        let peer = self.start_peer()?;
+        for child in CHILDREN {
+            peer.initiate(child)?;
+        }
+        gateway.await_both(SOON)?;
+        Ok((gateway, peer))
+    }
+
+    /// Pings from either side.
+    ///
+    /// # Errors
+    /// When there is no answer.
+    pub fn ping_both_ways(&self) -> Result<()> {
+        let (vpc, site) = (VPC_HOST, ON_PREMISES_HOST);
+        let answered = ping(&self.topology.vpc, vpc, site, SOON)?;
+        answered.context("no answer to a ping from the VPC")?;
+        let answered = ping(&self.topology.on_premises, site, vpc, SOON)?;
+        answered.context("no answer to a ping from the premises")?;
+        Ok(())
+    }
+
+    /// A steady flow of requests from the VPC to the premises.
+    ///
+    /// # Errors
+    /// When a port is taken.
+    pub fn flow(&self, interval: Duration) -> Result<EchoFlow> {
+        let client = (&self.topology.vpc, (VPC_HOST, 7000).into());
+        let server = (&self.topology.on_premises, (ON_PREMISES_HOST, 7000).into());
+        EchoFlow::start(client, server, interval)
+    }
+}
+
+/// Waits until a flow has had so many more echoes.
+///
+/// # Errors
+/// When they do not come within `limit`.
+pub fn await_echoes(flow: &EchoFlow, more: u64, limit: Duration) -> Result<()> {
+    let before = flow.answered();
+    wait_until("echoes", limit, || {
+        Ok((flow.answered() >= before + more).then_some(()))
+    })
+}
+
+/// Ends a flow of which nothing may have been lost.
+///
+/// # Errors
+/// When something was.
+pub fn finish_whole(flow: EchoFlow) -> Result<FlowReport> {
+    let report = flow.finish()?;
+    ensure!(report.lost() == 0, "packets were lost: {report:?}");
+    Ok(report)
+}
