@@ -134,6 +134,10 @@ fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
         right.install_for(&[network], spi_right, spi_left, GCM, path);
         left.plane.use_outbound(TUNNEL, spi_left).unwrap();
     }
+    // Until the neighbour outside is resolved, the kernel drops what its short
+    // queue cannot hold.
+    carry(left, right, 0, 1, 1);
+    carry(left, right, 1, 1, 1);
     let senders = [0, 1].map(|family| left.inside_socket(family));
     let receivers = [0, 1].map(|family| right.inside_socket(family));
     for number in 0..=99 {
@@ -149,7 +153,7 @@ fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
         }
     }
     for spi in [0x0020_0000, 0x0020_0001] {
-        assert_eq!(right.child(spi).packets_in, 100);
+        assert_eq!(right.child(spi).packets_in, 101);
     }
 }
 
