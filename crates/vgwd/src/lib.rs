@@ -1,3 +1,25 @@
 //! The virtual private gateway daemon and its command line.
+//!
+//! [`daemon`] is the loop that everything meets in: it feeds the pure
+//! supervisor with datagrams, time and counters, and carries out what it says.
 
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "the daemon is the shell that reads the clock and does I/O; the bans are for the pure crates"
+)]
+
+pub mod admin;
+pub mod cli;
 pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod kernel;
+pub mod key_log;
+pub mod logging;
+pub mod metrics;
+mod namespace;
+mod notify;
+pub mod privileges;
+mod shell;
+pub mod status_table;

@@ -1,0 +1,161 @@
+//! From the supervisor's [`Status`](vgw_gateway::status::Status) to what travels.
+
+use std::time::Duration;
+
+use vgw_gateway::domain;
+use vgw_gateway::status::{
+    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, Telemetry,
+    TunnelStatus,
+};
+use vgw_gateway::supervisor;
+use vgw_ike::event::{PeerCounters, Role};
+
+use super::wire;
+
+/// What the daemon knows beside the supervisor.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// How long the daemon has been running.
+    pub uptime: Duration,
+    /// Packets dropped, by reason.
+    pub drops: Vec<(&'static str, u64)>,
+    /// What needs somebody's attention.
+    pub problems: Vec<String>,
+}
+
+/// The whole status.
+#[must_use]
+pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
+    wire::Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        uptime_seconds: surroundings.uptime.as_secs(),
+        gateway: wire::Gateway {
+            side: match status.side {
+                domain::Side::VirtualPrivateGateway => wire::Side::VirtualPrivateGateway,
+                domain::Side::CustomerGateway => wire::Side::CustomerGateway,
+            },
+            asn: status.asn,
+            outside_addresses: status.outside_addresses,
+            cidrs: status.cidrs.iter().map(ToString::to_string).collect(),
+        },
+        connections: status.connections.into_iter().map(connection).collect(),
+        half_open: status.half_open,
+        drops: surroundings
+            .drops
+            .into_iter()
+            .map(|(reason, packets)| (reason.to_owned(), packets))
+            .collect(),
+        problems: surroundings.problems,
+        refusals: status.strangers.into_iter().map(refusal).collect(),
+    }
+}
+
+fn connection(connection: ConnectionStatus) -> wire::Connection {
+    let active = connection.active.map(supervisor::Which::number);
+    wire::Connection {
+        id: connection.id,
+        customer_gateway: connection.customer_gateway,
+        active_tunnel: active,
+        tunnels: connection
+            .tunnels
+            .into_iter()
+            .map(|status| tunnel(status, active))
+            .collect(),
+    }
+}
+
+fn tunnel(tunnel: TunnelStatus, active: Option<u8>) -> wire::Tunnel {
+    // The newest is the one that stays.
+    let ike = tunnel.ike.last();
+    let udp_encapsulation = ike.is_some_and(|ike| ike.path.udp_encapsulation);
+    let peer = ike.map(|ike| ike.path.remote.to_string());
+    let mut children: Vec<wire::Child> = tunnel
+        .children
+        .iter()
+        .map(|status| child(status, udp_encapsulation))
+        .collect();
+    children.sort_by_key(|child| !child.outbound);
+    wire::Tunnel {
+        name: tunnel.name.to_string(),
+        number: tunnel.name.number,
+        state: tunnel.state.to_string(),
+        up: tunnel.telemetry() == Telemetry::Up,
+        active: active == Some(tunnel.name.number),
+        since_seconds: tunnel.since.as_secs_f64(),
+        why: tunnel.why,
+        outside_address: tunnel.outside_address,
+        inside_address: tunnel.inside_local.into(),
+        peer: peer.or_else(|| tunnel.outside_remote.map(|address| address.to_string())),
+        ike: ike.map(ike_sa),
+        children,
+        traffic: wire::Traffic {
+            packets_in: tunnel.traffic.packets_in,
+            bytes_in: tunnel.traffic.bytes_in,
+            packets_out: tunnel.traffic.packets_out,
+            bytes_out: tunnel.traffic.bytes_out,
+        },
+        counters: counters(tunnel.counters),
+        last: tunnel.trouble.map(last),
+    }
+}
+
+fn ike_sa(ike: &IkeStatus) -> wire::Ike {
+    wire::Ike {
+        role: match ike.role {
+            Role::Initiator => "initiator",
+            Role::Responder => "responder",
+        }
+        .to_owned(),
+        spi_i: format!("{:016x}", ike.spi_i),
+        spi_r: format!("{:016x}", ike.spi_r),
+        suite: ike.suite.to_string(),
+        age_seconds: ike.age.as_secs_f64(),
+        local: ike.path.local,
+        remote: ike.path.remote,
+        remote_id: ike.remote_id.to_string(),
+        nat_local: ike.nat.local,
+        nat_remote: ike.nat.remote,
+    }
+}
+
+fn child(child: &ChildStatus, udp_encapsulation: bool) -> wire::Child {
+    let text = |selectors: &[vgw_ike::selector::TrafficSelector]| {
+        selectors.iter().map(ToString::to_string).collect()
+    };
+    wire::Child {
+        spi_in: format!("{:#010x}", child.spi_in),
+        spi_out: format!("{:#010x}", child.spi_out),
+        suite: child.suite.to_string(),
+        udp_encapsulation,
+        outbound: child.sends,
+        age_seconds: child.age.as_secs_f64(),
+        local_selectors: text(&child.local_selectors),
+        remote_selectors: text(&child.remote_selectors),
+    }
+}
+
+fn counters(counters: PeerCounters) -> wire::Counters {
+    wire::Counters {
+        ike_established: counters.ike_established,
+        ike_rekeys: counters.ike_rekeys,
+        child_rekeys: counters.child_rekeys,
+        retransmissions: counters.retransmissions,
+        duplicates: counters.duplicates,
+        dropped: counters.dropped,
+    }
+}
+
+fn last(remark: Remark) -> wire::Last {
+    wire::Last {
+        ago_seconds: remark.age.as_secs_f64(),
+        why: remark.text,
+    }
+}
+
+fn refusal(stranger: StrangerStatus) -> wire::Refusal {
+    wire::Refusal {
+        ago_seconds: stranger.refused.age.as_secs_f64(),
+        remote: stranger.remote,
+        why: stranger.refused.text,
+    }
+}

@@ -1,0 +1,256 @@
+//! What travels over the admin socket: one JSON object a line, each way.
+//!
+//! These types are an interface that scripts read: fields are added, never
+//! renamed or given another meaning. Nothing here is a secret.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+/// What a client asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// How everything is; answered by [`Reply::Status`].
+    Status,
+    /// Read the configuration again and apply what changed.
+    Reload,
+    /// Move traffic to the other tunnel, then take this one down for good.
+    TunnelDown {
+        /// `vpn-office/1`.
+        tunnel: String,
+    },
+    /// Bring a tunnel back that was taken down.
+    TunnelUp {
+        /// `vpn-office/1`.
+        tunnel: String,
+    },
+    /// Rekey now.
+    Rekey {
+        /// `vpn-office/1`.
+        tunnel: String,
+        /// Which SA.
+        what: What,
+    },
+}
+
+/// Which SA of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum What {
+    /// The IKE SA.
+    Ike,
+    /// Its CHILD SAs.
+    Child,
+}
+
+/// What the daemon answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "reply", rename_all = "snake_case")]
+pub enum Reply {
+    /// How everything is.
+    Status {
+        /// Boxed because it is much larger than the others.
+        status: Box<Status>,
+    },
+    /// Done.
+    Done {
+        /// What was done, a line each; may be empty.
+        lines: Vec<String>,
+    },
+    /// Not done.
+    Failed {
+        /// Why, a line each.
+        lines: Vec<String>,
+    },
+}
+
+/// The whole gateway; what `vgw status --json` prints.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The daemon's version.
+    pub version: String,
+    /// Seconds since it started.
+    pub uptime_seconds: u64,
+    /// Itself.
+    pub gateway: Gateway,
+    /// VPN connections, in the order of the file.
+    pub connections: Vec<Connection>,
+    /// IKE SAs whose peer has not authenticated yet.
+    pub half_open: usize,
+    /// Packets dropped since the start, by reason; every reason is there.
+    pub drops: BTreeMap<String, u64>,
+    /// What needs somebody's attention now; empty when all is well.
+    pub problems: Vec<String>,
+    /// Datagrams of no tunnel that were refused last, newest first.
+    pub refusals: Vec<Refusal>,
+}
+
+/// This end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gateway {
+    /// Which end we are.
+    pub side: Side,
+    /// BGP autonomous system number.
+    pub asn: u32,
+    /// Outside addresses.
+    pub outside_addresses: Vec<IpAddr>,
+    /// Networks behind us.
+    pub cidrs: Vec<String>,
+}
+
+/// Which end a daemon is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// The cloud side.
+    VirtualPrivateGateway,
+    /// The on-premises side.
+    CustomerGateway,
+}
+
+/// One VPN connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Connection {
+    /// Its name.
+    pub id: String,
+    /// The customer gateway's name.
+    pub customer_gateway: String,
+    /// Which of its tunnels sends: 1, 2, or null when none can.
+    pub active_tunnel: Option<u8>,
+    /// Both tunnels.
+    pub tunnels: Vec<Tunnel>,
+}
+
+/// One tunnel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// `vpn-office/1`.
+    pub name: String,
+    /// 1 or 2.
+    pub number: u8,
+    /// `up`, or what keeps it from it.
+    pub state: String,
+    /// Whether it is up: has a CHILD SA that carries traffic either way.
+    pub up: bool,
+    /// Whether the connection's outbound traffic goes through it.
+    pub active: bool,
+    /// Seconds in this state.
+    pub since_seconds: f64,
+    /// Why it is in this state.
+    pub why: String,
+    /// The virtual private gateway's outside address.
+    pub outside_address: IpAddr,
+    /// Our inside address.
+    pub inside_address: IpAddr,
+    /// The peer: where its IKE SA is, or where it is expected.
+    pub peer: Option<String>,
+    /// Its IKE SA.
+    pub ike: Option<Ike>,
+    /// Its CHILD SAs, the one that sends first.
+    pub children: Vec<Child>,
+    /// Traffic since the daemon started.
+    pub traffic: Traffic,
+    /// Counted since the daemon started.
+    pub counters: Counters,
+    /// What last went wrong, be it over or not: why it went down or did not
+    /// come up, what was refused.
+    pub last: Option<Last>,
+}
+
+/// An established IKE SA.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Ike {
+    /// `initiator` or `responder`.
+    pub role: String,
+    /// Initiator's SPI, 16 hex digits.
+    pub spi_i: String,
+    /// Responder's SPI, 16 hex digits.
+    pub spi_r: String,
+    /// Algorithms.
+    pub suite: String,
+    /// Seconds since it was established.
+    pub age_seconds: f64,
+    /// Our address and port.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+    /// Who the peer is, authenticated.
+    pub remote_id: String,
+    /// Whether we are behind NAT, or pretend to be.
+    pub nat_local: bool,
+    /// Whether the peer is.
+    pub nat_remote: bool,
+}
+
+/// A CHILD SA.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Child {
+    /// Inbound SPI, `0x` and 8 hex digits.
+    pub spi_in: String,
+    /// Outbound SPI.
+    pub spi_out: String,
+    /// Algorithms.
+    pub suite: String,
+    /// ESP in UDP; otherwise IP protocol 50.
+    pub udp_encapsulation: bool,
+    /// Whether we send with it.
+    pub outbound: bool,
+    /// Seconds since it was installed.
+    pub age_seconds: f64,
+    /// What may travel, our side.
+    pub local_selectors: Vec<String>,
+    /// What may travel, the peer's side.
+    pub remote_selectors: Vec<String>,
+}
+
+/// Packets and octets since the daemon started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    /// Packets that passed authentication.
+    pub packets_in: u64,
+    /// Octets of them after decryption (AWS: TunnelDataIn).
+    pub bytes_in: u64,
+    /// Packets sent.
+    pub packets_out: u64,
+    /// Octets of them before encryption (AWS: TunnelDataOut).
+    pub bytes_out: u64,
+}
+
+/// What the negotiator counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counters {
+    /// IKE SAs established.
+    pub ike_established: u64,
+    /// IKE SAs rekeyed, by either side.
+    pub ike_rekeys: u64,
+    /// CHILD SAs rekeyed, by either side.
+    pub child_rekeys: u64,
+    /// Requests sent again.
+    pub retransmissions: u64,
+    /// Requests of the peer seen again.
+    pub duplicates: u64,
+    /// IKE messages dropped.
+    pub dropped: u64,
+}
+
+/// What happened last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Last {
+    /// Seconds ago.
+    pub ago_seconds: f64,
+    /// One line.
+    pub why: String,
+}
+
+/// A datagram that was refused before a tunnel could be told.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Refusal {
+    /// Seconds ago.
+    pub ago_seconds: f64,
+    /// Whose datagram.
+    pub remote: SocketAddr,
+    /// One line.
+    pub why: String,
+}

@@ -1,0 +1,78 @@
+//! Commands that a running daemon carries out.
+
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::Context;
+
+use super::failure::Failure;
+use super::print;
+use crate::admin::client;
+use crate::admin::wire::{Reply, Request, Status};
+use crate::status_table;
+
+/// How often `--watch` looks.
+const AGAIN: Duration = Duration::from_secs(1);
+/// Cursor home, and everything below it erased (ECMA-48).
+const CLEAR: &str = "\x1b[H\x1b[J";
+
+/// Has something done and prints what was.
+pub(super) fn act(socket: &Path, request: &Request) -> Result<(), Failure> {
+    let lines = match ask(socket, request)? {
+        Reply::Done { lines } => lines,
+        Reply::Failed { lines } => return Err(Failure::Refused(lines)),
+        Reply::Status { .. } => return Err(misunderstanding()),
+    };
+    lines.iter().for_each(|line| print::line(line));
+    Ok(())
+}
+
+/// Prints the status, once or for ever.
+pub(super) fn status(socket: &Path, json: bool, watch: bool) -> Result<(), Failure> {
+    if !watch {
+        let status = fetch(socket)?;
+        let text = if json {
+            serde_json::to_string_pretty(&status)
+                .context("writing the status as JSON")
+                .map_err(Failure::Other)?
+        } else {
+            status_table::render(&status).trim_end().to_owned()
+        };
+        print::line(&text);
+        return Ok(());
+    }
+    loop {
+        // A daemon that is being restarted comes back.
+        let text = match fetch(socket) {
+            Ok(status) if json => serde_json::to_string(&status).unwrap_or_default(),
+            Ok(status) => format!("{CLEAR}{}", status_table::render(&status)),
+            Err(failure) if json => return Err(failure),
+            Err(failure) => format!("{CLEAR}{}", failure.lines().join("\n")),
+        };
+        if print::try_line(&text).is_err() {
+            return Ok(());
+        }
+        thread::sleep(AGAIN);
+    }
+}
+
+fn fetch(socket: &Path) -> Result<Status, Failure> {
+    match ask(socket, &Request::Status)? {
+        Reply::Status { status } => Ok(*status),
+        Reply::Failed { lines } => Err(Failure::Refused(lines)),
+        Reply::Done { .. } => Err(misunderstanding()),
+    }
+}
+
+fn ask(socket: &Path, request: &Request) -> Result<Reply, Failure> {
+    client::ask(socket, request).map_err(|error| Failure::Unreachable {
+        socket: socket.to_owned(),
+        error,
+    })
+}
+
+fn misunderstanding() -> Failure {
+    let why = "the daemon answered something else; is it of another version?";
+    Failure::Refused(vec![why.to_owned()])
+}

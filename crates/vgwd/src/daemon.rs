@@ -1,0 +1,248 @@
+//! The daemon: starts everything, then goes round one loop until it is told to stop.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
+use vgw_dataplane::DataPlaneEvent;
+use vgw_gateway::domain::Gateway;
+
+use crate::admin::request::Request;
+use crate::admin::server::Asked;
+use crate::admin::wire::{self, Reply};
+use crate::config::Loaded;
+use crate::logging::Logging;
+use crate::shell::Shell;
+use crate::{metrics, notify};
+
+mod reload;
+mod start;
+
+/// How often the supervisor learns what the data plane counted.
+const SAMPLE: Duration = Duration::from_secs(1);
+/// How long peers may take to confirm that their SAs are deleted.
+const FAREWELL: Duration = Duration::from_secs(3);
+
+/// Everything that can wake the loop.
+struct Inputs {
+    /// IKE messages and paths from the data plane.
+    events: mpsc::Receiver<DataPlaneEvent>,
+    /// A data plane that cannot go on.
+    failures: mpsc::UnboundedReceiver<String>,
+    /// The admin socket.
+    asked: mpsc::Receiver<Asked>,
+    /// Scrapes.
+    scrapes: mpsc::Receiver<metrics::Asked>,
+    hangup: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    sample: Interval,
+    watchdog: Option<Interval>,
+}
+
+struct Daemon {
+    path: PathBuf,
+    /// What runs.
+    loaded: Loaded,
+    /// The outside addresses that have sockets.
+    bound: Vec<IpAddr>,
+    logging: Logging,
+    shell: Shell,
+}
+
+/// Runs until SIGTERM or SIGINT.
+///
+/// # Errors
+/// What could not be started, or what failed beyond repair.
+pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
+    let logging = Logging::start(&loaded.settings.log)?;
+    for warning in &loaded.warnings {
+        tracing::warn!("{warning}");
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the event loop")?;
+    runtime.block_on(async {
+        let (mut daemon, mut inputs) = start::start(path, loaded, logging)?;
+        notify::ready(&daemon.summary());
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", daemon.summary());
+        let outcome = daemon.serve(&mut inputs).await;
+        notify::stopping();
+        daemon.farewell(&mut inputs).await;
+        outcome
+    })
+}
+
+impl Inputs {
+    fn intervals() -> (Interval, Option<Interval>) {
+        let ticks = |period| {
+            let mut ticks = interval(period);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks
+        };
+        (ticks(SAMPLE), notify::watchdog_period().map(ticks))
+    }
+}
+
+impl Daemon {
+    /// One input at a time, each followed by what it leads to.
+    async fn serve(&mut self, inputs: &mut Inputs) -> Result<()> {
+        loop {
+            tokio::select! {
+                Some(event) = inputs.events.recv() => self.on_event(event),
+                () = due(self.shell.deadline()) => self.on_timeout(),
+                _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
+                Some(asked) = inputs.asked.recv() => self.on_asked(asked),
+                Some(scrape) = inputs.scrapes.recv() => {
+                    // A scraper that has gone away needs no answer.
+                    let _ = scrape.send(self.shell.metrics(Instant::now()));
+                }
+                _ = inputs.hangup.recv() => drop(self.reload()),
+                () = tick(&mut inputs.watchdog) => notify::watchdog(),
+                Some(what) = inputs.failures.recv() => bail!("the data plane failed: {what}"),
+                _ = inputs.terminate.recv() => {
+                    tracing::info!("stopping on SIGTERM");
+                    return Ok(());
+                }
+                _ = inputs.interrupt.recv() => {
+                    tracing::info!("stopping on SIGINT");
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    fn on_event(&mut self, event: DataPlaneEvent) {
+        let now = Instant::now();
+        self.shell.drive(|supervisor| match event {
+            DataPlaneEvent::Ike {
+                local,
+                remote,
+                message,
+            } => supervisor.handle_datagram(now, local, remote, &message),
+            DataPlaneEvent::PathSeen { spi_in, remote } => {
+                supervisor.note_path(now, spi_in, remote);
+            }
+            // Those have a channel of their own, which is never full.
+            DataPlaneEvent::Failed { .. } => {}
+        });
+    }
+
+    fn on_timeout(&mut self) {
+        let now = Instant::now();
+        self.shell.drive(|supervisor| supervisor.handle_timeout(now));
+    }
+
+    fn on_asked(&mut self, asked: Asked) {
+        let reply = self.reply(asked.request);
+        // A client that has gone away needs no answer.
+        let _ = asked.reply.send(reply);
+    }
+
+    fn reply(&mut self, request: Request) -> Reply {
+        let now = Instant::now();
+        let (done, outcome) = match request {
+            Request::Status => {
+                let status = Box::new(self.shell.status(now));
+                return Reply::Status { status };
+            }
+            Request::Reload => return self.reload(),
+            Request::TunnelDown(tunnel) => (
+                format!("{tunnel}: going down; `vgw tunnel up {tunnel}` brings it back"),
+                self.shell
+                    .drive(|supervisor| supervisor.tunnel_down(now, &tunnel)),
+            ),
+            Request::TunnelUp(tunnel) => (
+                format!("{tunnel}: coming up"),
+                self.shell
+                    .drive(|supervisor| supervisor.tunnel_up(now, &tunnel)),
+            ),
+            Request::Rekey(tunnel, what) => (
+                format!("{tunnel}: being rekeyed"),
+                self.shell
+                    .drive(|supervisor| supervisor.rekey(now, &tunnel, rekeyed(what))),
+            ),
+        };
+        match outcome {
+            Ok(()) => Reply::Done { lines: vec![done] },
+            Err(error) => Reply::Failed {
+                lines: vec![error.to_string()],
+            },
+        }
+    }
+
+    /// Tells every peer that its SAs end, and waits a little for their answers.
+    async fn farewell(&mut self, inputs: &mut Inputs) {
+        let now = Instant::now();
+        let nothing = Gateway {
+            connections: Vec::new(),
+            ..self.loaded.gateway.clone()
+        };
+        self.shell
+            .drive(|supervisor| drop(supervisor.apply(now, nothing)));
+        let last = now + FAREWELL;
+        while let Some(deadline) = self.shell.deadline().map(|at| at.min(last)) {
+            tokio::select! {
+                event = timeout_at(deadline.into(), inputs.events.recv()) => match event {
+                    Ok(Some(event)) => self.on_event(event),
+                    Ok(None) => return,
+                    Err(_) if deadline == last => return,
+                    Err(_) => self.on_timeout(),
+                },
+                // Whoever asks twice is in a hurry.
+                _ = inputs.terminate.recv() => return,
+                _ = inputs.interrupt.recv() => return,
+            }
+        }
+    }
+
+    fn summary(&self) -> String {
+        let gateway = &self.loaded.gateway;
+        let outside: Vec<String> = gateway
+            .outside_addresses
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        format!(
+            "serving {} VPN connections on {}",
+            gateway.connections.len(),
+            outside.join(" ")
+        )
+    }
+}
+
+const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {
+    match what {
+        wire::What::Ike => vgw_gateway::supervisor::What::Ike,
+        wire::What::Child => vgw_gateway::supervisor::What::Child,
+    }
+}
+
+/// Waits until then; without a time, for ever.
+async fn due(deadline: Option<Instant>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn tick(ticks: &mut Option<Interval>) {
+    match ticks {
+        Some(ticks) => drop(ticks.tick().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// The signals that we take.
+fn signals() -> std::io::Result<[Signal; 3]> {
+    Ok([
+        signal(SignalKind::hangup())?,
+        signal(SignalKind::terminate())?,
+        signal(SignalKind::interrupt())?,
+    ])
+}

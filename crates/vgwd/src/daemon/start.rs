@@ -1,0 +1,142 @@
+//! Opens everything that takes a privilege, drops the privileges, and starts
+//! the rest.
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use tokio::net::TcpListener;
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
+use vgw_gateway::supervisor::Supervisor;
+use zeroize::Zeroizing;
+
+use super::{Daemon, Inputs, signals};
+use crate::admin::server::Listener;
+use crate::config::Loaded;
+use crate::kernel::{self, Desired, Link, Netlink};
+use crate::key_log::KeyLog;
+use crate::logging::Logging;
+use crate::namespace::run_in;
+use crate::shell::Shell;
+use crate::{metrics, privileges};
+
+/// IKE messages that may wait for the control loop; what comes beyond them is
+/// dropped and counted, and sent again by its peer.
+const EVENTS: usize = 1024;
+/// Requests that may wait.
+const REQUESTS: usize = 16;
+
+/// What took a privilege to open.
+struct Opened {
+    control: Listener,
+    metrics: Option<TcpListener>,
+    tun: Tun,
+    netlink: Netlink,
+    outside: Vec<OutsideSockets>,
+    key_log: KeyLog,
+}
+
+pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Daemon, Inputs)> {
+    let opened = open(&loaded)?;
+    // Before any thread is started: each has privileges of its own.
+    privileges::drop_privileges()?;
+
+    let (event_sender, events) = mpsc::channel(EVENTS);
+    let (failure_sender, failures) = mpsc::unbounded_channel();
+    let on_event = move |event| match event {
+        DataPlaneEvent::Failed { what } => failure_sender.send(what).is_ok(),
+        event => event_sender.try_send(event).is_ok(),
+    };
+    let link = Link::new(opened.netlink, opened.tun.index(), loaded.settings.tun.mtu);
+    let config = Config {
+        tun: opened.tun,
+        outside: opened.outside,
+    };
+    let plane = DataPlane::start(config, Box::new(on_event)).context("starting the data plane")?;
+
+    let (kernel, desired) = watch::channel(Desired::default());
+    let (problem, kernel_problem) = watch::channel(None);
+    let now = Instant::now();
+    let supervisor = Supervisor::new(now, loaded.gateway.clone(), Box::new(random()?));
+    let kernel_ends = (kernel, kernel_problem);
+    let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log);
+    // Only now, so that the first look at the kernel already knows what should be.
+    tokio::spawn(kernel::keep(link, desired, problem));
+
+    let (asked_sender, asked) = mpsc::channel(REQUESTS);
+    tokio::spawn(opened.control.serve(asked_sender));
+    let (scrape_sender, scrapes) = mpsc::channel(REQUESTS);
+    if let Some(listener) = opened.metrics {
+        tokio::spawn(metrics::serve(listener, scrape_sender));
+    }
+    let [hangup, terminate, interrupt] = signals().context("taking signals")?;
+    let (sample, watchdog) = Inputs::intervals();
+    let inputs = Inputs {
+        events,
+        failures,
+        asked,
+        scrapes,
+        hangup,
+        terminate,
+        interrupt,
+        sample,
+        watchdog,
+    };
+    let daemon = Daemon {
+        path: path.to_owned(),
+        bound: loaded.gateway.outside_addresses.clone(),
+        loaded,
+        logging,
+        shell,
+    };
+    Ok((daemon, inputs))
+}
+
+fn open(loaded: &Loaded) -> Result<Opened> {
+    let settings = &loaded.settings;
+    // First, because it tells whether we are running already.
+    let control = Listener::bind(&settings.control.socket, settings.control.mode)?;
+    let metrics = settings.metrics.map(listen).transpose()?;
+    let runtime = Handle::current();
+    let (tun, netlink) = run_in(settings.network_namespace.as_ref(), || {
+        Ok((Tun::open(&settings.tun.name)?, Netlink::open(&runtime)?))
+    })
+    .with_context(|| format!("opening the TUN device {}", settings.tun.name))?;
+    let outside = loaded
+        .gateway
+        .outside_addresses
+        .iter()
+        .map(|address| OutsideSockets::bind(*address))
+        .collect::<Result<_, _>>()
+        .context("opening the outside sockets")?;
+    let key_log = KeyLog::open(&settings.key_log)?;
+    Ok(Opened {
+        control,
+        metrics,
+        tun,
+        netlink,
+        outside,
+        key_log,
+    })
+}
+
+fn listen(address: std::net::SocketAddr) -> Result<TcpListener> {
+    let listener = std::net::TcpListener::bind(address)
+        .and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        })
+        .with_context(|| format!("listening for metrics on {address}"))?;
+    Ok(TcpListener::from_std(listener)?)
+}
+
+/// The supervisor's source of all randomness, keys among it.
+fn random() -> Result<ChaCha20Rng> {
+    let mut seed = Zeroizing::new([0; 32]);
+    getrandom::fill(seed.as_mut_slice()).context("getting random numbers")?;
+    Ok(ChaCha20Rng::from_seed(*seed))
+}

@@ -1,0 +1,272 @@
+//! A sample of the gateway as OpenMetrics text.
+
+use std::fmt::Error;
+use std::net::IpAddr;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, MetricEncoder,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::Registry;
+use vgw_gateway::command::TunnelTraffic;
+use vgw_ike::event::PeerCounters;
+
+/// Everything that is measured, at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Sample {
+    /// Every configured tunnel.
+    pub tunnels: Vec<TunnelSample>,
+    /// Dropped packets by reason, every reason.
+    pub drops: Vec<(&'static str, u64)>,
+    /// IKE SAs whose peer has not authenticated yet.
+    pub half_open: usize,
+}
+
+/// One tunnel.
+#[derive(Debug, Clone)]
+pub struct TunnelSample {
+    /// The connection's name.
+    pub connection: String,
+    /// 1 or 2.
+    pub number: u8,
+    /// The virtual private gateway's outside address (AWS: TunnelIpAddress).
+    pub tunnel_ip_address: IpAddr,
+    /// AWS: TunnelState.
+    pub up: bool,
+    /// Whether it carries its connection's outbound traffic.
+    pub active: bool,
+    /// What the data plane counted.
+    pub traffic: TunnelTraffic,
+    /// What the negotiator counted.
+    pub counters: PeerCounters,
+}
+
+/// The sample as text, in the format of `application/openmetrics-text`.
+///
+/// # Errors
+/// When a value cannot be written as text.
+pub fn text(sample: Sample) -> Result<String, Error> {
+    let mut registry = Registry::with_prefix("vgw");
+    registry.register_collector(Box::new(sample));
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry)?;
+    Ok(text)
+}
+
+impl Collector for Sample {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), Error> {
+        let metric = &mut encoder;
+        self.gauges(
+            metric,
+            "tunnel_state",
+            "1 while the tunnel is up, 0 while it is down (AWS: TunnelState)",
+            |t| i64::from(t.up),
+        )?;
+        self.gauges(
+            metric,
+            "tunnel_active",
+            "1 while the tunnel carries its connection's outbound traffic",
+            |t| i64::from(t.active),
+        )?;
+        self.counters(
+            metric,
+            "tunnel_data_in_bytes",
+            "Octets received through the tunnel, after decryption (AWS: TunnelDataIn)",
+            |t| t.traffic.bytes_in,
+        )?;
+        self.counters(
+            metric,
+            "tunnel_data_out_bytes",
+            "Octets sent through the tunnel, before encryption (AWS: TunnelDataOut)",
+            |t| t.traffic.bytes_out,
+        )?;
+        self.counters(
+            metric,
+            "tunnel_packets_in",
+            "Packets received through the tunnel that passed authentication",
+            |t| t.traffic.packets_in,
+        )?;
+        self.counters(
+            metric,
+            "tunnel_packets_out",
+            "Packets sent through the tunnel",
+            |t| t.traffic.packets_out,
+        )?;
+        self.counters(metric, "ike_established", "IKE SAs established", |t| {
+            t.counters.ike_established
+        })?;
+        self.counters(
+            metric,
+            "ike_rekeys",
+            "IKE SAs rekeyed, by either side",
+            |t| t.counters.ike_rekeys,
+        )?;
+        self.counters(
+            metric,
+            "child_rekeys",
+            "CHILD SAs rekeyed, by either side",
+            |t| t.counters.child_rekeys,
+        )?;
+        self.counters(
+            metric,
+            "ike_retransmissions",
+            "IKE requests sent again for want of an answer",
+            |t| t.counters.retransmissions,
+        )?;
+        self.counters(
+            metric,
+            "ike_duplicates",
+            "IKE requests of the peer seen again",
+            |t| t.counters.duplicates,
+        )?;
+        self.counters(
+            metric,
+            "ike_messages_dropped",
+            "IKE messages dropped: malformed, unauthentic or out of place",
+            |t| t.counters.dropped,
+        )?;
+        self.drops(metric)?;
+        metric
+            .encode_descriptor(
+                "ike_half_open",
+                "IKE SAs whose peer has not authenticated yet",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::try_from(self.half_open).unwrap_or(i64::MAX))
+    }
+}
+
+impl Sample {
+    fn gauges(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&TunnelSample) -> i64,
+    ) -> Result<(), Error> {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
+        self.tunnels
+            .iter()
+            .try_for_each(|tunnel| gauge(&mut metric, tunnel, &value(tunnel)))
+    }
+
+    fn counters(
+        &self,
+        encoder: &mut DescriptorEncoder<'_>,
+        name: &str,
+        help: &str,
+        value: impl Fn(&TunnelSample) -> u64,
+    ) -> Result<(), Error> {
+        let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        self.tunnels
+            .iter()
+            .try_for_each(|tunnel| counter(&mut metric, tunnel, &value(tunnel)))
+    }
+
+    fn drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let mut metric = encoder.encode_descriptor(
+            "dropped_packets",
+            "Packets dropped by the data plane, by reason",
+            None,
+            MetricType::Counter,
+        )?;
+        for (reason, packets) in &self.drops {
+            metric
+                .encode_family(&[("reason", *reason)])?
+                .encode_counter::<NoExemplar, _, u64>(packets, None)?;
+        }
+        Ok(())
+    }
+}
+
+/// Counters here carry no exemplars.
+type NoExemplar = [(&'static str, &'static str); 0];
+
+fn gauge(
+    metric: &mut MetricEncoder<'_>,
+    tunnel: &TunnelSample,
+    value: &impl EncodeGaugeValue,
+) -> Result<(), Error> {
+    metric.encode_family(&labels(tunnel))?.encode_gauge(value)
+}
+
+fn counter(
+    metric: &mut MetricEncoder<'_>,
+    tunnel: &TunnelSample,
+    value: &impl EncodeCounterValue,
+) -> Result<(), Error> {
+    metric
+        .encode_family(&labels(tunnel))?
+        .encode_counter::<NoExemplar, _, u64>(value, None)
+}
+
+fn labels(tunnel: &TunnelSample) -> [(&'static str, String); 3] {
+    [
+        ("vpn_connection", tunnel.connection.clone()),
+        ("tunnel", tunnel.number.to_string()),
+        ("tunnel_ip_address", tunnel.tunnel_ip_address.to_string()),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use vgw_gateway::command::TunnelTraffic;
+    use vgw_ike::event::PeerCounters;
+
+    use super::{Sample, TunnelSample, text};
+
+    fn tunnel(number: u8) -> TunnelSample {
+        TunnelSample {
+            connection: "vpn-office".to_owned(),
+            number,
+            tunnel_ip_address: format!("203.0.113.{number}").parse().unwrap(),
+            up: false,
+            active: false,
+            traffic: TunnelTraffic::default(),
+            counters: PeerCounters::default(),
+        }
+    }
+
+    #[test]
+    fn a_gateway_whose_tunnels_are_all_down_has_every_series() {
+        let sample = Sample {
+            tunnels: vec![tunnel(1), tunnel(2)],
+            drops: vec![("no_sa", 0), ("replayed", 0)],
+            half_open: 0,
+        };
+        let text = text(sample).unwrap();
+        let golden = include_str!("all_down.txt");
+        assert_eq!(text, golden);
+    }
+
+    #[test]
+    fn a_tunnel_that_is_up_shows_awss_three_metrics() {
+        let up = TunnelSample {
+            up: true,
+            active: true,
+            traffic: TunnelTraffic {
+                packets_in: 1,
+                bytes_in: 84,
+                packets_out: 2,
+                bytes_out: 168,
+            },
+            ..tunnel(1)
+        };
+        let sample = Sample {
+            tunnels: vec![up],
+            ..Sample::default()
+        };
+        let text = text(sample).unwrap();
+        let labels =
+            r#"{vpn_connection="vpn-office",tunnel="1",tunnel_ip_address="203.0.113.1"}"#;
+        for line in [
+            format!("vgw_tunnel_state{labels} 1\n"),
+            format!("vgw_tunnel_data_in_bytes_total{labels} 84\n"),
+            format!("vgw_tunnel_data_out_bytes_total{labels} 168\n"),
+        ] {
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+    }
+}

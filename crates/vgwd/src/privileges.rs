@@ -1,0 +1,60 @@
+//! What the daemon may do after it has started: as little as possible.
+//!
+//! Sockets and the TUN device are open by then, so that of everything root may
+//! do only the changing of routes and addresses is still needed. The same is
+//! done with and without systemd.
+
+use caps::errors::CapsError;
+use caps::{CapSet, Capability, CapsHashSet};
+use nix::errno::Errno;
+use nix::sys::prctl;
+use nix::sys::resource::{Resource, setrlimit};
+
+/// What is kept: routes and addresses of the VPC by netlink.
+pub const KEPT: [Capability; 1] = [Capability::CAP_NET_ADMIN];
+
+/// Why privileges could not be dropped.
+#[derive(Debug, thiserror::Error)]
+pub enum PrivilegeError {
+    /// A capability set could not be read or changed.
+    #[error("dropping capabilities: {0}")]
+    Capabilities(#[from] CapsError),
+    /// A limit of the process could not be set.
+    #[error("{what}: {errno}")]
+    Limit {
+        /// What was to be set.
+        what: &'static str,
+        /// What the kernel says.
+        errno: Errno,
+    },
+}
+
+/// Drops everything but [`KEPT`] from the calling thread and those that it will
+/// start, for good. Call it before there is another thread.
+///
+/// # Errors
+/// When the kernel refuses; the process should then not go on.
+pub fn drop_privileges() -> Result<(), PrivilegeError> {
+    let limit = |what| move |errno| PrivilegeError::Limit { what, errno };
+    // Keys are in memory: no core dump, and no debugger of the same user.
+    prctl::set_dumpable(false).map_err(limit("PR_SET_DUMPABLE"))?;
+    setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(limit("RLIMIT_CORE"))?;
+    prctl::set_no_new_privs().map_err(limit("PR_SET_NO_NEW_PRIVS"))?;
+
+    let kept = CapsHashSet::from(KEPT);
+    let permitted = caps::read(None, CapSet::Permitted)?;
+    if permitted.contains(&Capability::CAP_SETPCAP) {
+        for capability in caps::all().difference(&kept) {
+            // The kernel may be older than the list of capabilities.
+            if caps::has_cap(None, CapSet::Bounding, *capability).unwrap_or(false) {
+                caps::drop(None, CapSet::Bounding, *capability)?;
+            }
+        }
+    }
+    let remaining: CapsHashSet = permitted.intersection(&kept).copied().collect();
+    caps::clear(None, CapSet::Ambient)?;
+    caps::set(None, CapSet::Effective, &remaining)?;
+    caps::set(None, CapSet::Permitted, &remaining)?;
+    caps::clear(None, CapSet::Inheritable)?;
+    Ok(())
+}

@@ -1,0 +1,253 @@
+//! The shell around the supervisor: carries out what it says, in the order in
+//! which it must be, and gives it what the data plane counted.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use vgw_dataplane::{ChildSpec, ControlError, DataPlane, Selector, Selectors};
+use vgw_gateway::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
+use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
+use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::event::{ChildSa, Content, Path, Transmit};
+use vgw_ike::selector::TrafficSelector;
+
+use crate::admin::convert::{self, Surroundings};
+use crate::admin::wire;
+use crate::kernel::Desired;
+use crate::key_log::KeyLog;
+use crate::metrics::{Sample, TunnelSample};
+
+/// The supervisor and everything that obeys it.
+#[derive(Debug)]
+pub struct Shell {
+    supervisor: Supervisor,
+    plane: DataPlane,
+    kernel: watch::Sender<Desired>,
+    kernel_problem: watch::Receiver<Option<String>>,
+    key_log: KeyLog,
+    started: Instant,
+}
+
+impl Shell {
+    /// Puts them together; `kernel` and `kernel_problem` are the ends of
+    /// [`crate::kernel::keep`].
+    pub fn new(
+        now: Instant,
+        supervisor: Supervisor,
+        plane: DataPlane,
+        (kernel, kernel_problem): (watch::Sender<Desired>, watch::Receiver<Option<String>>),
+        key_log: KeyLog,
+    ) -> Self {
+        let mut shell = Self {
+            supervisor,
+            plane,
+            kernel,
+            kernel_problem,
+            key_log,
+            started: now,
+        };
+        shell.drain();
+        shell
+    }
+
+    /// When [`Supervisor::handle_timeout`] is due.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.supervisor.poll_timeout()
+    }
+
+    /// Has the supervisor take something in, then does what it says.
+    pub fn drive<T>(&mut self, input: impl FnOnce(&mut Supervisor) -> T) -> T {
+        let result = input(&mut self.supervisor);
+        self.drain();
+        result
+    }
+
+    /// Tells the supervisor what the data plane counted.
+    pub fn sample(&mut self, now: Instant) {
+        let tunnels: Vec<_> = self
+            .plane
+            .tunnel_traffic()
+            .into_iter()
+            .map(|(tunnel, counted)| (TunnelId(tunnel), tunnel_traffic(counted)))
+            .collect();
+        let children: Vec<_> = self
+            .plane
+            .child_traffic()
+            .into_iter()
+            .map(child_traffic)
+            .collect();
+        self.drive(|supervisor| supervisor.handle_traffic(now, &tunnels, &children));
+    }
+
+    /// Everything there is to see, with traffic as of now.
+    pub fn status(&mut self, now: Instant) -> wire::Status {
+        self.sample(now);
+        let surroundings = Surroundings {
+            uptime: now.saturating_duration_since(self.started),
+            drops: self.drops(),
+            problems: self.kernel_problem.borrow().iter().cloned().collect(),
+        };
+        convert::status(self.supervisor.status(now), surroundings)
+    }
+
+    /// Everything that is measured, as of now.
+    pub fn metrics(&mut self, now: Instant) -> Sample {
+        self.sample(now);
+        let status = self.supervisor.status(now);
+        Sample {
+            tunnels: status.connections.iter().flat_map(tunnel_samples).collect(),
+            drops: self.drops(),
+            half_open: status.half_open,
+        }
+    }
+
+    fn drops(&self) -> Vec<(&'static str, u64)> {
+        let drops = self.plane.drops();
+        drops
+            .into_iter()
+            .map(|(reason, packets)| (reason.name(), packets))
+            .collect()
+    }
+
+    /// Commands first: an SA is installed before the peer learns that it may use it.
+    fn drain(&mut self) {
+        while let Some(command) = self.supervisor.poll_command() {
+            if let Err(error) = self.carry_out(command) {
+                tracing::error!(%error, "the data plane did not take a change");
+            }
+        }
+        while let Some(transmit) = self.supervisor.poll_transmit() {
+            if let Err(error) = self.send(&transmit) {
+                // As if it had been lost on the way; IKE sends again.
+                let Transmit { local, remote, .. } = transmit;
+                tracing::debug!(%local, %remote, %error, "a datagram was not sent");
+            }
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) -> Result<(), ControlError> {
+        match command {
+            Command::InstallChild {
+                tunnel,
+                child,
+                replay_window,
+            } => {
+                self.key_log.child(&child);
+                let spec = child_spec(*child, replay_window);
+                self.plane.install_child(tunnel.0, spec)
+            }
+            Command::UseOutbound { tunnel, spi_in } => self.plane.use_outbound(tunnel.0, spi_in),
+            Command::RemoveChild { spi_in, .. } => self.plane.remove_child(spi_in),
+            Command::SetPath { tunnel, path } => self.plane.set_path(tunnel.0, plane_path(path)),
+            Command::SetForwarding(routes) => {
+                let routes = routes.into_iter().map(|(net, tunnel)| (net, tunnel.0));
+                self.plane.set_forwarding(routes.collect());
+                Ok(())
+            }
+            Command::SetLocalPrefixes(prefixes) => {
+                self.plane.set_local_prefixes(prefixes);
+                Ok(())
+            }
+            Command::SetKernelRoutes(routes) => {
+                let routes: BTreeSet<_> = routes.into_iter().collect();
+                self.kernel.send_modify(|desired| desired.routes = routes);
+                Ok(())
+            }
+            Command::SetInsideAddresses(addresses) => {
+                let addresses: BTreeSet<_> = addresses.into_iter().collect();
+                self.kernel
+                    .send_modify(|desired| desired.addresses = addresses);
+                Ok(())
+            }
+            Command::LogIkeKeys {
+                spi_i,
+                spi_r,
+                suite,
+                keys,
+            } => {
+                self.key_log.ike(spi_i, spi_r, suite, &keys);
+                Ok(())
+            }
+        }
+    }
+
+    fn send(&self, transmit: &Transmit) -> io::Result<()> {
+        let Transmit { local, remote, .. } = *transmit;
+        match &transmit.content {
+            Content::Ike(message) => self.plane.send_ike(local, remote, message),
+            Content::NatKeepalive => self.plane.send_nat_keepalive(local, remote),
+        }
+    }
+}
+
+fn tunnel_samples(connection: &ConnectionStatus) -> impl Iterator<Item = TunnelSample> {
+    let active = connection.active.map(vgw_gateway::status::Which::number);
+    connection
+        .tunnels
+        .iter()
+        .map(move |tunnel: &TunnelStatus| TunnelSample {
+            connection: tunnel.name.connection.clone(),
+            number: tunnel.name.number,
+            tunnel_ip_address: tunnel.outside_address,
+            up: tunnel.telemetry() == Telemetry::Up,
+            active: active == Some(tunnel.name.number),
+            traffic: tunnel.traffic,
+            counters: tunnel.counters,
+        })
+}
+
+fn child_spec(child: ChildSa, replay_window: u32) -> ChildSpec {
+    ChildSpec {
+        spi_in: child.spi_in,
+        spi_out: child.spi_out,
+        suite: child.suite,
+        keys_in: child.keys_in,
+        keys_out: child.keys_out,
+        selectors: Selectors::new(
+            child.local_selectors.iter().map(selector).collect(),
+            child.remote_selectors.iter().map(selector).collect(),
+        ),
+        replay_window,
+        path: plane_path(child.path),
+    }
+}
+
+const fn selector(selector: &TrafficSelector) -> Selector {
+    Selector {
+        protocol: selector.protocol,
+        first_port: selector.first_port,
+        last_port: selector.last_port,
+        first: selector.first,
+        last: selector.last,
+    }
+}
+
+const fn plane_path(path: Path) -> vgw_dataplane::Path {
+    vgw_dataplane::Path {
+        local: path.local,
+        remote: path.remote,
+        udp_encapsulation: path.udp_encapsulation,
+    }
+}
+
+const fn tunnel_traffic(counted: vgw_dataplane::TunnelTraffic) -> TunnelTraffic {
+    TunnelTraffic {
+        packets_in: counted.packets_in,
+        bytes_in: counted.bytes_in,
+        packets_out: counted.packets_out,
+        bytes_out: counted.bytes_out,
+    }
+}
+
+const fn child_traffic(counted: vgw_dataplane::ChildTraffic) -> ChildTraffic {
+    ChildTraffic {
+        spi_in: counted.spi_in,
+        packets_in: counted.packets_in,
+        bytes_in: counted.bytes_in,
+        packets_out: counted.packets_out,
+        bytes_out: counted.bytes_out,
+        sequence: counted.sequence,
+    }
+}

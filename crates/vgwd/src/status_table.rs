@@ -1,0 +1,185 @@
+//! `vgw status` for people: what is up, which tunnel carries the traffic, and why
+//! the others do not.
+
+use std::fmt::Write as _;
+
+use crate::admin::wire::{Connection, Side, Status, Traffic, Tunnel};
+
+const HEADINGS: [&str; 9] = [
+    "CONNECTION", "TUNNEL", "STATE", "SENDS", "SINCE", "PEER", "CIPHER", "IN", "OUT",
+];
+/// What stands under SENDS for the tunnel that carries the outbound traffic.
+const ACTIVE: &str = "<--";
+
+/// The whole table, with a newline at its end.
+#[must_use]
+pub fn render(status: &Status) -> String {
+    let mut text = heading(status);
+    text.push('\n');
+    let rows: Vec<Row> = status.connections.iter().flat_map(rows).collect();
+    if rows.is_empty() {
+        text.push_str("no VPN connection is configured\n");
+    } else {
+        text.push_str(&table(&rows));
+    }
+    text.push_str(&footer(status));
+    text
+}
+
+fn heading(status: &Status) -> String {
+    let side = match status.gateway.side {
+        Side::VirtualPrivateGateway => "virtual private gateway",
+        Side::CustomerGateway => "customer gateway",
+    };
+    let outside: Vec<String> = status
+        .gateway
+        .outside_addresses
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let up = status
+        .connections
+        .iter()
+        .flat_map(|c| &c.tunnels)
+        .filter(|t| t.up)
+        .count();
+    let all: usize = status.connections.iter().map(|c| c.tunnels.len()).sum();
+    let running = span(std::time::Duration::from_secs(status.uptime_seconds).as_secs_f64());
+    format!(
+        "vgw {}, {side}, AS {}, outside {}, inside {}\n{up} of {all} tunnels up, running for {running}\n",
+        status.version,
+        status.gateway.asn,
+        outside.join(" "),
+        status.gateway.cidrs.join(" "),
+    )
+}
+
+/// One line of the table, and what is said below it.
+struct Row {
+    cells: [String; HEADINGS.len()],
+    note: Option<String>,
+}
+
+fn rows(connection: &Connection) -> impl Iterator<Item = Row> {
+    connection.tunnels.iter().enumerate().map(|(at, tunnel)| {
+        // The name once, so that the two tunnels are seen to belong together.
+        let name = if at == 0 { connection.id.as_str() } else { "" };
+        row(name, tunnel)
+    })
+}
+
+fn row(connection: &str, tunnel: &Tunnel) -> Row {
+    let Traffic {
+        bytes_in, bytes_out, ..
+    } = tunnel.traffic;
+    let cipher = tunnel.children.first().map(|child| child.suite.clone());
+    let cells = [
+        connection.to_owned(),
+        tunnel.number.to_string(),
+        tunnel.state.clone(),
+        if tunnel.active { ACTIVE } else { "" }.to_owned(),
+        span(tunnel.since_seconds),
+        tunnel.peer.clone().unwrap_or_else(|| "anywhere".to_owned()),
+        cipher.unwrap_or_else(|| "-".to_owned()),
+        octets(bytes_in),
+        octets(bytes_out),
+    ];
+    Row {
+        cells,
+        note: note(tunnel),
+    }
+}
+
+/// What went wrong before a tunnel came up is history; while it is down it is the news.
+fn note(tunnel: &Tunnel) -> Option<String> {
+    match &tunnel.last {
+        _ if tunnel.up => None,
+        Some(last) => Some(format!("{} ago: {}", span(last.ago_seconds), last.why)),
+        None => Some(tunnel.why.clone()),
+    }
+}
+
+fn table(rows: &[Row]) -> String {
+    let mut widths = HEADINGS.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(&row.cells) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = line(&HEADINGS.map(str::to_owned), &widths);
+    for row in rows {
+        text.push_str(&line(&row.cells, &widths));
+        if let Some(note) = &row.note {
+            let _ = writeln!(text, "    {note}");
+        }
+    }
+    text
+}
+
+fn line(cells: &[String], widths: &[usize]) -> String {
+    let mut line = String::new();
+    for (cell, width) in cells.iter().zip(widths) {
+        let _ = write!(line, "{cell:<width$}  ");
+    }
+    line.truncate(line.trim_end().len());
+    line.push('\n');
+    line
+}
+
+fn footer(status: &Status) -> String {
+    let mut text = String::new();
+    for problem in &status.problems {
+        let _ = writeln!(text, "\nATTENTION: {problem}");
+    }
+    let drops: Vec<String> = status
+        .drops
+        .iter()
+        .filter(|(_, packets)| **packets > 0)
+        .map(|(reason, packets)| format!("{reason} {packets}"))
+        .collect();
+    if !drops.is_empty() {
+        let _ = writeln!(text, "\npackets dropped: {}", drops.join(", "));
+    }
+    if !status.refusals.is_empty() {
+        let _ = writeln!(text, "\nrefused, of no configured tunnel:");
+    }
+    for refusal in &status.refusals {
+        let ago = span(refusal.ago_seconds);
+        let _ = writeln!(text, "    {ago} ago from {}: {}", refusal.remote, refusal.why);
+    }
+    text
+}
+
+/// A time span with its two largest units.
+fn span(seconds: f64) -> String {
+    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let seconds = whole.as_secs();
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds}s"),
+        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
+        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
+        _ => format!("{days}d{:02}h", hours % 24),
+    }
+}
+
+/// Octets with a binary unit and three digits or so.
+fn octets(octets: u64) -> String {
+    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
+    if octets < 1024 {
+        return format!("{octets} B");
+    }
+    let mut tenths = u128::from(octets) * 10;
+    let mut name = "B";
+    for unit in UNITS {
+        if tenths < 10240 {
+            break;
+        }
+        tenths /= 1024;
+        name = unit;
+    }
+    format!("{}.{} {name}", tenths / 10, tenths % 10)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+use std::collections::BTreeMap;
+
+use super::{octets, render, span};
+use crate::admin::wire::{
+    Child, Connection, Counters, Gateway, Last, Refusal, Side, Status, Traffic, Tunnel,
+};
+
+fn tunnel(number: u8) -> Tunnel {
+    Tunnel {
+        name: format!("vpn-office/{number}"),
+        number,
+        state: "down".to_owned(),
+        up: false,
+        active: false,
+        since_seconds: 7.9,
+        why: "waiting for the peer".to_owned(),
+        outside_address: format!("203.0.113.{number}").parse().unwrap(),
+        inside_address: "169.254.10.1".parse().unwrap(),
+        peer: Some("198.51.100.7".to_owned()),
+        ike: None,
+        children: Vec::new(),
+        traffic: Traffic::default(),
+        counters: Counters::default(),
+        last: None,
+    }
+}
+
+fn status(connections: Vec<Connection>) -> Status {
+    Status {
+        version: "0.1.0".to_owned(),
+        uptime_seconds: 11_100,
+        gateway: Gateway {
+            side: Side::VirtualPrivateGateway,
+            asn: 64512,
+            outside_addresses: vec![
+                "203.0.113.1".parse().unwrap(),
+                "203.0.113.2".parse().unwrap(),
+            ],
+            cidrs: vec!["10.0.0.0/16".to_owned()],
+        },
+        connections,
+        half_open: 0,
+        drops: BTreeMap::from([("no_sa".to_owned(), 0), ("replayed".to_owned(), 2)]),
+        problems: Vec::new(),
+        refusals: Vec::new(),
+    }
+}
+
+fn child(suite: &str) -> Child {
+    Child {
+        spi_in: "0x00000001".to_owned(),
+        spi_out: "0x00000002".to_owned(),
+        suite: suite.to_owned(),
+        udp_encapsulation: true,
+        outbound: true,
+        age_seconds: 1.0,
+        local_selectors: Vec::new(),
+        remote_selectors: Vec::new(),
+    }
+}
+
+#[test]
+fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
+    let up = Tunnel {
+        state: "up".to_owned(),
+        up: true,
+        active: true,
+        since_seconds: 11_000.0,
+        peer: Some("198.51.100.7:4500".to_owned()),
+        children: vec![child("AES256-GCM-16/ESN"), child("AES128")],
+        traffic: Traffic {
+            bytes_in: 3 << 30,
+            bytes_out: 1_900_000,
+            ..Traffic::default()
+        },
+        last: Some(Last {
+            ago_seconds: 11_001.0,
+            why: "of no interest any more".to_owned(),
+        }),
+        ..tunnel(1)
+    };
+    let down = Tunnel {
+        last: Some(Last {
+            ago_seconds: 7.0,
+            why: "peer does not answer".to_owned(),
+        }),
+        ..tunnel(2)
+    };
+    let connection = Connection {
+        id: "vpn-office".to_owned(),
+        customer_gateway: "cgw-office".to_owned(),
+        active_tunnel: Some(1),
+        tunnels: vec![up, down],
+    };
+    assert_eq!(
+        render(&status(vec![connection])),
+        "\
+vgw 0.1.0, virtual private gateway, AS 64512, outside 203.0.113.1 203.0.113.2, inside 10.0.0.0/16
+1 of 2 tunnels up, running for 3h05m
+
+CONNECTION  TUNNEL  STATE  SENDS  SINCE  PEER               CIPHER             IN       OUT
+vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  3.0 GiB  1.8 MiB
+            2       down          7s     198.51.100.7       -                  0 B      0 B
+    7s ago: peer does not answer
+
+packets dropped: replayed 2
+"
+    );
+}
+
+#[test]
+fn what_needs_attention_stands_below_the_table() {
+    let troubled = Status {
+        problems: vec!["adding the route to 10.1.0.0/16: File exists".to_owned()],
+        refusals: vec![Refusal {
+            ago_seconds: 61.0,
+            remote: "192.0.2.9:500".parse().unwrap(),
+            why: "no tunnel has this peer".to_owned(),
+        }],
+        drops: BTreeMap::new(),
+        ..status(Vec::new())
+    };
+    let text = render(&troubled);
+    let (_, below) = text.split_once("\n\n").unwrap();
+    assert_eq!(
+        below,
+        "\
+no VPN connection is configured
+
+ATTENTION: adding the route to 10.1.0.0/16: File exists
+
+refused, of no configured tunnel:
+    1m01s ago from 192.0.2.9:500: no tunnel has this peer
+"
+    );
+}
+
+#[test]
+fn spans_and_octets_are_short() {
+    for (seconds, text) in [
+        (0.4, "0s"),
+        (59.9, "59s"),
+        (60.0, "1m00s"),
+        (3_600.0, "1h00m"),
+        (90_000.0, "1d01h"),
+        (f64::NAN, "0s"),
+        (-1.0, "0s"),
+    ] {
+        assert_eq!(span(seconds), text);
+    }
+    for (count, text) in [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1_048_575, "1023.9 KiB"),
+        (1_048_576, "1.0 MiB"),
+        (u64::MAX, "15.9 EiB"),
+    ] {
+        assert_eq!(octets(count), text);
+    }
+}

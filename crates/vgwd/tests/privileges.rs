@@ -1,0 +1,34 @@
+//! What a daemon may still do after [`vgwd::privileges::drop_privileges`], as
+//! the kernel tells it.
+
+use std::fs;
+
+use nix::sys::resource::{Resource, getrlimit};
+
+/// A capability set in `/proc/PID/status`, one bit a capability.
+fn set(status: &str, name: &str) -> u64 {
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
+    u64::from_str_radix(line.unwrap().trim_start_matches(':').trim(), 16).unwrap()
+}
+
+// The limits hold for the whole process, so this is the only test here.
+#[test]
+fn only_net_admin_is_kept_for_this_thread_and_those_it_starts() {
+    const NET_ADMIN: u64 = 1 << 12;
+    let read = || fs::read_to_string("/proc/thread-self/status").unwrap();
+    let statuses = std::thread::spawn(move || {
+        vgwd::privileges::drop_privileges().unwrap();
+        let child = std::thread::spawn(read).join().unwrap();
+        [read(), child]
+    });
+    for status in statuses.join().unwrap() {
+        assert_eq!(set(&status, "CapEff"), NET_ADMIN);
+        assert_eq!(set(&status, "CapPrm"), NET_ADMIN);
+        assert_eq!(set(&status, "CapBnd"), NET_ADMIN);
+        assert_eq!(set(&status, "CapInh"), 0);
+        assert_eq!(set(&status, "CapAmb"), 0);
+        assert!(status.contains("NoNewPrivs:\t1"), "{status}");
+    }
+    assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+    assert!(!nix::sys::prctl::get_dumpable().unwrap());
+}
