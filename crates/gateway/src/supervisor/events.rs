@@ -15,8 +15,8 @@ use crate::domain::DpdAction;
 /// So many refused strangers are remembered for status.
 const STRANGERS: usize = 8;
 
-/// What the peer sent before it heard of our deleting an SA is accepted for
-/// this long.
+/// What was on the way when an SA ended is accepted for this long: what the
+/// peer sent before it heard of our deleting it, and what its own DELETE overtook.
 const DELETED_LINGER: Duration = Duration::from_secs(2);
 
 impl Supervisor {
@@ -195,7 +195,7 @@ impl Supervisor {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
         }
         self.spis.remove(&spi_in);
-        let until = deleted_by_us(reason).then(|| now + DELETED_LINGER);
+        let until = may_be_on_the_way(reason).then(|| now + DELETED_LINGER);
         self.outbox.remove(id, spi_in, until);
     }
 
@@ -240,15 +240,17 @@ impl Supervisor {
     }
 }
 
-/// Whether the peer has yet to hear of an SA's end, and may be sending with it.
-const fn deleted_by_us(reason: &DownReason) -> bool {
+/// Whether packets of an SA that ended may still be on the way.
+const fn may_be_on_the_way(reason: &DownReason) -> bool {
     match reason {
-        DownReason::Requested | DownReason::Superseded | DownReason::Expired => true,
-        DownReason::Rekeyed
+        DownReason::Requested
+        | DownReason::Superseded
         | DownReason::PeerDeleted
         | DownReason::PeerDead
         | DownReason::AuthenticationFailed(_)
-        | DownReason::Refused(_) => false,
+        | DownReason::Refused(_) => true,
+        // The negotiator kept it long enough, or it must not be used any more.
+        DownReason::Rekeyed | DownReason::Expired => false,
     }
 }
 

@@ -234,6 +234,18 @@ impl Supervisor {
         self.outbox.pop()
     }
 
+    /// Inbound SPIs of the CHILD SAs that are up. One that was deleted and is
+    /// accepted a little longer for what is on the way is not among them.
+    pub fn children(&self) -> impl Iterator<Item = u32> {
+        self.spis.keys().copied()
+    }
+
+    /// Whether a CHILD SA with this inbound SPI is up.
+    #[must_use]
+    pub fn has_child(&self, spi_in: u32) -> bool {
+        self.spis.contains_key(&spi_in)
+    }
+
     /// The configuration in force.
     #[must_use]
     pub const fn gateway(&self) -> &Gateway {

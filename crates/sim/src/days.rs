@@ -1,0 +1,443 @@
+//! Days at random: many gateways and customer gateways, trouble and calm in
+//! turn. In calm everything must come to rest as [`judge::at_rest`] says, and
+//! then no packet may be lost.
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use vgw_crypto::{Encryption, Group, Integrity};
+use vgw_gateway::domain::{Connection, DpdAction, Gateway, StartupAction, TunnelName};
+use vgw_gateway::supervisor::What;
+use vgw_ike::config::Encapsulation;
+use vgw_ike::identity::Identity;
+
+use crate::dice::Dice;
+use crate::error_log::ErrorLog;
+use crate::judge;
+use crate::network::Faults;
+use crate::setup;
+use crate::world::{Tally, World};
+
+/// Longest time from the end of trouble until everything is at rest: a peer
+/// that died last is found dead (40 s), its tunnel waits for the next attempt
+/// (30 s), a handshake that began in trouble gives up (20 s), and IKE SAs
+/// without purpose are deleted (60 s).
+const CALM: Duration = Duration::from_secs(180);
+
+/// So much longer may a rekey that happens to be going on take.
+const PATIENCE: u32 = 30;
+
+/// How long nothing at all may be lost, once at rest.
+const PROOF: Duration = Duration::from_secs(60);
+
+/// So many IKE datagrams may a node send per tunnel and window of time: bounds
+/// retransmissions and attempts together.
+const IKE_PER_TUNNEL: u64 = 40;
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// How big a world and for how long.
+#[derive(Debug, Clone, Copy)]
+pub struct Plan {
+    /// Virtual private gateways, 1 to 9.
+    pub gateways: u8,
+    /// Customer gateways, 1 to 99.
+    pub customers: u8,
+    /// Simulated time.
+    pub time: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Summary {
+    /// All packets of all flows.
+    pub packets: Tally,
+    /// Incidents made.
+    pub incidents: u64,
+    /// CHILD SAs rekeyed, as both ends count.
+    pub child_rekeys: u64,
+    /// IKE SAs rekeyed, as both ends count.
+    pub ike_rekeys: u64,
+    /// Requests sent again.
+    pub retransmissions: u64,
+    /// Most IKE datagrams that a node sent per tunnel in one [`WINDOW`].
+    pub busiest: u64,
+}
+
+/// What did not hold.
+#[derive(Debug, thiserror::Error)]
+#[error("seed {seed}, after {after:?} of simulated time:\n  {}\nreplay with VGW_SIM_SEED={seed} cargo test -p vgw-sim", wrong.join("\n  "))]
+pub struct Failure {
+    /// Replays it.
+    pub seed: u64,
+    /// When it was found.
+    pub after: Duration,
+    /// What.
+    pub wrong: Vec<String>,
+}
+
+/// Runs a world that the seed decides.
+///
+/// # Errors
+/// What did not hold, and the seed.
+pub fn run(seed: u64, plan: Plan, errors: &ErrorLog) -> Result<Summary, Failure> {
+    let mut days = Days::new(seed, plan);
+    let epoch = days.world.now;
+    let outcome = days.live(epoch + plan.time, errors);
+    outcome.map(|()| days.summary).map_err(|wrong| Failure {
+        seed,
+        after: days.world.now - epoch,
+        wrong,
+    })
+}
+
+/// Something that is put right later.
+enum Repair {
+    Restore(IpAddr, IpAddr),
+    Start(usize),
+    Up(usize, TunnelName),
+}
+
+struct Days {
+    dice: Dice,
+    world: World,
+    repairs: Vec<(Instant, Repair)>,
+    summary: Summary,
+    ike_sent: Vec<u64>,
+}
+
+impl Days {
+    fn new(seed: u64, plan: Plan) -> Self {
+        let mut dice = Dice::new(seed);
+        let mut world = World::new(seed);
+        let mut gateways: Vec<Gateway> = (1..=plan.gateways).map(setup::gateway).collect();
+        let mut customers: Vec<Gateway> = (1..=plan.customers).map(setup::customer).collect();
+        let mut flows = Vec::new();
+        for (place, customer) in (0_u8..).zip(&mut customers) {
+            let number = place + 1;
+            let behind_nat = dice.per_mille(300);
+            if behind_nat {
+                let inside = setup::private_address(number);
+                customer.outside_addresses = vec![inside];
+                let outside = setup::customer_address(number);
+                world.network.add_nat(inside, outside);
+            }
+            let first = place % plan.gateways;
+            let second = (place + 1) % plan.gateways;
+            let both = second != first && dice.per_mille(300);
+            for gateway in [Some(first), both.then_some(second)].into_iter().flatten() {
+                let (ours, theirs) = pair(&mut dice, gateway + 1, number, behind_nat);
+                if let Some(gateway) = gateways.get_mut(usize::from(gateway)) {
+                    gateway.connections.push(ours);
+                }
+                customer.connections.push(theirs);
+                flows.push((
+                    usize::from(gateway),
+                    usize::from(plan.gateways) + usize::from(place),
+                ));
+            }
+        }
+        for (number, gateway) in (1_u8..).zip(gateways) {
+            let host = setup::vpc_host(number);
+            world.add(&format!("gateway {number}"), gateway, host);
+        }
+        for (number, customer) in (1_u8..).zip(customers) {
+            let host = setup::site_host(number);
+            world.add(&format!("customer {number}"), customer, host);
+        }
+        world.start_all();
+        for (gateway, customer) in flows {
+            for (from, to) in [(gateway, customer), (customer, gateway)] {
+                let pace = dice.between(Duration::from_millis(700), Duration::from_secs(9));
+                world.flow(from, to, pace);
+            }
+        }
+        let ike_sent = vec![0; world.nodes.len()];
+        Self {
+            dice,
+            world,
+            repairs: Vec::new(),
+            summary: Summary::default(),
+            ike_sent,
+        }
+    }
+
+    fn live(&mut self, end: Instant, errors: &ErrorLog) -> Result<(), Vec<String>> {
+        while self.world.now < end {
+            self.trouble(errors)?;
+            self.calm(errors)?;
+        }
+        for place in 0..self.world.nodes.len() {
+            self.count_tunnels(place);
+        }
+        for flow in &self.world.flows {
+            add(&mut self.summary.packets, flow.tally);
+        }
+        Ok(())
+    }
+
+    fn count_tunnels(&mut self, place: usize) {
+        let connections = self.world.status(place).map(|status| status.connections);
+        for tunnel in connections.iter().flatten().flat_map(|c| &c.tunnels) {
+            self.summary.child_rekeys += tunnel.counters.child_rekeys;
+            self.summary.ike_rekeys += tunnel.counters.ike_rekeys;
+            self.summary.retransmissions += tunnel.counters.retransmissions;
+        }
+    }
+
+    /// A bad network and incidents, for a while.
+    fn trouble(&mut self, errors: &ErrorLog) -> Result<(), Vec<String>> {
+        let delay = self.dice.between(millis(1), millis(100));
+        self.world.network.faults = Faults {
+            loss: u32::try_from(self.dice.below(50)).unwrap_or(0),
+            duplication: u32::try_from(self.dice.below(20)).unwrap_or(0),
+            delay,
+            jitter: self.dice.between(Duration::ZERO, millis(300)),
+        };
+        let time = self.dice.between(seconds(300), seconds(5400));
+        let until = self.world.now + time;
+        let mut next = self.world.now;
+        while self.world.now < until {
+            if self.world.now >= next {
+                self.incident();
+                self.summary.incidents += 1;
+                next = self.world.now + self.dice.between(seconds(1), seconds(600));
+            }
+            self.pass(WINDOW, errors)?;
+            self.repair(false);
+        }
+        Ok(())
+    }
+
+    /// A good network, in which everything comes to rest.
+    fn calm(&mut self, errors: &ErrorLog) -> Result<(), Vec<String>> {
+        self.repair(true);
+        self.world.network.faults = Faults::NONE;
+        let until = self.world.now + CALM;
+        while self.world.now < until {
+            self.pass(WINDOW, errors)?;
+        }
+        let mut wrong = judge::at_rest(&self.world);
+        for _ in 0..PATIENCE {
+            if wrong.is_empty() {
+                break;
+            }
+            self.world.run(seconds(1));
+            wrong = judge::at_rest(&self.world);
+        }
+        self.settle_window();
+        if !wrong.is_empty() {
+            return Err(wrong);
+        }
+        let before: Vec<Tally> = self.world.flows.iter().map(|flow| flow.tally).collect();
+        let until = self.world.now + PROOF;
+        while self.world.now < until {
+            self.pass(WINDOW, errors)?;
+        }
+        let lossless = |(flow, before): (&crate::world::Flow, &Tally)| {
+            let now = flow.tally;
+            let gone = (now.not_sent, now.lost, now.stale);
+            let well = gone == (before.not_sent, before.lost, before.stale)
+                && now.delivered > before.delivered;
+            (!well).then(|| format!("packets lost at rest: {before:?} became {flow:?}"))
+        };
+        let flows = self.world.flows.iter().zip(&before);
+        let wrong: Vec<String> = flows.filter_map(lossless).collect();
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// Lets time pass and judges.
+    fn pass(&mut self, time: Duration, errors: &ErrorLog) -> Result<(), Vec<String>> {
+        self.world.run(time);
+        let mut wrong = std::mem::take(&mut self.world.violations);
+        wrong.extend(
+            errors
+                .take()
+                .into_iter()
+                .map(|line| format!("ERROR logged: {line}")),
+        );
+        wrong.extend(judge::always(&self.world));
+        wrong.extend(self.settle_window());
+        if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    /// Which nodes sent too much since this was last asked.
+    fn settle_window(&mut self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (node, before) in self.world.nodes.iter().zip(&mut self.ike_sent) {
+            let sent = node.ike_sent - std::mem::replace(before, node.ike_sent);
+            let tunnels = u64::try_from(2 * node.config.connections.len()).unwrap_or(1);
+            let per_tunnel = sent.div_ceil(tunnels.max(1));
+            self.summary.busiest = self.summary.busiest.max(per_tunnel);
+            if per_tunnel > IKE_PER_TUNNEL {
+                wrong.push(format!(
+                    "{} sent {sent} IKE datagrams in a short time",
+                    node.name
+                ));
+            }
+        }
+        wrong
+    }
+
+    fn repair(&mut self, everything: bool) {
+        let now = self.world.now;
+        let due: Vec<Repair> = self
+            .repairs
+            .extract_if(.., |(at, _)| everything || *at <= now)
+            .map(|(_, repair)| repair)
+            .collect();
+        for repair in due {
+            match repair {
+                Repair::Restore(a, b) => self.world.network.restore(a, b),
+                Repair::Start(place) => {
+                    let off = self.world.nodes.get(place);
+                    if off.is_some_and(|node| node.supervisor.is_none()) {
+                        self.world.start(place);
+                    }
+                }
+                Repair::Up(place, name) => {
+                    self.world.operate(place, |s, now| s.tunnel_up(now, &name));
+                }
+            }
+        }
+    }
+
+    fn later(&mut self, least: u64, most: u64, repair: Repair) {
+        let after = self.dice.between(seconds(least), seconds(most));
+        self.repairs.push((self.world.now + after, repair));
+    }
+
+    /// Something happens to a node, or to a tunnel of it.
+    fn incident(&mut self) {
+        let places: Vec<usize> = (0..self.world.nodes.len()).collect();
+        let Some(&place) = self.dice.pick(&places) else {
+            return;
+        };
+        let Some(node) = self.world.nodes.get(place) else {
+            return;
+        };
+        let addresses = node.config.outside_addresses.clone();
+        let Some(connection) = self.dice.pick(&node.config.connections).cloned() else {
+            return;
+        };
+        let number = if self.dice.per_mille(500) { 1 } else { 2 };
+        let name = TunnelName {
+            connection: connection.id.clone(),
+            number,
+        };
+        match self.dice.below(8) {
+            0 => {
+                if let Some(node) = self.world.nodes.get_mut(place) {
+                    node.crash();
+                }
+                self.later(1, 90, Repair::Start(place));
+            }
+            1 => {
+                for address in addresses {
+                    self.world.network.rebind(address);
+                }
+            }
+            2 | 3 => {
+                let [first, second] = &connection.tunnels;
+                let tunnel = if number == 1 { first } else { second };
+                let a = tunnel.outside_address;
+                if let Some(b) = connection.customer_gateway.ip_address {
+                    self.world.network.cut(a, b);
+                    self.later(5, 300, Repair::Restore(a, b));
+                }
+            }
+            4 => {
+                self.world
+                    .operate(place, |s, now| s.tunnel_down(now, &name));
+                self.later(1, 300, Repair::Up(place, name));
+            }
+            5 => self.reload(place, &connection.id, number),
+            6 => {
+                self.world
+                    .operate(place, |s, now| s.rekey(now, &name, What::Ike));
+            }
+            _ => {
+                self.world
+                    .operate(place, |s, now| s.rekey(now, &name, What::Child));
+            }
+        }
+    }
+
+    /// A changed file: an option that restarts the tunnel, and one that does not.
+    fn reload(&mut self, place: usize, id: &str, number: u8) {
+        let Some(node) = self.world.nodes.get_mut(place) else {
+            return;
+        };
+        let mut connections = node.config.connections.iter_mut();
+        if let Some(connection) = connections.find(|c| c.id == id) {
+            connection.failback = !connection.failback;
+            let [first, second] = &mut connection.tunnels;
+            let tunnel = if number == 1 { first } else { second };
+            tunnel.dpd_timeout = if tunnel.dpd_timeout == seconds(30) {
+                seconds(40)
+            } else {
+                seconds(30)
+            };
+        }
+        let config = node.config.clone();
+        self.world.operate(place, |s, now| s.apply(now, config));
+    }
+}
+
+/// A connection with options at random, for either end.
+fn pair(dice: &mut Dice, gateway: u8, customer: u8, behind_nat: bool) -> (Connection, Connection) {
+    let mut ours = setup::connection(gateway, customer);
+    ours.failback = dice.per_mille(500);
+    if behind_nat {
+        let name = format!("cgw-{customer}.example");
+        ours.customer_gateway.identity = Identity::Fqdn(name);
+    }
+    for tunnel in &mut ours.tunnels {
+        let pick =
+            |dice: &mut Dice, all: &[Encryption]| dice.pick(all).copied().into_iter().collect();
+        tunnel.phase1.encryption = pick(dice, Encryption::ALL);
+        tunnel.phase2.encryption = pick(dice, Encryption::ALL);
+        tunnel.phase1.integrity = dice.pick(Integrity::ALL).copied().into_iter().collect();
+        tunnel.phase2.integrity = dice.pick(Integrity::ALL).copied().into_iter().collect();
+        let groups = [vec![Group::Curve25519], vec![Group::Ecp256], Vec::new()];
+        tunnel.phase2.groups = dice.pick(&groups).cloned().unwrap_or_default();
+        tunnel.phase2.esn = vec![dice.per_mille(700)];
+        tunnel.phase1.lifetime = dice.between(seconds(1800), seconds(28_800));
+        tunnel.phase2.lifetime = dice.between(seconds(900), seconds(3600));
+        tunnel.phase2.lifetime_packets = dice.per_mille(300).then_some(200);
+        tunnel.dpd_timeout = dice.between(seconds(30), seconds(40));
+        if dice.per_mille(300) {
+            tunnel.encapsulation = Encapsulation::Udp;
+        }
+        if dice.per_mille(300) {
+            tunnel.dpd_action = DpdAction::Restart;
+        }
+    }
+    let theirs = setup::initiating(ours.clone());
+    for tunnel in &mut ours.tunnels {
+        if dice.per_mille(200) {
+            tunnel.dpd_action = DpdAction::None;
+        }
+        if !behind_nat && dice.per_mille(300) {
+            tunnel.startup_action = StartupAction::Start;
+        } else if behind_nat {
+            tunnel.dpd_action = DpdAction::Clear;
+        }
+    }
+    (ours, theirs)
+}
+
+fn add(sum: &mut Tally, tally: Tally) {
+    sum.offered += tally.offered;
+    sum.delivered += tally.delivered;
+    sum.not_sent += tally.not_sent;
+    sum.lost += tally.lost;
+    sum.stale += tally.stale;
+}
+
+const fn seconds(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
+}

@@ -1,0 +1,141 @@
+//! A gateway or customer gateway: a real supervisor and a data plane in memory.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use vgw_gateway::domain::Gateway;
+use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::event::Content;
+
+use crate::dice::Dice;
+use crate::network::{Load, Packet};
+use crate::plane::Plane;
+
+/// How often the supervisor is told what the data plane counted.
+const COUNT_EVERY: Duration = Duration::from_secs(1);
+
+/// One machine.
+pub struct Node {
+    /// For messages.
+    pub name: String,
+    /// What it is configured to do after the next start.
+    pub config: Gateway,
+    /// An address behind it, for flows.
+    pub host: Ipv4Addr,
+    /// None while it is off.
+    pub supervisor: Option<Supervisor>,
+    /// Its data plane.
+    pub plane: Plane,
+    /// Grows with every start.
+    pub starts: u64,
+    next_count: Instant,
+    dice: Dice,
+    /// IKE datagrams it sent.
+    pub ike_sent: u64,
+    /// What its data plane could not do.
+    pub faults: Vec<String>,
+}
+
+impl Node {
+    /// A machine that is off.
+    #[must_use]
+    pub fn new(name: &str, config: Gateway, host: Ipv4Addr, seed: u64, epoch: Instant) -> Self {
+        Self {
+            name: name.to_owned(),
+            config,
+            host,
+            supervisor: None,
+            plane: Plane::default(),
+            starts: 0,
+            next_count: epoch,
+            dice: Dice::new(seed),
+            ike_sent: 0,
+            faults: Vec::new(),
+        }
+    }
+
+    /// Starts the daemon, which knows nothing of earlier SAs.
+    pub fn start(&mut self, now: Instant) {
+        self.starts += 1;
+        self.plane = Plane::default();
+        let random = self.dice.source();
+        self.supervisor = Some(Supervisor::new(now, self.config.clone(), random));
+        self.next_count = now + COUNT_EVERY;
+    }
+
+    /// Stops it without a word to anybody.
+    pub fn crash(&mut self) {
+        self.supervisor = None;
+        self.plane = Plane::default();
+    }
+
+    /// Whether it owns this address.
+    #[must_use]
+    pub fn owns(&self, address: IpAddr) -> bool {
+        self.config.outside_addresses.contains(&address)
+    }
+
+    /// When it has something to do.
+    #[must_use]
+    pub fn next_timeout(&self) -> Option<Instant> {
+        let supervisor = self.supervisor.as_ref()?;
+        let due = supervisor.poll_timeout();
+        Some(due.map_or(self.next_count, |due| due.min(self.next_count)))
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some(supervisor) = &mut self.supervisor else {
+            return;
+        };
+        if now >= self.next_count {
+            let (tunnels, children) = self.plane.counted();
+            supervisor.handle_traffic(now, &tunnels, &children);
+            self.next_count = now + COUNT_EVERY;
+        }
+        if supervisor.poll_timeout().is_some_and(|due| due <= now) {
+            supervisor.handle_timeout(now);
+        }
+    }
+
+    /// Carries out what the supervisor wants and gives what it sends.
+    pub fn drain(&mut self) -> Vec<Packet> {
+        let Some(supervisor) = &mut self.supervisor else {
+            return Vec::new();
+        };
+        while let Some(command) = supervisor.poll_command() {
+            if let Err(fault) = self.plane.execute(command, self.dice.octets()) {
+                self.faults.push(format!("{}: {fault}", self.name));
+            }
+        }
+        let mut packets = Vec::new();
+        while let Some(transmit) = supervisor.poll_transmit() {
+            let load = match transmit.content {
+                Content::Ike(message) => {
+                    self.ike_sent += 1;
+                    Load::Ike(message)
+                }
+                Content::NatKeepalive => Load::Keepalive,
+            };
+            packets.push(Packet {
+                source: transmit.local,
+                destination: transmit.remote,
+                load,
+            });
+        }
+        packets
+    }
+
+    /// Takes an IKE message.
+    pub fn handle_ike(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        message: &[u8],
+    ) {
+        if let Some(supervisor) = &mut self.supervisor {
+            supervisor.handle_datagram(now, local, remote, message);
+        }
+    }
+}

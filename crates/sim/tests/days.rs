@@ -1,0 +1,54 @@
+//! Simulated days. `VGW_SIM_SEEDS=n` runs n seeds for a day each instead of
+//! the few short ones; `VGW_SIM_SEED=s` replays one of either kind;
+//! `VGW_SIM_LOG=info` prints the log.
+
+use std::time::Duration;
+
+use vgw_sim::days::{Plan, run};
+use vgw_sim::error_log::ErrorLog;
+
+/// What every test run takes.
+const SHORT: Plan = Plan {
+    gateways: 2,
+    customers: 4,
+    time: Duration::from_secs(2 * 3600),
+};
+
+/// What `cargo xtask sim` takes.
+const LONG: Plan = Plan {
+    gateways: 3,
+    customers: 9,
+    time: Duration::from_secs(24 * 3600),
+};
+
+/// Seeds that every test run takes.
+const FIXED: [u64; 4] = [1, 2, 3, 4];
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    let number = text.parse();
+    Some(number.unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+fn live(seed: u64, plan: Plan) {
+    let shown = std::env::var("VGW_SIM_LOG").ok();
+    let shown = shown.map(|level| level.parse().unwrap_or(tracing::Level::INFO));
+    let errors = ErrorLog::default();
+    match errors.watch(shown, || run(seed, plan, &errors)) {
+        Ok(summary) => println!("seed {seed}: {summary:?}"),
+        Err(failure) => panic!("{failure}"),
+    }
+}
+
+#[test]
+fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
+    let seeds = number("VGW_SIM_SEEDS");
+    let plan = if seeds.is_some() { LONG } else { SHORT };
+    if let Some(seed) = number("VGW_SIM_SEED") {
+        return live(seed, plan);
+    }
+    match seeds {
+        Some(count) => (1..=count).for_each(|seed| live(seed, plan)),
+        None => FIXED.into_iter().for_each(|seed| live(seed, plan)),
+    }
+}
