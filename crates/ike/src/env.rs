@@ -42,7 +42,7 @@ pub(crate) enum Effect {
     WentDown { peer: PeerId },
     /// Say this once the effects before are done: an IKE SA is reported gone
     /// only after the one that replaces it is reported up.
-    Report(Event),
+    Report(Box<Event>),
     /// Take in an IKE SA made by a rekey.
     Spawn(Box<Established>),
     /// `new` replaces `old`: CHILD SAs and their tasks move.

@@ -16,24 +16,25 @@ const CBC_BLOCK_LEN: usize = 16;
 pub(crate) struct Forged;
 
 enum Protection {
-    Aead(AeadKey),
-    Cbc {
-        cipher: CbcKey,
-        mac: MacKey,
-        icv_len: usize,
-    },
+    Aead(Box<AeadKey>),
+    Cbc(Box<CbcThenMac>),
+}
+
+struct CbcThenMac {
+    cipher: CbcKey,
+    mac: MacKey,
 }
 
 impl Protection {
     fn new(suite: IkeSuite, encryption: &Secret, integrity: &Secret) -> Result<Self, KeyError> {
         let Some(algorithm) = suite.integrity else {
-            return AeadKey::new(suite.encryption, encryption.expose()).map(Self::Aead);
+            let key = AeadKey::new(suite.encryption, encryption.expose())?;
+            return Ok(Self::Aead(Box::new(key)));
         };
-        Ok(Self::Cbc {
+        Ok(Self::Cbc(Box::new(CbcThenMac {
             cipher: CbcKey::new(suite.encryption, encryption.expose())?,
             mac: MacKey::new(algorithm, integrity.expose())?,
-            icv_len: algorithm.icv_len(),
-        })
+        })))
     }
 }
 
@@ -79,11 +80,9 @@ impl SealKey {
                 message.extend_from_slice(&icv);
                 message
             }
-            Protection::Cbc {
-                cipher,
-                mac,
-                icv_len,
-            } => {
+            Protection::Cbc(keys) => {
+                let CbcThenMac { cipher, mac } = &**keys;
+                let icv_len = mac.icv_len();
                 let pad_len = CBC_BLOCK_LEN - 1 - body.len() % CBC_BLOCK_LEN;
                 body.resize(body.len() + pad_len, 0);
                 body.push(u8::try_from(pad_len).unwrap_or(0));
@@ -97,7 +96,7 @@ impl SealKey {
                 }
                 message.extend_from_slice(&iv);
                 message.extend_from_slice(&body);
-                let mut icv = vec![0; *icv_len];
+                let mut icv = vec![0; icv_len];
                 mac.icv(&[&message], &mut icv);
                 message.extend_from_slice(&icv);
                 message
@@ -133,15 +132,13 @@ impl OpenKey {
                     .map_err(|_| Forged)?;
                 data
             }
-            Protection::Cbc {
-                cipher,
-                mac,
-                icv_len,
-            } => {
-                let covered = datagram.len().checked_sub(*icv_len).ok_or(Forged)?;
+            Protection::Cbc(keys) => {
+                let CbcThenMac { cipher, mac } = &**keys;
+                let icv_len = mac.icv_len();
+                let covered = datagram.len().checked_sub(icv_len).ok_or(Forged)?;
                 let (covered, icv) = datagram.split_at_checked(covered).ok_or(Forged)?;
                 mac.verify(&[covered], icv).map_err(|_| Forged)?;
-                let data_len = body.len().checked_sub(*icv_len).ok_or(Forged)?;
+                let data_len = body.len().checked_sub(icv_len).ok_or(Forged)?;
                 let (data, _) = body.split_at_checked(data_len).ok_or(Forged)?;
                 let (iv, data) = data.split_first_chunk::<CBC_BLOCK_LEN>().ok_or(Forged)?;
                 let mut data = data.to_vec();

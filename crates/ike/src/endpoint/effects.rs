@@ -119,7 +119,7 @@ impl Endpoint {
                         self.with_established(now, other, |sa, env| sa.reaffirm_outbound(env));
                     }
                 }
-                Effect::Report(event) => self.core.events.push_back(event),
+                Effect::Report(event) => self.core.events.push_back(*event),
                 Effect::Spawn(sa) => {
                     let id = sa.id();
                     self.by_spi.insert(sa.our_spi(), id);

@@ -183,6 +183,12 @@ impl Endpoint {
         self.deadlines.next_at().into_iter().chain(forget_at).min()
     }
 
+    /// Whether no IKE SA is left, not even one whose deletion waits for an answer.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.deadlines.next_at().is_none()
+    }
+
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         self.core.transmits.pop_front()

@@ -103,7 +103,7 @@ impl Next {
 
     pub(super) fn after_attempt(our_spi: u64, outcome: initiator::Outcome) -> Self {
         match outcome {
-            initiator::Outcome::Waiting(sa) => Self::Sa(Sa::Initiating(Box::new(sa))),
+            initiator::Outcome::Waiting(sa) => Self::Sa(Sa::Initiating(sa)),
             initiator::Outcome::Became(sa) => Self::after(sa),
             initiator::Outcome::Over => Self::Gone(our_spi, None),
         }

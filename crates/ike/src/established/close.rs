@@ -55,11 +55,11 @@ impl Established {
         tracing::info!(peer = %self.config.name, sa = self.id.0, %reason, "IKE SA ends");
         effect(
             env,
-            Effect::Report(Event::IkeDown {
+            Effect::Report(Box::new(Event::IkeDown {
                 peer: self.peer,
                 sa: self.id,
                 reason,
-            }),
+            })),
         );
     }
 

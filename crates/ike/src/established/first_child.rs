@@ -2,7 +2,7 @@
 //! is refused, the IKE SA is up all the same.
 
 use super::child::ChildPhase;
-use super::create_child::{Answer, PendingChild, RefusedChild, agree_terms};
+use super::pending::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::Task;
 use super::{Established, Phase, Reply};
 use crate::env::Env;

@@ -8,6 +8,7 @@ mod create_child;
 mod first_child;
 mod informational;
 mod liveness;
+mod pending;
 mod rekey_child;
 mod rekey_ike;
 mod tasks;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant};
 use vgw_crypto::IkeSuite;
 
 use self::child::Child;
-pub(crate) use self::create_child::{PendingChild, demand_group, demanded_group, generate, public};
+pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, generate, public};
 use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
 use crate::config::{PeerConfig, PeerId};

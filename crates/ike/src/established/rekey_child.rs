@@ -8,7 +8,8 @@
 
 use super::child::ChildPhase;
 use super::collision::{ChildCollision, ours_survives};
-use super::create_child::{BUSY, PendingChild};
+use super::create_child::BUSY;
+use super::pending::PendingChild;
 use super::tasks::{Active, Task};
 use super::{Established, Reply};
 use crate::env::Env;
@@ -96,7 +97,7 @@ impl Established {
         &mut self,
         env: &mut Env<'_>,
         old: u32,
-        pending: PendingChild,
+        mut pending: PendingChild,
         collision: Option<ChildCollision>,
         response: CreateChildResponse,
     ) {
@@ -104,21 +105,19 @@ impl Established {
             CreateChildResponse::Child(offer) => {
                 self.rekeyed_child(env, old, pending, collision, offer);
             }
-            CreateChildResponse::Refused(notify) => match self.regroup(env, pending, &notify) {
-                Ok(pending) => {
+            CreateChildResponse::Refused(notify) => {
+                if self.regroup(env, &mut pending, &notify) {
                     let payloads = rekey_request(old, &pending);
                     let active = Active::RekeyChild {
                         old,
                         pending,
                         collision,
                     };
-                    self.request(env, active, &payloads);
+                    return self.request(env, active, &payloads);
                 }
-                Err(pending) => {
-                    env.release_spi(pending.spi_in);
-                    self.rekey_child_refused(env, old, &notify);
-                }
-            },
+                env.release_spi(pending.spi_in);
+                self.rekey_child_refused(env, old, &notify);
+            }
             CreateChildResponse::Ike(_) => {
                 env.release_spi(pending.spi_in);
                 self.end_malformed(env, &"an IKE SA where a CHILD SA was asked for");
@@ -135,7 +134,7 @@ impl Established {
         offer: ChildOffer,
     ) {
         let nonces = Nonces {
-            initiator: pending.offer().nonce,
+            initiator: pending.nonce.clone(),
             responder: offer.nonce.clone(),
         };
         let Ok(child) = self.conclude(env, pending, offer, Some(old)) else {

@@ -3,13 +3,13 @@
 use vgw_crypto::{IkeSuite, KeyError, KeyPair, Secret};
 
 use super::collision::{IkeCollision, ours_survives};
-use super::create_child::{
-    BUSY, MAX_GROUP_CHANGES, demand_group, demanded_group, generate, public, respond_key_exchange,
-};
+use super::create_child::{BUSY, respond_key_exchange};
+use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, generate, public};
 use super::tasks::{Active, Task};
 use super::{Established, Foundation, Phase, Reply, effect};
 use crate::env::{Effect, Env};
 use crate::event::{Role, SaId};
+use crate::initiator::offered_ike;
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{CreateChildRequest, CreateChildResponse, IkeOffer, Notifies};
 use crate::proposal;
@@ -290,7 +290,12 @@ impl Established {
         if notify.kind == NotifyType::TEMPORARY_FAILURE {
             return self.plan_again(env, Task::RekeyIke, BUSY);
         }
-        self.refused_by_peer(env, "the rekey of the IKE SA", notify);
+        let why = format!(
+            "the peer refused the rekey of the IKE SA by {}: we offered {}",
+            notify.kind,
+            offered_ike(&self.config)
+        );
+        env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
         let pause = Self::retry_after(env, self.expire_at);
         self.tasks.plan(Task::RekeyIke, env.now + pause);
     }

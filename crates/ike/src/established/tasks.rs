@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::collision::{ChildCollision, IkeCollision};
-use super::create_child::PendingChild;
+use super::pending::PendingChild;
 use super::rekey_ike::PendingIke;
 use crate::wire::ExchangeType;
 

@@ -127,7 +127,7 @@ fn one_rekeys_the_child_sa_while_the_other_rekeys_the_ike_sa_and_any_two_message
 
 #[test]
 fn rekeys_from_both_sides_survive_loss_duplication_and_reordering() {
-    for seed in 0..40 {
+    for seed in 0..12 {
         let mut pair = Pair::up(seed);
         pair.flow();
         let mut n = seed;

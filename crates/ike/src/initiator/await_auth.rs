@@ -1,0 +1,222 @@
+//! Waiting for the IKE_AUTH response, in which the responder shows who it is.
+
+use vgw_crypto::IkeSuite;
+
+use super::{Attempt, Initiator, Outcome, State, offered_ike};
+use crate::auth::Signed;
+use crate::config::PeerConfig;
+use crate::env::{Effect, Env};
+use crate::established::{Established, Foundation, PendingChild};
+use crate::event::{DownReason, Nat, Path, Role};
+use crate::keys::{IkeKeys, Nonces, SpiPair};
+use crate::messages::{AuthRequest, AuthResponse, Notifies};
+use crate::nat::Arrival;
+use crate::window::Window;
+use crate::wire::{ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads};
+
+/// Waits for the IKE_AUTH response.
+pub(super) struct AwaitAuth {
+    pub(super) keys: IkeKeys,
+    pub(super) suite: IkeSuite,
+    pub(super) spis: SpiPair,
+    pub(super) nonces: Nonces,
+    pub(super) init_response: Vec<u8>,
+    pub(super) nat: Nat,
+    pub(super) behind_nat: bool,
+    pub(super) child: PendingChild,
+}
+
+impl AwaitAuth {
+    pub(super) fn ask(
+        &mut self,
+        env: &mut Env<'_>,
+        attempt: &mut Attempt,
+        init: &[u8],
+        alone: bool,
+    ) {
+        let config = &attempt.config;
+        let id_i = Id::from(&config.local_id);
+        let auth = Signed {
+            prf: self.suite.prf,
+            message: init,
+            nonce: &self.nonces.responder,
+            sk_p: &self.keys.sk_pi,
+            id: &id_i,
+        }
+        .sign(&config.psk);
+        let (sa, ts_i, ts_r) = self.child.terms();
+        // RFC 7296 section 2.4.
+        let contact = alone.then(|| Notify::new(NotifyType::INITIAL_CONTACT, Vec::new()));
+        let request = AuthRequest {
+            id_i,
+            id_r: Some(Id::from(&config.remote_id)),
+            auth,
+            sa,
+            ts_i,
+            ts_r,
+            notifies: Notifies(contact.into_iter().collect()),
+        };
+        let header = Header {
+            spi_i: self.spis.initiator,
+            spi_r: self.spis.responder,
+            exchange: ExchangeType::IKE_AUTH,
+            initiator: true,
+            response: false,
+            message_id: attempt.window.next_request(),
+        };
+        let message = self
+            .keys
+            .seal
+            .seal(&header, &request.into_payloads(), env.random());
+        attempt.send(env, message);
+    }
+
+    pub(super) fn waiting(self, attempt: Attempt) -> Outcome {
+        Outcome::Waiting(Box::new(Initiator {
+            attempt,
+            state: State::AwaitAuth(Box::new(self)),
+        }))
+    }
+
+    pub(super) fn answered(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        attempt: Attempt,
+        at: Arrival,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) -> Outcome {
+        let plaintext = message
+            .sealed
+            .as_ref()
+            .filter(|_| message.header.spi_r == self.spis.responder)
+            .and_then(|sealed| {
+                let plaintext = self.keys.open.open(datagram, sealed).ok()?;
+                Some((sealed.first, plaintext))
+            });
+        let Some((first, plaintext)) = plaintext else {
+            attempt.discard(env, "not authentic");
+            return self.waiting(attempt);
+        };
+        let response = decode_payloads(first, &plaintext)
+            .map_err(|e| e.to_string())
+            .and_then(|payloads| {
+                AuthResponse::parse(&message.payloads, payloads).map_err(|e| e.to_string())
+            });
+        match response {
+            Ok(response) => self.concluded(env, attempt, at, response),
+            Err(why) => {
+                let reason = DownReason::Refused(format!("malformed IKE_AUTH response: {why}"));
+                self.disowned(env, attempt, reason)
+            }
+        }
+    }
+
+    fn concluded(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        at: Arrival,
+        response: AuthResponse,
+    ) -> Outcome {
+        let (id_r, auth, child) = match response {
+            AuthResponse::Accepted {
+                id_r, auth, child, ..
+            } => (id_r, auth, child),
+            AuthResponse::Refused(notify) => {
+                env.release_spi(self.child.spi_in);
+                let reason = refusal_of_auth(&attempt.config, &notify);
+                attempt.refuse(env, reason.to_string());
+                attempt.report(env, reason);
+                return Outcome::Over;
+            }
+        };
+        let config = attempt.config.clone();
+        if id_r.identity().as_ref() != Some(&config.remote_id) {
+            let found = id_r
+                .identity()
+                .map_or(format!("of type {}", id_r.kind), |id| id.to_string());
+            let why = format!("the peer says it is {found}, expected {}", config.remote_id);
+            attempt.refuse(env, why.clone());
+            return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+        }
+        let verified = Signed {
+            prf: self.suite.prf,
+            message: &self.init_response,
+            nonce: &self.nonces.initiator,
+            sk_p: &self.keys.sk_pr,
+            id: &id_r,
+        }
+        .verify(&config.psk, &auth);
+        let proof = match verified {
+            Ok(proof) => proof,
+            Err(why) => {
+                attempt.refuse(env, why.clone());
+                return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+            }
+        };
+        attempt.way.remote = at.remote;
+        let began = attempt.began;
+        let (foundation, pending) = self.foundation(&attempt);
+        let mut sa = Box::new(Established::new(env, foundation, &proof));
+        env.count(attempt.peer, |c| c.ike_established += 1);
+        sa.announce(env, None);
+        sa.first_child(env, pending, &child);
+        env.core.effects.push_back(Effect::CameUp {
+            sa: attempt.id,
+            contact: false,
+            began,
+        });
+        Outcome::Became(sa)
+    }
+
+    /// The attempt failed after the responder set up its side.
+    fn disowned(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        attempt: Attempt,
+        reason: DownReason,
+    ) -> Outcome {
+        attempt.report(env, reason);
+        let (foundation, pending) = self.foundation(&attempt);
+        env.release_spi(pending.spi_in);
+        Outcome::Became(Box::new(Established::disown(env, foundation)))
+    }
+
+    fn foundation(self, attempt: &Attempt) -> (Foundation, PendingChild) {
+        let foundation = Foundation {
+            id: attempt.id,
+            peer: attempt.peer,
+            config: attempt.config.clone(),
+            role: Role::Initiator,
+            spis: self.spis,
+            suite: self.suite,
+            keys: self.keys,
+            nonces: self.nonces,
+            remote_id: attempt.config.remote_id.clone(),
+            path: Path {
+                local: attempt.way.local,
+                remote: attempt.way.remote,
+                udp_encapsulation: self.nat.local || self.nat.remote,
+            },
+            nat: self.nat,
+            behind_nat: self.behind_nat,
+            window: Window::after_auth_as_initiator(),
+        };
+        (foundation, self.child)
+    }
+}
+
+fn refusal_of_auth(config: &PeerConfig, notify: &Notify) -> DownReason {
+    if notify.kind == NotifyType::AUTHENTICATION_FAILED {
+        return DownReason::AuthenticationFailed(format!(
+            "the peer did not accept us as {}: compare the pre-shared key and the identities",
+            config.local_id
+        ));
+    }
+    DownReason::Refused(format!(
+        "the peer refused IKE_AUTH by {}: we offered {}",
+        notify.kind,
+        offered_ike(config)
+    ))
+}

@@ -1,0 +1,224 @@
+//! The initiator's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2): one
+//! struct per awaited message. What anyone could have sent gives the state back.
+//!
+//! An error that answers IKE_SA_INIT is not authenticated, so it does not end
+//! the attempt (RFC 7296 section 2.21.1): it is reported, the request goes on
+//! being repeated, and if nothing better comes the error is the reason given.
+
+mod await_auth;
+mod await_init;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::await_auth::AwaitAuth;
+use self::await_init::AwaitInit;
+use crate::config::{PeerConfig, PeerId};
+use crate::env::Env;
+use crate::established::{Established, generate};
+use crate::event::{DownReason, Event, SaId};
+use crate::messages::InitResponse;
+use crate::nat::{Arrival, IKE_PORT};
+use crate::proposal;
+use crate::window::Window;
+use crate::wire::ClearMessage;
+
+/// An attempt to set up an IKE SA.
+pub(crate) struct Initiator {
+    attempt: Attempt,
+    state: State,
+}
+
+enum State {
+    AwaitInit(Box<AwaitInit>),
+    AwaitAuth(Box<AwaitAuth>),
+}
+
+/// What both states know.
+struct Attempt {
+    id: SaId,
+    peer: PeerId,
+    config: Arc<PeerConfig>,
+    spi_i: u64,
+    way: Arrival,
+    began: Instant,
+    give_up_at: Instant,
+    window: Window,
+}
+
+/// What became of an attempt.
+pub(crate) enum Outcome {
+    /// It goes on.
+    Waiting(Box<Initiator>),
+    /// An IKE SA came of it: in use, or only to be deleted.
+    Became(Box<Established>),
+    /// It failed, and that was reported.
+    Over,
+}
+
+impl Initiator {
+    /// Sends IKE_SA_INIT. None when the peer has no address or no group is configured.
+    pub(crate) fn begin(env: &mut Env<'_>, peer: PeerId, config: &Arc<PeerConfig>) -> Option<Self> {
+        let remote = config.remote?;
+        let group = *config.ike.groups.first()?;
+        let state = AwaitInit {
+            key_pair: generate(env, group)?,
+            nonce: env.nonce(),
+            offered: proposal::offer_ike(&config.ike, None),
+            cookie: None,
+            restarts: 0,
+            request: Vec::new(),
+            refusal: None,
+        };
+        let attempt = Attempt {
+            id: env.sa_id(),
+            peer,
+            config: config.clone(),
+            spi_i: env.ike_spi(),
+            way: Arrival {
+                local: SocketAddr::new(config.local, IKE_PORT),
+                remote: SocketAddr::new(remote, IKE_PORT),
+            },
+            began: env.now,
+            give_up_at: env.now + env.limits().handshake_timeout,
+            window: Window::default(),
+        };
+        tracing::info!(peer = %config.name, sa = attempt.id.0, %remote, "initiating an IKE SA");
+        let mut this = Self {
+            attempt,
+            state: State::AwaitInit(Box::new(state)),
+        };
+        this.ask_init(env);
+        Some(this)
+    }
+
+    pub(crate) fn id(&self) -> SaId {
+        self.attempt.id
+    }
+
+    pub(crate) fn peer(&self) -> PeerId {
+        self.attempt.peer
+    }
+
+    pub(crate) fn our_spi(&self) -> u64 {
+        self.attempt.spi_i
+    }
+
+    /// Whether the peer has shown it got nothing beyond IKE_SA_INIT from us.
+    pub(crate) fn awaits_init(&self) -> bool {
+        matches!(self.state, State::AwaitInit(_))
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        let resend_at = self.attempt.window.resend_at();
+        resend_at.map_or(self.attempt.give_up_at, |at| {
+            at.min(self.attempt.give_up_at)
+        })
+    }
+
+    pub(crate) fn handle_timeout(mut self, env: &mut Env<'_>) -> Outcome {
+        if self.attempt.give_up_at <= env.now {
+            let reason = match &self.state {
+                State::AwaitInit(state) => state.refusal.clone().map(DownReason::Refused),
+                State::AwaitAuth(_) => None,
+            };
+            return self.fail(env, reason.unwrap_or(DownReason::PeerDead));
+        }
+        let limits = env.limits();
+        if let Some(message) = self.attempt.window.resend(env.now, &limits) {
+            env.send(self.attempt.way, message);
+            env.count(self.attempt.peer, |c| c.retransmissions += 1);
+        }
+        Outcome::Waiting(Box::new(self))
+    }
+
+    /// Reports the end of the attempt.
+    pub(crate) fn fail(self, env: &mut Env<'_>, reason: DownReason) -> Outcome {
+        if let State::AwaitAuth(state) = &self.state {
+            env.release_spi(state.child.spi_in);
+        }
+        self.attempt.report(env, reason);
+        Outcome::Over
+    }
+
+    /// A response to what was asked. `alone` is whether no other IKE SA with
+    /// this peer is up.
+    pub(crate) fn handle_message(
+        mut self,
+        env: &mut Env<'_>,
+        at: Arrival,
+        (message, datagram): (ClearMessage, &[u8]),
+        alone: bool,
+    ) -> Outcome {
+        let awaited = self.attempt.window.awaits(message.header.message_id);
+        if !awaited || message.header.initiator || at.remote.ip() != self.attempt.way.remote.ip() {
+            self.attempt.discard(env, "not the awaited response");
+            return Outcome::Waiting(Box::new(self));
+        }
+        match self.state {
+            State::AwaitInit(state) => {
+                let spi_r = message.header.spi_r;
+                match InitResponse::parse(message) {
+                    Ok(response) => {
+                        state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
+                    }
+                    Err(error) => {
+                        self.attempt.discard(env, &error.to_string());
+                        self.state = State::AwaitInit(state);
+                        Outcome::Waiting(Box::new(self))
+                    }
+                }
+            }
+            State::AwaitAuth(state) => state.answered(env, self.attempt, at, &message, datagram),
+        }
+    }
+
+    fn ask_init(&mut self, env: &mut Env<'_>) {
+        if let State::AwaitInit(state) = &mut self.state {
+            state.ask(env, &mut self.attempt);
+        }
+    }
+}
+
+impl Attempt {
+    fn discard(&self, env: &mut Env<'_>, why: &str) {
+        tracing::debug!(peer = %self.config.name, sa = self.id.0, why, "message dropped");
+        env.count(self.peer, |c| c.dropped += 1);
+    }
+
+    fn report(&self, env: &mut Env<'_>, reason: DownReason) {
+        tracing::warn!(peer = %self.config.name, sa = self.id.0, %reason, "initiating failed");
+        env.emit(Event::InitiateFailed {
+            peer: self.peer,
+            sa: self.id,
+            reason,
+        });
+    }
+
+    fn refuse(&self, env: &mut Env<'_>, why: String) {
+        env.refuse(Some(self.peer), &self.config.name, self.way.remote, why);
+    }
+
+    fn send(&mut self, env: &mut Env<'_>, message: Vec<u8>) {
+        env.send(self.way, message.clone());
+        let limits = env.limits();
+        self.window.sent(env.now, &limits, message);
+    }
+}
+
+/// Our algorithms, for the line that says what was offered.
+pub(crate) fn offered_ike(config: &PeerConfig) -> String {
+    format!(
+        "encryption {}, integrity {}, PRF {}, group {}",
+        names(&config.ike.encryption),
+        names(&config.ike.integrity),
+        names(&config.ike.prf),
+        names(&config.ike.groups)
+    )
+}
+
+fn names<T: std::fmt::Display>(items: &[T]) -> String {
+    let names: Vec<_> = items.iter().map(ToString::to_string).collect();
+    names.join(" or ")
+}
