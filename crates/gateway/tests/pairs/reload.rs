@@ -1,0 +1,150 @@
+//! A changed configuration, applied as a difference.
+
+use vgw_crypto::{Encryption, Secret};
+use vgw_gateway::domain::Gateway;
+use vgw_gateway::status::{State, Which};
+use vgw_gateway::supervisor::Change;
+use vgw_ike::config::Psk;
+use vgw_sim::setup;
+use vgw_sim::world::World;
+
+use crate::rig::{
+    CGW, VGW, active, both_up, flows, missing, name, seconds, spis, tunnel, up, world,
+};
+
+fn reload(world: &mut World, place: usize, change: impl FnOnce(&mut Gateway)) -> Vec<Change> {
+    let mut config = world.nodes[place].config.clone();
+    change(&mut config);
+    world.nodes[place].config = config.clone();
+    world.operate(place, |s, now| s.apply(now, config)).unwrap()
+}
+
+#[test]
+fn an_unchanged_file_gives_no_command_and_no_message() {
+    let mut world = up(|_, _| {});
+    world.run(seconds(1));
+    let node = &world.nodes[VGW];
+    let before = (node.plane.commands, node.ike_sent);
+    assert_eq!(reload(&mut world, VGW, |_| {}), []);
+    let node = &world.nodes[VGW];
+    assert_eq!((node.plane.commands, node.ike_sent), before);
+}
+
+#[test]
+fn a_changed_connection_leaves_the_other_one_as_it_is() {
+    let mut world = world(2, |_, _| {});
+    world.start_all();
+    world.run(seconds(5));
+    let flow = world.flow(VGW, 2, seconds(1) / 10);
+    let other = |world: &World| [1, 2].map(|n| spis(&world.tunnel(VGW, "vpn-1-2", n).unwrap()));
+    let before = other(&world);
+    let own = spis(&tunnel(&world, VGW, 1));
+    for (place, count) in [(VGW, 1), (CGW, 1)] {
+        let changes = reload(&mut world, place, |gateway| {
+            gateway.connections[0].tunnels[0].psk = Psk(Secret::new(b"new.key.8".to_vec()));
+        });
+        assert_eq!(changes.len(), count);
+        assert_eq!(
+            changes[0].to_string(),
+            "vpn-1-1/1: changed pre_shared_key, restarts"
+        );
+    }
+    world.run(seconds(60));
+    assert!(both_up(&world));
+    assert_ne!(spis(&tunnel(&world, VGW, 1)), own);
+    assert_eq!(other(&world), before);
+    let tally = world.flows[flow].tally;
+    assert_eq!((tally.lost, tally.not_sent, tally.stale), (0, 0, 0));
+}
+
+#[test]
+fn a_changed_tunnel_that_carries_is_drained_first() {
+    let mut world = up(|_, _| {});
+    flows(&mut world);
+    world.run(seconds(5));
+    for place in [VGW, CGW] {
+        reload(&mut world, place, |gateway| {
+            gateway.connections[0].tunnels[0].phase2.encryption = vec![Encryption::AesCbc256];
+        });
+    }
+    assert_eq!(tunnel(&world, VGW, 1).state, State::Draining);
+    assert_eq!(active(&world, VGW), Some(Which::Second));
+    world.run(seconds(60));
+    assert!(both_up(&world));
+    let suite = tunnel(&world, VGW, 1).children[0].suite;
+    assert_eq!(suite.encryption, Encryption::AesCbc256);
+    assert_eq!(missing(&world), 0);
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+}
+
+#[test]
+fn routes_and_failback_change_while_the_tunnels_stay_up() {
+    let mut world = up(|_, _| {});
+    let before = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
+    let more = "192.0.2.0/24".parse().unwrap();
+    let changes = reload(&mut world, VGW, |gateway| {
+        gateway.connections[0].static_routes.push(more);
+        gateway.connections[0].failback = true;
+        gateway.connections[0].tunnels[1].replay_window = 64;
+    });
+    let printed: Vec<String> = changes.iter().map(Change::to_string).collect();
+    assert_eq!(
+        printed,
+        [
+            "vpn-1-1: changed static_routes, failback",
+            "vpn-1-1/2: changed replay_window_size, stays up"
+        ]
+    );
+    world.run(seconds(60));
+    assert_eq!(
+        [1, 2].map(|number| spis(&tunnel(&world, VGW, number))),
+        before
+    );
+    assert!(world.nodes[VGW].plane.kernel_routes().contains(&more));
+    let host = "192.0.2.7".parse().unwrap();
+    assert_eq!(
+        world.nodes[VGW].plane.leads_to(host),
+        Some(tunnel(&world, VGW, 1).id)
+    );
+}
+
+#[test]
+fn connections_come_and_go_and_numbers_of_tunnels_stay() {
+    let mut world = world(2, |_, _| {});
+    world.start_all();
+    world.run(seconds(5));
+    let id = |world: &World| world.tunnel(VGW, "vpn-1-2", 1).unwrap().id;
+    let before = id(&world);
+    let changes = reload(&mut world, VGW, |gateway| {
+        gateway.connections.remove(0);
+    });
+    assert_eq!(changes, [Change::ConnectionRemoved("vpn-1-1".to_owned())]);
+    world.run(seconds(5));
+    assert_eq!(world.nodes[VGW].plane.spis().count(), 2);
+    assert_eq!(world.nodes[VGW].plane.kernel_routes(), [setup::site(2)]);
+    assert_eq!(id(&world), before);
+    let changes = reload(&mut world, VGW, |gateway| {
+        gateway.connections.insert(0, setup::connection(1, 1));
+    });
+    assert_eq!(changes, [Change::ConnectionAdded("vpn-1-1".to_owned())]);
+    assert!(world.run_until(seconds(60), both_up));
+    assert_eq!(id(&world), before);
+    let fresh = tunnel(&world, VGW, 1);
+    assert_eq!(fresh.counters.ike_established, 1, "counted anew");
+}
+
+#[test]
+fn a_tunnel_that_was_taken_down_by_hand_stays_down_over_a_reload() {
+    let mut world = up(|_, _| {});
+    world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+    world.run(seconds(3));
+    let changed = |gateway: &mut Gateway| {
+        gateway.connections[0].tunnels[0].psk = Psk(Secret::new(b"new.key.8".to_vec()));
+    };
+    reload(&mut world, VGW, changed);
+    reload(&mut world, CGW, changed);
+    world.run(seconds(60));
+    assert_eq!(tunnel(&world, VGW, 1).state, State::AdminDown);
+    world.operate(VGW, |s, now| s.tunnel_up(now, &name(1)).unwrap());
+    assert!(world.run_until(seconds(60), both_up));
+}
