@@ -1,5 +1,8 @@
 //! A scenario's files and the directory its daemons write to.
 
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -68,7 +71,14 @@ impl Workspace {
     pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let to = self.directory().join(name);
         let directory = self.directory().to_string_lossy();
-        std::fs::write(&to, text.replace(PLACEHOLDER, &directory))
+        // The daemon refuses pre-shared keys in a file that everyone may read.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&to)
+            .and_then(|mut file| file.write_all(text.replace(PLACEHOLDER, &directory).as_bytes()))
             .with_context(|| format!("writing {}", to.display()))?;
         Ok(to)
     }
