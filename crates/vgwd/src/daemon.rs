@@ -135,7 +135,8 @@ impl Daemon {
 
     fn on_timeout(&mut self) {
         let now = Instant::now();
-        self.shell.drive(|supervisor| supervisor.handle_timeout(now));
+        self.shell
+            .drive(|supervisor| supervisor.handle_timeout(now));
     }
 
     fn on_asked(&mut self, asked: Asked) {
@@ -186,9 +187,13 @@ impl Daemon {
         self.shell
             .drive(|supervisor| drop(supervisor.apply(now, nothing)));
         let last = now + FAREWELL;
-        while let Some(deadline) = self.shell.deadline().map(|at| at.min(last)) {
+        while !self.shell.is_quiet() {
+            let deadline = self.shell.deadline().map_or(last, |at| at.min(last));
             tokio::select! {
                 event = timeout_at(deadline.into(), inputs.events.recv()) => match event {
+                    // A refusal would make a peer wait longer before it tries the
+                    // daemon that comes after us.
+                    Ok(Some(event)) if begins_anew(&event) => {}
                     Ok(Some(event)) => self.on_event(event),
                     Ok(None) => return,
                     Err(_) if deadline == last => return,
@@ -214,6 +219,14 @@ impl Daemon {
             outside.join(" ")
         )
     }
+}
+
+/// Whether it is an IKE_SA_INIT message (RFC 7296 section 3.1).
+fn begins_anew(event: &DataPlaneEvent) -> bool {
+    const EXCHANGE_TYPE: usize = 18;
+    const IKE_SA_INIT: u8 = 34;
+    matches!(event, DataPlaneEvent::Ike { message, .. }
+        if message.get(EXCHANGE_TYPE) == Some(&IKE_SA_INIT))
 }
 
 const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {

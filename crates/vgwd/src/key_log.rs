@@ -57,10 +57,7 @@ impl KeyLog {
 
 fn append_privately(path: &Path) -> io::Result<File> {
     let failed = |error: io::Error| {
-        io::Error::new(
-            error.kind(),
-            format!("key log {}: {error}", path.display()),
-        )
+        io::Error::new(error.kind(), format!("key log {}: {error}", path.display()))
     };
     let file = OpenOptions::new()
         .append(true)
@@ -164,7 +161,9 @@ fn hex(secret: &Secret) -> Zeroizing<String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Group, IkeSuite, Integrity, Prf, Secret};
+    use vgw_crypto::{
+        DirectionKeys, Encryption, EspSuite, Group, IkeSuite, Integrity, Prf, Secret,
+    };
     use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
 
     use super::{KeyLog, esp_lines, ike_line};

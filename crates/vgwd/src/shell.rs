@@ -57,6 +57,11 @@ impl Shell {
         self.supervisor.poll_timeout()
     }
 
+    /// See [`Supervisor::is_quiet`].
+    pub fn is_quiet(&self) -> bool {
+        self.supervisor.is_quiet()
+    }
+
     /// Has the supervisor take something in, then does what it says.
     pub fn drive<T>(&mut self, input: impl FnOnce(&mut Supervisor) -> T) -> T {
         let result = input(&mut self.supervisor);

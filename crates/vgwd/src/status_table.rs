@@ -6,7 +6,15 @@ use std::fmt::Write as _;
 use crate::admin::wire::{Connection, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 9] = [
-    "CONNECTION", "TUNNEL", "STATE", "SENDS", "SINCE", "PEER", "CIPHER", "IN", "OUT",
+    "CONNECTION",
+    "TUNNEL",
+    "STATE",
+    "SENDS",
+    "SINCE",
+    "PEER",
+    "CIPHER",
+    "IN",
+    "OUT",
 ];
 /// What stands under SENDS for the tunnel that carries the outbound traffic.
 const ACTIVE: &str = "<--";
@@ -70,7 +78,9 @@ fn rows(connection: &Connection) -> impl Iterator<Item = Row> {
 
 fn row(connection: &str, tunnel: &Tunnel) -> Row {
     let Traffic {
-        bytes_in, bytes_out, ..
+        bytes_in,
+        bytes_out,
+        ..
     } = tunnel.traffic;
     let cipher = tunnel.children.first().map(|child| child.suite.clone());
     let cells = [
@@ -145,7 +155,11 @@ fn footer(status: &Status) -> String {
     }
     for refusal in &status.refusals {
         let ago = span(refusal.ago_seconds);
-        let _ = writeln!(text, "    {ago} ago from {}: {}", refusal.remote, refusal.why);
+        let _ = writeln!(
+            text,
+            "    {ago} ago from {}: {}",
+            refusal.remote, refusal.why
+        );
     }
     text
 }

@@ -1,6 +1,12 @@
 //! What a daemon may still do after [`vgwd::privileges::drop_privileges`], as
 //! the kernel tells it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
 use std::fs;
 
 use nix::sys::resource::{Resource, getrlimit};

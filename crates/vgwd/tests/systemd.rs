@@ -1,6 +1,12 @@
 //! The units as systemd reads them. `systemd-analyze` must be there: a test that
 //! is left out because a tool is missing says nothing.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;

@@ -105,7 +105,18 @@ impl Supervisor {
     /// Begins with a configuration; tunnels with StartupAction start initiate
     /// at once. All randomness comes from `random`.
     #[must_use]
-    pub fn new(now: Instant, gateway: Gateway, mut random: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn new(now: Instant, gateway: Gateway, random: Box<dyn CryptoRng + Send>) -> Self {
+        Self::with_limits(now, gateway, Limits::default(), random)
+    }
+
+    /// As [`Self::new`], with limits on what peers that have not authenticated may cost.
+    #[must_use]
+    pub fn with_limits(
+        now: Instant,
+        gateway: Gateway,
+        limits: Limits,
+        mut random: Box<dyn CryptoRng + Send>,
+    ) -> Self {
         let jitter = Jitter::new(random.next_u64());
         let empty = Gateway {
             connections: Vec::new(),
@@ -113,7 +124,7 @@ impl Supervisor {
         };
         let mut supervisor = Self {
             gateway: empty,
-            endpoint: Endpoint::new(Limits::default(), random),
+            endpoint: Endpoint::new(limits, random),
             tunnels: BTreeMap::new(),
             pairs: BTreeMap::new(),
             spis: BTreeMap::new(),
@@ -244,6 +255,12 @@ impl Supervisor {
     #[must_use]
     pub fn has_child(&self, spi_in: u32) -> bool {
         self.spis.contains_key(&spi_in)
+    }
+
+    /// Whether every SA is gone, and every peer has answered that it knows.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.endpoint.is_quiet()
     }
 
     /// The configuration in force.

@@ -239,7 +239,10 @@ mod tests {
             let _silent = UnixStream::connect(path).unwrap();
             let half = UnixStream::connect(path).unwrap();
             (&half).write_all(b"{\"request\":").unwrap();
-            ask(&UnixStream::connect(path).unwrap(), b"{\"request\":\"reload\"}\n")
+            ask(
+                &UnixStream::connect(path).unwrap(),
+                b"{\"request\":\"reload\"}\n",
+            )
         });
         let lines = vec!["reloaded".to_owned()];
         assert_eq!(reply, Reply::Done { lines });
@@ -254,7 +257,9 @@ mod tests {
                 ask(&stream, b"{\"request\":\"reload\"}\n"),
             ]
         });
-        assert!(matches!(&replies[0], Reply::Failed { lines } if lines[0].contains("not a request")));
+        assert!(
+            matches!(&replies[0], Reply::Failed { lines } if lines[0].contains("not a request"))
+        );
         assert!(matches!(replies[1], Reply::Done { .. }));
     }
 

@@ -55,7 +55,10 @@ impl Failure {
                     io::ErrorKind::PermissionDenied => "run this as root or in the socket's group",
                     _ => "see the daemon's log: journalctl -u vgwd",
                 };
-                vec![format!("no answer at {}: {error}; {hint}", socket.display())]
+                vec![format!(
+                    "no answer at {}: {error}; {hint}",
+                    socket.display()
+                )]
             }
             Self::Refused(lines) => lines.clone(),
             Self::Other(error) => vec![format!("{error:#}")],

@@ -61,7 +61,12 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     let (kernel, desired) = watch::channel(Desired::default());
     let (problem, kernel_problem) = watch::channel(None);
     let now = Instant::now();
-    let supervisor = Supervisor::new(now, loaded.gateway.clone(), Box::new(random()?));
+    let supervisor = Supervisor::with_limits(
+        now,
+        loaded.gateway.clone(),
+        loaded.settings.limits,
+        Box::new(random()?),
+    );
     let kernel_ends = (kernel, kernel_problem);
     let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log);
     // Only now, so that the first look at the kernel already knows what should be.

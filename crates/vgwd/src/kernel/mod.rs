@@ -15,6 +15,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
 };
@@ -120,6 +121,19 @@ impl Link {
         results.into_iter().collect()
     }
 
+    /// Without a link-local address the kernel sends no router solicitations into
+    /// the tunnels. A kernel without IPv6 refuses, and sends none either.
+    pub async fn without_link_local_address(&self) {
+        let mode = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
+        let quiet = LinkUnspec::new_with_index(self.index).append_extra_attribute(
+            LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![mode])]),
+        );
+        let request = self.netlink.handle.link().set(quiet.build());
+        if let Err(error) = request.execute().await {
+            tracing::debug!(%error, "the TUN link keeps its link-local address");
+        }
+    }
+
     async fn set_up(&self) -> Result<(), KernelError> {
         let up = LinkUnspec::new_with_index(self.index)
             .mtu(u32::from(self.mtu))
@@ -131,7 +145,10 @@ impl Link {
             .map_err(failed("bringing the TUN link up"))
     }
 
-    async fn reconcile_addresses(&self, wanted: &BTreeSet<(IpAddr, u8)>) -> Result<(), KernelError> {
+    async fn reconcile_addresses(
+        &self,
+        wanted: &BTreeSet<(IpAddr, u8)>,
+    ) -> Result<(), KernelError> {
         let found = self.addresses().await?;
         let known = found.iter().filter_map(address_of).collect();
         let difference = Difference::between(&known, wanted);
@@ -234,6 +251,7 @@ pub async fn keep(
     mut desired: watch::Receiver<Desired>,
     problem: watch::Sender<Option<String>>,
 ) {
+    link.without_link_local_address().await;
     loop {
         let wanted = desired.borrow_and_update().clone();
         let outcome = link.reconcile(&wanted).await.err().map(|e| e.to_string());
@@ -243,7 +261,9 @@ pub async fn keep(
             changed
         });
         match outcome {
-            Some(error) if news => tracing::error!(error, "the VPC's kernel is not as it should be; retrying"),
+            Some(error) if news => {
+                tracing::error!(error, "the VPC's kernel is not as it should be; retrying")
+            }
             None if news => tracing::info!("the VPC's kernel is as it should be again"),
             _ => {}
         }

@@ -259,8 +259,7 @@ mod tests {
             ..Sample::default()
         };
         let text = text(sample).unwrap();
-        let labels =
-            r#"{vpn_connection="vpn-office",tunnel="1",tunnel_ip_address="203.0.113.1"}"#;
+        let labels = r#"{vpn_connection="vpn-office",tunnel="1",tunnel_ip_address="203.0.113.1"}"#;
         for line in [
             format!("vgw_tunnel_state{labels} 1\n"),
             format!("vgw_tunnel_data_in_bytes_total{labels} 84\n"),

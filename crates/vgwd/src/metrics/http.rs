@@ -105,7 +105,10 @@ enum Target {
 
 impl Target {
     fn of(head: &[u8]) -> Self {
-        let line = head.split(|octet| *octet == b'\n').next().unwrap_or_default();
+        let line = head
+            .split(|octet| *octet == b'\n')
+            .next()
+            .unwrap_or_default();
         let mut words = line
             .split(u8::is_ascii_whitespace)
             .filter(|word| !word.is_empty());
@@ -144,10 +147,16 @@ mod tests {
     #[test]
     fn only_a_get_of_the_metrics_is_answered_with_them() {
         let target = |text: &str| Target::of(text.as_bytes());
-        assert_eq!(target("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"), Target::Metrics);
+        assert_eq!(
+            target("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
+            Target::Metrics
+        );
         assert_eq!(target("GET /metrics?x=1 HTTP/1.0\n\n"), Target::Metrics);
         assert_eq!(target("GET / HTTP/1.1\r\n\r\n"), Target::Unknown);
-        assert_eq!(target("POST /metrics HTTP/1.1\r\n\r\n"), Target::WrongMethod);
+        assert_eq!(
+            target("POST /metrics HTTP/1.1\r\n\r\n"),
+            Target::WrongMethod
+        );
         assert_eq!(target("GET /metrics HTTP/1.1\r\n"), Target::NotHttp);
         assert_eq!(target("GET /metrics\r\n\r\n"), Target::NotHttp);
         assert_eq!(target("GET /metrics FTP/1.1\r\n\r\n"), Target::NotHttp);

@@ -1,0 +1,221 @@
+//! The real daemon at both ends of a connection, as processes in network
+//! namespaces; needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::disallowed_methods,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology};
+use vgw_lab::{Lab, Namespace, Process, wait_until};
+use vgwd::admin::client::ask;
+use vgwd::admin::wire::{Reply, Request, Status};
+
+const LIMIT: Duration = Duration::from_secs(30);
+const TUNNELS: &str = r#"
+    [[vpn_connection.tunnel]]
+    outside_address = "OUTSIDE1"
+    tunnel_inside_cidr = "169.254.10.0/30"
+    pre_shared_key = "correct.horse.battery"
+    [[vpn_connection.tunnel]]
+    outside_address = "OUTSIDE2"
+    tunnel_inside_cidr = "169.254.10.4/30"
+    pre_shared_key = "staple.correct.horse"
+"#;
+
+/// One end: its daemon, and where it hears what the service manager would.
+struct End {
+    process: Process,
+    config: PathBuf,
+    socket: PathBuf,
+    notified: UnixDatagram,
+}
+
+impl End {
+    fn start(name: &str, namespace: &Namespace, folder: &Path, own: &str, routes: &str) -> Self {
+        let config = folder.join(format!("{name}.toml"));
+        let socket = folder.join(format!("{name}.sock"));
+        let notify = folder.join(format!("{name}.notify"));
+        let notified = UnixDatagram::bind(&notify).unwrap();
+        notified.set_read_timeout(Some(LIMIT)).unwrap();
+        let text = configuration(own, &socket, routes);
+        write_privately(&config, &text);
+        let mut command = namespace.command(env!("CARGO_BIN_EXE_vgwd"));
+        command
+            .arg("--config")
+            .arg(&config)
+            .env("NOTIFY_SOCKET", &notify)
+            .env("WATCHDOG_USEC", "200000");
+        let log = folder.join(format!("{name}.log"));
+        Self {
+            process: Process::start(name, command, &log).unwrap(),
+            config,
+            socket,
+            notified,
+        }
+    }
+
+    /// The next thing the service manager is told that is not the watchdog's.
+    fn heard(&self) -> String {
+        loop {
+            let said = self.heard_anything();
+            if said != "WATCHDOG=1\n" {
+                return said;
+            }
+        }
+    }
+
+    fn heard_anything(&self) -> String {
+        let mut buffer = [0; 512];
+        let len = self.notified.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(buffer.get(..len).unwrap()).into_owned()
+    }
+
+    fn status(&self) -> Status {
+        match ask(&self.socket, &Request::Status).unwrap() {
+            Reply::Status { status } => *status,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn await_tunnels(&self, up: usize) {
+        wait_until("tunnels", LIMIT, || {
+            let status = self.status();
+            let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+            Ok((tunnels.filter(|t| t.up).count() == up).then_some(()))
+        })
+        .unwrap();
+    }
+}
+
+fn configuration(own: &str, socket: &Path, routes: &str) -> String {
+    let [one, two] = GATEWAY_OUTSIDE.map(|address| address.to_string());
+    let tunnels = TUNNELS.replace("OUTSIDE1", &one).replace("OUTSIDE2", &two);
+    let socket = socket.display();
+    format!(
+        r#"
+        {own}
+        [control]
+        socket = "{socket}"
+        [[customer_gateway]]
+        id = "cgw-office"
+        ip_address = "{CUSTOMER_OUTSIDE}"
+        [[vpn_connection]]
+        id = "vpn-office"
+        customer_gateway = "cgw-office"
+        static_routes = ["192.168.10.0/24"]
+        {routes}
+        {tunnels}
+        "#
+    )
+}
+
+fn write_privately(path: &Path, text: &str) {
+    let mut options = std::fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600);
+    let mut file = file.open(path).unwrap();
+    std::io::Write::write_all(&mut file, text.as_bytes()).unwrap();
+}
+
+fn cloud() -> String {
+    let [one, two] = GATEWAY_OUTSIDE;
+    format!(
+        "[gateway]\noutside_addresses = [\"{one}\", \"{two}\"]\n[vpc]\ncidrs = [\"10.0.0.0/16\"]"
+    )
+}
+
+const PREMISES: &str = "[gateway]\nside = \"customer-gateway\"\n\
+     [on_premises]\ncidrs = [\"192.168.10.0/24\"]";
+
+/// The routes that the daemon made in its namespace.
+fn routes(namespace: &Namespace) -> String {
+    let mut command = namespace.command("ip");
+    let output = command.args(["route", "show", "proto", "203"]).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
+#[test]
+fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
+    let lab = Lab::new("daemon").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cloud_end = End::start("cloud", &topology.vpc, folder.path(), &cloud(), "");
+    let ready = cloud_end.heard();
+    assert!(ready.starts_with("READY=1\n"), "{ready}");
+    assert_eq!(cloud_end.heard_anything(), "WATCHDOG=1\n");
+    let vpc_cidrs = "vpc_cidrs = [\"10.0.0.0/16\"]";
+    let premises = End::start(
+        "premises",
+        &topology.on_premises,
+        folder.path(),
+        PREMISES,
+        vpc_cidrs,
+    );
+    cloud_end.await_tunnels(2);
+    premises.await_tunnels(2);
+
+    // Every thread of it has dropped its privileges.
+    let tasks = format!("/proc/{}/task", cloud_end.process.id());
+    for task in std::fs::read_dir(tasks).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        assert!(status.contains("CapPrm:\t0000000000001000\n"), "{status}");
+        assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+    }
+    let mode = std::fs::metadata(&cloud_end.socket).unwrap();
+    assert_eq!(mode.permissions().mode() & 0o777, 0o660);
+
+    // A reload adds a route and touches no SA.
+    let before = cloud_end.status();
+    let spis = |status: &Status| -> Vec<String> {
+        let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+        let children = tunnels.flat_map(|t| &t.children);
+        children.map(|child| child.spi_in.clone()).collect()
+    };
+    let text = configuration(&cloud(), &cloud_end.socket, "");
+    let wider = text.replace(
+        "\"192.168.10.0/24\"",
+        "\"192.168.10.0/24\", \"192.168.11.0/24\"",
+    );
+    write_privately(&cloud_end.config, &wider);
+    let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();
+    let lines = vec!["vpn-office: changed static_routes".to_owned()];
+    assert_eq!(reply, Reply::Done { lines });
+    assert!(cloud_end.heard().starts_with("RELOADING=1\n"));
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    assert_eq!(spis(&before), spis(&cloud_end.status()));
+    wait_until("the new route", LIMIT, || {
+        Ok(routes(&topology.vpc)
+            .contains("192.168.11.0/24")
+            .then_some(()))
+    })
+    .unwrap();
+
+    // A file that is wrong is refused as a whole.
+    write_privately(&cloud_end.config, &format!("{wider}\nnonsense = 1\n"));
+    let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();
+    assert!(matches!(&reply, Reply::Failed { lines } if lines.concat().contains("nonsense")));
+    cloud_end.await_tunnels(2);
+
+    // The peer is told that the SAs end, and nothing of ours stays.
+    cloud_end.process.signal(Signal::SIGTERM).unwrap();
+    loop {
+        if cloud_end.heard().contains("STOPPING=1") {
+            break;
+        }
+    }
+    let End {
+        process, socket, ..
+    } = cloud_end;
+    assert!(process.stop().unwrap().success());
+    assert!(!socket.exists());
+    premises.await_tunnels(0);
+    assert_eq!(routes(&topology.vpc), "");
+}
