@@ -2,6 +2,8 @@
 //! the few short ones; `VGW_SIM_SEED=s` replays one of either kind;
 //! `VGW_SIM_LOG=info` prints the log.
 
+#![allow(clippy::panic, reason = "a test's helpers fail the test")]
+
 use std::time::Duration;
 
 use vgw_sim::days::{Plan, run};
