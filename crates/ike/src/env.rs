@@ -145,7 +145,7 @@ impl Env<'_> {
 
     /// Says that something was refused, and why.
     pub fn refuse(&mut self, peer: Option<PeerId>, name: &str, remote: SocketAddr, why: String) {
-        tracing::warn!(peer = name, %remote, "refused: {why}");
+        tracing::debug!(peer = name, %remote, "refused: {why}");
         self.emit(Event::Refused { peer, remote, why });
     }
 }
