@@ -27,6 +27,9 @@ const CALM: Duration = Duration::from_secs(180);
 /// So much longer may a rekey that happens to be going on take.
 const PATIENCE: u32 = 30;
 
+/// From packet to packet of a flow when something happens to one of its ends.
+const HURRY: Duration = Duration::from_millis(20);
+
 /// How long nothing at all may be lost, once at rest.
 const PROOF: Duration = Duration::from_secs(60);
 
@@ -197,12 +200,16 @@ impl Days {
         let until = self.world.now + time;
         let mut next = self.world.now;
         while self.world.now < until {
+            let mut unhurried = Vec::new();
             if self.world.now >= next {
-                self.incident();
+                unhurried = self.incident();
                 self.summary.incidents += 1;
                 next = self.world.now + self.dice.between(seconds(1), seconds(600));
             }
             self.pass(WINDOW, errors)?;
+            for (flow, pace) in unhurried {
+                self.world.set_pace(flow, pace);
+            }
             self.repair(false);
         }
         Ok(())
@@ -306,12 +313,27 @@ impl Days {
         self.repairs.push((self.world.now + after, repair));
     }
 
-    /// Something happens to a node, or to a tunnel of it.
-    fn incident(&mut self) {
+    /// Something happens to a node while its flows are in a hurry, so that
+    /// packets are on the way at every moment of it. Gives their usual paces.
+    fn incident(&mut self) -> Vec<(usize, Duration)> {
         let places: Vec<usize> = (0..self.world.nodes.len()).collect();
         let Some(&place) = self.dice.pick(&places) else {
-            return;
+            return Vec::new();
         };
+        let flows = self.world.flows.iter().enumerate();
+        let usual: Vec<(usize, Duration)> = flows
+            .filter(|(_, flow)| flow.from == place || flow.to == place)
+            .map(|(index, flow)| (index, flow.every))
+            .collect();
+        for (flow, _) in &usual {
+            self.world.set_pace(*flow, HURRY);
+        }
+        self.world.run(seconds(1));
+        self.happen_to(place);
+        usual
+    }
+
+    fn happen_to(&mut self, place: usize) {
         let Some(node) = self.world.nodes.get(place) else {
             return;
         };

@@ -170,6 +170,14 @@ impl World {
         self.flows.len() - 1
     }
 
+    /// Changes the pace of a flow, from now on.
+    pub fn set_pace(&mut self, flow: usize, every: Duration) {
+        if let Some(flow) = self.flows.get_mut(flow) {
+            flow.every = every;
+            flow.next = self.now + every;
+        }
+    }
+
     /// Lets time pass.
     pub fn run(&mut self, time: Duration) {
         let until = self.now + time;
