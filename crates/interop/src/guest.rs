@@ -129,6 +129,17 @@ impl Guest {
         Ok(output)
     }
 
+    /// Writes a file in the guest.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write(&mut self, path: &str, text: &str) -> Result<()> {
+        self.run(&format!(
+            "cat > {path} <<'end of file'\n{text}\nend of file\ntrue"
+        ))?;
+        Ok(())
+    }
+
     /// Reads the console up to and without `mark`.
     fn read_until(&mut self, mark: &str, patience: Duration) -> Result<String> {
         let deadline = Instant::now() + patience;

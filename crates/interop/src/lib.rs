@@ -18,6 +18,6 @@ pub mod status;
 pub mod strongswan;
 pub mod tools;
 mod vici;
-mod workspace;
+pub mod workspace;
 
 pub use workspace::Workspace;

@@ -1,12 +1,13 @@
 //! What nearly every scenario has: our daemon in the VPC, strongSwan on the
 //! premises, two tunnels between them.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_lab::probe::{EchoFlow, FlowReport, ping};
 use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, vpc_cidr};
-use vgw_lab::{Lab, wait_until};
+use vgw_lab::{Lab, Namespace, wait_until};
 
 use crate::gateway::Gateway;
 use crate::strongswan::StrongSwan;
@@ -121,10 +122,41 @@ impl Stage {
     /// # Errors
     /// When a port is taken.
     pub fn flow(&self, interval: Duration) -> Result<EchoFlow> {
-        let client = (&self.topology.vpc, (VPC_HOST, 7000).into());
-        let server = (&self.topology.on_premises, (ON_PREMISES_HOST, 7000).into());
-        EchoFlow::start(client, server, interval)
+        let [vpc, premises] = self.hosts();
+        EchoFlow::start(vpc, premises, interval)
     }
+
+    /// A steady flow of requests from the premises to the VPC.
+    ///
+    /// # Errors
+    /// When a port is taken.
+    pub fn flow_from_premises(&self, interval: Duration) -> Result<EchoFlow> {
+        let [vpc, premises] = self.hosts();
+        EchoFlow::start(premises, vpc, interval)
+    }
+
+    fn hosts(&self) -> [(&Namespace, SocketAddr); 2] {
+        [
+            (&self.topology.vpc, (VPC_HOST, 7000).into()),
+            (&self.topology.on_premises, (ON_PREMISES_HOST, 7000).into()),
+        ]
+    }
+}
+
+/// Waits until a line of the status says why something is refused and names all of
+/// these words; gives it.
+///
+/// # Errors
+/// When none does in time, with the lines there are.
+pub fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
+    let mut seen = Vec::new();
+    let outcome = wait_until("a reason in the status", SOON, || {
+        let status = gateway.status()?;
+        seen = status.reasons().iter().map(ToString::to_string).collect();
+        let fits = |why: &&String| words.iter().all(|word| why.contains(word));
+        Ok(seen.iter().find(fits).cloned())
+    });
+    outcome.with_context(|| format!("the status says {seen:?}, nothing that names {words:?}"))
 }
 
 /// Waits until a flow has had so many more echoes.

@@ -1,25 +1,43 @@
 //! A scenario's files and the directory its daemons write to.
 
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::{DirBuilder, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 
 /// Stands for the scenario's own directory in its configuration files.
 const PLACEHOLDER: &str = "@DIR@";
 
-/// The directory of one run of a scenario; removed with it, unless it failed.
+/// The directory of one run of a scenario. It outlives the run, so that the logs of
+/// one that failed can be read, until [`forget`] or the next run.
 #[derive(Debug)]
 pub struct Workspace {
     scenario: PathBuf,
-    directory: TempDir,
+    directory: PathBuf,
+}
+
+/// Where the run of this scenario writes.
+#[must_use]
+pub fn directory(scenario: &str) -> PathBuf {
+    std::env::temp_dir().join("vgw-scenarios").join(scenario)
+}
+
+/// Removes what the last run of this scenario wrote.
+///
+/// # Errors
+/// When there is something that cannot be removed.
+pub fn forget(scenario: &str) -> Result<()> {
+    let path = directory(scenario);
+    match std::fs::remove_dir_all(&path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        removed => removed.with_context(|| format!("removing {}", path.display())),
+    }
 }
 
 impl Workspace {
-    /// A directory for the scenario whose folder has this name.
+    /// An empty directory for the scenario whose folder has this name.
     ///
     /// # Errors
     /// When the directory cannot be made.
@@ -27,10 +45,13 @@ impl Workspace {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("scenarios")
             .join(scenario);
-        let directory = tempfile::Builder::new()
-            .prefix(&format!("vgw-{scenario}-"))
-            .tempdir()
-            .context("making the scenario's directory")?;
+        forget(scenario)?;
+        let directory = directory(scenario);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
+            .with_context(|| format!("making {}", directory.display()))?;
         Ok(Self {
             scenario: folder,
             directory,
@@ -40,7 +61,7 @@ impl Workspace {
     /// Where the daemons of this run write.
     #[must_use]
     pub fn directory(&self) -> &Path {
-        self.directory.path()
+        &self.directory
     }
 
     /// Copies one of the scenario's files to the directory, naming the directory in
@@ -81,14 +102,5 @@ impl Workspace {
             .and_then(|mut file| file.write_all(text.replace(PLACEHOLDER, &directory).as_bytes()))
             .with_context(|| format!("writing {}", to.display()))?;
         Ok(to)
-    }
-}
-
-impl Drop for Workspace {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.directory.disable_cleanup(true);
-            eprintln!("logs are kept in {}", self.directory().display());
-        }
     }
 }

@@ -3,14 +3,17 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use vgw_interop::workspace::{directory, forget};
 
 /// Scenarios measure losses and times; they would disturb one another.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn alone(scenario: fn() -> Result<()>) {
+fn alone(name: &str, scenario: fn() -> Result<()>) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let failure = scenario().err().map(|error| format!("{error:#}"));
-    assert_eq!(failure, None);
+    let outcome = scenario().and_then(|()| forget(name));
+    let failure = outcome.err().map(|error| format!("{error:#}"));
+    let logs = directory(name);
+    assert_eq!(failure, None, "its logs are in {}", logs.display());
 }
 
 macro_rules! scenarios {
@@ -22,7 +25,7 @@ macro_rules! scenarios {
         $(
             #[test]
             fn $name() {
-                alone(scenarios::$name::run);
+                alone(stringify!($name), scenarios::$name::run);
             }
         )*
     };
@@ -44,4 +47,5 @@ scenarios!(
     no_proposal,
     unacceptable_selectors,
     capture,
+    native_esp,
 );

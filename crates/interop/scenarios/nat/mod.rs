@@ -1,5 +1,8 @@
 //! The peer behind an address translator, whose mapping changes under traffic.
 //!
+//! The flow's requests come from the peer's side: what the gateway sends to a mapping
+//! that is gone reaches nobody, and only the peer can make a new one.
+//!
 //! Seen: ESP in UDP and the peer's translated port in the status; after the
 //! translator has forgotten its mappings and gives other ports, the flow goes on and
 //! the status names the new port.
@@ -23,7 +26,7 @@ pub fn run() -> Result<()> {
     }
     stage.ping_both_ways()?;
 
-    let flow = stage.flow(Duration::from_millis(10))?;
+    let flow = stage.flow_from_premises(Duration::from_millis(10))?;
     await_echoes(&flow, 100, SOON)?;
     masquerade(&stage.topology, "30000-30999")?;
     forget_mappings(&stage)?;

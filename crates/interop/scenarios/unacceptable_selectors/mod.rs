@@ -4,8 +4,7 @@
 //! allowed.
 
 use anyhow::{Result, ensure};
-use vgw_interop::stage::{SOON, Stage};
-use vgw_lab::wait_until;
+use vgw_interop::stage::{Stage, await_reason};
 
 /// What the reason must name.
 const NAMED: &[&str] = &["192.168.77.0", "192.168.10.0"];
@@ -15,12 +14,7 @@ pub fn run() -> Result<()> {
     let gateway = stage.start_gateway()?;
     let peer = stage.start_peer()?;
     ensure!(peer.initiate("net1").is_err(), "the peer came up");
-    let reason = wait_until("a reason in the status", SOON, || {
-        let status = gateway.status()?;
-        let reasons = status.reasons();
-        let fits = |why: &&&str| NAMED.iter().all(|word| why.contains(word));
-        Ok(reasons.iter().find(fits).map(ToString::to_string))
-    })?;
+    let reason = await_reason(&gateway, NAMED)?;
     println!("{reason}");
     ensure!(!gateway.tunnel(1)?.up);
     Ok(())

@@ -1,0 +1,72 @@
+//! A peer with the kernel's native ESP, in a virtual machine: protocol 50 without
+//! UDP, AES-GCM in one tunnel and AES-CBC with HMAC in the other.
+//!
+//! Seen: neither end encapsulates in UDP; traffic begun at either end passes
+//! through each tunnel; rekeys begun at either end leave it flowing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use vgw_interop::gateway::Gateway;
+use vgw_interop::guest::{Guest, Image};
+use vgw_interop::stage::{CHILDREN, SOON, Stage};
+use vgw_lab::probe::ping;
+use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
+use vgw_lab::wait_until;
+
+const PARAMETERS: &str = "address=172.16.1.1/24 gateway=172.16.1.254 inside=192.168.10.1/24";
+
+pub fn run() -> Result<()> {
+    let stage = Stage::new("native_esp")?;
+    let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/native_esp/guest");
+    let image = Image::build(&recipe, &stage.workspace.directory().join("guest"))?;
+    let internet = &stage.topology.internet;
+    let mut guest = Guest::boot(&image, internet, "guest", PARAMETERS)?;
+    internet.add_address("guest", "172.16.1.254/24".parse()?)?;
+    internet.link_up("guest")?;
+    guest.write(
+        "/etc/swanctl/swanctl.conf",
+        &std::fs::read_to_string(stage.workspace.file("swanctl.conf")?)?,
+    )?;
+    guest.run("swanctl --load-all")?;
+
+    let mut gateway = stage.start_gateway()?;
+    for child in CHILDREN {
+        guest.run(&format!("swanctl --initiate --child {child}"))?;
+    }
+    for tunnel in gateway.await_both(SOON)? {
+        ensure!(tunnel.children.iter().all(|child| !child.udp_encapsulation), "{tunnel:?}");
+    }
+    carries(&stage, &gateway, &mut guest, 1)?;
+
+    gateway.ask(&["tunnel", "rekey", "vpn-site/1"])?;
+    gateway.ask(&["tunnel", "rekey", "--ike", "vpn-site/1"])?;
+    guest.run("swanctl --rekey --child net1")?;
+    wait_until("three rekeys of tunnel 1", SOON, || {
+        let counters = gateway.tunnel(1)?.counters;
+        Ok((counters.ike_rekeys >= 1 && counters.child_rekeys >= 2).then_some(()))
+    })?;
+    carries(&stage, &gateway, &mut guest, 1)?;
+
+    gateway.ask(&["tunnel", "down", "vpn-site/1"])?;
+    gateway.await_tunnel(1, false, SOON)?;
+    carries(&stage, &gateway, &mut guest, 2)
+}
+
+/// Pings from either end, and sees in the counters that this tunnel carried both.
+fn carries(stage: &Stage, gateway: &Gateway, guest: &mut Guest, tunnel: usize) -> Result<()> {
+    let before = gateway.tunnel(tunnel)?.traffic;
+    let answered = ping(&stage.topology.vpc, VPC_HOST, ON_PREMISES_HOST, SOON)?;
+    if answered.is_none() {
+        println!("{}", gateway.ask(&["status", "--json"])?);
+        println!("{}", guest.run("swanctl --list-sas; cat /proc/net/xfrm_stat; ip route; ip route show table 220; ip rule; cat /proc/net/snmp | head -4; tail -20 /tmp/charon.log")?);
+    }
+    answered.context("no answer to a ping from the VPC")?;
+    guest.run(&format!("ping -c 1 -w 20 -I {ON_PREMISES_HOST} {VPC_HOST}"))?;
+    wait_until("both pings in the counters", SOON, || {
+        let after = gateway.tunnel(tunnel)?.traffic;
+        let passed = after.packets_in >= before.packets_in + 2
+            && after.packets_out >= before.packets_out + 2;
+        Ok(passed.then_some(()))
+    })
+}
