@@ -161,6 +161,17 @@ impl Gateway {
         self.process.kill()
     }
 
+    /// Its resident memory, KiB.
+    ///
+    /// # Errors
+    /// When it has ended.
+    pub fn resident_kib(&self) -> Result<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.split_whitespace().next());
+        Ok(number.context("/proc tells no VmRSS")?.parse()?)
+    }
+
     /// The end of its log, for whoever looks into a failure.
     #[must_use]
     pub fn last_words(&self) -> String {

@@ -65,6 +65,21 @@ fn owner(name: &str) -> Option<Pid> {
     pid.parse().ok().map(Pid::from_raw)
 }
 
+/// Whether a process has ended, even if its parent has not asked how.
+fn is_dead(pid: Pid) -> bool {
+    if kill(pid, None) == Err(Errno::ESRCH) {
+        return true;
+    }
+    // proc_pid_stat(5): the state follows the name, which is in parentheses.
+    std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .ok()
+        .and_then(|stat| {
+            stat.rsplit_once(") ")
+                .map(|(_, rest)| rest.starts_with('Z'))
+        })
+        .unwrap_or(false)
+}
+
 /// Removes what belongs to owners that no longer run.
 fn remove_leftovers() -> Result<()> {
     for path in orphans(namespace::DIRECTORY)? {
@@ -95,7 +110,7 @@ fn orphans(directory: &str) -> Result<Vec<PathBuf>> {
             .file_name()
             .to_str()
             .and_then(owner)
-            .is_some_and(|pid| kill(pid, None) == Err(Errno::ESRCH));
+            .is_some_and(is_dead);
         if dead {
             found.push(entry.path());
         }
@@ -120,6 +135,22 @@ mod tests {
         assert_eq!(owner("blue"), None);
         assert_eq!(owner("vgw-demo"), None);
         assert_eq!(owner("vgw-demo-x-vpc"), None);
+    }
+
+    #[test]
+    fn a_process_that_nobody_has_buried_is_dead() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = Pid::from_raw(child.id().try_into().unwrap());
+        assert!(!is_dead(pid));
+        kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        crate::wait_until("its end", std::time::Duration::from_secs(10), || {
+            Ok(is_dead(pid).then_some(()))
+        })
+        .unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

@@ -46,8 +46,9 @@ pub fn run() -> Result<()> {
     }
     let count = |filter: &str| -> Result<usize> {
         let profile = profile.to_str().context("a path that is not UTF-8")?;
+        let profile = format!("WIRESHARK_CONFIG_DIR={profile}");
         let arguments = [
-            &format!("WIRESHARK_CONFIG_DIR={profile}") as &str,
+            profile.as_str(),
             "tshark",
             "-r",
             file,

@@ -8,7 +8,7 @@ use anyhow::Result;
 use vgw_interop::stage::{CHILDREN, CONNECTIONS, SOON, Stage, await_echoes, finish_whole};
 use vgw_lab::wait_until;
 
-const ROUNDS: u64 = 5;
+const ROUNDS: u64 = 7;
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("rekey")?;
