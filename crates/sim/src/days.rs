@@ -68,7 +68,7 @@ pub struct Summary {
 
 /// What did not hold.
 #[derive(Debug, thiserror::Error)]
-#[error("seed {seed}, after {after:?} of simulated time:\n  {}\nreplay with VGW_SIM_SEED={seed} cargo test -p vgw-sim", wrong.join("\n  "))]
+#[error("seed {seed}, after {after:?} of simulated time:\n  {}", wrong.join("\n  "))]
 pub struct Failure {
     /// Replays it.
     pub seed: u64,

@@ -38,7 +38,10 @@ fn live(seed: u64, plan: Plan) {
     let errors = ErrorLog::default();
     match errors.watch(shown, || run(seed, plan, &errors)) {
         Ok(summary) => println!("seed {seed}: {summary:?}"),
-        Err(failure) => panic!("{failure}"),
+        Err(failure) => {
+            let kind = std::env::var("VGW_SIM_SEEDS").map_or("", |_| "VGW_SIM_SEEDS=1 ");
+            panic!("{failure}\nreplay with {kind}VGW_SIM_SEED={seed} cargo test -p vgw-sim");
+        }
     }
 }
 
