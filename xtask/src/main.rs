@@ -36,6 +36,8 @@ enum Task {
     Sim(test::SimOptions),
     /// Criterion benches of the packet transform.
     Bench(bench::Options),
+    /// Measures throughput beside strongSwan, and memory; for an idle machine.
+    Figures,
     /// Installs the Debian packages that tests and scenarios need.
     Packages,
 }
@@ -47,6 +49,7 @@ fn main() -> anyhow::Result<()> {
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Sim(options) => test::simulation(&options),
         Task::Bench(options) => bench::run(&options),
+        Task::Figures => test::figures(),
         Task::Packages => packages::install(),
     }
 }

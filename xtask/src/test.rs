@@ -68,6 +68,16 @@ pub fn simulation(options: &SimOptions) -> Result<()> {
     finish(&mut test)
 }
 
+/// Figures of the gateway as a whole, beside strongSwan's in the same run.
+pub fn figures() -> Result<()> {
+    packages::install()?;
+    release_build()?;
+    let arguments = ["test", "-p", "vgw-interop", "--test", "figures", "--"];
+    let mut test = cargo(&arguments);
+    test.args(["--ignored", "--nocapture", "--test-threads=1"]);
+    finish(test.env("VGW_BIN", vgw_binary()?))
+}
+
 fn format() -> Result<()> {
     finish(&mut cargo(&["fmt", "--all", "--check"]))?;
     finish(&mut cargo(&[
