@@ -117,6 +117,27 @@ impl Stage {
         Ok(())
     }
 
+    /// Sees that the peer's SAs of tunnel 1 and 2 have these algorithms, encryption
+    /// and integrity, and that either tunnel carries traffic.
+    ///
+    /// # Errors
+    /// When they have others or a ping is not answered.
+    pub fn see_suites(&self, expected: [(&str, &str); 2]) -> Result<()> {
+        let (mut gateway, peer) = self.both_up()?;
+        for (child, (encryption, integrity)) in CHILDREN.into_iter().zip(expected) {
+            let installed = peer.installed(child)?;
+            let sa = installed.first().context("no CHILD SA at the peer")?;
+            ensure!(
+                sa.encryption == encryption && sa.integrity == integrity,
+                "expected {encryption} {integrity}: {sa:?}"
+            );
+        }
+        self.ping_both_ways()?;
+        gateway.ask(&["tunnel", "down", "vpn-site/1"])?;
+        gateway.await_tunnel(1, false, SOON)?;
+        self.ping_both_ways()
+    }
+
     /// A steady flow of requests from the VPC to the premises.
     ///
     /// # Errors

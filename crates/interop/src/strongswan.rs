@@ -104,9 +104,17 @@ impl StrongSwan {
             peer.process.check()?;
             Ok(peer.swanctl(&["--version", "--daemon"]).ok())
         })?;
-        namespace.add_link_route(far_side, TUN)?;
+        peer.lead(far_side)?;
         peer.load(swanctl_conf)?;
         Ok(peer)
+    }
+
+    /// Leads packets to another prefix of the far side to charon's TUN device.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn lead(&self, far_side: IpNet) -> Result<()> {
+        self.namespace.add_link_route(far_side, TUN)
     }
 
     /// Loads a configuration in place of the one before.

@@ -37,6 +37,8 @@ scenarios!(
     up_from_us,
     aes_gcm,
     aes_cbc_hmac,
+    ipv6_inside,
+    vpc_namespace,
     nat,
     failover,
     rekey,
