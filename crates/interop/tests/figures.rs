@@ -2,13 +2,16 @@
 //! fails by being slow.
 
 use std::fmt::Write;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vgw_interop::gateway::Gateway;
-use vgw_interop::stage::{LATER, SOON, Stage};
+use vgw_interop::stage::{LATER, SOON, Stage, await_echoes};
 use vgw_interop::strongswan::StrongSwan;
 use vgw_interop::tools::iperf3;
-use vgw_lab::topology::{on_premises_cidr, vpc_cidr};
+use vgw_lab::probe::FlowReport;
+use vgw_lab::topology::{GATEWAY_OUTSIDE, on_premises_cidr, vpc_cidr};
 use vgw_lab::wait_until;
 
 const ROUNDS: usize = 5;
@@ -52,10 +55,46 @@ fn memory() {
     }
 }
 
+/// How long traffic is out when the active tunnel's path drops everything, with the
+/// shortest DPD timeout allowed and with AWS's default.
+#[test]
+#[ignore = "a measurement for an otherwise idle machine"]
+fn failover() {
+    for seconds in [30, 40] {
+        let report = outage(seconds).unwrap();
+        println!(
+            "DPD timeout {seconds} s: outage {:.1} s, {} of {} packets lost",
+            report.longest_gap.as_secs_f64(),
+            report.lost(),
+            report.sent
+        );
+    }
+}
+
+fn outage(dpd_timeout: u32) -> Result<FlowReport> {
+    let stage = Stage::new("aes_gcm")?;
+    let options = format!("dpd_timeout_seconds = {dpd_timeout}\n");
+    let cloud = cloud_file(&stage, 1, &options)?;
+    let customer = customer_file(&stage, 1, &options)?;
+    let mut gateway = Gateway::start(&stage.topology.vpc, &cloud)?;
+    let _customer = Gateway::start(&stage.topology.on_premises, &customer)?;
+    gateway.await_both(SOON)?;
+    let flow = stage.flow(Duration::from_millis(10))?;
+    await_echoes(&flow, 100, SOON)?;
+    let active = gateway.connection()?.active_tunnel.context("none")?;
+    let address = GATEWAY_OUTSIDE[usize::from(active == 2)];
+    let _cut = stage.topology.internet.cut(address)?;
+    wait_until("traffic on the other tunnel", LATER, || {
+        Ok((gateway.connection()?.active_tunnel != Some(active)).then_some(()))
+    })?;
+    await_echoes(&flow, 100, LATER)?;
+    flow.finish()
+}
+
 fn between_ours() -> Result<f64> {
     let stage = Stage::new("aes_gcm")?;
-    let mut gateway = Gateway::start(&stage.topology.vpc, &cloud_file(&stage, 1)?)?;
-    let _customer = Gateway::start(&stage.topology.on_premises, &customer_file(&stage, 1)?)?;
+    let mut gateway = Gateway::start(&stage.topology.vpc, &cloud_file(&stage, 1, "")?)?;
+    let _customer = Gateway::start(&stage.topology.on_premises, &customer_file(&stage, 1, "")?)?;
     gateway.await_both(SOON)?;
     iperf3(&stage)
 }
@@ -81,11 +120,11 @@ fn between_strongswans() -> Result<f64> {
 
 fn resident(connections: usize, wanted_up: usize) -> Result<u64> {
     let stage = Stage::new("aes_gcm")?;
-    let gateway = Gateway::start(&stage.topology.vpc, &cloud_file(&stage, connections)?)?;
+    let gateway = Gateway::start(&stage.topology.vpc, &cloud_file(&stage, connections, "")?)?;
     if wanted_up == 0 {
         return gateway.resident_kib();
     }
-    let config = customer_file(&stage, connections)?;
+    let config = customer_file(&stage, connections, "")?;
     let _customer = Gateway::start(&stage.topology.on_premises, &config)?;
     wait_until("every tunnel", LATER, || {
         let status = gateway.status()?;
@@ -95,20 +134,20 @@ fn resident(connections: usize, wanted_up: usize) -> Result<u64> {
     gateway.resident_kib()
 }
 
-fn cloud_file(stage: &Stage, connections: usize) -> Result<std::path::PathBuf> {
+fn cloud_file(stage: &Stage, connections: usize, options: &str) -> Result<PathBuf> {
     let head = "[gateway]\noutside_addresses = [\"203.0.113.1\", \"198.51.100.1\"]\n\
                 [vpc]\ncidrs = [\"10.0.0.0/16\"]\n\
                 [control]\nsocket = \"@DIR@/control.sock\"\n";
-    configuration(stage, "vgw.toml", head, connections)
+    configuration(stage, "vgw.toml", head, connections, options)
 }
 
-fn customer_file(stage: &Stage, connections: usize) -> Result<std::path::PathBuf> {
+fn customer_file(stage: &Stage, connections: usize, options: &str) -> Result<PathBuf> {
     let head = "[gateway]\nside = \"customer-gateway\"\nasn = 65000\n\
                 outside_addresses = [\"192.0.2.1\"]\n\
                 [on_premises]\ncidrs = [\"192.168.10.0/24\", \"10.128.0.0/9\"]\n\
                 [control]\nsocket = \"@DIR@/customer/control.sock\"\n";
     std::fs::create_dir_all(stage.workspace.directory().join("customer"))?;
-    configuration(stage, "customer/vgw.toml", head, connections)
+    configuration(stage, "customer/vgw.toml", head, connections, options)
 }
 
 /// The first connection leads to the premises, the others to networks of their own.
@@ -117,7 +156,8 @@ fn configuration(
     name: &str,
     head: &str,
     connections: usize,
-) -> Result<std::path::PathBuf> {
+    options: &str,
+) -> Result<PathBuf> {
     let mut text = head.to_owned();
     for number in 0..connections {
         let route = match number {
@@ -137,7 +177,7 @@ fn configuration(
                 "[[vpn_connection.tunnel]]\noutside_address = \"{outside}\"\n\
                  identity = \"fqdn:gateway{number}.example\"\n\
                  tunnel_inside_cidr = \"169.254.{}.{}/30\"\npre_shared_key = \"key_{number}_{tunnel}_x\"\n\
-                 phase2_encryption_algorithms = [\"AES128-GCM-16\"]\nencapsulation = \"udp\"\n",
+                 phase2_encryption_algorithms = [\"AES128-GCM-16\"]\nencapsulation = \"udp\"\n{options}",
                 10 + number,
                 4 * tunnel
             )?;
