@@ -17,11 +17,14 @@ use vgw_lab::wait_until;
 const ROUNDS: usize = 5;
 const CONNECTIONS: usize = 100;
 
+/// Gives Gbit/s.
+type Measurement = fn() -> Result<f64>;
+
 /// One TCP flow through a tunnel, Gbit/s, between these pairs in turn.
 #[test]
 #[ignore = "a measurement for an otherwise idle machine"]
 fn throughput() {
-    let pairs: [(&str, fn() -> Result<f64>); 3] = [
+    let pairs: [(&str, Measurement); 3] = [
         ("vgw to vgw", between_ours),
         ("vgw to strongSwan", to_strongswan),
         ("strongSwan to strongSwan", between_strongswans),
@@ -81,9 +84,13 @@ fn outage(dpd_timeout: u32) -> Result<FlowReport> {
     gateway.await_both(SOON)?;
     let flow = stage.flow(Duration::from_millis(10))?;
     await_echoes(&flow, 100, SOON)?;
-    let active = gateway.connection()?.active_tunnel.context("none")?;
-    let address = GATEWAY_OUTSIDE[usize::from(active == 2)];
-    let _cut = stage.topology.internet.cut(address)?;
+    let active = gateway
+        .connection()?
+        .active_tunnel
+        .context("no tunnel sends")?;
+    let [first, second] = GATEWAY_OUTSIDE;
+    let cut = if active == 1 { first } else { second };
+    let _cut = stage.topology.internet.cut(cut)?;
     wait_until("traffic on the other tunnel", LATER, || {
         Ok((gateway.connection()?.active_tunnel != Some(active)).then_some(()))
     })?;
