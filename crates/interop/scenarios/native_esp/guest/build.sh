@@ -8,9 +8,13 @@ mkdir -p "$1"
 cd "$1"
 rm -rf kernel root
 
-package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
 # apt would download as the user _apt, who may not write here.
-apt-get -qq -o APT::Sandbox::User=root download "$package"
+fetch_kernel() {
+    package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ { print $2 }')
+    [ -n "$package" ] && apt-get -qq -o APT::Sandbox::User=root download "$package"
+}
+# With no list of packages, or one whose kernel is gone, a new list helps.
+fetch_kernel || { apt-get -qq update && fetch_kernel; }
 dpkg-deb -x "$package"_*.deb kernel
 rm "$package"_*.deb
 version=$(basename kernel/lib/modules/*)
