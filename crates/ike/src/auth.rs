@@ -4,10 +4,15 @@ use subtle::ConstantTimeEq;
 use vgw_crypto::{Prf, Secret};
 
 use crate::config::Psk;
+use crate::identity::Identity;
 use crate::wire::{Auth, AuthMethod, Id};
 
 /// RFC 7296 section 2.15: 17 ASCII characters without a terminator.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
+
+/// Characters of an unproven identity that a log gets; a host name has no more
+/// than 255 octets (RFC 1035 section 2.3.4).
+const MAX_CLAIM: usize = 255;
 
 /// What one side signs: its first message, the other's nonce, its own identity.
 pub(crate) struct Signed<'a> {
@@ -61,3 +66,12 @@ impl Signed<'_> {
 /// Proof that the peer showed it knows the key; an established SA is made of one.
 #[derive(Debug)]
 pub(crate) struct Authenticated(());
+
+/// An identity that nobody proved, for a log: no longer than an honest one.
+pub(crate) fn claimed(id: &Identity) -> String {
+    let text = id.to_string();
+    match text.char_indices().nth(MAX_CLAIM) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
+    }
+}

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use vgw_crypto::IkeSuite;
 
-use crate::auth::Signed;
+use crate::auth::{Signed, claimed};
 use crate::config::{IkeAlgorithms, PeerConfig, PeerId};
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, generate, public};
@@ -47,6 +47,8 @@ pub(crate) struct RefusedInit {
     pub notify: Notify,
     /// In words, for us. None where it is part of the usual way.
     pub why: Option<String>,
+    /// Whether the key exchange was computed before.
+    pub computed: bool,
 }
 
 /// What became of a half-open SA.
@@ -100,18 +102,18 @@ impl HalfOpen {
             return Err(RefusedInit {
                 notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
                 why: Some(why),
+                computed: false,
             });
         };
         let suite = choice.suite;
         let group = suite.group;
-        tracing::info!(
-            peer = %config.name, remote = %at.remote, %suite,
-            "selected the first common suite in our order of preference"
-        );
+        // Anyone can bring this about, without end: it is said aloud in IKE_AUTH.
+        tracing::debug!(peer = %config.name, remote = %at.remote, %suite, "selected a suite");
         if offer.ke.group != group.iana() {
             return Err(RefusedInit {
                 notify: demand_group(group),
                 why: None,
+                computed: false,
             });
         }
         let spis = SpiPair {
@@ -127,11 +129,13 @@ impl HalfOpen {
             return Err(RefusedInit {
                 notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
                 why: Some(why),
+                computed: false,
             });
         }
         let refused = |error: &dyn std::fmt::Display| RefusedInit {
             notify: Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()),
             why: Some(error.to_string()),
+            computed: true,
         };
         let pair = generate(env, group).ok_or_else(|| refused(&"no key pair"))?;
         let ke = public(&pair);
@@ -276,7 +280,8 @@ impl HalfOpen {
                 .map(|(_, config)| format!("{} ({})", config.remote_id, config.name))
                 .collect();
             let why = format!(
-                "the peer says it is {remote_id}, expected {}",
+                "the peer says it is {}, expected {}",
+                claimed(&remote_id),
                 if expected.is_empty() {
                     "nobody at these addresses".to_owned()
                 } else {
@@ -342,6 +347,10 @@ impl HalfOpen {
             id: &id_r,
         }
         .sign(&config.psk);
+        tracing::info!(
+            peer = %config.name, remote = %at.remote, suite = %self.suite,
+            "selected the first common suite in our order of preference"
+        );
         let foundation = Foundation {
             id: self.id,
             peer,

@@ -3,6 +3,8 @@
 
 use std::time::{Duration, Instant};
 
+use vgw_crypto::{Prf, Secret};
+
 use crate::config::Limits;
 
 /// Message IDs of one IKE SA, both ways.
@@ -11,6 +13,8 @@ pub(crate) struct Window {
     next_request: u32,
     outstanding: Option<Outstanding>,
     expected: u32,
+    // The last of all message IDs was answered: it is never expected again.
+    exhausted: bool,
     answered: Option<Answered>,
 }
 
@@ -27,7 +31,9 @@ struct Outstanding {
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     id: u32,
-    request: Vec<u8>,
+    // Not the octets: who is not authenticated can send long ones, which are
+    // remembered with the answer that refuses them.
+    request: Secret,
     response: Vec<u8>,
 }
 
@@ -35,7 +41,7 @@ impl Answered {
     pub(crate) fn new(id: u32, request: &[u8], response: &[u8]) -> Self {
         Self {
             id,
-            request: request.to_vec(),
+            request: fingerprint(request),
             response: response.to_vec(),
         }
     }
@@ -43,8 +49,14 @@ impl Answered {
     /// The answer, if this is the same request again, octet by octet: no other
     /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption.
     pub(crate) fn again(&self, request: &[u8]) -> Option<&[u8]> {
-        (self.request == request).then_some(self.response.as_slice())
+        let same = self.request.expose() == fingerprint(request).expose();
+        same.then_some(self.response.as_slice())
     }
+}
+
+/// RFC 7296 section 2.1: a repeated request may be known by its hash.
+fn fingerprint(request: &[u8]) -> Secret {
+    Prf::HmacSha256.compute(&[], &[request])
 }
 
 /// What a request is, by its message ID.
@@ -127,7 +139,7 @@ impl Window {
 
     /// What the peer's request is.
     pub(crate) fn classify(&self, id: u32, request: &[u8]) -> Incoming<'_> {
-        if id == self.expected {
+        if id == self.expected && !self.exhausted {
             return Incoming::Fresh;
         }
         self.answered
@@ -140,11 +152,35 @@ impl Window {
     /// The expected request was answered so.
     pub(crate) fn answered(&mut self, request: &[u8], response: &[u8]) {
         self.answered = Some(Answered::new(self.expected, request, response));
-        self.expected = self.expected.saturating_add(1);
+        // RFC 7296 section 2.2: message IDs do not wrap.
+        match self.expected.checked_add(1) {
+            Some(next) => self.expected = next,
+            None => self.exhausted = true,
+        }
     }
 
     /// What a closed SA still repeats.
     pub(crate) fn into_answered(self) -> Option<Answered> {
         self.answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Window};
+
+    #[test]
+    fn the_last_message_id_is_answered_once() {
+        let mut window = Window {
+            expected: u32::MAX,
+            ..Window::default()
+        };
+        assert_eq!(window.classify(u32::MAX, b"request"), Incoming::Fresh);
+        window.answered(b"request", b"answer");
+        let again = window.classify(u32::MAX, b"request");
+        assert_eq!(again, Incoming::Again(b"answer"));
+        let other = window.classify(u32::MAX, b"other");
+        assert_eq!(other, Incoming::OutOfWindow);
+        assert_eq!(window.classify(0, b"request"), Incoming::OutOfWindow);
     }
 }

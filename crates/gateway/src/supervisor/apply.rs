@@ -186,12 +186,18 @@ impl Supervisor {
                 tunnel.drain = Some(Drain {
                     until: now + DRAIN_TIME,
                     then: Then::Restart,
+                    outdated: true,
                 });
             }
             State::Up | State::Down | State::Connecting => self.restart(now, id),
             // The change takes effect at the end of the drain, or once it is
             // brought up.
-            State::Draining | State::AdminDown => {}
+            State::Draining => {
+                if let Some(drain) = &mut tunnel.drain {
+                    drain.outdated = true;
+                }
+            }
+            State::AdminDown => {}
         }
     }
 }

@@ -10,7 +10,7 @@ use super::lifecycle::{self, State};
 use super::tunnel::{Said, Tunnel};
 use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
-use crate::domain::DpdAction;
+use crate::domain::{DpdAction, TunnelName};
 
 /// So many refused strangers are remembered for status.
 const STRANGERS: usize = 8;
@@ -212,6 +212,11 @@ impl Supervisor {
     }
 
     fn on_refused(&mut self, now: Instant, id: Option<TunnelId>, remote: SocketAddr, why: &str) {
+        let shut = id.is_none().then(|| self.shut_for(remote)).flatten();
+        let why = &shut.map_or_else(
+            || why.to_owned(),
+            |name| format!("{why}; {name} was taken down by hand"),
+        );
         let tunnel = id.and_then(|id| self.tunnels.get_mut(&id));
         let subject = match &tunnel {
             Some(tunnel) => Subject::Tunnel(tunnel.id),
@@ -226,6 +231,15 @@ impl Supervisor {
             Some(tunnel) => tunnel.blame(now, why),
             None => self.remember_stranger(now, remote, why),
         }
+    }
+
+    /// A tunnel with this peer that the operator took down: the negotiator does
+    /// not know it.
+    fn shut_for(&self, remote: SocketAddr) -> Option<&TunnelName> {
+        let mut tunnels = self.tunnels.values();
+        tunnels
+            .find(|t| t.state == State::AdminDown && t.peer.remote == Some(remote.ip()))
+            .map(|tunnel| &tunnel.name)
     }
 
     /// Keeps the latest word of each of the last few addresses.

@@ -51,6 +51,7 @@ impl Supervisor {
                 tunnel.drain = Some(Drain {
                     until: if refuge { now + DRAIN_TIME } else { now },
                     then: Then::AdminDown,
+                    outdated: false,
                 });
             }
             State::Draining => {
@@ -78,7 +79,7 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return Err(OperationError::Unknown(name.clone()));
         };
-        match (tunnel.state, tunnel.drain.map(|drain| drain.then)) {
+        match (tunnel.state, &mut tunnel.drain) {
             (State::AdminDown, _) => {
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
                 tunnel.retry = super::retry::Retry::default();
@@ -86,7 +87,9 @@ impl Supervisor {
                 let peer = tunnel.peer.clone();
                 self.endpoint.set_peer(now, PeerId::from(id), peer);
             }
-            (State::Draining, Some(Then::AdminDown)) => {
+            // Its SAs are not those of the present configuration.
+            (State::Draining, Some(drain)) if drain.outdated => drain.then = Then::Restart,
+            (State::Draining, Some(_)) => {
                 tunnel.drain = None;
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
             }

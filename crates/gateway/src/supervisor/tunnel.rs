@@ -30,6 +30,8 @@ pub(super) enum Then {
 pub(super) struct Drain {
     pub(super) until: Instant,
     pub(super) then: Then,
+    /// The negotiator still has the configuration of before.
+    pub(super) outdated: bool,
 }
 
 /// Something said about a tunnel, and when.

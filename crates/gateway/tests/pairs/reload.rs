@@ -148,3 +148,37 @@ fn a_tunnel_that_was_taken_down_by_hand_stays_down_over_a_reload() {
     world.operate(VGW, |s, now| s.tunnel_up(now, &name(1)).unwrap());
     assert!(world.run_until(seconds(60), both_up));
 }
+
+#[test]
+fn what_was_changed_during_a_drain_is_in_force_however_the_drain_ends() {
+    let changed = |gateway: &mut Gateway| {
+        gateway.connections[0].tunnels[0].psk = Psk(Secret::new(b"new.key.8".to_vec()));
+    };
+    for change_first in [true, false] {
+        let mut world = up(|_, _| {});
+        let before = spis(&tunnel(&world, VGW, 1));
+        if change_first {
+            reload(&mut world, VGW, changed);
+        }
+        world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+        if !change_first {
+            reload(&mut world, VGW, changed);
+        }
+        assert_eq!(tunnel(&world, VGW, 1).state, State::Draining);
+        world.operate(VGW, |s, now| s.tunnel_up(now, &name(1)).unwrap());
+        reload(&mut world, CGW, changed);
+        world.run(seconds(60));
+        assert!(both_up(&world));
+        assert_ne!(spis(&tunnel(&world, VGW, 1)), before);
+    }
+}
+
+#[test]
+fn a_peer_whose_tunnel_was_taken_down_by_hand_is_refused_with_these_words() {
+    let mut world = up(|_, _| {});
+    world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+    world.run(seconds(30));
+    let status = world.operate(VGW, |s, now| s.status(now)).unwrap();
+    let why = &status.strangers[0].refused.text;
+    assert!(why.ends_with("vpn-1-1/1 was taken down by hand"), "{why}");
+}

@@ -10,6 +10,10 @@ use crate::established::Established;
 use crate::event::{DownReason, Role, SaId};
 use crate::window::Answered;
 
+/// A peer may have this many IKE SAs in use; more than one are left when it
+/// began anew without saying so.
+const MAX_IKE_SAS: usize = 4;
+
 impl Endpoint {
     /// Keeps an SA, under its deadline.
     pub(super) fn put(&mut self, sa: Sa) {
@@ -173,6 +177,11 @@ impl Endpoint {
             } else {
                 self.resolve_duplicate(now, id, other);
             }
+        }
+        let others = self.others(peer, Some(id));
+        let excess = (others.len() + 1).saturating_sub(MAX_IKE_SAS);
+        for oldest in others.into_iter().take(excess) {
+            self.close(now, oldest, DownReason::Superseded, true);
         }
     }
 

@@ -12,7 +12,7 @@ mod receive;
 mod sa;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +49,8 @@ pub struct Endpoint {
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
     cookies: CookieJar,
+    // Until then cookies are demanded: someone made us compute for nothing.
+    wary_until: Option<Instant>,
 }
 
 impl Endpoint {
@@ -76,6 +78,7 @@ impl Endpoint {
             closed_order: VecDeque::new(),
             deadlines: Deadlines::default(),
             cookies: CookieJar::default(),
+            wary_until: None,
         }
     }
 
@@ -209,6 +212,13 @@ impl Endpoint {
     #[must_use]
     pub fn half_open(&self) -> usize {
         self.by_origin.len()
+    }
+
+    /// Those of one host, from whichever port.
+    fn half_open_of(&self, host: IpAddr) -> usize {
+        let first = (SocketAddr::new(host, 0), 0);
+        let last = (SocketAddr::new(host, u16::MAX), u64::MAX);
+        self.by_origin.range(first..=last).count()
     }
 
     fn env(&mut self, now: Instant) -> Env<'_> {

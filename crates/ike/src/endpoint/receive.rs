@@ -139,7 +139,15 @@ impl Endpoint {
             tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: too many half-open IKE SAs");
             return;
         }
-        if self.half_open() >= limits.cookie_threshold
+        // One host, cookies or not, must not leave others without room.
+        if self.half_open() >= limits.half_open / 2
+            && self.half_open_of(at.remote.ip()) >= limits.half_open / 8
+        {
+            tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: too many half-open IKE SAs of this host");
+            return;
+        }
+        let wary = self.wary_until.is_some_and(|until| now < until);
+        if (wary || self.half_open() >= limits.cookie_threshold)
             && let Some(cookie) = self.cookie_to_ask(now, at, header.spi_i, &request)
         {
             return self.answer_init(now, at, header.spi_i, InitResponse::Cookie(cookie));
@@ -160,6 +168,10 @@ impl Endpoint {
                 self.put(Sa::HalfOpen(Box::new(half_open)));
             }
             Err(refused) => {
+                if refused.computed {
+                    // No half-open SA counts it, and the source may be forged.
+                    self.wary_until = Some(now + limits.half_open_timeout);
+                }
                 if let Some(why) = refused.why {
                     let only = match candidates.as_slice() {
                         [(peer, _)] => Some(*peer),
@@ -195,7 +207,7 @@ impl Endpoint {
         if let InitResponse::Refused(notify) = &response
             && notify.kind == NotifyType::INVALID_KE_PAYLOAD
         {
-            tracing::info!(remote = %at.remote, "asking for another key exchange group");
+            tracing::debug!(remote = %at.remote, "asking for another key exchange group");
         }
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);

@@ -11,7 +11,7 @@ use super::pending::{
     generate, public,
 };
 use super::tasks::{Active, Task};
-use super::{Established, MAX_CHILDREN, Phase, Reply};
+use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
 use crate::config::PeerConfig;
 use crate::env::Env;
 use crate::event::{DownReason, Role};
@@ -78,6 +78,14 @@ impl Established {
         offer: ChildOffer,
         replaces: Option<u32>,
     ) -> Result<Agreed, Reply> {
+        if self.children.len() >= MAX_CHILDREN_WITH_OLD {
+            let why = format!(
+                "one more CHILD SA, expected the peer to delete some of the \
+                 {MAX_CHILDREN_WITH_OLD} that it has, replaced ones included"
+            );
+            env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        }
         let refused = |env: &mut Env<'_>, refused: RefusedChild| {
             let why = format!("CHILD SA: {}", refused.why);
             env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
@@ -171,11 +179,12 @@ impl Established {
     ) {
         match response {
             CreateChildResponse::Child(offer) => {
-                if let Ok(agreed) = self.conclude(env, pending, offer, None) {
-                    let spi_in = agreed.spi_in;
-                    self.install(env, agreed);
-                    self.use_outbound(env, spi_in);
-                }
+                let Ok(agreed) = self.conclude(env, pending, offer, None) else {
+                    return self.create_child_later(env);
+                };
+                let spi_in = agreed.spi_in;
+                self.install(env, agreed);
+                self.use_outbound(env, spi_in);
             }
             CreateChildResponse::Refused(notify) => {
                 if self.regroup(env, &mut pending, &notify) {
@@ -278,7 +287,7 @@ impl Established {
         }
     }
 
-    /// The first CHILD SA was refused in IKE_AUTH: the initiator asks again later.
+    /// There is no CHILD SA because of the answer: who asked asks again later.
     pub(crate) fn create_child_later(&mut self, env: &mut Env<'_>) {
         self.plan_again(env, Task::CreateChild, CREATE_AGAIN);
     }

@@ -51,8 +51,10 @@ impl Established {
         for notify in request.notifies.0.iter().filter(|n| n.kind.is_error()) {
             tracing::warn!(peer = %self.config.name, sa = self.id.0, error = %notify.kind, "the peer reports an error");
         }
-        if request.deletes.contains(&Delete::Ike) {
-            let authentication = request.notifies.has(NotifyType::AUTHENTICATION_FAILED);
+        // RFC 7296 section 2.21.2: an initiator that does not accept our AUTH may
+        // say so without a Delete payload, and the IKE SA ends all the same.
+        let authentication = request.notifies.has(NotifyType::AUTHENTICATION_FAILED);
+        if authentication || request.deletes.contains(&Delete::Ike) {
             return self.deleted_by_peer(env, authentication);
         }
         let ours: Vec<u32> = request

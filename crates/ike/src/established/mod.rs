@@ -39,6 +39,8 @@ use crate::wire::{
 
 /// A peer may have this many CHILD SAs in one IKE SA, those about to end not counted.
 const MAX_CHILDREN: usize = 16;
+/// And this many with those: rekeying without deleting must come to an end.
+const MAX_CHILDREN_WITH_OLD: usize = 64;
 
 /// An IKE SA after authentication.
 pub(crate) struct Established {

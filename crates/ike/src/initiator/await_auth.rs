@@ -3,7 +3,7 @@
 use vgw_crypto::IkeSuite;
 
 use super::{Attempt, Initiator, Outcome, State, offered_ike};
-use crate::auth::Signed;
+use crate::auth::{Signed, claimed};
 use crate::config::PeerConfig;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, PendingChild};
@@ -135,7 +135,7 @@ impl AwaitAuth {
         if id_r.identity().as_ref() != Some(&config.remote_id) {
             let found = id_r
                 .identity()
-                .map_or(format!("of type {}", id_r.kind), |id| id.to_string());
+                .map_or(format!("of type {}", id_r.kind), |id| claimed(&id));
             let why = format!("the peer says it is {found}, expected {}", config.remote_id);
             attempt.refuse(env, why.clone());
             return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));

@@ -1,21 +1,38 @@
 //! Messages that a peer should not send, before and after it authenticated.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
 
+use rand_core::SeedableRng;
 use vgw_crypto::AeadKey;
+use vgw_ike::config::Limits;
+use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{DownReason, Role};
+use vgw_ike::identity::Identity;
+use vgw_ike::selector::TrafficSelector;
 use vgw_ike::wire::{
-    Delete, ExchangeType, Header, Notify, NotifyType, Payload, PayloadType, ProtocolId,
-    begin_sealed, encode_cleartext, encode_payloads,
+    Delete, ExchangeType, Header, KeyExchange, Notify, NotifyType, Payload, PayloadType, Proposal,
+    ProtocolId, Transform, TransformType, begin_sealed, decode_cleartext, encode_cleartext,
+    encode_payloads,
 };
 
-use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, seconds};
+use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, config, fair, seconds};
 
 /// A message of side `from`'s IKE SA with any content, sealed with its keys.
 fn seal(
     pair: &Pair,
     from: usize,
     exchange: ExchangeType,
+    id: u32,
+    payloads: &[Payload],
+) -> Vec<u8> {
+    seal_as(pair, from, (exchange, false), id, payloads)
+}
+
+fn seal_as(
+    pair: &Pair,
+    from: usize,
+    (exchange, response): (ExchangeType, bool),
     id: u32,
     payloads: &[Payload],
 ) -> Vec<u8> {
@@ -26,7 +43,7 @@ fn seal(
         spi_r: details.spi_r,
         exchange,
         initiator,
-        response: false,
+        response,
         message_id: id,
     };
     let key = if initiator {
@@ -287,4 +304,219 @@ fn requests_replayed_after_a_rekey_of_the_ike_sa_do_nothing() {
     pair.assert_agreement(1);
     let after: Vec<_> = pair.sides[B].children.keys().copied().collect();
     assert_eq!(before, after);
+}
+
+#[test]
+fn an_initiator_that_does_not_accept_our_auth_needs_no_delete_to_end_the_sa() {
+    let mut pair = Pair::up(12);
+    let notify = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+    let payloads = [Payload::Notify(notify)];
+    let message = seal(&pair, A, ExchangeType::INFORMATIONAL, 2, &payloads);
+    let sent = pair.log.len();
+    inject(&mut pair, A, message);
+    assert_eq!(pair.log.len(), sent + 1, "answered");
+    assert!(matches!(
+        pair.sides[B].ends[..],
+        [DownReason::AuthenticationFailed(_)]
+    ));
+    assert!(pair.sides[B].children.is_empty());
+}
+
+#[test]
+fn rekeying_without_deleting_comes_to_an_end() {
+    let mut pair = Pair::up(13);
+    let mut old = pair.sides[A].child().spi_in;
+    for (id, spi) in (2..1_000).zip(0x1000_u32..) {
+        let payloads = [
+            Payload::Notify(Notify::child(NotifyType::REKEY_SA, old)),
+            Payload::Sa(vec![esp_proposal(spi)]),
+            Payload::Nonce(vec![7; 32]),
+            Payload::Ke(curve25519()),
+            Payload::TsI(selectors("10.1.0.0/16")),
+            Payload::TsR(selectors("10.2.0.0/16")),
+        ];
+        let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, id, &payloads);
+        inject(&mut pair, A, message);
+        old = spi;
+    }
+    assert_eq!(pair.sides[B].children.len(), 64);
+    assert!(pair.sides[B].refusals[0].contains("delete"));
+}
+
+/// What the rig's configuration selects.
+fn esp_proposal(spi: u32) -> Proposal {
+    let transform = |kind, id, key_bits| Transform {
+        kind,
+        id,
+        key_bits,
+        unknown_attribute: false,
+    };
+    Proposal {
+        number: 1,
+        protocol: ProtocolId::ESP,
+        spi: spi.to_be_bytes().to_vec(),
+        transforms: vec![
+            transform(TransformType::ENCRYPTION, 20, Some(128)),
+            transform(TransformType::KEY_EXCHANGE, 31, None),
+            transform(TransformType::ESN, 1, None),
+        ],
+    }
+}
+
+/// A public value that somebody may have: the base point.
+fn curve25519() -> KeyExchange {
+    let mut data = vec![0; 32];
+    data[0] = 9;
+    KeyExchange { group: 31, data }
+}
+
+#[test]
+fn after_a_selection_that_was_not_offered_a_child_sa_is_asked_for_again() {
+    let elsewhere = "10.9.0.0/16".parse().unwrap();
+    let mut pair = Pair::with(14, |side, config| {
+        if side == B {
+            config.remote_selectors = vec![elsewhere];
+        }
+    });
+    // IKE_AUTH makes none, so A asks by CREATE_CHILD_SA.
+    pair.initiate(A);
+    pair.run(seconds(1));
+    pair.weather = Box::new(|datagram| match datagram.from {
+        A => vec![DELAY],
+        _ => vec![],
+    });
+    let asked = |pair: &Pair| {
+        let request = |d: &&Datagram| d.is(A, ExchangeType::CREATE_CHILD_SA, false);
+        let ids = pair.log.iter().filter(request).filter_map(Datagram::header);
+        ids.map(|header| header.message_id).collect::<BTreeSet<_>>()
+    };
+    while asked(&pair).is_empty() {
+        pair.run(DELAY);
+    }
+    let payloads = [
+        Payload::Sa(vec![Proposal {
+            number: 9,
+            ..esp_proposal(0x1000)
+        }]),
+        Payload::Nonce(vec![7; 32]),
+        Payload::Ke(curve25519()),
+        Payload::TsI(selectors("10.1.0.0/16")),
+        Payload::TsR(selectors("10.2.0.0/16")),
+    ];
+    let exchange = (ExchangeType::CREATE_CHILD_SA, true);
+    let message = seal_as(&pair, B, exchange, 2, &payloads);
+    pair.run(DELAY);
+    inject(&mut pair, B, message);
+    pair.weather = fair();
+    pair.run(seconds(60));
+    assert!(asked(&pair).len() > 1);
+}
+
+fn selectors(net: &str) -> Vec<TrafficSelector> {
+    vec![net.parse::<ipnet::IpNet>().unwrap().into()]
+}
+
+/// An IKE_SA_INIT request of side A.
+fn first_message() -> Vec<u8> {
+    let mut pair = Pair::new(15);
+    pair.initiate(A);
+    let Load::Ike(first) = pair.log[0].load.clone() else {
+        panic!("not IKE");
+    };
+    first
+}
+
+fn with_spi(message: &[u8], spi: u64) -> Vec<u8> {
+    [&spi.to_be_bytes(), &message[8..]].concat()
+}
+
+#[test]
+fn a_public_value_without_use_makes_us_ask_for_cookies() {
+    let mut pair = Pair::new(16);
+    let first = first_message();
+    let clear = decode_cleartext(&first).unwrap();
+    let payloads: Vec<_> = clear
+        .payloads
+        .into_iter()
+        .map(|payload| match payload {
+            Payload::Ke(ke) => Payload::Ke(KeyExchange {
+                data: vec![0; 32],
+                ..ke
+            }),
+            other => other,
+        })
+        .collect();
+    let useless = encode_cleartext(&clear.header, &payloads);
+    for spi in 1..=3 {
+        inject(&mut pair, A, with_spi(&useless, spi));
+    }
+    let asked = |pair: &Pair| {
+        let cookie = |datagram: &&Datagram| {
+            let Load::Ike(message) = &datagram.load else {
+                return false;
+            };
+            let payloads = decode_cleartext(message).unwrap().payloads;
+            matches!(&payloads[..], [Payload::Notify(n)] if n.kind == NotifyType::COOKIE)
+        };
+        pair.log.iter().filter(cookie).count()
+    };
+    assert_eq!(asked(&pair), 2, "of all but the first");
+    pair.establish(A);
+    assert_eq!(asked(&pair), 3, "of an honest one as well");
+    pair.run(seconds(31));
+    inject(&mut pair, A, with_spi(&first, 9));
+    assert_eq!(asked(&pair), 3, "but not forever");
+}
+
+#[test]
+fn one_host_leaves_room_for_half_open_sas_of_others() {
+    let limits = Limits {
+        half_open: 16,
+        cookie_threshold: 16,
+        ..Limits::default()
+    };
+    let random = rand_chacha::ChaCha8Rng::from_seed([1; 32]);
+    let mut endpoint = Endpoint::new(limits, Box::new(random));
+    let mut anyone = config(B);
+    anyone.remote = None;
+    let now = Instant::now();
+    endpoint.set_peer(now, PEER, anyone);
+    let first = first_message();
+    let local = (address(B), 500).into();
+    for spi in 1..=100 {
+        let port = 10_000 + u16::try_from(spi).unwrap();
+        let remote = (address(A), port).into();
+        endpoint.handle_datagram(now, local, remote, &with_spi(&first, spi));
+    }
+    assert_eq!(endpoint.half_open(), 8);
+    let remote = "203.0.113.9:500".parse().unwrap();
+    endpoint.handle_datagram(now, local, remote, &first);
+    assert_eq!(endpoint.half_open(), 9);
+}
+
+#[test]
+fn a_peer_that_sets_up_ike_sas_again_and_again_keeps_a_few() {
+    let mut pair = Pair::up(17);
+    for _ in 0..10 {
+        // It knows of the others, so it does not say INITIAL_CONTACT.
+        pair.initiate(A);
+        pair.run(seconds(1));
+    }
+    assert!(pair.sides.iter().all(|side| side.ikes.len() <= 4));
+    assert!(pair.sides.iter().all(|side| side.children.len() <= 4));
+    let newest = pair.sides[B].ikes.keys().next_back();
+    assert!(newest.is_some() && pair.sides[B].outbound.is_some());
+}
+
+#[test]
+fn an_unproven_identity_does_not_fill_the_log() {
+    let mut pair = Pair::with(18, |side, config| {
+        if side == A {
+            config.local_id = Identity::KeyId(vec![7; 20_000]);
+        }
+    });
+    pair.initiate(A);
+    pair.run(seconds(1));
+    let why = &pair.sides[B].refusals[0];
+    assert!(why.len() < 1_000 && why.contains("0707"), "{}", why.len());
 }

@@ -124,13 +124,16 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     if !found.file_type().is_socket() {
         return Err(io::Error::other("there is a file of another kind"));
     }
-    if std::os::unix::net::UnixStream::connect(path).is_ok() {
-        return Err(io::Error::new(
+    match std::os::unix::net::UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(
             io::ErrorKind::AddrInUse,
             "another daemon answers there",
-        ));
+        )),
+        // Nobody listens any more.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        // Whether somebody does is not known: it is not ours to take.
+        Err(error) => Err(error),
     }
-    fs::remove_file(path)
 }
 
 async fn serve_client(client: UnixStream, asked: &mpsc::Sender<Asked>) -> io::Result<()> {
@@ -294,6 +297,11 @@ mod tests {
         assert!(error.contains("another daemon"), "{error}");
         drop(listener);
         assert!(!path.exists());
+        let other = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        assert!(Listener::bind(&path, 0o660).is_err());
+        assert!(path.exists(), "a socket of another kind is somebody else's");
+        drop(other);
+        std::fs::remove_file(&path).unwrap();
         std::fs::write(&path, "precious").unwrap();
         assert!(Listener::bind(&path, 0o660).is_err());
         assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");

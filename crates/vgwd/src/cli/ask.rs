@@ -1,5 +1,6 @@
 //! Commands that a running daemon carries out.
 
+use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::thread;
 use std::time::Duration;
@@ -42,13 +43,19 @@ pub(super) fn status(socket: &Path, json: bool, watch: bool) -> Result<(), Failu
         print::line(&text);
         return Ok(());
     }
+    // Into a file or a pipe go tables one after the other.
+    let clear = if io::stdout().is_terminal() {
+        CLEAR
+    } else {
+        ""
+    };
     loop {
         // A daemon that is being restarted comes back.
         let text = match fetch(socket) {
             Ok(status) if json => serde_json::to_string(&status).unwrap_or_default(),
-            Ok(status) => format!("{CLEAR}{}", status_table::render(&status)),
+            Ok(status) => format!("{clear}{}", status_table::render(&status)),
             Err(failure) if json => return Err(failure),
-            Err(failure) => format!("{CLEAR}{}", failure.lines().join("\n")),
+            Err(failure) => format!("{clear}{}", failure.lines().join("\n")),
         };
         if print::try_line(&text).is_err() {
             return Ok(());
