@@ -14,5 +14,6 @@ mod handshake;
 mod hostile;
 mod liveness;
 mod nat;
+mod quiet;
 mod rekey;
 mod rig;
