@@ -13,6 +13,9 @@ use crate::window::Answered;
 /// A peer may have this many IKE SAs in use; more than one are left when it
 /// began anew without saying so.
 const MAX_IKE_SAS: usize = 4;
+/// And this many that are rekeyed or being deleted, before the oldest are
+/// forgotten: a peer may rekey without pause and never delete.
+const MAX_OLD_IKE_SAS: usize = 32;
 
 impl Endpoint {
     /// Keeps an SA, under its deadline.
@@ -109,6 +112,22 @@ impl Endpoint {
             .collect()
     }
 
+    /// Bounds what a peer makes us keep beside the IKE SAs in use.
+    fn forget_old(&mut self, now: Instant, peer: PeerId) {
+        let old: Vec<_> = self
+            .sas
+            .values()
+            .filter_map(|sa| match sa {
+                Sa::Established(sa) if sa.peer() == peer && !sa.is_up() => Some(sa.id()),
+                _ => None,
+            })
+            .collect();
+        let excess = old.len().saturating_sub(MAX_OLD_IKE_SAS);
+        for oldest in old.into_iter().take(excess) {
+            self.close(now, oldest, DownReason::Rekeyed, false);
+        }
+    }
+
     pub(super) fn has_other(&self, peer: PeerId, except: SaId) -> bool {
         !self.others(peer, Some(except)).is_empty()
     }
@@ -127,8 +146,10 @@ impl Endpoint {
                 Effect::Spawn(sa) => {
                     let id = sa.id();
                     self.by_spi.insert(sa.our_spi(), id);
+                    let peer = sa.peer();
                     self.put(Sa::Established(sa));
                     self.with_established(now, id, Established::advance);
+                    self.forget_old(now, peer);
                 }
                 Effect::Adopt {
                     old,
@@ -183,6 +204,7 @@ impl Endpoint {
         for oldest in others.into_iter().take(excess) {
             self.close(now, oldest, DownReason::Superseded, true);
         }
+        self.forget_old(now, peer);
     }
 
     /// Both sides set up an IKE SA at once. One is enough: as at a rekey, the

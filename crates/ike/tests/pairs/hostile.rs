@@ -507,6 +507,28 @@ fn a_peer_that_sets_up_ike_sas_again_and_again_keeps_a_few() {
 }
 
 #[test]
+fn ike_sas_that_are_rekeyed_and_never_deleted_are_forgotten() {
+    let mut pair = Pair::up(19);
+    pair.weather = Box::new(|datagram| {
+        let delete = datagram.is(A, ExchangeType::INFORMATIONAL, false);
+        if delete { vec![] } else { vec![DELAY] }
+    });
+    for _ in 0..100 {
+        pair.rekey_ike(A);
+        pair.run(DELAY * 3);
+    }
+    assert_eq!(pair.sides[B].endpoint.counters(PEER).ike_rekeys, 100);
+    assert!(
+        pair.sides[B].ikes.len() <= 34,
+        "{}",
+        pair.sides[B].ikes.len()
+    );
+    pair.weather = fair();
+    pair.run(seconds(60));
+    pair.assert_agreement(1);
+}
+
+#[test]
 fn an_unproven_identity_does_not_fill_the_log() {
     let mut pair = Pair::with(18, |side, config| {
         if side == A {
