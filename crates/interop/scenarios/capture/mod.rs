@@ -18,7 +18,8 @@ pub fn run() -> Result<()> {
     let file = file.to_str().context("a path that is not UTF-8")?;
     let internet = &stage.topology.internet;
     let mut tcpdump = internet.command("tcpdump");
-    tcpdump.args(["-i", "customer", "-U", "-Z", "root", "-w", file, "udp or esp"]);
+    tcpdump.args(["-i", "customer", "--immediate-mode", "-U", "-Z", "root"]);
+    tcpdump.args(["-w", file, "udp or esp"]);
     let log = directory.join("tcpdump.log");
     let tcpdump = Process::start("tcpdump", tcpdump, &log)?;
     wait_until("the capture", SOON, || {
@@ -35,7 +36,13 @@ pub fn run() -> Result<()> {
     })?;
     await_echoes(&flow, 50, SOON)?;
     let report = finish_whole(flow)?;
+    let expected = usize::try_from(report.sent + report.answered)?;
     gateway.stop()?;
+    // What tcpdump has not read yet when it is ended is lost.
+    wait_until("the flow in the capture", SOON, || {
+        let text = run_in(internet, "tshark", &["-r", file, "-Y", "esp"]);
+        Ok(text.is_ok_and(|text| text.lines().count() >= expected).then_some(()))
+    })?;
     tcpdump.signal(Signal::SIGINT)?;
     tcpdump.stop()?;
 
@@ -64,7 +71,6 @@ pub fn run() -> Result<()> {
     let authenticated = count("isakmp.exchangetype == 35 && isakmp.auth.method == 2")?;
     ensure!(authenticated >= 4, "AUTH payloads of two tunnels, found {authenticated}");
     let clear = count("esp && udp.port == 7000")?;
-    let expected = usize::try_from(report.sent + report.answered)?;
     ensure!(clear == expected, "{clear} packets in the clear of {expected}");
     let all = count("esp")?;
     let authentic = count("esp.icv_good == 1")?;
