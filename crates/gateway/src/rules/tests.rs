@@ -221,6 +221,15 @@ fn a_peer_that_may_come_from_anywhere_needs_an_identity_of_its_own() {
 }
 
 #[test]
+fn the_two_ends_of_a_tunnel_need_different_identities() {
+    let reflected = |g: &mut Gateway| {
+        let connection = &mut g.connections[0];
+        connection.tunnels[1].identity = connection.customer_gateway.identity.clone();
+    };
+    assert_eq!(refused(reflected), ["vpn_connection[1].tunnel[2].identity"]);
+}
+
+#[test]
 fn a_violation_never_shows_a_pre_shared_key() {
     let mut gateways = good();
     gateways.connections[0].tunnels[0].psk = Psk(Secret::from(b"hunter2".as_slice()));

@@ -29,6 +29,15 @@ pub(super) fn check(
         network::inside_cidr(tunnel.inside_cidr),
     );
     violations.check(&field(place, "identity"), identity(&tunnel.identity));
+    // Both ends know the key, so only their identities tell them apart: with one
+    // for both, our own messages sent back to us would authenticate.
+    if tunnel.identity == connection.customer_gateway.identity {
+        violations.refuse(
+            &field(place, "identity"),
+            format!("{}, which is its customer gateway's too", tunnel.identity),
+            "another identity than the customer gateway's",
+        );
+    }
     violations.check(&field(place, "pre_shared_key"), psk(tunnel.psk.0.expose()));
     algorithms(violations, place, tunnel);
     lifetimes(violations, place, tunnel);
