@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_lab::probe::{EchoFlow, FlowReport, ping};
-use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, vpc_cidr};
+use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, on_premises_cidr, vpc_cidr};
 use vgw_lab::{Lab, Namespace, wait_until};
 
 use crate::gateway::Gateway;
@@ -117,6 +117,38 @@ impl Stage {
         Ok(())
     }
 
+    /// Starts both, and sees that tunnel 1 does not come up when the peer initiates it
+    /// and that the status gives a reason which names all of these words.
+    ///
+    /// # Errors
+    /// When it comes up, or no reason does.
+    pub fn see_refusal(&self, named: &[&str]) -> Result<(Gateway, StrongSwan)> {
+        let gateway = self.start_gateway()?;
+        let peer = self.start_peer()?;
+        ensure!(peer.initiate("net1").is_err(), "the peer came up");
+        let reason = await_reason(&gateway, named)?;
+        println!("{reason}");
+        ensure!(!gateway.tunnel(1)?.up);
+        Ok((gateway, peer))
+    }
+
+    /// Starts strongSwan in the place of our daemon, too, and has the customer bring
+    /// up the one tunnel of `cloud.swanctl.conf` and `customer.swanctl.conf`.
+    ///
+    /// # Errors
+    /// When that fails.
+    pub fn strongswan_pair(&self) -> Result<(StrongSwan, StrongSwan)> {
+        let start = |namespace, name: &str, far_side| {
+            let conf = self.workspace.file(&format!("{name}.swanctl.conf"))?;
+            let directory = self.workspace.directory().join(name);
+            StrongSwan::start(namespace, &directory, &conf, far_side, "")
+        };
+        let cloud = start(&self.topology.vpc, "cloud", on_premises_cidr())?;
+        let customer = start(&self.topology.on_premises, "customer", vpc_cidr())?;
+        customer.initiate("net")?;
+        Ok((cloud, customer))
+    }
+
     /// Sees that the peer's SAs of tunnel 1 and 2 have these algorithms, encryption
     /// and integrity, and that either tunnel carries traffic.
     ///
@@ -166,10 +198,7 @@ impl Stage {
 
 /// Waits until a line of the status says why something is refused and names all of
 /// these words; gives it.
-///
-/// # Errors
-/// When none does in time, with the lines there are.
-pub fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
+fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
     let mut seen = Vec::new();
     let outcome = wait_until("a reason in the status", SOON, || {
         let status = gateway.status()?;

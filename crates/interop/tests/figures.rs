@@ -8,10 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use vgw_interop::gateway::Gateway;
 use vgw_interop::stage::{LATER, SOON, Stage, await_echoes};
-use vgw_interop::strongswan::StrongSwan;
 use vgw_interop::tools::iperf3;
 use vgw_lab::probe::FlowReport;
-use vgw_lab::topology::{GATEWAY_OUTSIDE, on_premises_cidr, vpc_cidr};
+use vgw_lab::topology::GATEWAY_OUTSIDE;
 use vgw_lab::wait_until;
 
 const ROUNDS: usize = 5;
@@ -114,14 +113,7 @@ fn to_strongswan() -> Result<f64> {
 
 fn between_strongswans() -> Result<f64> {
     let stage = Stage::new("strongswan_pair")?;
-    let start = |namespace, name: &str, far_side| {
-        let conf = stage.workspace.file(&format!("{name}.swanctl.conf"))?;
-        let directory = stage.workspace.directory().join(name);
-        StrongSwan::start(namespace, &directory, &conf, far_side, "")
-    };
-    let _cloud = start(&stage.topology.vpc, "cloud", on_premises_cidr())?;
-    let customer = start(&stage.topology.on_premises, "customer", vpc_cidr())?;
-    customer.initiate("net")?;
+    let (_cloud, _customer) = stage.strongswan_pair()?;
     iperf3(&stage)
 }
 

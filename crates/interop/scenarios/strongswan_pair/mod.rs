@@ -6,24 +6,15 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use vgw_interop::Workspace;
-use vgw_interop::strongswan::StrongSwan;
+use vgw_interop::stage::Stage;
 use vgw_lab::probe::{EchoFlow, ping};
-use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, on_premises_cidr, vpc_cidr};
-use vgw_lab::{Lab, wait_until};
+use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
+use vgw_lab::wait_until;
 
 pub fn run() -> Result<()> {
-    let workspace = Workspace::new("strongswan_pair")?;
-    let lab = Lab::new("strongswan")?;
-    let topology = Topology::build(&lab)?;
-    let start = |namespace, name: &str, far_side| {
-        let conf = workspace.file(&format!("{name}.swanctl.conf"))?;
-        let directory = workspace.directory().join(name);
-        StrongSwan::start(namespace, &directory, &conf, far_side, "")
-    };
-    let cloud = start(&topology.vpc, "cloud", on_premises_cidr())?;
-    let customer = start(&topology.on_premises, "customer", vpc_cidr())?;
-    customer.initiate("net")?;
+    let stage = Stage::new("strongswan_pair")?;
+    let (cloud, customer) = stage.strongswan_pair()?;
+    let topology = &stage.topology;
     let limit = Duration::from_secs(2);
     let (vpc, site) = (VPC_HOST, ON_PREMISES_HOST);
     ensure!(ping(&topology.vpc, vpc, site, limit)?.is_some());
