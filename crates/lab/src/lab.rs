@@ -155,9 +155,12 @@ mod tests {
 
     #[test]
     fn what_a_dead_owner_left_is_removed() {
-        let dead = std::process::Command::new("true").spawn().unwrap();
-        let pid = dead.id();
-        dead.wait_with_output().unwrap();
+        // Alive until everything stands: other labs may clear up at any moment.
+        let mut owner = std::process::Command::new("sleep")
+            .arg("1000")
+            .spawn()
+            .unwrap();
+        let pid = owner.id();
         let name = format!("vgw-crashed-{pid}-vpc");
         std::mem::forget(Namespace::create(&name).unwrap());
         let directory = Scratch::create(&format!("vgw-crashed-{pid}-files")).unwrap();
@@ -166,7 +169,10 @@ mod tests {
             directory.path().to_owned(),
         ];
         std::mem::forget(directory);
+        let _lab = Lab::new("before").unwrap();
         assert!(left.iter().all(|path| path.exists()));
+        owner.kill().unwrap();
+        owner.wait().unwrap();
         let _lab = Lab::new("after").unwrap();
         assert!(!left.iter().any(|path| path.exists()));
     }
