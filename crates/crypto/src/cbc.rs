@@ -1,6 +1,7 @@
 //! AES in CBC mode, without padding of its own (RFC 3602).
 
 use std::fmt;
+use std::ops::Range;
 
 use aes::cipher::array::Array;
 use aes::cipher::{
@@ -64,6 +65,42 @@ impl CbcKey {
             Cipher::Aes256(cipher) => encrypt(cipher, iv, blocks),
         }
         Ok(())
+    }
+
+    /// Encrypts several stretches of `buffer`, each under the IV that lies in the
+    /// 16 octets before it. The stretches and their IVs do not overlap.
+    ///
+    /// # Errors
+    /// [`LengthError`] if a stretch has not whole blocks, no IV before it or does
+    /// not lie within `buffer`; what `buffer` holds is then undefined.
+    pub fn encrypt_burst(
+        &self,
+        buffer: &mut [u8],
+        stretches: &[Range<usize>],
+    ) -> Result<(), LengthError> {
+        for stretch in stretches {
+            let misplaced = LengthError {
+                found: stretch.len(),
+                block: BLOCK_LEN,
+            };
+            let (iv, data) = stretch
+                .start
+                .checked_sub(BLOCK_LEN)
+                .and_then(|iv_at| buffer.get_mut(iv_at..stretch.end))
+                .and_then(<[u8]>::split_first_chunk_mut)
+                .ok_or(misplaced)?;
+            self.encrypt_in_place(iv, data)?;
+        }
+        Ok(())
+    }
+
+    /// Encrypts each block by itself.
+    pub fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_LEN]]) {
+        let blocks = Block::cast_slice_from_core_mut(blocks);
+        match &self.0 {
+            Cipher::Aes128(cipher) => cipher.encrypt_blocks(blocks),
+            Cipher::Aes256(cipher) => cipher.encrypt_blocks(blocks),
+        }
     }
 
     /// Decrypts `data`, which must have been authenticated before.

@@ -24,7 +24,7 @@ pub use aead::AeadKey;
 pub use cbc::CbcKey;
 pub use error::{KeyError, KeyExchangeError, LengthError, NotAuthentic};
 pub use key_exchange::KeyPair;
-pub use mac::MacKey;
+pub use mac::{Covered, MacKey};
 pub use secret::Secret;
 pub use suite::{DirectionKeys, EspSuite, IkeSuite};
 pub use transform::{Encryption, Group, Integrity, Prf};

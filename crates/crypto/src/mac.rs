@@ -1,10 +1,27 @@
 //! Integrity: HMAC cut to the length of its transform.
 
 use std::fmt;
+use std::ops::Range;
 
 use crate::error::{KeyError, NotAuthentic};
 use crate::keyed_hash::KeyedHash;
 use crate::transform::Integrity;
+
+/// What one integrity check value of a burst covers. The value lies right behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// Octets of the burst's buffer.
+    pub range: Range<usize>,
+    /// The high half of an extended sequence number, which is covered but not
+    /// sent (RFC 4303 section 2.2.1).
+    pub high: Option<[u8; 4]>,
+}
+
+impl Covered {
+    fn high(&self) -> &[u8] {
+        self.high.as_ref().map_or(&[], <[u8; 4]>::as_slice)
+    }
+}
 
 /// An integrity key, ready to be used many times.
 pub struct MacKey {
@@ -45,6 +62,31 @@ impl MacKey {
     pub fn icv(&self, parts: &[&[u8]], out: &mut [u8]) {
         debug_assert_eq!(out.len(), self.icv_len());
         self.keyed.digest_into(parts, out);
+    }
+
+    /// Writes behind each of `messages`, which lie in `buffer`, its integrity
+    /// check value. None is written for what does not lie there.
+    pub fn icv_burst(&self, buffer: &mut [u8], messages: &[Covered]) {
+        for message in messages {
+            let Some((data, icv)) = buffer
+                .get_mut(message.range.start..message.range.end + self.icv_len())
+                .and_then(|packet| packet.split_at_mut_checked(message.range.len()))
+            else {
+                continue;
+            };
+            self.icv(&[data, message.high()], icv);
+        }
+    }
+
+    /// Says of each of `messages` whether its integrity check value, which lies
+    /// behind it in `buffer`, is right.
+    pub fn verify_burst(&self, buffer: &[u8], messages: &[Covered], authentic: &mut [bool]) {
+        for (message, authentic) in messages.iter().zip(authentic) {
+            *authentic = buffer
+                .get(message.range.start..message.range.end + self.icv_len())
+                .and_then(|packet| packet.split_at_checked(message.range.len()))
+                .is_some_and(|(data, icv)| self.verify(&[data, message.high()], icv).is_ok());
+        }
     }
 
     /// Checks `icv` against the concatenated `parts` in constant time.

@@ -1,48 +1,74 @@
-//! An ESP packet taken apart in place.
+//! The fields around the inner packet, and the numbers in them.
 
-use crate::layout::Layout;
+use vgw_crypto::EspSuite;
 
-/// The parts of one packet; the borrow checker keeps them apart.
-pub(crate) struct Frame<'a> {
-    pub(crate) spi: &'a mut [u8; 4],
-    /// Low half of the sequence number.
-    pub(crate) sequence: &'a mut [u8; 4],
-    pub(crate) iv: &'a mut [u8],
-    /// Inner packet, padding and trailer: what gets encrypted.
-    pub(crate) payload: &'a mut [u8],
-    pub(crate) icv: &'a mut [u8],
+use crate::layout::{Layout, TRAILER_LEN};
+
+/// SPI and sequence number as a packet begins with them, in octets (RFC 4303
+/// sections 2.1 and 2.2).
+pub(crate) const SPI_AND_SEQUENCE_LEN: usize = 8;
+
+/// What all packets of an SA have in common.
+#[derive(Clone, Copy)]
+pub(crate) struct Frame {
+    pub(crate) spi: u32,
+    /// The high half of the sequence number counts (RFC 4303 section 2.2.1).
+    pub(crate) esn: bool,
+    pub(crate) layout: Layout,
 }
 
-impl<'a> Frame<'a> {
-    /// Takes `packet`, SPI first, apart. None if it is too short, or its payload
-    /// not one block at least and whole blocks.
-    pub(crate) fn split(layout: &Layout, packet: &'a mut [u8]) -> Option<Self> {
-        let (header, rest) = packet.split_at_mut_checked(layout.header_len)?;
-        let (payload, icv) = rest.split_at_mut_checked(rest.len().checked_sub(layout.icv_len)?)?;
-        if payload.is_empty() || payload.len() % layout.block_len != 0 {
+impl Frame {
+    pub(crate) fn new(spi: u32, suite: EspSuite) -> Self {
+        Self {
+            spi,
+            esn: suite.esn,
+            layout: Layout::of(suite),
+        }
+    }
+
+    /// The first octets of the packet with this number.
+    pub(crate) fn header(&self, sequence: u64) -> [u8; SPI_AND_SEQUENCE_LEN] {
+        let [a, b, c, d] = self.spi.to_be_bytes();
+        let [.., e, f, g, h] = sequence.to_be_bytes();
+        [a, b, c, d, e, f, g, h]
+    }
+
+    /// SPI and low half of the sequence number of `packet`. None if it is too
+    /// short, or its payload not one block at least and whole blocks.
+    pub(crate) fn parse(&self, packet: &[u8]) -> Option<(u32, u32)> {
+        let Layout {
+            header_len,
+            block_len,
+            icv_len,
+        } = self.layout;
+        let payload_len = packet.len().checked_sub(header_len + icv_len)?;
+        if payload_len == 0 || !payload_len.is_multiple_of(block_len) {
             return None;
         }
-        let (spi, header) = header.split_first_chunk_mut()?;
-        let (sequence, iv) = header.split_first_chunk_mut()?;
-        Some(Self {
-            spi,
-            sequence,
-            iv,
-            payload,
-            icv,
-        })
+        let [a, b, c, d, e, f, g, h] = *packet.first_chunk::<SPI_AND_SEQUENCE_LEN>()?;
+        let spi = u32::from_be_bytes([a, b, c, d]);
+        Some((spi, u32::from_be_bytes([e, f, g, h])))
+    }
+
+    /// The high half of a sequence number as it enters the ICV: with ESN only
+    /// (RFC 4303 section 2.2.1).
+    pub(crate) fn high_half(&self, sequence: u64) -> Option<[u8; 4]> {
+        let [a, b, c, d, ..] = sequence.to_be_bytes();
+        self.esn.then_some([a, b, c, d])
     }
 }
 
-/// The high half of a sequence number as it enters the ICV: with ESN only
-/// (RFC 4303 section 2.2.1).
-pub(crate) fn high_half(sequence: u64, esn: bool) -> Option<[u8; 4]> {
-    let [a, b, c, d, ..] = sequence.to_be_bytes();
-    esn.then_some([a, b, c, d])
-}
-
-/// The low half of a sequence number, which the packet carries.
-pub(crate) fn low_half(sequence: u64) -> [u8; 4] {
-    let [.., e, f, g, h] = sequence.to_be_bytes();
-    [e, f, g, h]
+/// Writes padding, pad length and next header after the inner packet. None if
+/// they do not fit `payload`.
+pub(crate) fn write_trailer(payload: &mut [u8], inner_len: usize, next_header: u8) -> Option<()> {
+    let (padding, trailer) = payload
+        .get_mut(inner_len..)?
+        .split_last_chunk_mut::<TRAILER_LEN>()?;
+    let pad_len = u8::try_from(padding.len()).ok()?;
+    // RFC 4303 section 2.4: 1, 2, 3, …
+    for (octet, value) in padding.iter_mut().zip(1..=pad_len) {
+        *octet = value;
+    }
+    *trailer = [pad_len, next_header];
+    Some(())
 }

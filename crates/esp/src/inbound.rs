@@ -1,14 +1,17 @@
 //! The receiving side of an SA.
 
+use std::array;
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use vgw_crypto::{DirectionKeys, EspSuite, KeyError};
+use vgw_crypto::{AeadKey, Covered, DirectionKeys, EspSuite, KeyError, NotAuthentic};
 
-use crate::cipher::{Cipher, with_aad};
+use crate::aead;
+use crate::cbc_hmac::{self, CbcHmac, GROUP};
+use crate::cipher::Cipher;
 use crate::drop::Drop;
-use crate::frame::{Frame, high_half};
+use crate::frame::Frame;
 use crate::layout::{Layout, TRAILER_LEN};
 use crate::replay::ReplayWindow;
 use crate::{NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, NEXT_HEADER_NONE};
@@ -16,9 +19,8 @@ use crate::{NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, NEXT_HEADER_NONE};
 /// An SA to receive with. Keys never change; what was received lies behind a
 /// lock that [`InboundSa::opener`] takes once for a burst.
 pub struct InboundSa {
-    spi: u32,
     suite: EspSuite,
-    layout: Layout,
+    frame: Frame,
     cipher: Cipher,
     window: Mutex<ReplayWindow>,
 }
@@ -49,9 +51,8 @@ impl InboundSa {
         replay_window: u32,
     ) -> Result<Self, KeyError> {
         Ok(Self {
-            spi,
             suite,
-            layout: Layout::of(suite),
+            frame: Frame::new(spi, suite),
             cipher: Cipher::new(suite, keys)?,
             window: Mutex::new(ReplayWindow::new(replay_window)),
         })
@@ -60,13 +61,13 @@ impl InboundSa {
     /// Our SPI, which every packet must carry.
     #[must_use]
     pub fn spi(&self) -> u32 {
-        self.spi
+        self.frame.spi
     }
 
     /// Where the parts of this SA's packets lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        self.layout
+        self.frame.layout
     }
 
     /// The highest authentic sequence number so far, 0 before the first. Waits
@@ -109,13 +110,116 @@ impl Opener<'_> {
     /// [`Drop`]. What `packet` holds is then undefined, and it may have been
     /// authentic only if the reason is one that decryption brings to light.
     pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Drop> {
-        let sa = self.sa;
-        let frame = Frame::split(&sa.layout, packet).ok_or(Drop::Malformed)?;
-        if *frame.spi != sa.spi.to_be_bytes() {
+        let whole = 0..packet.len();
+        let mut result = Err(Drop::Malformed);
+        match &self.sa.cipher {
+            Cipher::Aead(key) => return self.open_one(key, Some(packet)),
+            Cipher::CbcHmac(keys) => {
+                self.open_group(keys, packet, &[whole], |opened| result = opened);
+            }
+        }
+        result
+    }
+
+    /// Opens each of `packets`, which ascend in `buffer` without overlap, as
+    /// [`Self::open`] does, and appends one result per packet to `opened`. A
+    /// range that overlaps the one before it or leaves the buffer is
+    /// [`Drop::Malformed`].
+    pub fn open_burst(
+        &mut self,
+        buffer: &mut [u8],
+        packets: &[Range<usize>],
+        opened: &mut Vec<Result<Opened, Drop>>,
+    ) {
+        match &self.sa.cipher {
+            Cipher::Aead(key) => {
+                for packet in packets {
+                    opened.push(self.open_one(key, buffer.get_mut(packet.clone())));
+                }
+            }
+            Cipher::CbcHmac(keys) => {
+                for group in packets.chunks(GROUP) {
+                    self.open_group(keys, buffer, group, |result| opened.push(result));
+                }
+            }
+        }
+    }
+
+    fn open_one(&mut self, key: &AeadKey, packet: Option<&mut [u8]>) -> Result<Opened, Drop> {
+        let packet = packet.ok_or(Drop::Malformed)?;
+        let sequence = self.admit(packet)?;
+        let payload = aead::open(key, &self.sa.frame, sequence, packet)
+            .map_err(|NotAuthentic| Drop::NotAuthentic)?;
+        self.window.commit(sequence);
+        self.sa.opened(payload, sequence)
+    }
+
+    /// Opens at most [`GROUP`] packets: all are authenticated before the first
+    /// is decrypted (RFC 4303 section 3.4.4.1).
+    fn open_group(
+        &mut self,
+        keys: &CbcHmac,
+        buffer: &mut [u8],
+        group: &[Range<usize>],
+        mut push: impl FnMut(Result<Opened, Drop>),
+    ) {
+        let mut admitted = [Err(Drop::Malformed); GROUP];
+        let mut covered: [Covered; GROUP] = array::from_fn(|_| Covered::default());
+        let mut free = covered.iter_mut();
+        let mut free_from = 0;
+        for (packet, admitted) in group.iter().zip(&mut admitted) {
+            // What was authenticated must not change when another is decrypted.
+            if packet.start < free_from {
+                continue;
+            }
+            *admitted = buffer
+                .get(packet.clone())
+                .ok_or(Drop::Malformed)
+                .and_then(|packet| self.admit(packet));
+            if let (Ok(sequence), Some(covered)) = (*admitted, free.next()) {
+                free_from = packet.end;
+                *covered = Covered {
+                    range: packet.start..packet.end - keys.mac.icv_len(),
+                    high: self.sa.frame.high_half(sequence),
+                };
+            }
+        }
+        let count = GROUP - free.len();
+        let mut authentic = [false; GROUP];
+        keys.mac.verify_burst(
+            buffer,
+            covered.get(..count).unwrap_or_default(),
+            &mut authentic,
+        );
+
+        let mut authentic = authentic.into_iter();
+        for (packet, admitted) in group.iter().zip(admitted) {
+            push(admitted.and_then(|sequence| {
+                if authentic.next() != Some(true) {
+                    return Err(Drop::NotAuthentic);
+                }
+                // Another of the group may have had the same number, or have
+                // moved the window past it.
+                if !self.window.check(sequence) {
+                    return Err(Drop::Replayed);
+                }
+                self.window.commit(sequence);
+                let packet = buffer.get_mut(packet.clone()).ok_or(Drop::Malformed)?;
+                let payload =
+                    cbc_hmac::decrypt(keys, packet).map_err(|NotAuthentic| Drop::Malformed)?;
+                self.sa.opened(payload, sequence)
+            }));
+        }
+    }
+
+    /// The whole sequence number of a packet that is worth being authenticated.
+    fn admit(&self, packet: &[u8]) -> Result<u64, Drop> {
+        let frame = &self.sa.frame;
+        let (spi, low) = frame.parse(packet).ok_or(Drop::Malformed)?;
+        if spi != frame.spi {
             return Err(Drop::WrongSpi);
         }
-        let low = u32::from_be_bytes(*frame.sequence);
-        let sequence = if sa.suite.esn {
+        let sequence = if frame.esn {
             self.window.infer(low).ok_or(Drop::Replayed)?
         } else {
             u64::from(low)
@@ -125,44 +229,20 @@ impl Opener<'_> {
         if !self.window.check(sequence) {
             return Err(Drop::Replayed);
         }
-        let payload = sa.decrypt(packet, sequence)?;
-        self.window.commit(sequence);
-
-        let (inner_len, next_header) = inner(payload)?;
-        Ok(Opened {
-            inner: sa.layout.header_len..sa.layout.header_len + inner_len,
-            next_header,
-            sequence,
-        })
+        Ok(sequence)
     }
 }
 
 impl InboundSa {
-    /// Checks the integrity of `packet` and returns its payload in clear.
-    fn decrypt<'p>(&self, packet: &'p mut [u8], sequence: u64) -> Result<&'p [u8], Drop> {
-        let high = high_half(sequence, self.suite.esn);
-        if let Cipher::CbcHmac(keys) = &self.cipher {
-            // RFC 4303 section 3.4.4.1: integrity before decryption.
-            keys.check_icv(packet, high)
-                .map_err(|_| Drop::NotAuthentic)?;
-        }
-        let frame = Frame::split(&self.layout, packet).ok_or(Drop::Malformed)?;
-        match &self.cipher {
-            Cipher::Aead(key) => {
-                let iv = (&*frame.iv).try_into().map_err(|_| Drop::Malformed)?;
-                with_aad(*frame.spi, high, *frame.sequence, |aad| {
-                    key.open_in_place(iv, aad, frame.payload, frame.icv)
-                })
-                .map_err(|_| Drop::NotAuthentic)?;
-            }
-            Cipher::CbcHmac(keys) => {
-                let iv = (&*frame.iv).try_into().map_err(|_| Drop::Malformed)?;
-                keys.cbc
-                    .decrypt_in_place(iv, frame.payload)
-                    .map_err(|_| Drop::Malformed)?;
-            }
-        }
-        Ok(frame.payload)
+    /// What lies in an authentic packet's payload.
+    fn opened(&self, payload: &[u8], sequence: u64) -> Result<Opened, Drop> {
+        let (inner_len, next_header) = inner(payload)?;
+        let inner_at = self.frame.layout.header_len;
+        Ok(Opened {
+            inner: inner_at..inner_at + inner_len,
+            next_header,
+            sequence,
+        })
     }
 }
 
@@ -178,7 +258,11 @@ fn inner(payload: &[u8]) -> Result<(usize, u8), Drop> {
         .and_then(|inner_len| rest.split_at_checked(inner_len))
         .ok_or(Drop::BadPadding)?;
     // RFC 4303 section 2.4: 1, 2, 3, …
-    if !padding.iter().copied().eq(1..=*pad_len) {
+    let mut difference = 0;
+    for (found, expected) in padding.iter().zip(1..=*pad_len) {
+        difference |= found ^ expected;
+    }
+    if difference != 0 {
         return Err(Drop::BadPadding);
     }
     let version = inner.first().map(|octet| octet >> 4);
@@ -194,7 +278,7 @@ fn inner(payload: &[u8]) -> Result<(usize, u8), Drop> {
 impl fmt::Debug for InboundSa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("InboundSa")
-            .field("spi", &format_args!("{:#010x}", self.spi))
+            .field("spi", &format_args!("{:#010x}", self.frame.spi))
             .field("suite", &format_args!("{}", self.suite))
             .finish_non_exhaustive()
     }

@@ -8,6 +8,8 @@
 
 #![forbid(unsafe_code)]
 
+mod aead;
+mod cbc_hmac;
 mod cipher;
 mod drop;
 mod frame;

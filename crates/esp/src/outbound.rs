@@ -7,12 +7,11 @@ use thiserror::Error;
 use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, Encryption, EspSuite, KeyError};
 use zeroize::Zeroizing;
 
-use crate::cipher::{CbcHmac, Cipher, with_aad};
-use crate::frame::{Frame, high_half, low_half};
-use crate::layout::{Layout, TRAILER_LEN};
-
-/// Padding of RFC 4303 section 2.4, as much of it as any suite needs.
-const PADDING: [u8; 15] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15];
+use crate::aead;
+use crate::cbc_hmac::{self, CbcHmac, GROUP};
+use crate::cipher::Cipher;
+use crate::frame::Frame;
+use crate::layout::Layout;
 
 /// All sequence numbers of the SA are used up; it must be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -45,17 +44,29 @@ pub enum SealError {
         /// The last number that the SA may use.
         last: u64,
     },
-    /// No number is left.
-    #[error(transparent)]
-    Exhausted(#[from] Exhausted),
+    /// A packet of a burst overlaps the one before it or leaves the buffer.
+    #[error(
+        "ESP packet at {at}, around {inner_len} octets, does not lie between {free_from} and {buffer_len}"
+    )]
+    Place {
+        /// Where the packet was to begin.
+        at: usize,
+        /// Octets of its inner packet.
+        inner_len: usize,
+        /// Where the packet before it ends.
+        free_from: usize,
+        /// Octets of buffer.
+        buffer_len: usize,
+    },
 }
 
-/// A packet of a burst, before it is sealed.
-#[derive(Debug)]
-pub struct Plain<'a> {
-    /// Room for the whole ESP packet; the inner packet lies at
-    /// [`Layout::header_len`].
-    pub buf: &'a mut [u8],
+/// A packet of a burst before it is sealed: the inner packet lies at
+/// `at + header_len` of the buffer, the ESP packet will be
+/// `at..at + sealed_len(inner_len)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain {
+    /// Where in the buffer the ESP packet will begin.
+    pub at: usize,
     /// Octets of inner packet.
     pub inner_len: usize,
     /// What the inner packet is (RFC 4303 section 2.6).
@@ -65,9 +76,8 @@ pub struct Plain<'a> {
 /// An SA to send with. Keys never change; the sequence counter is atomic, so
 /// that threads share the SA behind an `Arc`.
 pub struct OutboundSa {
-    spi: u32,
     suite: EspSuite,
-    layout: Layout,
+    frame: Frame,
     sealing: Sealing,
     /// The last number handed out.
     sequence: AtomicU64,
@@ -103,9 +113,8 @@ impl OutboundSa {
             },
         };
         Ok(Self {
-            spi,
             suite,
-            layout: Layout::of(suite),
+            frame: Frame::new(spi, suite),
             sealing,
             sequence: AtomicU64::new(0),
         })
@@ -114,19 +123,19 @@ impl OutboundSa {
     /// The peer's SPI, which every packet carries.
     #[must_use]
     pub fn spi(&self) -> u32 {
-        self.spi
+        self.frame.spi
     }
 
     /// Where the parts of this SA's packets lie.
     #[must_use]
     pub fn layout(&self) -> Layout {
-        self.layout
+        self.frame.layout
     }
 
     /// Octets of ESP packet around an inner packet of `inner_len` octets.
     #[must_use]
     pub fn sealed_len(&self, inner_len: usize) -> usize {
-        self.layout.sealed_len(inner_len)
+        self.frame.layout.sealed_len(inner_len)
     }
 
     /// The last sequence number handed out, 0 before the first.
@@ -179,103 +188,126 @@ impl OutboundSa {
         inner_len: usize,
         next_header: u8,
     ) -> Result<(), SealError> {
-        self.check_len(buf.len(), inner_len)?;
-        let last = self.last_sequence();
-        if sequence == 0 || sequence > last {
-            return Err(SealError::Sequence {
-                found: sequence,
-                last,
+        let expected = self.sealed_len(inner_len);
+        if buf.len() != expected {
+            return Err(SealError::Length {
+                inner_len,
+                expected,
+                found: buf.len(),
             });
         }
-        let wrong_length = self.wrong_length(buf.len(), inner_len);
-        let frame = Frame::split(&self.layout, buf).ok_or(wrong_length)?;
-        *frame.spi = self.spi.to_be_bytes();
-        *frame.sequence = low_half(sequence);
-        write_trailer(frame.payload, inner_len, next_header).ok_or(wrong_length)?;
-        let high = high_half(sequence, self.suite.esn);
-        match &self.sealing {
-            Sealing::Aead(key) => {
-                // RFC 4106 section 3.1: the IV must be unique under the key.
-                let iv = sequence.to_be_bytes();
-                frame.iv.copy_from_slice(&iv);
-                let icv = with_aad(*frame.spi, high, *frame.sequence, |aad| {
-                    key.seal_in_place(iv, aad, frame.payload)
-                });
-                frame.icv.copy_from_slice(&icv);
-            }
+        let plain = Plain {
+            at: 0,
+            inner_len,
+            next_header,
+        };
+        self.seal_burst(sequence, buf, &[plain])
+    }
+
+    /// Seals `packets` in their places in `buffer`, the first under the number
+    /// `first`, each later one under the next. The numbers are those that
+    /// [`Self::reserve`] returned, and no other packet gets them: with AES-GCM,
+    /// using one twice gives away the key stream.
+    ///
+    /// # Errors
+    /// [`SealError`] if the packets do not ascend in `buffer` without overlap, or
+    /// a number is out of range. Nothing is sealed then.
+    pub fn seal_burst(
+        &self,
+        first: u64,
+        buffer: &mut [u8],
+        packets: &[Plain],
+    ) -> Result<(), SealError> {
+        self.check_numbers(first, packets.len())?;
+        self.check_places(buffer.len(), packets)?;
+        let sealed = match &self.sealing {
+            Sealing::Aead(key) => self.seal_each(key, first, buffer, packets),
             Sealing::CbcHmac { keys, iv_key } => {
-                let iv = unpredictable_iv(iv_key, sequence).ok_or(wrong_length)?;
-                frame.iv.copy_from_slice(&iv);
-                keys.cbc
-                    .encrypt_in_place(&iv, frame.payload)
-                    .map_err(|_| wrong_length)?;
-                keys.write_icv(buf, high).ok_or(wrong_length)?;
+                self.seal_groups(keys, iv_key, first, buffer, packets)
             }
-        }
+        };
+        debug_assert!(sealed.is_some(), "every packet has its place");
         Ok(())
     }
 
-    /// Seals a burst under consecutive numbers and returns how many packets that
-    /// were: all of them.
-    ///
-    /// # Errors
-    /// [`SealError`] if a buffer has the wrong length or too few numbers are
-    /// left. Nothing is sealed then.
-    pub fn seal_burst(&self, packets: &mut [Plain<'_>]) -> Result<usize, SealError> {
-        for packet in packets.iter() {
-            self.check_len(packet.buf.len(), packet.inner_len)?;
+    fn seal_each(
+        &self,
+        key: &AeadKey,
+        first: u64,
+        buffer: &mut [u8],
+        packets: &[Plain],
+    ) -> Option<()> {
+        let mut sequence = first;
+        for plain in packets {
+            let end = plain.at + self.sealed_len(plain.inner_len);
+            let packet = buffer.get_mut(plain.at..end)?;
+            aead::seal(key, &self.frame, sequence, packet, plain)?;
+            sequence = sequence.wrapping_add(1);
         }
-        let count = u32::try_from(packets.len()).map_err(|_| Exhausted {
-            last: self.last_sequence(),
-            found: u32::MAX,
-        })?;
-        let first = self.reserve(count)?;
-        for (sequence, packet) in (first..).zip(packets.iter_mut()) {
-            self.seal(sequence, packet.buf, packet.inner_len, packet.next_header)?;
-        }
-        Ok(packets.len())
+        Some(())
     }
 
-    fn check_len(&self, found: usize, inner_len: usize) -> Result<(), SealError> {
-        if found == self.sealed_len(inner_len) {
-            Ok(())
-        } else {
-            Err(self.wrong_length(found, inner_len))
+    fn seal_groups(
+        &self,
+        keys: &CbcHmac,
+        iv_key: &CbcKey,
+        first: u64,
+        buffer: &mut [u8],
+        packets: &[Plain],
+    ) -> Option<()> {
+        let mut sequence = first;
+        for group in packets.chunks(GROUP) {
+            cbc_hmac::seal(keys, iv_key, &self.frame, sequence, buffer, group)?;
+            sequence = sequence.wrapping_add(u64::try_from(group.len()).ok()?);
+        }
+        Some(())
+    }
+
+    fn check_numbers(&self, first: u64, count: usize) -> Result<(), SealError> {
+        let last = self.last_sequence();
+        let others = u64::try_from(count.saturating_sub(1)).unwrap_or(u64::MAX);
+        match first.checked_add(others) {
+            Some(found) if first > 0 && found <= last => Ok(()),
+            found => Err(SealError::Sequence {
+                found: if first > 0 {
+                    found.unwrap_or(u64::MAX)
+                } else {
+                    0
+                },
+                last,
+            }),
         }
     }
 
-    fn wrong_length(&self, found: usize, inner_len: usize) -> SealError {
-        SealError::Length {
-            inner_len,
-            expected: self.sealed_len(inner_len),
-            found,
+    fn check_places(&self, buffer_len: usize, packets: &[Plain]) -> Result<(), SealError> {
+        let mut free_from = 0;
+        for plain in packets {
+            let room = buffer_len.saturating_sub(plain.at);
+            // What is longer than the buffer needs no exact length, which might
+            // not be representable.
+            let sealed_len = if plain.inner_len < room {
+                self.sealed_len(plain.inner_len)
+            } else {
+                usize::MAX
+            };
+            if plain.at < free_from || sealed_len > room {
+                return Err(SealError::Place {
+                    at: plain.at,
+                    inner_len: plain.inner_len,
+                    free_from,
+                    buffer_len,
+                });
+            }
+            free_from = plain.at + sealed_len;
         }
+        Ok(())
     }
-}
-
-/// Writes padding, pad length and next header after the inner packet.
-fn write_trailer(payload: &mut [u8], inner_len: usize, next_header: u8) -> Option<()> {
-    let (padding, trailer) = payload
-        .get_mut(inner_len..)?
-        .split_last_chunk_mut::<TRAILER_LEN>()?;
-    padding.copy_from_slice(PADDING.get(..padding.len())?);
-    *trailer = [u8::try_from(padding.len()).ok()?, next_header];
-    Some(())
-}
-
-/// NIST SP 800-38A appendix C, first method: a nonce, here the sequence number,
-/// encrypted. The key is none that the peer or anyone else knows.
-fn unpredictable_iv(iv_key: &CbcKey, sequence: u64) -> Option<[u8; 16]> {
-    let mut iv = u128::from(sequence).to_be_bytes();
-    // One block of CBC with an IV of zeros is the bare cipher.
-    iv_key.encrypt_in_place(&[0; 16], &mut iv).ok()?;
-    Some(iv)
 }
 
 impl fmt::Debug for OutboundSa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OutboundSa")
-            .field("spi", &format_args!("{:#010x}", self.spi))
+            .field("spi", &format_args!("{:#010x}", self.frame.spi))
             .field("suite", &format_args!("{}", self.suite))
             .field("sequence", &self.sequence())
             .finish_non_exhaustive()

@@ -57,19 +57,35 @@ fn neither_sealing_nor_opening_allocates() {
         };
         let outbound = OutboundSa::new(1, suite, &keys, [3; 32]).unwrap();
         let inbound = InboundSa::new(1, suite, &keys, 1024).unwrap();
-        let mut packet = vec![0x45; outbound.sealed_len(1400)];
-
-        let before = allocations();
-        outbound
-            .seal_burst(&mut [Plain {
-                buf: &mut packet,
+        let len = outbound.sealed_len(1400);
+        // More than one group, of which the last is not full.
+        let count = 44;
+        let mut buffer = vec![0x45; len * count];
+        let plains: Vec<_> = (0..count)
+            .map(|i| Plain {
+                at: i * len,
                 inner_len: 1400,
                 next_header: NEXT_HEADER_IPV4,
-            }])
+            })
+            .collect();
+        let places: Vec<_> = (0..count).map(|i| i * len..(i + 1) * len).collect();
+        let mut opened = Vec::with_capacity(count);
+        let mut single = vec![0x45; len];
+
+        let before = allocations();
+        let first = outbound.reserve(44).unwrap();
+        outbound.seal_burst(first, &mut buffer, &plains).unwrap();
+        inbound
+            .opener()
+            .open_burst(&mut buffer, &places, &mut opened);
+        let next = outbound.reserve(1).unwrap();
+        outbound
+            .seal(next, &mut single, 1400, NEXT_HEADER_IPV4)
             .unwrap();
-        let opened = inbound.opener().open(&mut packet).unwrap();
+        let last = inbound.opener().open(&mut single).unwrap();
         assert_eq!(allocations(), before, "{suite}");
-        assert_eq!(opened.inner.len(), 1400);
+        assert!(opened.iter().all(Result::is_ok), "{suite}");
+        assert_eq!(last.inner.len(), 1400);
     }
     let before = allocations();
     drop(std::hint::black_box(vec![0_u8; 100]));

@@ -1,5 +1,6 @@
 //! Tests of the transform as a whole.
 
+mod burst;
 mod inbound;
 mod outbound;
 mod properties;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use vgw_crypto::{Encryption, EspSuite, Integrity, KeyError};
 
-use super::{SPI, cbc, gcm, ipv4, keys, pair, seal, seal_as, suites};
-use crate::{Exhausted, NEXT_HEADER_IPV4, OutboundSa, Plain, SealError};
+use super::{SPI, cbc, gcm, ipv4, keys, pair, seal, seal_as};
+use crate::{Exhausted, NEXT_HEADER_IPV4, OutboundSa, SealError};
 
 const LAST: u64 = 0xffff_ffff;
 
@@ -42,82 +42,6 @@ fn without_esn_no_number_past_32_bits_is_handed_out() {
 fn with_esn_numbers_go_on_past_32_bits() {
     let sa = advanced(gcm(true), LAST);
     assert_eq!(sa.reserve(1), Ok(LAST + 1));
-}
-
-#[test]
-fn a_burst_that_does_not_fit_the_number_space_is_refused_whole() {
-    let sa = advanced(gcm(false), LAST - 1);
-    let mut bufs = vec![vec![0_u8; sa.sealed_len(40)]; 2];
-    let before = bufs.clone();
-    let mut burst: Vec<_> = bufs
-        .iter_mut()
-        .map(|buf| Plain {
-            buf,
-            inner_len: 40,
-            next_header: NEXT_HEADER_IPV4,
-        })
-        .collect();
-    assert!(matches!(
-        sa.seal_burst(&mut burst),
-        Err(SealError::Exhausted(_))
-    ));
-    assert_eq!(bufs, before);
-}
-
-#[test]
-fn a_burst_equals_its_packets_sealed_one_by_one() {
-    for suite in suites() {
-        let (sa, _) = pair(suite);
-        let (single, _) = pair(suite);
-        let inner = ipv4(100);
-        let header_len = sa.layout().header_len;
-        let mut bufs = vec![vec![0; sa.sealed_len(100)]; 3];
-        for buf in &mut bufs {
-            buf[header_len..header_len + 100].copy_from_slice(&inner);
-        }
-        let mut burst: Vec<_> = bufs
-            .iter_mut()
-            .map(|buf| Plain {
-                buf,
-                inner_len: 100,
-                next_header: NEXT_HEADER_IPV4,
-            })
-            .collect();
-        assert_eq!(sa.seal_burst(&mut burst), Ok(3), "{suite}");
-        for buf in bufs {
-            assert_eq!(buf, seal(&single, &inner, NEXT_HEADER_IPV4), "{suite}");
-        }
-    }
-}
-
-#[test]
-fn a_burst_with_one_wrong_buffer_takes_no_number_and_seals_nothing() {
-    let (sa, _) = pair(cbc(false));
-    let mut good = vec![0; sa.sealed_len(40)];
-    let mut short = vec![0; sa.sealed_len(40) - 1];
-    let expected = good.len();
-    let mut burst = [
-        Plain {
-            buf: &mut good,
-            inner_len: 40,
-            next_header: NEXT_HEADER_IPV4,
-        },
-        Plain {
-            buf: &mut short,
-            inner_len: 40,
-            next_header: NEXT_HEADER_IPV4,
-        },
-    ];
-    assert_eq!(
-        sa.seal_burst(&mut burst),
-        Err(SealError::Length {
-            inner_len: 40,
-            expected,
-            found: expected - 1
-        })
-    );
-    assert_eq!(sa.sequence(), 0);
-    assert!(good.iter().all(|octet| *octet == 0));
 }
 
 #[test]
