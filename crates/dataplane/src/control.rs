@@ -7,7 +7,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use thiserror::Error;
 use vgw_crypto::{DirectionKeys, EspSuite};
@@ -15,12 +14,13 @@ use vgw_esp::{InboundSa, KeyError, OutboundSa};
 
 use crate::counters::{ChildTraffic, Count, DropReason, Traffic, TunnelTraffic};
 use crate::event::DataPlaneEvent;
+use crate::features::Features;
 use crate::selector::Selectors;
+use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
-use crate::tables::{Egress, Inbound, Outbound, Route, Slot, Tables};
+use crate::tables::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables};
 use crate::tun::Tun;
-use crate::worker::{Shared, Worker, spawn};
-use crate::{inbound, outbound};
+use crate::worker::{Direction, Shared, spawn};
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
@@ -32,6 +32,9 @@ pub struct Config {
     pub tun: Tun,
     /// The outside addresses.
     pub outside: Vec<OutsideSockets>,
+    /// Threads for each direction; the TUN device and the sockets were opened
+    /// for as many.
+    pub workers: usize,
 }
 
 /// The way of an SA's packets outside.
@@ -110,11 +113,18 @@ struct Child {
     traffic: Arc<Traffic>,
 }
 
+/// What outlives a tunnel's SAs.
+#[derive(Default)]
+struct Tunnel {
+    traffic: Arc<Traffic>,
+    policy: Arc<Policy>,
+}
+
 #[derive(Default)]
 struct Control {
     /// By inbound SPI.
     children: BTreeMap<u32, Child>,
-    tunnels: BTreeMap<u32, Arc<Traffic>>,
+    tunnels: BTreeMap<u32, Tunnel>,
 }
 
 /// A running data plane. Dropping it stops its threads and closes its sockets
@@ -148,24 +158,19 @@ impl DataPlane {
         config: Config,
         events: Box<dyn Fn(DataPlaneEvent) -> bool + Send + Sync>,
     ) -> io::Result<Self> {
+        let workers = config.workers.max(1);
+        let shared = Shared::new(config.tun, config.outside, workers, events)?;
         let mut plane = Self {
-            shared: Arc::new(Shared {
-                tun: config.tun,
-                outside: config.outside,
-                tables: ArcSwap::from_pointee(Tables::default()),
-                events,
-                inbound: Worker::new()?,
-                outbound: Worker::new()?,
-                keepalives: Count::default(),
-            }),
+            shared: Arc::new(shared),
             control: Mutex::default(),
-            threads: Vec::with_capacity(2),
+            threads: Vec::with_capacity(2 * workers),
         };
-        // Pushed one by one: if the second cannot start, dropping stops the first.
-        let thread = spawn("vgw-inbound", &plane.shared, inbound::run)?;
-        plane.threads.push(thread);
-        let thread = spawn("vgw-outbound", &plane.shared, outbound::run)?;
-        plane.threads.push(thread);
+        // Pushed one by one: if one cannot start, dropping stops those before it.
+        let inbound = (0..plane.shared.inbound.len()).map(|number| (Direction::In, number));
+        let outbound = (0..plane.shared.outbound.len()).map(|number| (Direction::Out, number));
+        for (direction, number) in inbound.chain(outbound) {
+            plane.threads.push(spawn(direction, number, &plane.shared)?);
+        }
         Ok(plane)
     }
 
@@ -195,7 +200,9 @@ impl DataPlane {
             .map_err(keys(spec.spi_out))?;
 
         let mut control = self.control();
-        let tunnel_traffic = Arc::clone(control.tunnels.entry(tunnel).or_default());
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        let tunnel_traffic = Arc::clone(&of_tunnel.traffic);
+        let policy = Arc::clone(&of_tunnel.policy);
         let traffic = Arc::<Traffic>::default();
         let selectors = Arc::new(spec.selectors);
         let inbound = Arc::new(Inbound {
@@ -215,9 +222,10 @@ impl DataPlane {
             tunnel_traffic,
         });
         let mut tables = self.tables();
+        let layout = inbound.sa.layout();
         let slot = Slot {
             inbound,
-            route: route.clone(),
+            lane: Lane::new(route.clone(), policy, layout),
         };
         tables
             .insert_inbound(slot)
@@ -249,10 +257,15 @@ impl DataPlane {
             .get(&spi_in)
             .filter(|child| child.tunnel == tunnel)
             .ok_or(ControlError::UnknownChild(spi_in))?;
+        let policy = control
+            .tunnels
+            .get(&tunnel)
+            .map(|tunnel| Arc::clone(&tunnel.policy))
+            .unwrap_or_default();
         let mut tables = self.tables();
         let egress = Egress {
             outbound: Arc::clone(&child.outbound),
-            route: child.route.clone(),
+            lane: Lane::new(child.route.clone(), policy, child.outbound.sa.layout()),
         };
         tables.use_outbound(tunnel, egress);
         self.publish(tables);
@@ -290,10 +303,59 @@ impl DataPlane {
                 child.route = route.clone();
             }
         }
+        let policy = Arc::clone(&control.tunnels.entry(tunnel).or_default().policy);
         let mut tables = self.tables();
-        tables.set_route(tunnel, &route);
+        tables.set_lane(tunnel, Some(&route), &policy);
         self.publish(tables);
         Ok(())
+    }
+
+    /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
+    pub fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) {
+        let mut control = self.control();
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        if of_tunnel.policy.settings == settings {
+            return;
+        }
+        let policy = Arc::new(Policy::new(settings));
+        of_tunnel.policy = Arc::clone(&policy);
+        let mut tables = self.tables();
+        tables.set_lane(tunnel, None, &policy);
+        self.publish(tables);
+    }
+
+    /// Lets what came out of one tunnel into another, or not.
+    pub fn set_site_to_site(&self, allowed: bool) {
+        let _control = self.control();
+        let mut tables = self.tables();
+        tables.set_site_to_site(allowed);
+        self.publish(tables);
+    }
+
+    /// The largest inner packet, in octets, that this tunnel carries without
+    /// fragmenting the outer one. None while it has no CHILD SA to send with.
+    #[must_use]
+    pub fn tunnel_mtu(&self, tunnel: u32) -> Option<usize> {
+        self.shared.tables.load().mtu(tunnel)
+    }
+
+    /// What the kernel does for us: of the sockets, what every outside address has.
+    #[must_use]
+    pub fn offloads(&self) -> Features {
+        let tun = self.shared.tun.features();
+        let outside = || self.shared.outside.iter().map(OutsideSockets::features);
+        Features {
+            udp_gso: outside().all(|features| features.udp_gso),
+            udp_gro: outside().all(|features| features.udp_gro),
+            ..tun
+        }
+    }
+
+    /// Threads for each direction: in, out. There are fewer outwards where the
+    /// TUN device has one queue only.
+    #[must_use]
+    pub fn workers(&self) -> (usize, usize) {
+        (self.shared.inbound.len(), self.shared.outbound.len())
     }
 
     /// Replaces the forwarding table: which tunnel carries which inside
@@ -336,9 +398,9 @@ impl DataPlane {
         let outside = self.outside_of(local.ip())?;
         if local.port() == NATT_PORT {
             let parts = [IoSlice::new(&NON_ESP_MARKER), IoSlice::new(message)];
-            outside.natt.send_to_vectored(&parts, &remote.into())?;
+            outside.natt(0).send_to_vectored(&parts, &remote.into())?;
         } else {
-            outside.ike.send_to(message, &remote.into())?;
+            outside.ike().send_to(message, &remote.into())?;
         }
         Ok(())
     }
@@ -350,17 +412,17 @@ impl DataPlane {
     /// As [`Self::send_ike`].
     pub fn send_nat_keepalive(&self, local: SocketAddr, remote: SocketAddr) -> io::Result<()> {
         let outside = self.outside_of(local.ip())?;
-        outside.natt.send_to(&[0xFF], &remote.into())?;
+        outside.natt(0).send_to(&[0xFF], &remote.into())?;
         Ok(())
     }
 
-    /// What every tunnel that ever had a CHILD SA counted, by tunnel number.
+    /// What every tunnel counted, by tunnel number.
     #[must_use]
     pub fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
         let control = self.control();
         let counted = control.tunnels.iter();
         counted
-            .map(|(&tunnel, traffic)| (tunnel, (&**traffic).into()))
+            .map(|(&number, tunnel)| (number, (&*tunnel.traffic).into()))
             .collect()
     }
 
@@ -388,12 +450,9 @@ impl DataPlane {
     /// Packets dropped since the start, by reason.
     #[must_use]
     pub fn drops(&self) -> [(DropReason, u64); DropReason::ALL.len()] {
-        let Shared {
-            inbound, outbound, ..
-        } = &*self.shared;
         DropReason::ALL.map(|reason| {
-            let count = inbound.drops.get(reason) + outbound.drops.get(reason);
-            (reason, count)
+            let counts = self.shared.workers().map(|worker| worker.drops.get(reason));
+            (reason, counts.sum())
         })
     }
 
@@ -414,8 +473,7 @@ impl DataPlane {
 
     fn publish(&self, tables: Tables) {
         self.shared.tables.store(Arc::new(tables));
-        self.shared.inbound.wake();
-        self.shared.outbound.wake();
+        self.shared.wake();
     }
 
     fn outside_of(&self, address: IpAddr) -> io::Result<&OutsideSockets> {
@@ -443,8 +501,7 @@ impl DataPlane {
 
 impl Drop for DataPlane {
     fn drop(&mut self) {
-        self.shared.inbound.stop();
-        self.shared.outbound.stop();
+        self.shared.stop();
         for thread in self.threads.drain(..) {
             // A panic has been reported as an event already.
             let _ = thread.join();

@@ -1,18 +1,22 @@
 //! What is counted, and why a packet is dropped.
 //!
-//! Each counter is written by one thread only, so adding is a load and a
-//! store, without a locked instruction; anyone may read.
+//! Counters are added to once for a burst, not for a packet: the locked
+//! instruction that lets workers share them costs nothing that shows.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A number that one thread adds to and others read.
+/// A number that any thread adds to and reads.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
 impl Count {
     pub(crate) fn add(&self, more: u64) {
-        let sum = self.get().wrapping_add(more);
-        self.0.store(sum, Ordering::Relaxed);
+        self.0.fetch_add(more, Ordering::Relaxed);
+    }
+
+    /// Raises it to `value` and returns what it was.
+    pub(crate) fn raise_to(&self, value: u64) -> u64 {
+        self.0.fetch_max(value, Ordering::Relaxed)
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -76,12 +80,20 @@ drop_reasons! {
     SendFailed = 14 "send_failed",
     /// Outbound: the outside socket's queue stayed full.
     SendFull = 15 "send_full",
-    /// Larger than a packet buffer or than the path takes.
+    /// Larger than the path takes. The sender is told where it asked not to be
+    /// fragmented (RFC 1191, RFC 8201).
     TooBig = 16 "too_big",
     /// Outbound: the SA's sequence numbers are used up.
     SequenceExhausted = 17 "sequence_exhausted",
     /// Inbound: the control plane's queue of IKE messages is full.
     IkeQueueFull = 18 "ike_queue_full",
+    /// Beyond the tunnel's bandwidth limit.
+    OverRate = 19 "over_rate",
+    /// Inbound: marked as congested on the way, and nobody inside would heed the
+    /// mark (RFC 6040 section 4.2).
+    Congested = 20 "congested",
+    /// From tunnel to tunnel: the packet's hops are used up.
+    HopLimit = 21 "hop_limit",
 }
 
 impl From<vgw_esp::Drop> for DropReason {
@@ -134,7 +146,7 @@ impl Flow {
     }
 }
 
-/// Both directions, each on a cache line of its own: each has its own writer.
+/// Both directions, each on a cache line of its own: different workers add to them.
 #[derive(Debug, Default)]
 pub(crate) struct Traffic {
     pub(crate) inbound: Flow,

@@ -2,19 +2,25 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
-use std::os::fd::{AsFd, AsRawFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd};
 
 use arc_swap::Cache;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use vgw_esp::Opened;
 
-use crate::burst::{BURST, Receiver};
+use crate::coalesce::{Coalesce, Coalescer};
 use crate::counters::DropReason;
+use crate::ecn::decapsulate;
 use crate::event::DataPlaneEvent;
 use crate::inner::InnerPacket;
+use crate::mss::clamp_mss;
+use crate::rate;
+use crate::receive::Receiver;
+use crate::relay::Relay;
 use crate::sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
 use crate::tables::{Slot, Tables};
-use crate::worker::Shared;
+use crate::worker::{Shared, Worker};
 
 /// Sockets that may be ready at once; more are seen the next time round.
 const READY: usize = 32;
@@ -22,6 +28,8 @@ const READY: usize = 32;
 const WAKE: u64 = u64::MAX;
 /// Comes before an IKE message on port 4500 (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// ESP packets that the lists have room for from the start.
+const PACKETS: usize = 1024;
 
 /// What a socket carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,45 +42,58 @@ enum Carries {
     Esp,
 }
 
-struct Source {
-    socket: RawFd,
+struct Source<'a> {
+    socket: BorrowedFd<'a>,
     carries: Carries,
     local: SocketAddr,
 }
 
-/// A received ESP packet: octets of a frame, from the SPI on.
+/// A received ESP packet.
 struct EspPacket {
-    frame: usize,
-    octets: Range<usize>,
     spi: u32,
     remote: SocketAddr,
+    /// DSCP and ECN of the outer header.
+    traffic_class: u8,
     udp_encapsulation: bool,
-}
-
-/// A decrypted packet that goes to the TUN device.
-struct Delivery {
-    frame: usize,
-    octets: Range<usize>,
 }
 
 /// Everything that a burst needs, allocated once.
 struct Inlet<'a> {
     shared: &'a Shared,
+    number: usize,
+    worker: &'a Worker,
     receiver: Receiver,
     esp: Vec<EspPacket>,
-    deliveries: Vec<Delivery>,
+    /// Where in the receiver's buffer each of `esp` lies, from the SPI on.
+    places: Vec<Range<usize>>,
+    opened: Vec<Result<Opened, vgw_esp::Drop>>,
+    coalescer: Coalescer,
+    relay: Relay<'a>,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
-pub(crate) fn run(shared: &Shared) -> Result<(), String> {
-    let sources: Vec<Source> = shared.outside.iter().flat_map(sources).collect();
-    let epoll = watch(shared, &sources).map_err(|errno| format!("epoll: {errno}"))?;
+pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
+    let sources: Vec<Source<'_>> = shared
+        .outside
+        .iter()
+        .flat_map(|outside| sources(outside, number))
+        .collect();
+    let epoll = watch(worker, &sources).map_err(|errno| format!("epoll: {errno}"))?;
     let mut tables = Cache::new(&shared.tables);
+    let features = shared.tun.features();
     let mut inlet = Inlet {
         shared,
+        number,
+        worker,
         receiver: Receiver::new(),
-        esp: Vec::with_capacity(BURST),
-        deliveries: Vec::with_capacity(BURST),
+        esp: Vec::with_capacity(PACKETS),
+        places: Vec::with_capacity(PACKETS),
+        opened: Vec::with_capacity(PACKETS),
+        coalescer: Coalescer::new(Coalesce {
+            tcp: features.tun_tso,
+            udp: features.tun_uso,
+        }),
+        relay: Relay::new(shared, number, worker),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
@@ -81,13 +102,13 @@ pub(crate) fn run(shared: &Shared) -> Result<(), String> {
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(format!("epoll: {errno}")),
         };
-        if shared.inbound.stopping() {
+        if shared.stopping() {
             return Ok(());
         }
         let tables = tables.load();
         for event in ready.iter().take(count) {
             if event.data() == WAKE {
-                shared.inbound.clear_wake();
+                worker.clear_wake();
             } else if let Some(source) = usize::try_from(event.data())
                 .ok()
                 .and_then(|source| sources.get(source))
@@ -98,40 +119,41 @@ pub(crate) fn run(shared: &Shared) -> Result<(), String> {
     }
 }
 
-fn sources(outside: &OutsideSockets) -> [Source; 3] {
-    let at = |port| SocketAddr::new(outside.address, port);
-    [
+/// What this worker receives on one outside address. IKE's own port is the
+/// first worker's.
+fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
+    let at = |port| SocketAddr::new(outside.address(), port);
+    let mut sources = vec![
         Source {
-            socket: outside.ike.as_raw_fd(),
-            carries: Carries::Ike,
-            local: at(IKE_PORT),
-        },
-        Source {
-            socket: outside.natt.as_raw_fd(),
+            socket: outside.natt(number).as_fd(),
             carries: Carries::IkeAndEsp,
             local: at(NATT_PORT),
         },
         Source {
-            socket: outside.esp.as_raw_fd(),
-            carries: match outside.address {
+            socket: outside.esp(number).as_fd(),
+            carries: match outside.address() {
                 IpAddr::V4(_) => Carries::EspBehindIpv4,
                 IpAddr::V6(_) => Carries::Esp,
             },
             local: at(0),
         },
-    ]
+    ];
+    if number == 0 {
+        sources.push(Source {
+            socket: outside.ike().as_fd(),
+            carries: Carries::Ike,
+            local: at(IKE_PORT),
+        });
+    }
+    sources
 }
 
-fn watch(shared: &Shared, sources: &[Source]) -> Result<Epoll, Errno> {
+fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
-    epoll.add(shared.inbound.wake.as_fd(), readable(WAKE))?;
-    let sockets = shared
-        .outside
-        .iter()
-        .flat_map(|outside| [&outside.ike, &outside.natt, &outside.esp]);
-    for (data, socket) in (0..).zip(sockets).take(sources.len()) {
-        epoll.add(socket.as_fd(), readable(data))?;
+    epoll.add(worker.wake.as_fd(), readable(WAKE))?;
+    for (data, source) in (0..).zip(sources) {
+        epoll.add(source.socket, readable(data))?;
     }
     Ok(epoll)
 }
@@ -139,59 +161,63 @@ fn watch(shared: &Shared, sources: &[Source]) -> Result<Epoll, Errno> {
 impl Inlet<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
-    fn take(&mut self, tables: &Tables, source: &Source) -> Result<(), String> {
+    fn take(&mut self, tables: &Tables, source: &Source<'_>) -> Result<(), String> {
         // An error here is a past one of the socket, such as an ICMP error;
         // reading has taken it away.
-        let local = source.local.ip();
-        if self.receiver.receive(source.socket, local).is_err() {
+        if self.receiver.receive(source.socket).is_err() {
             return Ok(());
         }
         self.sort(source);
         self.open(tables);
+        self.relay.flush(tables);
         self.deliver()
     }
 
     /// Passes IKE messages on and lists ESP packets.
-    fn sort(&mut self, source: &Source) {
+    fn sort(&mut self, source: &Source<'_>) {
         self.esp.clear();
-        let drops = &self.shared.inbound.drops;
+        self.places.clear();
+        let drops = &self.worker.drops;
         for datagram in &self.receiver.datagrams {
             if datagram.truncated {
                 drops.add(DropReason::TooBig, 1);
                 continue;
             }
-            let octets = self
-                .receiver
-                .slab
-                .frame(datagram.frame)
-                .get(..datagram.len)
-                .unwrap_or_default();
-            let esp_at = match classify(source.carries, octets) {
-                Content::Ike(message) => {
-                    self.pass_on(source.local, datagram.remote, message);
-                    continue;
-                }
-                Content::Keepalive => {
-                    self.shared.keepalives.add(1);
-                    continue;
-                }
-                Content::Malformed => {
+            let end = datagram.at + datagram.len;
+            for start in (datagram.at..end).step_by(datagram.segment.max(1)) {
+                let place = start..end.min(start + datagram.segment);
+                let octets = self.receiver.buffer.get(place.clone()).unwrap_or_default();
+                let esp_at = match classify(source.carries, octets) {
+                    Content::Ike(message) => {
+                        self.pass_on(source.local, datagram.remote, message);
+                        continue;
+                    }
+                    Content::Keepalive => {
+                        self.shared.keepalives.add(1);
+                        continue;
+                    }
+                    Content::Malformed => {
+                        drops.add(DropReason::Malformed, 1);
+                        continue;
+                    }
+                    Content::Esp { at } => at,
+                };
+                let Some(spi) = octets.get(esp_at..).and_then(<[u8]>::first_chunk) else {
                     drops.add(DropReason::Malformed, 1);
                     continue;
-                }
-                Content::Esp { at } => at,
-            };
-            let Some(spi) = octets.get(esp_at..).and_then(<[u8]>::first_chunk) else {
-                drops.add(DropReason::Malformed, 1);
-                continue;
-            };
-            self.esp.push(EspPacket {
-                frame: datagram.frame,
-                octets: esp_at..datagram.len,
-                spi: u32::from_be_bytes(*spi),
-                remote: datagram.remote,
-                udp_encapsulation: source.carries == Carries::IkeAndEsp,
-            });
+                };
+                self.places.push(place.start + esp_at..place.end);
+                self.esp.push(EspPacket {
+                    spi: u32::from_be_bytes(*spi),
+                    remote: datagram.remote,
+                    traffic_class: match source.carries {
+                        // Also the raw socket tells it, but the header is there.
+                        Carries::EspBehindIpv4 => octets.get(1).copied().unwrap_or_default(),
+                        _ => datagram.traffic_class,
+                    },
+                    udp_encapsulation: source.carries == Carries::IkeAndEsp,
+                });
+            }
         }
     }
 
@@ -202,26 +228,23 @@ impl Inlet<'_> {
             message: message.to_vec(),
         });
         if !taken {
-            self.shared.inbound.drops.add(DropReason::IkeQueueFull, 1);
+            self.worker.drops.add(DropReason::IkeQueueFull, 1);
         }
     }
 
     /// Opens the listed packets, run by run of the same SPI.
     fn open(&mut self, tables: &Tables) {
-        self.deliveries.clear();
         let esp = std::mem::take(&mut self.esp);
+        let mut start = 0;
         let mut path_seen = None;
         for run in esp.chunk_by(|a, b| a.spi == b.spi) {
             match run.first().and_then(|packet| tables.inbound(packet.spi)) {
                 Some(slot) => {
-                    path_seen = self.open_run(tables, slot, run).or(path_seen);
+                    path_seen = self.open_run(tables, slot, run, start).or(path_seen);
                 }
-                None => self
-                    .shared
-                    .inbound
-                    .drops
-                    .add(DropReason::UnknownSpi, run.len()),
+                None => self.worker.drops.add(DropReason::UnknownSpi, run.len()),
             }
+            start += run.len();
         }
         self.esp = esp;
         if let Some(event) = path_seen {
@@ -230,79 +253,112 @@ impl Inlet<'_> {
         }
     }
 
-    /// Opens the packets of one SA and lists those to deliver. Returns the
-    /// news that its newest packet came by another path, if it did.
+    /// Opens the packets of one SA, whose places are listed from `start`, and
+    /// hands them on. Returns the news that its newest packet came by another
+    /// path, if it did.
     fn open_run(
         &mut self,
         tables: &Tables,
         slot: &Slot,
         run: &[EspPacket],
+        start: usize,
     ) -> Option<DataPlaneEvent> {
-        let drops = &self.shared.inbound.drops;
         let inbound = &*slot.inbound;
+        let places = std::mem::take(&mut self.places);
+        let mut opened = std::mem::take(&mut self.opened);
+        let of_run = places.get(start..start + run.len()).unwrap_or_default();
+        opened.clear();
+        inbound
+            .sa
+            .opener()
+            .open_burst(&mut self.receiver.buffer, of_run, &mut opened);
+
         let (mut packets, mut bytes) = (0, 0);
-        let mut newest = inbound.newest.get();
-        let mut path_seen = None;
-        let mut opener = inbound.sa.opener();
-        for esp in run {
-            let packet = self
-                .receiver
-                .slab
-                .frame_mut(esp.frame)
-                .get_mut(esp.octets.clone())
-                .unwrap_or_default();
-            let opened = match opener.open(packet) {
-                Ok(opened) => opened,
-                Err(why) => {
-                    drops.add(why.into(), 1);
-                    continue;
+        // Only the newest packet tells the path: one that was long on the way
+        // must not lead the answers back to an address given up.
+        let mut newest: Option<(u64, &EspPacket)> = None;
+        for (esp, opened) in run.iter().zip(&opened) {
+            if let Ok(opened) = opened {
+                packets += 1;
+                bytes += opened.inner.len();
+                if newest.is_none_or(|(sequence, _)| opened.sequence > sequence) {
+                    newest = Some((opened.sequence, esp));
                 }
-            };
-            packets += 1;
-            bytes += opened.inner.len();
-            // Only the newest packet tells the path: one that was long on the
-            // way must not lead the answers back to an address given up.
-            if opened.sequence > newest {
-                newest = opened.sequence;
-                path_seen = elsewhere(slot, esp);
-            }
-            let inner = packet.get(opened.inner.clone()).unwrap_or_default();
-            match admit(tables, slot, inner) {
-                Ok(len) => {
-                    let start = esp.octets.start + opened.inner.start;
-                    self.deliveries.push(Delivery {
-                        frame: esp.frame,
-                        octets: start..start + len,
-                    });
-                }
-                Err(reason) => drops.add(reason, 1),
             }
         }
-        drop(opener);
-        inbound
-            .newest
-            .add(newest.wrapping_sub(inbound.newest.get()));
+        let limit = slot.lane.policy.limit_in.as_ref();
+        let over_rate = limit.is_some_and(|limit| !limit.admit(rate::now(), bytes));
+        for ((esp, place), opened) in run.iter().zip(of_run).zip(&opened) {
+            let result = match opened {
+                Ok(_) if over_rate => Err(DropReason::OverRate),
+                Ok(opened) => {
+                    let inner = place.start + opened.inner.start..place.start + opened.inner.end;
+                    self.admit(tables, slot, esp.traffic_class, inner)
+                }
+                Err(why) => Err((*why).into()),
+            };
+            if let Err(reason) = result {
+                self.worker.drops.add(reason, 1);
+            }
+        }
+        self.places = places;
+        self.opened = opened;
         inbound.child.inbound.add(packets, bytes);
         inbound.tunnel_traffic.inbound.add(packets, bytes);
-        path_seen
+        let (sequence, esp) = newest?;
+        (inbound.newest.raise_to(sequence) < sequence)
+            .then(|| elsewhere(slot, esp))
+            .flatten()
+    }
+
+    /// Checks a decrypted packet (RFC 4301 section 5.2) and hands it on, to the
+    /// TUN device or to another tunnel.
+    fn admit(
+        &mut self,
+        tables: &Tables,
+        slot: &Slot,
+        traffic_class: u8,
+        place: Range<usize>,
+    ) -> Result<(), DropReason> {
+        let octets = self
+            .receiver
+            .buffer
+            .get_mut(place.clone())
+            .unwrap_or_default();
+        let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
+        slot.inbound.selectors.admit_inbound(&packet)?;
+        let len = packet.octets().len();
+        let local = tables.is_local(packet.destination());
+        if !local && !tables.site_to_site() {
+            return Err(DropReason::UnknownDestination);
+        }
+        let octets = octets.get_mut(..len).unwrap_or_default();
+        decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
+        clamp_mss(octets, slot.lane.mtu, false);
+        if !local {
+            return self.relay.forward(tables, slot.inbound.tunnel, octets);
+        }
+        self.coalescer
+            .push(&self.receiver.buffer, place.start..place.start + len);
+        Ok(())
     }
 
     /// Writes the decrypted packets to the TUN device.
-    fn deliver(&self) -> Result<(), String> {
-        let drops = &self.shared.inbound.drops;
-        for delivery in &self.deliveries {
-            let frame = self.receiver.slab.frame(delivery.frame);
-            let packet = frame.get(delivery.octets.clone()).unwrap_or_default();
-            match self.shared.tun.write(packet) {
+    fn deliver(&mut self) -> Result<(), String> {
+        let (tun, drops, number) = (&self.shared.tun, &self.worker.drops, self.number);
+        let mut gone = false;
+        self.coalescer.flush(&mut self.receiver.buffer, |parts| {
+            match tun.write(number, parts) {
                 Ok(()) => {}
                 Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
                     drops.add(DropReason::TunFull, 1);
                 }
-                Err(Errno::EBADFD) => {
-                    return Err(format!("TUN device {} is gone", self.shared.tun.name()));
-                }
+                Err(Errno::EBADFD) => gone = true,
                 Err(_) => drops.add(DropReason::TunWrite, 1),
             }
+        });
+        if gone {
+            return Err(format!("TUN device {} is gone", tun.name()));
         }
         Ok(())
     }
@@ -312,7 +368,7 @@ impl Inlet<'_> {
 /// other encapsulation than the path's is no news: a peer may send either
 /// (RFC 7296 section 2.23).
 fn elsewhere(slot: &Slot, esp: &EspPacket) -> Option<DataPlaneEvent> {
-    let route = &slot.route;
+    let route = &slot.lane.route;
     let expected = if esp.udp_encapsulation {
         esp.remote == route.remote
     } else {
@@ -324,17 +380,6 @@ fn elsewhere(slot: &Slot, esp: &EspPacket) -> Option<DataPlaneEvent> {
             remote: esp.remote,
         },
     )
-}
-
-/// Checks a decrypted packet (RFC 4301 section 5.2) and returns its length
-/// without padding.
-fn admit(tables: &Tables, slot: &Slot, inner: &[u8]) -> Result<usize, DropReason> {
-    let packet = InnerPacket::parse(inner).map_err(|_| DropReason::Malformed)?;
-    slot.inbound.selectors.admit_inbound(&packet)?;
-    if !tables.is_local(packet.destination()) {
-        return Err(DropReason::UnknownDestination);
-    }
-    Ok(packet.octets().len())
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -1,14 +1,17 @@
 //! The fast path: TUN, UDP and raw ESP sockets, worker threads, SA table and FIB.
 //!
-//! Two threads carry packets, one for each direction. They share nothing that
-//! is locked for a packet: keys and routes are immutable tables that the
-//! control side swaps whole, outbound sequence numbers are reserved for a run
-//! of packets with one atomic add, and every counter has a single writer.
+//! Workers carry packets, some for each direction. They share nothing that is
+//! locked for a packet: keys and routes are immutable tables that the control
+//! side swaps whole, and outbound sequence numbers are reserved for a run of
+//! packets with one atomic add. What moves is a burst: the kernel hands over,
+//! and takes, many packets of a flow as one where it can.
 //!
-//! The way out: TUN → [`InnerPacket`] → FIB by destination → tunnel → first
-//! outbound SA whose selectors match → seal in place → `sendmmsg`.
-//! The way in: `recvmmsg` → SA table by the slot in the SPI → open in place →
-//! selectors and local prefixes → TUN.
+//! The way out ([`outbound`]): TUN → FIB by destination → tunnel → first
+//! outbound SA whose selectors match → cut into [`segment`]s where they will be
+//! sealed → [`transmit`]: sealed in place, sent by as few calls as may be.
+//! The way in ([`inbound`]): `recvmmsg` → SA table by the slot in the SPI →
+//! opened in place → selectors and local prefixes → [`coalesce`]d → TUN, or
+//! [`relay`]ed into another tunnel.
 
 #![allow(
     clippy::disallowed_methods,
@@ -16,26 +19,47 @@
     reason = "the data plane is a shell that does I/O; the bans are for the pure crates"
 )]
 
-mod burst;
+mod checksum;
+mod coalesce;
 mod control;
 mod counters;
+mod ecn;
 mod event;
+mod features;
+mod hop;
+mod icmp;
 mod inbound;
 mod inner;
+mod mss;
 mod mtu;
 mod outbound;
+mod rate;
+mod receive;
+mod relay;
+mod segment;
 mod selector;
+mod send;
+mod settings;
 mod sockets;
+mod spread;
 mod tables;
+
+mod transmit;
 mod tun;
+mod vnet;
 mod worker;
 
+pub use coalesce::{Coalesce, Coalescer};
 pub use control::{ChildSpec, Config, ControlError, DataPlane, Path};
 pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
 pub use event::DataPlaneEvent;
+pub use features::Features;
 pub use inner::{InnerError, InnerPacket, UpperLayer};
 pub use mtu::{Family, inner_mtu};
+pub use segment::{SegmentError, Segments};
 pub use selector::{Selector, Selectors};
+pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
 pub use tables::SLOT_BITS;
 pub use tun::Tun;
+pub use vnet::{VNET_HEADER_LEN, VnetHeader};

@@ -1,5 +1,7 @@
 //! How large an inner packet may be so that its ESP packet is not fragmented.
 
+use std::net::IpAddr;
+
 use vgw_crypto::EspSuite;
 use vgw_esp::Layout;
 
@@ -13,7 +15,17 @@ pub enum Family {
 }
 
 impl Family {
-    const fn header_len(self) -> usize {
+    /// The family of an address.
+    #[must_use]
+    pub const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Octets of an outer header without options.
+    pub(crate) const fn header_len(self) -> usize {
         match self {
             Self::V4 => 20,
             Self::V6 => 40,
@@ -21,7 +33,9 @@ impl Family {
     }
 }
 
-const UDP_HEADER: usize = 8;
+/// Octets of UDP header.
+pub(crate) const UDP_HEADER: usize = 8;
+
 /// The largest inner packet, in octets, that fits one outer packet of
 /// `link_mtu` octets; 0 if none does. Of an extended sequence number only the
 /// low half travels (RFC 4303 section 2.2.1), so ESN costs nothing.
@@ -32,9 +46,19 @@ pub fn inner_mtu(
     outside: Family,
     link_mtu: usize,
 ) -> usize {
+    mtu_of(Layout::of(suite), udp_encapsulation, outside, link_mtu)
+}
+
+/// [`inner_mtu`] of a suite's layout.
+pub(crate) const fn mtu_of(
+    layout: Layout,
+    udp_encapsulation: bool,
+    outside: Family,
+    link_mtu: usize,
+) -> usize {
     let udp = if udp_encapsulation { UDP_HEADER } else { 0 };
     let outer_payload = link_mtu.saturating_sub(outside.header_len() + udp);
-    Layout::of(suite).max_inner_len(outer_payload)
+    layout.max_inner_len(outer_payload)
 }
 
 #[cfg(test)]

@@ -1,67 +1,72 @@
 //! The worker from inside to outside.
 
+use std::io::IoSlice;
 use std::os::fd::AsFd;
 
 use arc_swap::Cache;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::burst::{BURST, HEADROOM, MAX_INNER, Sealed, Sender, Slab};
 use crate::counters::DropReason;
-use crate::inner::{InnerError, InnerPacket};
-use crate::tables::{Egress, Forward, Tables};
-use crate::worker::Shared;
+use crate::ecn::outer_traffic_class;
+use crate::icmp::{MAX_ANSWER, too_big};
+use crate::inner::InnerPacket;
+use crate::mss::clamp_mss;
+use crate::segment::Segments;
+use crate::settings::DfPolicy;
+use crate::tables::{Egress, Forward, Tables, Way};
+use crate::transmit::Transmit;
+use crate::vnet::{NEEDS_CSUM, VNET_HEADER_LEN, VnetHeader};
+use crate::worker::{Shared, Worker};
 
-/// How long a full outside socket may hold up the worker, milliseconds.
-const SEND_PATIENCE: u16 = 100;
-
-/// A packet of the burst that has a way out.
-struct Planned {
-    frame: usize,
-    inner_len: usize,
-    next_header: u8,
-    tunnel: u32,
-    egress: usize,
-}
+/// Octets of the largest packet or super-packet of the TUN device.
+const LARGEST: usize = 1 << 16;
+/// "Too big" answers that one burst may cause (RFC 1812 section 4.3.2.8).
+const ANSWERS: usize = 8;
 
 /// Everything that a burst needs, allocated once.
 struct Outlet<'a> {
     shared: &'a Shared,
-    slab: Slab,
-    plan: Vec<Planned>,
-    sealed: Vec<Sealed>,
-    sender: Sender,
+    number: usize,
+    worker: &'a Worker,
+    header: [u8; VNET_HEADER_LEN],
+    packet: Box<[u8]>,
+    answer: [u8; MAX_ANSWER],
+    answers_left: usize,
+    transmit: Transmit<'a>,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
-pub(crate) fn run(shared: &Shared) -> Result<(), String> {
+pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
     let mut tables = Cache::new(&shared.tables);
     let mut outlet = Outlet {
         shared,
-        slab: Slab::new(),
-        plan: Vec::with_capacity(BURST),
-        sealed: Vec::with_capacity(BURST),
-        sender: Sender::new(),
+        number,
+        worker,
+        header: [0; VNET_HEADER_LEN],
+        packet: vec![0; LARGEST].into_boxed_slice(),
+        answer: [0; MAX_ANSWER],
+        answers_left: 0,
+        transmit: Transmit::new(shared, number, worker),
     };
-    while !shared.outbound.stopping() {
+    while !shared.stopping() {
         let tables = tables.load();
-        let read = outlet
+        let drained = outlet
             .fill(tables)
             .map_err(|errno| tun_failed(shared, errno))?;
-        if read == 0 {
-            wait(shared)?;
-            continue;
+        outlet.transmit.flush(tables);
+        if drained {
+            wait(shared, number, worker)?;
         }
-        outlet.flush(tables);
     }
     Ok(())
 }
 
 /// Waits for a packet or to be woken.
-fn wait(shared: &Shared) -> Result<(), String> {
+fn wait(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
     let mut fds = [
-        PollFd::new(shared.tun.as_fd(), PollFlags::POLLIN),
-        PollFd::new(shared.outbound.wake.as_fd(), PollFlags::POLLIN),
+        PollFd::new(shared.tun.reader(number), PollFlags::POLLIN),
+        PollFd::new(worker.wake.as_fd(), PollFlags::POLLIN),
     ];
     match poll(&mut fds, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => {}
@@ -73,7 +78,7 @@ fn wait(shared: &Shared) -> Result<(), String> {
         return Err(tun_failed(shared, Errno::EBADFD));
     }
     if wake.any().unwrap_or_default() {
-        shared.outbound.clear_wake();
+        worker.clear_wake();
     }
     Ok(())
 }
@@ -88,166 +93,102 @@ fn tun_failed(shared: &Shared, errno: Errno) -> String {
 }
 
 impl Outlet<'_> {
-    /// Reads up to a burst and finds each packet's way. Returns how many
-    /// packets were read, with or without a way.
-    fn fill(&mut self, tables: &Tables) -> Result<usize, Errno> {
-        self.plan.clear();
-        for frame in 0..BURST {
-            let room = self
-                .slab
-                .frame_mut(frame)
-                .get_mut(HEADROOM..HEADROOM + MAX_INNER)
-                .unwrap_or_default();
-            let len = match self.shared.tun.read(room) {
+    /// Reads until there is enough to send, and lays it out. Returns whether
+    /// the device has nothing more.
+    fn fill(&mut self, tables: &Tables) -> Result<bool, Errno> {
+        self.answers_left = ANSWERS;
+        while !self.transmit.is_full() {
+            let read = self
+                .shared
+                .tun
+                .read(self.number, &mut self.header, &mut self.packet);
+            let len = match read {
                 Ok(len) => len,
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(frame),
+                Err(Errno::EAGAIN) => return Ok(true),
+                Err(Errno::EINTR) => continue,
                 Err(errno) => return Err(errno),
             };
-            match plan(tables, frame, room.get(..len).unwrap_or_default()) {
-                Ok(planned) => self.plan.push(planned),
-                Err(reason) => self.shared.outbound.drops.add(reason, 1),
+            if let Err(reason) = self.take(tables, len) {
+                self.worker.drops.add(reason, 1);
             }
         }
-        Ok(BURST)
+        Ok(false)
     }
 
-    /// Seals and sends what [`Self::fill`] planned, run by run of the same SA.
-    fn flush(&mut self, tables: &Tables) {
-        let plan = std::mem::take(&mut self.plan);
-        for run in plan.chunk_by(|a, b| (a.tunnel, a.egress) == (b.tunnel, b.egress)) {
-            if let Some(first) = run.first()
-                && let Some(way) = tables.egress(first.tunnel, first.egress)
-            {
-                self.seal_and_send(way, run);
-            }
+    /// Finds the way of what was read, once for all its segments, and lays them
+    /// out to be sealed.
+    fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
+        let packet = self.packet.get_mut(..len).unwrap_or_default();
+        let (way, egress) = find_way(tables, packet)?;
+        let header = VnetHeader::from_octets(self.header);
+        clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
+        let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
+        if must_not_be_fragmented(egress, segments.packet())
+            && segments.segment_len() > egress.lane.mtu
+        {
+            return Err(self.answer_too_big(egress.lane.mtu, len));
         }
-        self.plan = plan;
+        let inner = InnerPacket::parse(segments.packet()).map_err(|_| DropReason::Malformed)?;
+        let next_header = inner.next_header();
+        let class = outer_traffic_class(segments.packet(), egress.lane.policy.settings.copy_dscp);
+        for index in 0..segments.count() {
+            let last = index + 1 == segments.count();
+            let len = if last {
+                segments.last_len()
+            } else {
+                segments.segment_len()
+            };
+            if !self.transmit.fits(egress, len) {
+                self.transmit.flush(tables);
+            }
+            let room = self.transmit.room(way, egress, class, len, next_header);
+            room.and_then(|room| segments.write(index, room))
+                .ok_or(DropReason::TooBig)?;
+        }
+        Ok(())
     }
 
-    fn seal_and_send(&mut self, way: &Egress, run: &[Planned]) {
-        let drops = &self.shared.outbound.drops;
-        let sa = &way.outbound.sa;
-        let Some(first) = u32::try_from(run.len())
-            .ok()
-            .and_then(|n| sa.reserve(n).ok())
-        else {
-            drops.add(DropReason::SequenceExhausted, run.len());
-            return;
-        };
-        self.sealed.clear();
-        let start = HEADROOM.saturating_sub(sa.layout().header_len);
-        for (sequence, planned) in (first..).zip(run) {
-            let octets = start..start + sa.sealed_len(planned.inner_len);
-            let sealed = self
-                .slab
-                .frame_mut(planned.frame)
-                .get_mut(octets.clone())
-                .is_some_and(|buffer| {
-                    sa.seal(sequence, buffer, planned.inner_len, planned.next_header)
-                        .is_ok()
-                });
-            if !sealed {
-                drops.add(DropReason::TooBig, 1);
-                continue;
-            }
-            self.sealed.push(Sealed {
-                frame: planned.frame,
-                octets,
-                inner_len: planned.inner_len,
-            });
+    /// Tells the sender how large its packets may be, and why this one goes no
+    /// further.
+    fn answer_too_big(&mut self, mtu: usize, len: usize) -> DropReason {
+        let packet = self.packet.get(..len).unwrap_or_default();
+        if self.answers_left > 0
+            && let Some(len) = too_big(packet, mtu, &mut self.answer)
+        {
+            self.answers_left -= 1;
+            let answer = self.answer.get(..len).unwrap_or_default();
+            let parts = [IoSlice::new(&[0; VNET_HEADER_LEN]), IoSlice::new(answer)];
+            // The sender tries again, and is told again.
+            let _ = self.shared.tun.write(self.number, &parts);
         }
-        self.send(way);
-    }
-
-    /// Sends what was sealed of a run and counts it.
-    fn send(&mut self, way: &Egress) {
-        let Some(outside) = self.shared.outside.get(way.route.outside) else {
-            return;
-        };
-        let socket = if way.route.udp_encapsulation {
-            &outside.natt
-        } else {
-            &outside.esp
-        };
-        let drops = &self.shared.outbound.drops;
-        let (mut packets, mut bytes) = (0, 0);
-        let mut rest = self.sealed.as_slice();
-        let mut waited = false;
-        while !rest.is_empty() {
-            match self
-                .sender
-                .send(socket.as_fd(), &self.slab, rest, &way.route.to)
-            {
-                Ok(sent) => {
-                    let (gone, left) = rest.split_at_checked(sent).unwrap_or((rest, &[]));
-                    packets += gone.len();
-                    bytes += gone.iter().map(|sealed| sealed.inner_len).sum::<usize>();
-                    rest = left;
-                }
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) if !waited => {
-                    waited = true;
-                    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
-                    // If it fails, the next attempt to send says why.
-                    let _ = poll(&mut fds, PollTimeout::from(SEND_PATIENCE));
-                }
-                Err(Errno::EAGAIN | Errno::ENOBUFS) => {
-                    drops.add(DropReason::SendFull, rest.len());
-                    break;
-                }
-                Err(errno) => {
-                    let reason = match errno {
-                        Errno::EMSGSIZE => DropReason::TooBig,
-                        _ => DropReason::SendFailed,
-                    };
-                    drops.add(reason, 1);
-                    rest = rest.get(1..).unwrap_or_default();
-                }
-            }
-        }
-        way.outbound.child.outbound.add(packets, bytes);
-        way.outbound.tunnel_traffic.outbound.add(packets, bytes);
+        DropReason::TooBig
     }
 }
 
-/// Finds the way of one packet, or why it has none.
-fn plan(tables: &Tables, frame: usize, octets: &[u8]) -> Result<Planned, DropReason> {
-    let packet = InnerPacket::parse(octets).map_err(|error| match error {
-        // The TUN device cuts a packet that does not fit the buffer.
-        InnerError::Truncated {
-            found: MAX_INNER, ..
-        } => DropReason::TooBig,
-        _ => DropReason::Malformed,
-    })?;
+/// How a packet from inside leaves, or why it does not.
+fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress), DropReason> {
+    let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     match tables.forward(&packet) {
         Forward::NoRoute => Err(DropReason::NoRoute),
         Forward::NoSa => Err(DropReason::NoSa),
         Forward::OutsideSelectors => Err(DropReason::OutsideSelectors),
-        Forward::By { tunnel, egress } => Ok(Planned {
-            frame,
-            inner_len: packet.octets().len(),
-            next_header: packet.next_header(),
-            tunnel,
-            egress,
-        }),
+        Forward::By(way) => {
+            let egress = tables.egress(way).ok_or(DropReason::NoSa)?;
+            Ok((way, egress))
+        }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::{MAX_INNER, Tables, plan};
-    use crate::counters::DropReason;
-    use crate::inner::tests::ipv4;
+/// Whether the sender asked to be told rather than fragmented, and is heeded.
+pub(crate) fn must_not_be_fragmented(egress: &Egress, packet: &[u8]) -> bool {
+    egress.lane.policy.settings.df == DfPolicy::Honor && dont_fragment(packet)
+}
 
-    fn reason(octets: &[u8]) -> Option<DropReason> {
-        plan(&Tables::default(), 0, octets).err()
-    }
-
-    #[test]
-    fn a_packet_that_the_tun_device_cut_is_too_big_and_not_malformed() {
-        let octets = ipv4([10, 0, 0, 1], [10, 1, 0, 2], 17, &[0; MAX_INNER]);
-        assert_eq!(reason(&octets[..MAX_INNER]), Some(DropReason::TooBig));
-        assert_eq!(reason(&octets[..100]), Some(DropReason::Malformed));
-        assert_eq!(reason(&octets), Some(DropReason::NoRoute));
+/// Whether routers must not fragment a packet: IPv4 with DF, and IPv6.
+fn dont_fragment(packet: &[u8]) -> bool {
+    const DF: u8 = 0x40;
+    match packet.first().map(|first| first >> 4) {
+        Some(4) => packet.get(6).is_some_and(|flags| flags & DF != 0),
+        _ => true,
     }
 }

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use socket2::SockAddr;
 use ts_bart::{RoutingTable, Table};
-use vgw_esp::{InboundSa, OutboundSa};
+use vgw_esp::{InboundSa, Layout, OutboundSa};
 
 use crate::counters::{Count, Traffic};
 use crate::inner::InnerPacket;
+use crate::mtu::{Family, mtu_of};
+use crate::rate::RateLimit;
 use crate::selector::Selectors;
+use crate::settings::TunnelSettings;
 
 /// Low bits of an inbound SPI that are its slot in the SA table.
 pub const SLOT_BITS: u32 = 18;
@@ -32,6 +35,24 @@ pub(crate) struct Inbound {
     pub(crate) tunnel_traffic: Arc<Traffic>,
     /// Highest sequence number accepted, for [`crate::DataPlaneEvent::PathSeen`].
     pub(crate) newest: Count,
+}
+
+/// How a tunnel's packets are treated. A change replaces it.
+#[derive(Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) settings: TunnelSettings,
+    pub(crate) limit_in: Option<RateLimit>,
+    pub(crate) limit_out: Option<RateLimit>,
+}
+
+impl Policy {
+    pub(crate) fn new(settings: TunnelSettings) -> Self {
+        Self {
+            settings,
+            limit_in: settings.rate_limit.map(RateLimit::new),
+            limit_out: settings.rate_limit.map(RateLimit::new),
+        }
+    }
 }
 
 /// The sending half of a CHILD SA.
@@ -56,6 +77,24 @@ pub(crate) struct Route {
     pub(crate) to: SockAddr,
 }
 
+/// A path with what depends on it and on the tunnel's policy.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) route: Route,
+    pub(crate) policy: Arc<Policy>,
+    /// The largest inner packet whose outer packet is not fragmented, octets.
+    pub(crate) mtu: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(route: Route, policy: Arc<Policy>, layout: Layout) -> Self {
+        let family = Family::of(route.remote.ip());
+        let link_mtu = usize::from(policy.settings.link_mtu);
+        let mtu = mtu_of(layout, route.udp_encapsulation, family, link_mtu);
+        Self { route, policy, mtu }
+    }
+}
+
 impl Route {
     pub(crate) fn new(outside: usize, remote: SocketAddr, udp_encapsulation: bool) -> Self {
         // A raw socket takes the port for a protocol number.
@@ -74,14 +113,14 @@ impl Route {
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) route: Route,
+    pub(crate) lane: Lane,
 }
 
 /// A way out of a tunnel.
 #[derive(Debug, Clone)]
 pub(crate) struct Egress {
     pub(crate) outbound: Arc<Outbound>,
-    pub(crate) route: Route,
+    pub(crate) lane: Lane,
 }
 
 /// Where an inner destination goes.
@@ -90,11 +129,14 @@ pub(crate) enum Forward {
     NoRoute,
     NoSa,
     OutsideSelectors,
-    /// By this entry of this tunnel.
-    By {
-        tunnel: u32,
-        egress: usize,
-    },
+    By(Way),
+}
+
+/// An entry of a tunnel in the tables that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Way {
+    pub(crate) tunnel: u32,
+    egress: usize,
 }
 
 /// All that a worker needs to know.
@@ -105,6 +147,7 @@ pub(crate) struct Tables {
     tunnels: Vec<Vec<Egress>>,
     fib: Arc<Table<u32>>,
     local: Arc<Table<()>>,
+    site_to_site: bool,
 }
 
 impl Tables {
@@ -130,9 +173,8 @@ impl Tables {
         }
         ways.iter()
             .position(|way| way.outbound.selectors.admit_outbound(packet))
-            .map_or(Forward::OutsideSelectors, |egress| Forward::By {
-                tunnel,
-                egress,
+            .map_or(Forward::OutsideSelectors, |egress| {
+                Forward::By(Way { tunnel, egress })
             })
     }
 
@@ -144,8 +186,23 @@ impl Tables {
     }
 
     /// The entry that [`Forward::By`] names.
-    pub(crate) fn egress(&self, tunnel: u32, egress: usize) -> Option<&Egress> {
-        self.egresses(tunnel).get(egress)
+    pub(crate) fn egress(&self, way: Way) -> Option<&Egress> {
+        self.egresses(way.tunnel).get(way.egress)
+    }
+
+    /// Whether what came out of one tunnel may go into another.
+    pub(crate) const fn site_to_site(&self) -> bool {
+        self.site_to_site
+    }
+
+    pub(crate) fn set_site_to_site(&mut self, allowed: bool) {
+        self.site_to_site = allowed;
+    }
+
+    /// The largest inner packet that the tunnel carries unfragmented, if it has
+    /// an SA to send with.
+    pub(crate) fn mtu(&self, tunnel: u32) -> Option<usize> {
+        self.egresses(tunnel).first().map(|way| way.lane.mtu)
     }
 
     /// Puts an SA into its slot. Gives back the SPI of the one that has it already.
@@ -196,11 +253,16 @@ impl Tables {
         }
     }
 
-    /// Leads every SA of a tunnel along another route.
-    pub(crate) fn set_route(&mut self, tunnel: u32, route: &Route) {
+    /// Leads every SA of a tunnel along another route, or treats its packets by
+    /// another policy.
+    pub(crate) fn set_lane(&mut self, tunnel: u32, route: Option<&Route>, policy: &Arc<Policy>) {
+        let lane = |old: &Lane, layout| {
+            let route = route.unwrap_or(&old.route).clone();
+            Lane::new(route, Arc::clone(policy), layout)
+        };
         for slot in self.slots.iter_mut().flatten() {
             if slot.inbound.tunnel == tunnel {
-                slot.route = route.clone();
+                slot.lane = lane(&slot.lane, slot.inbound.sa.layout());
             }
         }
         if let Some(ways) = usize::try_from(tunnel)
@@ -208,7 +270,7 @@ impl Tables {
             .and_then(|tunnel| self.tunnels.get_mut(tunnel))
         {
             for way in ways {
-                way.route = route.clone();
+                way.lane = lane(&way.lane, way.outbound.sa.layout());
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What both worker threads share.
+//! What all worker threads share.
 
 use std::io;
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::event::{DataPlaneEvent, EventSink};
 use crate::sockets::OutsideSockets;
 use crate::tables::Tables;
 use crate::tun::Tun;
+use crate::{inbound, outbound};
 
 /// Devices, tables and counters; everything that the control side changes is
 /// behind `tables`.
@@ -22,33 +23,47 @@ pub(crate) struct Shared {
     pub(crate) outside: Vec<OutsideSockets>,
     pub(crate) tables: ArcSwap<Tables>,
     pub(crate) events: EventSink,
-    pub(crate) inbound: Worker,
-    pub(crate) outbound: Worker,
+    /// From outside to inside, by number.
+    pub(crate) inbound: Vec<Worker>,
+    /// From inside to outside, by number.
+    pub(crate) outbound: Vec<Worker>,
     /// NAT keepalives received (RFC 3948 section 2.3).
     pub(crate) keepalives: Count,
-}
-
-/// One worker's own: what it counts and how it is woken.
-pub(crate) struct Worker {
-    pub(crate) drops: Drops,
-    pub(crate) wake: EventFd,
     stop: AtomicBool,
 }
 
-impl Worker {
-    pub(crate) fn new() -> io::Result<Self> {
+impl Shared {
+    pub(crate) fn new(
+        tun: Tun,
+        outside: Vec<OutsideSockets>,
+        workers: usize,
+        events: EventSink,
+    ) -> io::Result<Self> {
+        let outbound = (0..tun.queues()).map(|_| Worker::new());
         Ok(Self {
-            drops: Drops::default(),
-            wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+            outbound: outbound.collect::<io::Result<_>>()?,
+            inbound: (0..workers)
+                .map(|_| Worker::new())
+                .collect::<io::Result<_>>()?,
+            tun,
+            outside,
+            tables: ArcSwap::default(),
+            events,
+            keepalives: Count::default(),
             stop: AtomicBool::new(false),
         })
     }
 
-    /// Makes the worker look at `stop` and at the tables, even if no packet
-    /// comes: an SA taken out must not keep its keys in memory until one does.
+    pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {
+        self.inbound.iter().chain(&self.outbound)
+    }
+
+    /// Makes every worker look at the tables, even if no packet comes: an SA
+    /// taken out must not keep its keys in memory until one does.
     pub(crate) fn wake(&self) {
-        // Fails only when the counter is at its limit, and then it is readable.
-        let _ = self.wake.write(1);
+        for worker in self.workers() {
+            worker.wake();
+        }
     }
 
     pub(crate) fn stop(&self) {
@@ -59,30 +74,73 @@ impl Worker {
     pub(crate) fn stopping(&self) -> bool {
         self.stop.load(Ordering::Acquire)
     }
+}
 
-    /// Makes [`Self::wake`] wake again.
+/// One worker's own: what it counts and how it is woken.
+pub(crate) struct Worker {
+    pub(crate) drops: Drops,
+    pub(crate) wake: EventFd,
+}
+
+impl Worker {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            drops: Drops::default(),
+            wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
+        })
+    }
+
+    fn wake(&self) {
+        // Fails only when the counter is at its limit, and then it is readable.
+        let _ = self.wake.write(1);
+    }
+
+    /// Makes a wake-up wake again.
     pub(crate) fn clear_wake(&self) {
         // EAGAIN: another event woke the worker.
         let _ = self.wake.read();
     }
 }
 
-/// Starts a worker's thread. Its error, or its panic, becomes
+/// Which way a worker's packets go.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Direction {
+    /// From outside to inside.
+    In,
+    /// From inside to outside.
+    Out,
+}
+
+/// Starts the thread of a worker. Its error, or its panic, becomes
 /// [`DataPlaneEvent::Failed`].
 pub(crate) fn spawn(
-    name: &'static str,
+    direction: Direction,
+    number: usize,
     shared: &Arc<Shared>,
-    run: fn(&Shared) -> Result<(), String>,
 ) -> io::Result<JoinHandle<()>> {
+    let name = match direction {
+        Direction::In => format!("vgw-in-{number}"),
+        Direction::Out => format!("vgw-out-{number}"),
+    };
     let shared = Arc::clone(shared);
     std::thread::Builder::new()
-        .name(name.to_owned())
+        .name(name.clone())
         .spawn(move || {
             let _report = ReportPanic {
-                name,
+                name: &name,
                 shared: &shared,
             };
-            if let Err(what) = run(&shared) {
+            let ended = match direction {
+                Direction::In => shared
+                    .inbound
+                    .get(number)
+                    .map(|worker| inbound::run(&shared, number, worker)),
+                Direction::Out => shared
+                    .outbound
+                    .get(number)
+                    .map(|worker| outbound::run(&shared, number, worker)),
+            };
+            if let Some(Err(what)) = ended {
                 tracing::error!(worker = name, what, "data plane worker ends");
                 report_failure(&shared, &what);
             }
@@ -96,7 +154,7 @@ fn report_failure(shared: &Shared, what: &str) {
     loop {
         let what = what.to_owned();
         let taken = (shared.events)(DataPlaneEvent::Failed { what });
-        if taken || shared.inbound.stopping() || shared.outbound.stopping() {
+        if taken || shared.stopping() {
             return;
         }
         std::thread::sleep(RETRY);
@@ -104,7 +162,7 @@ fn report_failure(shared: &Shared, what: &str) {
 }
 
 struct ReportPanic<'a> {
-    name: &'static str,
+    name: &'a str,
     shared: &'a Shared,
 }
 

@@ -1,13 +1,14 @@
 use std::sync::Arc;
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
-use vgw_esp::{InboundSa, OutboundSa};
+use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use super::{Egress, Forward, Inbound, Outbound, Route, Slot, Tables};
+use super::{Egress, Forward, Inbound, Lane, Outbound, Policy, Route, Slot, Tables, Way};
 use crate::counters::Count;
 use crate::inner::InnerPacket;
 use crate::inner::tests::ipv4;
 use crate::selector::{Selector, Selectors};
+use crate::settings::TunnelSettings;
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
@@ -43,6 +44,10 @@ fn route(port: u16) -> Route {
     Route::new(0, ([192, 0, 2, 1], port).into(), true)
 }
 
+fn lane(port: u16) -> Lane {
+    Lane::new(route(port), Arc::default(), Layout::of(SUITE))
+}
+
 fn slot(spi: u32, tunnel: u32) -> Slot {
     Slot {
         inbound: Arc::new(Inbound {
@@ -54,7 +59,7 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
             tunnel_traffic: Arc::default(),
             newest: Count::default(),
         }),
-        route: route(4500),
+        lane: lane(4500),
     }
 }
 
@@ -67,13 +72,17 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
             child: Arc::default(),
             tunnel_traffic: Arc::default(),
         }),
-        route: route(4500),
+        lane: lane(4500),
     }
 }
 
 fn forward(tables: &Tables, destination: [u8; 4]) -> Forward {
     let octets = ipv4([10, 0, 0, 1], destination, 17, &[0; 8]);
     tables.forward(&InnerPacket::parse(&octets).unwrap())
+}
+
+fn by(tunnel: u32, egress: usize) -> Forward {
+    Forward::By(Way { tunnel, egress })
 }
 
 #[test]
@@ -111,20 +120,8 @@ fn the_longest_prefix_leads_to_the_tunnel() {
     for tunnel in [0, 1] {
         tables.use_outbound(tunnel, egress(tunnel, "10.1.0.0/16"));
     }
-    assert_eq!(
-        forward(&tables, [10, 1, 1, 1]),
-        Forward::By {
-            tunnel: 0,
-            egress: 0
-        }
-    );
-    assert_eq!(
-        forward(&tables, [10, 1, 2, 1]),
-        Forward::By {
-            tunnel: 1,
-            egress: 0
-        }
-    );
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), by(0, 0));
+    assert_eq!(forward(&tables, [10, 1, 2, 1]), by(1, 0));
     assert_eq!(forward(&tables, [10, 2, 0, 1]), Forward::NoRoute);
 }
 
@@ -135,20 +132,8 @@ fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Forward::NoSa);
     tables.use_outbound(3, egress(1, "10.1.0.0/16"));
     tables.use_outbound(3, egress(2, "10.2.0.0/16"));
-    assert_eq!(
-        forward(&tables, [10, 2, 1, 1]),
-        Forward::By {
-            tunnel: 3,
-            egress: 0
-        }
-    );
-    assert_eq!(
-        forward(&tables, [10, 1, 1, 1]),
-        Forward::By {
-            tunnel: 3,
-            egress: 1
-        }
-    );
+    assert_eq!(forward(&tables, [10, 2, 1, 1]), by(3, 0));
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), by(3, 1));
     assert_eq!(forward(&tables, [10, 3, 1, 1]), Forward::OutsideSelectors);
 }
 
@@ -178,16 +163,30 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
     tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
     tables.use_outbound(0, egress(0x0010_0000, "10.0.0.0/8"));
-    tables.set_route(0, &route(60000));
-    assert_eq!(
-        tables.inbound(0x0010_0000).unwrap().route.remote.port(),
-        60000
-    );
-    assert_eq!(
-        tables.inbound(0x0010_0001).unwrap().route.remote.port(),
-        4500
-    );
-    assert_eq!(tables.egress(0, 0).unwrap().route.remote.port(), 60000);
+    tables.set_lane(0, Some(&route(60000)), &Arc::default());
+    let inbound_port = |spi| tables.inbound(spi).unwrap().lane.route.remote.port();
+    assert_eq!(inbound_port(0x0010_0000), 60000);
+    assert_eq!(inbound_port(0x0010_0001), 4500);
+    let Forward::By(way) = by(0, 0) else { panic!() };
+    let egress = tables.egress(way).unwrap();
+    assert_eq!(egress.lane.route.remote.port(), 60000);
+}
+
+#[test]
+fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
+    let mut tables = Tables::default();
+    tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
+    tables.use_outbound(0, egress(0x0010_0000, "10.0.0.0/8"));
+    // AES-GCM in UDP over IPv4: the row of AWS's table.
+    assert_eq!(tables.mtu(0), Some(1438));
+    assert_eq!(tables.inbound(0x0010_0000).unwrap().lane.mtu, 1438);
+    let settings = TunnelSettings {
+        link_mtu: 1400,
+        ..TunnelSettings::default()
+    };
+    tables.set_lane(0, None, &Arc::new(Policy::new(settings)));
+    assert_eq!(tables.mtu(0), Some(1338));
+    assert_eq!(tables.mtu(1), None);
 }
 
 #[test]

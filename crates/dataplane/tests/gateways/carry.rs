@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use vgw_crypto::{Encryption, EspSuite, Integrity};
-use vgw_dataplane::DataPlaneEvent;
+use vgw_dataplane::{DataPlaneEvent, DfPolicy, DropReason, TunnelSettings};
 use vgw_lab::wait_until;
 
 use crate::rig::{GCM, INSIDE, PATIENCE, Rig, Side, TUNNEL};
@@ -110,8 +110,15 @@ fn a_tunnel_counts_on_over_a_rekey_and_the_old_sa_receives_until_it_is_removed()
 }
 
 #[test]
-fn packets_too_large_for_the_path_arrive_by_outer_fragments() {
+fn where_df_is_ignored_packets_too_large_for_the_path_arrive_by_outer_fragments() {
     let rig = Rig::new("fragment");
+    for side in [&rig.left, &rig.right] {
+        let settings = TunnelSettings {
+            df: DfPolicy::Ignore,
+            ..TunnelSettings::default()
+        };
+        side.plane.set_tunnel(TUNNEL, settings);
+    }
     for (slot, outside, udp_encapsulation) in
         [(1, 0, true), (2, 0, false), (3, 1, true), (4, 1, false)]
     {
@@ -120,6 +127,28 @@ fn packets_too_large_for_the_path_arrive_by_outer_fragments() {
         carry(&rig.left, &rig.right, 0, 2, 1472);
         carry(&rig.right, &rig.left, 1, 2, 1452);
     }
+}
+
+#[test]
+fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
+    let rig = Rig::new("toobig");
+    rig.connect(1, GCM, 0, true);
+    for (family, headers) in [(0, 28), (1, 48)] {
+        let sender = rig.left.inside_socket(family);
+        sender.connect((rig.right.inside[family], 7000)).unwrap();
+        sender.send(&vec![0; 1500 - headers]).unwrap();
+        // The answer makes the kernel refuse what it let pass before.
+        wait_until("the answer", PATIENCE, || {
+            let refused = sender.send(&vec![0; 1500 - headers]).is_err();
+            Ok(refused.then_some(()))
+        })
+        .unwrap();
+        assert_eq!(rig.left.plane.tunnel_mtu(TUNNEL), Some(1438));
+        let receiver = rig.right.inside_socket(family);
+        sender.send(&vec![7; 1438 - headers]).unwrap();
+        assert_eq!(receiver.recv(&mut [0; 1500]).unwrap(), 1438 - headers);
+    }
+    assert!(rig.left.dropped(DropReason::TooBig) >= 2);
 }
 
 #[test]

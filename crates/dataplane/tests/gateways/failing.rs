@@ -2,9 +2,9 @@
 
 use std::net::SocketAddr;
 
-use vgw_dataplane::{Config, DataPlaneEvent, DropReason, OutsideSockets, Tun};
+use vgw_dataplane::{DataPlaneEvent, DropReason, Features};
 
-use crate::rig::{GCM, Rig, TUNNEL};
+use crate::rig::{GCM, Rig, TUNNEL, open};
 
 #[test]
 fn a_deleted_tun_device_is_reported_as_a_failure() {
@@ -25,13 +25,7 @@ fn dropping_a_data_plane_gives_its_addresses_and_its_device_back() {
         right: _cable,
     } = Rig::new("again");
     drop(left.plane);
-    let config = left.namespace.run(|| Config {
-        tun: Tun::open("tun0").unwrap(),
-        outside: left
-            .outside
-            .map(|at| OutsideSockets::bind(at).unwrap())
-            .into(),
-    });
+    let config = left.namespace.run(|| open(left.outside, Features::ALL, 2));
     assert_eq!(config.unwrap().tun.name(), "tun0");
 }
 

@@ -10,6 +10,9 @@
 )]
 
 mod carry;
+mod device;
+mod differential;
 mod failing;
+mod features;
 mod refuse;
 mod rig;

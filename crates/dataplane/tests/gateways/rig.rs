@@ -7,8 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
 use vgw_dataplane::{
-    ChildSpec, ChildTraffic, Config, DataPlane, DataPlaneEvent, DropReason, OutsideSockets, Path,
-    Selector, Selectors, Tun,
+    ChildSpec, ChildTraffic, Config, DataPlane, DataPlaneEvent, DropReason, Features,
+    OutsideSockets, Path, Selector, Selectors, Tun,
 };
 use vgw_esp::OutboundSa;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
@@ -43,8 +43,24 @@ pub struct Rig {
     pub right: Side,
 }
 
+/// What a data plane of `workers` works with, in the namespace of the calling thread.
+pub fn open(outside: [IpAddr; 2], features: Features, workers: usize) -> Config {
+    Config {
+        tun: Tun::open("tun%d", workers, features).unwrap(),
+        outside: outside
+            .map(|address| OutsideSockets::bind(address, workers, features).unwrap())
+            .into(),
+        workers,
+    }
+}
+
 impl Rig {
     pub fn new(name: &str) -> Self {
+        Self::with(name, Features::ALL, 2)
+    }
+
+    /// Both sides use these features where the kernel has them, and as many workers.
+    pub fn with(name: &str, features: Features, workers: usize) -> Self {
         let lab = Lab::new(name).unwrap();
         let left = lab.namespace("left").unwrap();
         let right = lab.namespace("right").unwrap();
@@ -62,8 +78,8 @@ impl Rig {
         let (a, b) = (outside(1), outside(2));
         end(&left, &a).connect(end(&right, &b)).unwrap();
         Self {
-            left: Side::start(left, 1, a),
-            right: Side::start(right, 2, b),
+            left: Side::start(left, 1, a, features, workers),
+            right: Side::start(right, 2, b, features, workers),
         }
     }
 
@@ -86,19 +102,19 @@ impl Rig {
 }
 
 impl Side {
-    fn start(namespace: Namespace, host: u8, outside: [IpNet; 2]) -> Self {
+    fn start(
+        namespace: Namespace,
+        host: u8,
+        outside: [IpNet; 2],
+        features: Features,
+        workers: usize,
+    ) -> Self {
         let inside = [
             net(&format!("10.9.0.{host}/24")),
             net(&format!("fd09::{host}/64")),
         ];
-        let config = namespace
-            .run(|| Config {
-                tun: Tun::open("tun%d").unwrap(),
-                outside: outside
-                    .map(|net| OutsideSockets::bind(net.addr()).unwrap())
-                    .into(),
-            })
-            .unwrap();
+        let outside = outside.map(|net| net.addr());
+        let config = namespace.run(|| open(outside, features, workers)).unwrap();
         assert_eq!(config.tun.name(), "tun0");
         for address in inside {
             namespace.add_address("tun0", address).unwrap();
@@ -116,7 +132,7 @@ impl Side {
             namespace,
             plane,
             events,
-            outside: outside.map(|net| net.addr()),
+            outside,
             inside: inside.map(|net| net.addr()),
         }
     }

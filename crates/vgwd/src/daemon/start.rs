@@ -10,7 +10,7 @@ use rand_core::SeedableRng;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
+use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, Features, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 use zeroize::Zeroizing;
 
@@ -55,6 +55,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     let config = Config {
         tun: opened.tun,
         outside: opened.outside,
+        workers: workers(),
     };
     let plane = DataPlane::start(config, Box::new(on_event)).context("starting the data plane")?;
 
@@ -101,21 +102,28 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     Ok((daemon, inputs))
 }
 
+/// Threads of the data plane for each direction: one for each core.
+fn workers() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 fn open(loaded: &Loaded) -> Result<Opened> {
     let settings = &loaded.settings;
     // First, because it tells whether we are running already.
     let control = Listener::bind(&settings.control.socket, settings.control.mode)?;
     let metrics = settings.metrics.map(listen).transpose()?;
     let runtime = Handle::current();
+    let (workers, features) = (workers(), Features::ALL);
     let (tun, netlink) = run_in(settings.network_namespace.as_ref(), || {
-        Ok((Tun::open(&settings.tun.name)?, Netlink::open(&runtime)?))
+        let tun = Tun::open(&settings.tun.name, workers, features)?;
+        Ok((tun, Netlink::open(&runtime)?))
     })
     .with_context(|| format!("opening the TUN device {}", settings.tun.name))?;
     let outside = loaded
         .gateway
         .outside_addresses
         .iter()
-        .map(|address| OutsideSockets::bind(*address))
+        .map(|address| OutsideSockets::bind(*address, workers, features))
         .collect::<Result<_, _>>()
         .context("opening the outside sockets")?;
     let key_log = KeyLog::open(&settings.key_log)?;

@@ -1,0 +1,432 @@
+//! The end of the way out: packets laid one behind the other, sealed where they
+//! lie, and sent with as few system calls as their order allows.
+
+use std::ops::Range;
+use std::os::fd::AsFd;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vgw_esp::Plain;
+
+use crate::counters::DropReason;
+use crate::mtu::{Family, UDP_HEADER};
+use crate::rate;
+use crate::send::{MAX_MESSAGE, MAX_SEGMENTS, Parcel, Sender};
+use crate::sockets::OutsideSockets;
+use crate::tables::{Egress, Tables, Way};
+use crate::worker::{Shared, Worker};
+
+/// How long a full outside socket may hold up the worker, milliseconds.
+const SEND_PATIENCE: u16 = 100;
+/// Octets of buffer: a super-packet of 64 KiB whose segments are small grows
+/// several times over, and another is read before the first is sent.
+const BUFFER: usize = 512 << 10;
+/// From here on the burst is sent, so that the peer can work on it meanwhile.
+const ENOUGH_OCTETS: usize = 56 << 10;
+/// The same, packets.
+const ENOUGH_PACKETS: usize = 128;
+/// Packets that the lists have room for from the start.
+const PACKETS: usize = 1024;
+
+/// Consecutive packets that leave by one SA with one traffic class.
+struct Run {
+    way: Way,
+    traffic_class: u8,
+    packets: Range<usize>,
+}
+
+/// Consecutive sealed packets of one run that one message carries.
+#[derive(Debug, PartialEq, Eq)]
+struct Batch {
+    run: usize,
+    packets: Range<usize>,
+    octets: Range<usize>,
+    /// Octets of each packet but the last, if there are several.
+    segment: Option<u16>,
+}
+
+/// What waits to be sealed and sent, by one worker.
+pub(crate) struct Transmit<'a> {
+    shared: &'a Shared,
+    /// The worker's number, which says by which socket it sends.
+    number: usize,
+    worker: &'a Worker,
+    buffer: Box<[u8]>,
+    used: usize,
+    packets: Vec<Plain>,
+    runs: Vec<Run>,
+    batches: Vec<Batch>,
+    sender: Sender,
+}
+
+impl<'a> Transmit<'a> {
+    pub(crate) fn new(shared: &'a Shared, number: usize, worker: &'a Worker) -> Self {
+        Self {
+            shared,
+            number,
+            worker,
+            buffer: vec![0; BUFFER].into_boxed_slice(),
+            used: 0,
+            packets: Vec::with_capacity(PACKETS),
+            runs: Vec::with_capacity(PACKETS),
+            batches: Vec::with_capacity(PACKETS),
+            sender: Sender::new(),
+        }
+    }
+
+    /// Whether enough waits to be sent.
+    pub(crate) fn is_full(&self) -> bool {
+        self.used >= ENOUGH_OCTETS || self.packets.len() >= ENOUGH_PACKETS
+    }
+
+    /// Whether there is room for an inner packet of `len` octets before what
+    /// waits is flushed.
+    pub(crate) fn fits(&self, egress: &Egress, len: usize) -> bool {
+        self.packets.len() < PACKETS
+            && self.used + egress.outbound.sa.sealed_len(len) <= self.buffer.len()
+    }
+
+    /// Room for an inner packet of `len` octets that leaves by `way`, which is
+    /// `egress`. None if it does not fit.
+    pub(crate) fn room(
+        &mut self,
+        way: Way,
+        egress: &Egress,
+        traffic_class: u8,
+        len: usize,
+        next_header: u8,
+    ) -> Option<&mut [u8]> {
+        if !self.fits(egress, len) {
+            return None;
+        }
+        let layout = egress.outbound.sa.layout();
+        let at = self.used;
+        let number = self.packets.len();
+        match self.runs.last_mut() {
+            Some(run) if run.way == way && run.traffic_class == traffic_class => {
+                run.packets.end = number + 1;
+            }
+            _ => self.runs.push(Run {
+                way,
+                traffic_class,
+                packets: number..number + 1,
+            }),
+        }
+        self.packets.push(Plain {
+            at,
+            inner_len: len,
+            next_header,
+        });
+        self.used = at + layout.sealed_len(len);
+        let start = at + layout.header_len;
+        self.buffer.get_mut(start..start + len)
+    }
+
+    /// Seals and sends everything, in order.
+    pub(crate) fn flush(&mut self, tables: &Tables) {
+        if self.packets.is_empty() {
+            return;
+        }
+        self.batches.clear();
+        for number in 0..self.runs.len() {
+            self.seal(tables, number);
+        }
+        self.send(tables);
+        self.used = 0;
+        self.packets.clear();
+        self.runs.clear();
+    }
+
+    /// Seals a run and cuts it into batches.
+    fn seal(&mut self, tables: &Tables, number: usize) {
+        let Some(run) = self.runs.get(number) else {
+            return;
+        };
+        let (Some(egress), Some(packets)) = (
+            tables.egress(run.way),
+            self.packets.get(run.packets.clone()),
+        ) else {
+            return;
+        };
+        let drops = &self.worker.drops;
+        let inner = packets.iter().map(|packet| packet.inner_len).sum();
+        if let Some(limit) = &egress.lane.policy.limit_out
+            && !limit.admit(rate::now(), inner)
+        {
+            drops.add(DropReason::OverRate, packets.len());
+            return;
+        }
+        let sa = &egress.outbound.sa;
+        let Some(first) = u32::try_from(packets.len())
+            .ok()
+            .and_then(|count| sa.reserve(count).ok())
+        else {
+            drops.add(DropReason::SequenceExhausted, packets.len());
+            return;
+        };
+        if sa.seal_burst(first, &mut self.buffer, packets).is_err() {
+            drops.add(DropReason::Malformed, packets.len());
+            return;
+        }
+        let limit = segment_limit(self.shared, egress);
+        let sealed = packets.iter().map(|packet| {
+            let len = sa.sealed_len(packet.inner_len);
+            packet.at..packet.at + len
+        });
+        batch(number, run.packets.start, sealed, limit, &mut self.batches);
+    }
+
+    /// Sends the batches, those of one socket together.
+    fn send(&mut self, tables: &Tables) {
+        let batches = std::mem::take(&mut self.batches);
+        let mut rest = batches.as_slice();
+        while let Some(way_out) = rest.first().map(|first| self.way_out(tables, first)) {
+            let same = rest
+                .iter()
+                .take_while(|batch| self.way_out(tables, batch) == way_out)
+                .count();
+            let (now, later) = rest.split_at_checked(same).unwrap_or((rest, &[]));
+            if let Some((outside, udp)) = way_out {
+                self.send_by(tables, outside, udp, now);
+            }
+            rest = later;
+        }
+        self.batches = batches;
+    }
+
+    /// The outside address that a batch leaves from, and whether in UDP.
+    fn way_out(&self, tables: &Tables, batch: &Batch) -> Option<(&'a OutsideSockets, bool)> {
+        let route = &egress_of(tables, &self.runs, batch)?.lane.route;
+        let outside = self.shared.outside.get(route.outside)?;
+        Some((outside, route.udp_encapsulation))
+    }
+
+    /// Sends batches of one socket and counts what went.
+    fn send_by(&mut self, tables: &Tables, outside: &OutsideSockets, udp: bool, batches: &[Batch]) {
+        let socket = if udp {
+            outside.natt(self.number)
+        } else {
+            outside.esp(self.number)
+        };
+        let mut rest = batches;
+        let mut waited = false;
+        while let Some((first, others)) = rest.split_first() {
+            let (runs, buffer) = (&self.runs, &self.buffer);
+            let parcels = rest
+                .iter()
+                .map_while(|batch| parcel(tables, runs, buffer, batch));
+            match self.sender.send(socket.as_fd(), parcels) {
+                Ok(sent) => {
+                    let (gone, left) = rest.split_at_checked(sent).unwrap_or((rest, &[]));
+                    for batch in gone {
+                        self.count(tables, batch);
+                    }
+                    rest = left;
+                }
+                Err(Errno::EINTR) => {}
+                Err(Errno::EAGAIN) if !waited => {
+                    waited = true;
+                    let mut fds = [PollFd::new(socket.as_fd(), PollFlags::POLLOUT)];
+                    // If it fails, the next attempt to send says why.
+                    let _ = poll(&mut fds, PollTimeout::from(SEND_PATIENCE));
+                }
+                Err(Errno::EAGAIN | Errno::ENOBUFS) => {
+                    let packets = rest.iter().map(|batch| batch.packets.len()).sum();
+                    self.worker.drops.add(DropReason::SendFull, packets);
+                    return;
+                }
+                Err(errno) if first.segment.is_some() => {
+                    if errno == Errno::EIO {
+                        outside.refuse_gso();
+                    }
+                    let singles = self.singles(first);
+                    self.send_by(tables, outside, udp, &singles);
+                    rest = others;
+                }
+                Err(errno) => {
+                    let reason = match errno {
+                        Errno::EMSGSIZE => DropReason::TooBig,
+                        _ => DropReason::SendFailed,
+                    };
+                    self.worker.drops.add(reason, first.packets.len());
+                    rest = others;
+                }
+            }
+        }
+    }
+
+    /// A batch as batches of one packet, which every kernel and device takes.
+    /// Allocates: it happens where the kernel knows less than was believed.
+    fn singles(&self, batch: &Batch) -> Vec<Batch> {
+        let starts = batch
+            .packets
+            .clone()
+            .map(|number| self.packets.get(number).map(|p| p.at));
+        let ends = batch
+            .packets
+            .clone()
+            .skip(1)
+            .map(|number| self.packets.get(number).map(|p| p.at));
+        let ends = ends.chain([Some(batch.octets.end)]);
+        batch
+            .packets
+            .clone()
+            .zip(starts.zip(ends))
+            .filter_map(|(number, (start, end))| {
+                Some(Batch {
+                    run: batch.run,
+                    packets: number..number + 1,
+                    octets: start?..end?,
+                    segment: None,
+                })
+            })
+            .collect()
+    }
+
+    fn count(&self, tables: &Tables, batch: &Batch) {
+        let (Some(egress), Some(packets)) = (
+            egress_of(tables, &self.runs, batch),
+            self.packets.get(batch.packets.clone()),
+        ) else {
+            return;
+        };
+        let octets = packets.iter().map(|packet| packet.inner_len).sum();
+        egress.outbound.child.outbound.add(packets.len(), octets);
+        egress
+            .outbound
+            .tunnel_traffic
+            .outbound
+            .add(packets.len(), octets);
+    }
+}
+
+fn egress_of<'t>(tables: &'t Tables, runs: &[Run], batch: &Batch) -> Option<&'t Egress> {
+    tables.egress(runs.get(batch.run)?.way)
+}
+
+fn parcel<'p>(
+    tables: &'p Tables,
+    runs: &[Run],
+    buffer: &'p [u8],
+    batch: &Batch,
+) -> Option<Parcel<'p>> {
+    let run = runs.get(batch.run)?;
+    Some(Parcel {
+        octets: buffer.get(batch.octets.clone())?,
+        to: &tables.egress(run.way)?.lane.route.to,
+        segment: batch.segment,
+        traffic_class: run.traffic_class,
+    })
+}
+
+/// The longest datagram of which the kernel may cut several from one message:
+/// none that the path would fragment.
+fn segment_limit(shared: &Shared, egress: &Egress) -> usize {
+    let lane = &egress.lane;
+    let gso = shared
+        .outside
+        .get(lane.route.outside)
+        .is_some_and(|outside| outside.features().udp_gso);
+    if !gso || !lane.route.udp_encapsulation {
+        return 0;
+    }
+    let headers = Family::of(lane.route.remote.ip()).header_len() + UDP_HEADER;
+    usize::from(lane.policy.settings.link_mtu).saturating_sub(headers)
+}
+
+/// Puts the sealed packets of a run, which lie one behind the other and are
+/// numbered from `first`, into as few batches as may be: all packets of a
+/// batch have one length but the last, which may be shorter.
+fn batch(
+    run: usize,
+    first: usize,
+    sealed: impl Iterator<Item = Range<usize>>,
+    segment_limit: usize,
+    batches: &mut Vec<Batch>,
+) {
+    let mut open = false;
+    for (number, octets) in (first..).zip(sealed) {
+        if let Some(last) = batches.last_mut().filter(|_| open) {
+            let size = match last.segment {
+                Some(size) => usize::from(size),
+                None => last.octets.len(),
+            };
+            if octets.len() <= size
+                && size <= segment_limit
+                && last.packets.len() < MAX_SEGMENTS
+                && octets.end - last.octets.start <= MAX_MESSAGE
+                && let Ok(segment) = u16::try_from(size)
+            {
+                last.segment = Some(segment);
+                open = octets.len() == size;
+                last.octets.end = octets.end;
+                last.packets.end = number + 1;
+                continue;
+            }
+        }
+        batches.push(Batch {
+            run,
+            packets: number..number + 1,
+            octets,
+            segment: None,
+        });
+        open = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Batch, MAX_MESSAGE, MAX_SEGMENTS, batch};
+
+    /// Packets of a batch and its segment size.
+    fn batches(lens: &[usize], segment_limit: usize) -> Vec<(usize, Option<u16>)> {
+        let mut at = 0;
+        let sealed = lens.iter().map(|len| {
+            at += len;
+            at - len..at
+        });
+        let mut batches = Vec::new();
+        batch(0, 0, sealed, segment_limit, &mut batches);
+        let mut end = (0, 0);
+        for Batch {
+            packets, octets, ..
+        } in &batches
+        {
+            assert_eq!((packets.start, octets.start), end, "nothing is left out");
+            end = (packets.end, octets.end);
+        }
+        assert_eq!(end, (lens.len(), lens.iter().sum()));
+        batches
+            .iter()
+            .map(|batch| (batch.packets.len(), batch.segment))
+            .collect()
+    }
+
+    #[test]
+    fn packets_of_one_length_go_together_and_a_shorter_one_ends_them() {
+        assert_eq!(
+            batches(&[100, 100, 60, 100, 100, 120, 120], 1472),
+            [(3, Some(100)), (2, Some(100)), (2, Some(120))]
+        );
+        assert_eq!(batches(&[60, 100], 1472), [(1, None), (1, None)]);
+    }
+
+    #[test]
+    fn a_batch_has_no_more_packets_and_octets_than_the_kernel_takes() {
+        assert_eq!(
+            batches(&[10; MAX_SEGMENTS + 1], 1472),
+            [(MAX_SEGMENTS, Some(10)), (1, None)]
+        );
+        let most = MAX_MESSAGE / 1456;
+        assert_eq!(
+            batches(&vec![1456; most + 2], 1472),
+            [(most, Some(1456)), (2, Some(1456))]
+        );
+    }
+
+    #[test]
+    fn a_packet_that_the_path_would_fragment_goes_alone() {
+        assert_eq!(batches(&[1500, 1500], 1472), [(1, None), (1, None)]);
+        assert_eq!(batches(&[100, 100], 0), [(1, None), (1, None)]);
+    }
+}

@@ -1,0 +1,31 @@
+#![no_main]
+
+use vgw_dataplane::{Coalesce, Coalescer, Segments, VNET_HEADER_LEN, VnetHeader};
+
+// Packets one after another, each behind two octets of its length.
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    let mut coalescer = Coalescer::new(Coalesce {
+        tcp: true,
+        udp: true,
+    });
+    let mut buffer = data.to_vec();
+    let mut at = 0;
+    let mut pushed = 0;
+    while let Some(len) = buffer.get(at..).and_then(|rest| rest.first_chunk::<2>()) {
+        let end = at + 2 + usize::from(u16::from_be_bytes(*len));
+        if end > buffer.len() {
+            break;
+        }
+        coalescer.push(&buffer, at + 2..end);
+        at = end;
+        pushed += 1;
+    }
+    let mut cut = 0;
+    coalescer.flush(&mut buffer, |slices| {
+        let header = slices[0].first_chunk::<VNET_HEADER_LEN>().unwrap();
+        let header = VnetHeader::from_octets(*header);
+        let mut packet: Vec<u8> = slices[1..].iter().flat_map(|s| s.to_vec()).collect();
+        cut += Segments::new(header, &mut packet).unwrap().count();
+    });
+    assert_eq!(cut, pushed);
+});
