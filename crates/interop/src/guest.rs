@@ -1,5 +1,5 @@
-//! A peer with the kernel's native ESP: a small virtual machine that runs
-//! Debian's cloud kernel and strongSwan, spoken to through its serial console.
+//! A small virtual machine that runs Debian's cloud kernel, for what the kernel at
+//! hand cannot show; spoken to through its serial console.
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -54,7 +54,7 @@ pub struct Guest {
 
 impl Guest {
     /// Boots the guest with its network card as the tap device `tap` of
-    /// `namespace`, and waits until its charon runs. `parameters` go to the
+    /// `namespace`, and waits until it is ready. `parameters` go to the
     /// guest's `init` by the kernel's command line.
     ///
     /// # Errors
@@ -116,9 +116,18 @@ impl Guest {
     /// # Errors
     /// When it fails or does not end in time.
     pub fn run(&mut self, command: &str) -> Result<String> {
+        self.run_within(command, COMMAND_PATIENCE)
+    }
+
+    /// Runs a command that may take so long in the guest's shell and gives what
+    /// it printed.
+    ///
+    /// # Errors
+    /// When it fails or does not end in time.
+    pub fn run_within(&mut self, command: &str, patience: Duration) -> Result<String> {
         // The mark is spelt so that the console's echo of this line does not hold it.
         writeln!(self.console_in, "{command}; echo \"end\"-of-command $?")?;
-        let output = self.read_until("end-of-command ", COMMAND_PATIENCE)?;
+        let output = self.read_until("end-of-command ", patience)?;
         let code = self.read_until("\n", COMMAND_PATIENCE)?;
         let output = output.replace('\r', "");
         ensure!(

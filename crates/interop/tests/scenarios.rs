@@ -50,4 +50,5 @@ scenarios!(
     unacceptable_selectors,
     capture,
     native_esp,
+    old_kernel,
 );

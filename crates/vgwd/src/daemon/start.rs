@@ -58,6 +58,11 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
         workers: workers(),
     };
     let plane = DataPlane::start(config, Box::new(on_event)).context("starting the data plane")?;
+    tracing::info!(
+        workers = ?plane.workers(),
+        offloads = ?plane.offloads(),
+        "the data plane runs with what the kernel offers"
+    );
 
     let (kernel, desired) = watch::channel(Desired::default());
     let (problem, kernel_problem) = watch::channel(None);
