@@ -4,14 +4,18 @@
 //! maps one kind of transform to the library that computes it. Nothing here
 //! does I/O or draws randomness of its own: the random source is passed in.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod aead;
 pub mod cbc;
+#[cfg(target_arch = "x86_64")]
+mod constants;
 pub mod digest;
 pub mod error;
 pub mod key_exchange;
 mod keyed_hash;
+#[cfg(target_arch = "x86_64")]
+mod lanes;
 pub mod mac;
 mod prf;
 pub mod secret;
@@ -19,6 +23,9 @@ pub mod suite;
 #[cfg(test)]
 mod testing;
 pub mod transform;
+mod wide;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 pub use aead::AeadKey;
 pub use cbc::CbcKey;

@@ -1,0 +1,230 @@
+//! AES in CBC mode, without padding of its own (RFC 3602).
+
+mod lockstep;
+
+use std::array;
+use std::fmt;
+use std::mem;
+use std::ops::Range;
+
+use aes::cipher::array::Array;
+use aes::cipher::{
+    BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit,
+    KeyInit, consts::U16,
+};
+use aes::{Aes128, Aes256};
+
+use crate::error::{KeyError, LengthError};
+use crate::transform::Encryption;
+#[cfg(target_arch = "x86_64")]
+use crate::x86::vaes::Vaes;
+
+/// Octets of an AES block.
+const BLOCK_LEN: usize = 16;
+
+type Block = Array<u8, U16>;
+
+/// Packets that are encrypted at a time.
+pub(crate) const LANES: usize = 16;
+
+/// A packet that is encrypted beside others.
+#[derive(Default)]
+pub(crate) struct Lane<'a> {
+    pub(crate) iv: [u8; BLOCK_LEN],
+    pub(crate) blocks: &'a mut [[u8; BLOCK_LEN]],
+}
+
+/// An AES-CBC key, expanded once for many packets. Wiped on drop.
+pub struct CbcKey {
+    cipher: Cipher,
+    /// The same key for the instructions that encrypt [`LANES`] packets at once.
+    #[cfg(target_arch = "x86_64")]
+    wide: Option<Box<Vaes>>,
+}
+
+enum Cipher {
+    Aes128(Aes128),
+    Aes256(Aes256),
+}
+
+impl CbcKey {
+    /// Takes [`Encryption::key_len`] octets.
+    ///
+    /// # Errors
+    /// [`KeyError`] if `encryption` is an AEAD cipher or `key` of another length.
+    pub fn new(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
+        let wrong_length = |_| KeyError::Length {
+            algorithm: encryption.name(),
+            expected: encryption.key_len(),
+            found: key.len(),
+        };
+        let cipher = match encryption {
+            Encryption::AesCbc128 => {
+                Cipher::Aes128(Aes128::new_from_slice(key).map_err(wrong_length)?)
+            }
+            Encryption::AesCbc256 => {
+                Cipher::Aes256(Aes256::new_from_slice(key).map_err(wrong_length)?)
+            }
+            Encryption::AesGcm128 | Encryption::AesGcm256 => {
+                return Err(KeyError::Kind {
+                    algorithm: encryption.name(),
+                    expected: "a CBC cipher",
+                });
+            }
+        };
+        Ok(Self {
+            cipher,
+            #[cfg(target_arch = "x86_64")]
+            wide: Vaes::new(key).map(Box::new),
+        })
+    }
+
+    /// Encrypts `data`. The `iv` must not be predictable (RFC 3602 section 3).
+    ///
+    /// # Errors
+    /// [`LengthError`] if `data` are not whole blocks; they are then unchanged.
+    pub fn encrypt_in_place(&self, iv: &[u8; 16], data: &mut [u8]) -> Result<(), LengthError> {
+        let blocks = whole_blocks(data)?;
+        match &self.cipher {
+            Cipher::Aes128(cipher) => encrypt(cipher, iv, blocks),
+            Cipher::Aes256(cipher) => encrypt(cipher, iv, blocks),
+        }
+        Ok(())
+    }
+
+    /// The same key without the instructions of this CPU that not every one has,
+    /// as far as the choice is made here.
+    #[cfg(test)]
+    fn portable(self) -> Self {
+        Self {
+            #[cfg(target_arch = "x86_64")]
+            wide: None,
+            ..self
+        }
+    }
+
+    /// Encrypts several stretches of `buffer`, each under the IV that lies in the
+    /// 16 octets before it. With their IVs they ascend without overlap.
+    ///
+    /// # Errors
+    /// [`LengthError`] if a stretch has not whole blocks, no IV before it or no
+    /// such place in `buffer`; what `buffer` holds is then undefined.
+    pub fn encrypt_burst(
+        &self,
+        buffer: &mut [u8],
+        stretches: &[Range<usize>],
+    ) -> Result<(), LengthError> {
+        let mut rest = Rest { buffer, at: 0 };
+        for group in stretches.chunks(LANES) {
+            let mut lanes: [Lane<'_>; LANES] = array::from_fn(|_| Lane::default());
+            for (lane, stretch) in lanes.iter_mut().zip(group) {
+                *lane = rest.lane(stretch).ok_or(LengthError {
+                    found: stretch.len(),
+                    block: BLOCK_LEN,
+                })?;
+            }
+            self.encrypt_lanes(&mut lanes, group.len());
+        }
+        Ok(())
+    }
+
+    fn encrypt_lanes(&self, lanes: &mut [Lane<'_>; LANES], count: usize) {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = &self.wide
+            && count > 1
+        {
+            return wide.encrypt(lanes);
+        }
+        let lanes = lanes.get_mut(..count).unwrap_or_default();
+        match &self.cipher {
+            Cipher::Aes128(cipher) => lockstep::encrypt(cipher, lanes),
+            Cipher::Aes256(cipher) => lockstep::encrypt(cipher, lanes),
+        }
+    }
+
+    /// Encrypts each block by itself.
+    pub fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_LEN]]) {
+        let blocks = Block::cast_slice_from_core_mut(blocks);
+        match &self.cipher {
+            Cipher::Aes128(cipher) => cipher.encrypt_blocks(blocks),
+            Cipher::Aes256(cipher) => cipher.encrypt_blocks(blocks),
+        }
+    }
+
+    /// Decrypts `data`, which must have been authenticated before.
+    ///
+    /// # Errors
+    /// [`LengthError`] if `data` are not whole blocks; they are then unchanged.
+    pub fn decrypt_in_place(&self, iv: &[u8; 16], data: &mut [u8]) -> Result<(), LengthError> {
+        let blocks = whole_blocks(data)?;
+        match &self.cipher {
+            Cipher::Aes128(cipher) => decrypt(cipher, iv, blocks),
+            Cipher::Aes256(cipher) => decrypt(cipher, iv, blocks),
+        }
+        Ok(())
+    }
+}
+
+/// What of a burst's buffer no lane has taken yet.
+struct Rest<'a> {
+    buffer: &'a mut [u8],
+    /// Where in the whole buffer it begins.
+    at: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// Takes the stretch and the IV before it. None if they do not lie here, or
+    /// it has not whole blocks.
+    fn lane(&mut self, stretch: &Range<usize>) -> Option<Lane<'a>> {
+        let skipped = stretch.start.checked_sub(self.at)?.checked_sub(BLOCK_LEN)?;
+        let len = stretch.end.checked_sub(stretch.start)?;
+        let (_, from_iv) = mem::take(&mut self.buffer).split_at_mut_checked(skipped)?;
+        let (iv, from_data) = from_iv.split_first_chunk_mut()?;
+        let (data, rest) = from_data.split_at_mut_checked(len)?;
+        self.buffer = rest;
+        self.at = stretch.end;
+        let (blocks, partial) = data.as_chunks_mut();
+        partial.is_empty().then_some(Lane { iv: *iv, blocks })
+    }
+}
+
+fn whole_blocks(data: &mut [u8]) -> Result<&mut [Block], LengthError> {
+    let found = data.len();
+    let (blocks, rest) = Block::slice_as_chunks_mut(data);
+    if !rest.is_empty() {
+        return Err(LengthError {
+            found,
+            block: BLOCK_LEN,
+        });
+    }
+    Ok(blocks)
+}
+
+// The mode borrows the cipher: a clone would copy and wipe the expanded key for
+// every packet.
+fn encrypt<C>(cipher: &C, iv: &[u8; 16], blocks: &mut [Block])
+where
+    C: BlockCipherEncrypt<BlockSize = U16>,
+{
+    cbc::Encryptor::inner_iv_init(cipher, iv.into()).encrypt_blocks(blocks);
+}
+
+fn decrypt<C>(cipher: &C, iv: &[u8; 16], blocks: &mut [Block])
+where
+    C: BlockCipherDecrypt<BlockSize = U16>,
+{
+    cbc::Decryptor::inner_iv_init(cipher, iv.into()).decrypt_blocks(blocks);
+}
+
+impl fmt::Debug for CbcKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let encryption = match self.cipher {
+            Cipher::Aes128(_) => Encryption::AesCbc128,
+            Cipher::Aes256(_) => Encryption::AesCbc256,
+        };
+        write!(f, "CbcKey({encryption})")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,161 @@
+//! Integrity: HMAC cut to the length of its transform.
+
+use std::fmt;
+use std::ops::{Deref, Range};
+
+use subtle::ConstantTimeEq;
+
+use crate::error::{KeyError, NotAuthentic};
+use crate::keyed_hash::KeyedHash;
+use crate::transform::Integrity;
+use crate::wide::{MAX_ICV_LEN, MAX_LANES, Wide};
+
+/// What one integrity check value of a burst covers. The value lies right behind it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Covered {
+    /// Octets of the burst's buffer.
+    pub range: Range<usize>,
+    /// The high half of an extended sequence number, which is covered but not
+    /// sent (RFC 4303 section 2.2.1).
+    pub high: Option<[u8; 4]>,
+}
+
+impl Covered {
+    /// The octets in `buffer`; none if they do not lie there.
+    pub(crate) fn octets<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
+        buffer.get(self.range.clone()).unwrap_or_default()
+    }
+
+    /// Where the check value of `len` octets lies.
+    fn icv_place(&self, len: usize) -> Option<Range<usize>> {
+        let Range { start, end } = self.range;
+        (start <= end).then(|| end..end.saturating_add(len))
+    }
+
+    /// The octets of [`Self::high`].
+    pub(crate) fn high(&self) -> &[u8] {
+        self.high.as_ref().map_or(&[], <[u8; 4]>::as_slice)
+    }
+}
+
+/// An integrity key, ready to be used many times.
+pub struct MacKey {
+    integrity: Integrity,
+    keyed: KeyedHash,
+    wide: Wide,
+}
+
+impl MacKey {
+    /// Takes a key of exactly [`Integrity::key_len`] octets (RFC 4868 section 2.1.1).
+    ///
+    /// # Errors
+    /// [`KeyError::Length`] if `key` is of another length.
+    pub fn new(integrity: Integrity, key: &[u8]) -> Result<Self, KeyError> {
+        if key.len() != integrity.key_len() {
+            return Err(KeyError::Length {
+                algorithm: integrity.name(),
+                expected: integrity.key_len(),
+                found: key.len(),
+            });
+        }
+        let keyed = match integrity {
+            Integrity::HmacSha1_96 => KeyedHash::sha1(key),
+            Integrity::HmacSha256_128 => KeyedHash::sha256(key),
+            Integrity::HmacSha384_192 => KeyedHash::sha384(key),
+            Integrity::HmacSha512_256 => KeyedHash::sha512(key),
+        };
+        Ok(Self {
+            integrity,
+            keyed,
+            wide: Wide::new(integrity, key),
+        })
+    }
+
+    /// The same key without the instructions that take several messages at once.
+    #[cfg(test)]
+    fn one_by_one(self) -> Self {
+        Self {
+            wide: Wide::OneByOne,
+            ..self
+        }
+    }
+
+    /// Octets of integrity check value.
+    #[must_use]
+    pub fn icv_len(&self) -> usize {
+        self.integrity.icv_len()
+    }
+
+    /// Writes the integrity check value over the concatenated `parts` into
+    /// `out`, which the caller makes [`Self::icv_len`] octets long.
+    pub fn icv(&self, parts: &[&[u8]], out: &mut [u8]) {
+        debug_assert_eq!(out.len(), self.icv_len());
+        self.keyed.digest_into(parts, out);
+    }
+
+    /// Writes behind each of `messages`, which lie in `buffer`, its integrity
+    /// check value. None is written for what does not lie there.
+    pub fn icv_burst(&self, buffer: &mut [u8], messages: &[Covered]) {
+        self.for_each_icv(messages, buffer, |buffer, message, icv| {
+            let place = message.icv_place(icv.len());
+            if let Some(place) = place.and_then(|place| buffer.get_mut(place)) {
+                place.copy_from_slice(icv);
+            }
+        });
+    }
+
+    /// Says of each of `messages` whether its integrity check value, which lies
+    /// behind it in `buffer`, is right.
+    pub fn verify_burst(&self, buffer: &[u8], messages: &[Covered], authentic: &mut [bool]) {
+        let mut authentic = authentic.iter_mut();
+        self.for_each_icv(messages, buffer, |buffer, message, icv| {
+            let place = message.icv_place(icv.len());
+            let found = place.and_then(|place| buffer.get(place));
+            if let Some(authentic) = authentic.next() {
+                *authentic = found.is_some_and(|found| found.ct_eq(icv).into());
+            }
+        });
+    }
+
+    fn for_each_icv<B: Deref<Target = [u8]>>(
+        &self,
+        messages: &[Covered],
+        mut buffer: B,
+        mut each: impl FnMut(&mut B, &Covered, &[u8]),
+    ) {
+        let len = self.icv_len();
+        for group in messages.chunks(self.wide.lanes()) {
+            let mut icvs = [[0; MAX_ICV_LEN]; MAX_LANES];
+            if !self.wide.icvs(&buffer, group, &mut icvs) {
+                for (message, icv) in group.iter().zip(&mut icvs) {
+                    let icv = icv.get_mut(..len).unwrap_or_default();
+                    self.icv(&[message.octets(&buffer), message.high()], icv);
+                }
+            }
+            for (message, icv) in group.iter().zip(&icvs) {
+                each(&mut buffer, message, icv.get(..len).unwrap_or_default());
+            }
+        }
+    }
+
+    /// Checks `icv` against the concatenated `parts` in constant time.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] if it differs, or is not [`Self::icv_len`] octets long.
+    pub fn verify(&self, parts: &[&[u8]], icv: &[u8]) -> Result<(), NotAuthentic> {
+        if icv.len() == self.icv_len() && self.keyed.matches(parts, icv) {
+            Ok(())
+        } else {
+            Err(NotAuthentic)
+        }
+    }
+}
+
+impl fmt::Debug for MacKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MacKey({})", self.integrity)
+    }
+}
+
+#[cfg(test)]
+mod tests;

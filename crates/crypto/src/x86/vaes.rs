@@ -1,0 +1,146 @@
+//! AES-CBC encryption of sixteen packets at a time: two to a 256-bit vector,
+//! eight vectors, as many as hide the latency of a round.
+
+use core::arch::x86_64::{
+    _mm_aeskeygenassist_si128, _mm_extract_epi32, _mm_set1_epi32, _mm256_aesenc_epi128,
+    _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+    _mm256_extracti128_si256, _mm256_set_m128i, _mm256_setzero_si256, _mm256_xor_si256,
+};
+
+use zeroize::Zeroizing;
+
+use super::memory::{load_block, store_block};
+use crate::cbc::{LANES, Lane};
+
+/// Pairs of lanes, each in one vector.
+const PAIRS: usize = LANES / 2;
+
+/// Rounds of AES-128 and of AES-256 (FIPS 197 section 5).
+const ROUNDS_128: usize = 10;
+const ROUNDS_256: usize = 14;
+
+/// An expanded key on a CPU that has VAES. Wiped on drop.
+pub(crate) struct Vaes {
+    rounds: usize,
+    keys: Zeroizing<[[u8; 16]; ROUNDS_256 + 1]>,
+}
+
+impl Vaes {
+    /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
+        let rounds = match key.len() {
+            16 => ROUNDS_128,
+            32 => ROUNDS_256,
+            _ => return None,
+        };
+        if !(is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("sse4.1"))
+        {
+            return None;
+        }
+        // SAFETY: the features were just detected.
+        let keys = unsafe { expand(key) };
+        Some(Self { rounds, keys })
+    }
+
+    /// Encrypts every lane to its end.
+    pub(crate) fn encrypt(&self, lanes: &mut [Lane<'_>; LANES]) {
+        let keys = self.keys.get(..=self.rounds).unwrap_or_default();
+        // SAFETY: a value of this type exists only where `new` detected the
+        // features.
+        unsafe { encrypt(keys, lanes) }
+    }
+}
+
+/// FIPS 197 section 5.2. What a key of 16 octets does not need stays zero.
+#[target_feature(enable = "aes,sse4.1")]
+fn expand(key: &[u8]) -> Zeroizing<[[u8; 16]; ROUNDS_256 + 1]> {
+    let mut words = Zeroizing::new([0_u32; 4 * (ROUNDS_256 + 1)]);
+    let key_words = key.len() / 4;
+    for (word, octets) in words.iter_mut().zip(key.as_chunks().0) {
+        *word = u32::from_le_bytes(*octets);
+    }
+    let mut round_constant = 1;
+    let count = 4 * (key_words + 7);
+    for i in key_words..count {
+        let before = |n: usize| words.get(i - n).copied().unwrap_or(0);
+        let mut word = before(1);
+        if i.is_multiple_of(key_words) {
+            // A word's first octet is the lowest: the RFC's rotation is to the right.
+            word = substitute(word.rotate_right(8)) ^ round_constant;
+            round_constant = (round_constant << 1) ^ (0x11b * (round_constant >> 7));
+        } else if key_words == 8 && i % 8 == 4 {
+            word = substitute(word);
+        }
+        word ^= before(key_words);
+        if let Some(slot) = words.get_mut(i) {
+            *slot = word;
+        }
+    }
+    let mut keys = Zeroizing::new([[0; 16]; ROUNDS_256 + 1]);
+    for (octets, word) in keys
+        .as_flattened_mut()
+        .as_chunks_mut()
+        .0
+        .iter_mut()
+        .zip(&*words)
+    {
+        *octets = word.to_le_bytes();
+    }
+    keys
+}
+
+/// SubWord of FIPS 197 section 5.2.
+#[inline]
+#[target_feature(enable = "aes,sse4.1")]
+fn substitute(word: u32) -> u32 {
+    let word = _mm_set1_epi32(word.cast_signed());
+    _mm_extract_epi32::<2>(_mm_aeskeygenassist_si128::<0>(word)).cast_unsigned()
+}
+
+// How many rounds there are is not known to the compiler, which would otherwise
+// finish one vector before it begins the next.
+#[target_feature(enable = "avx2,vaes")]
+fn encrypt(keys: &[[u8; 16]], lanes: &mut [Lane<'_>; LANES]) {
+    let [first, middle @ .., last] = keys else {
+        return;
+    };
+    let steps = lanes.iter().map(|lane| lane.blocks.len()).max();
+    // A lane that is at its end goes on with a block that nobody reads.
+    let mut idle = [[0; 16]; LANES];
+    let (idle, _) = idle.as_chunks_mut::<2>();
+    let (pairs, _) = lanes.as_chunks_mut::<2>();
+    let mut chains = [_mm256_setzero_si256(); PAIRS];
+    for (chain, [low, high]) in chains.iter_mut().zip(&*pairs) {
+        *chain = _mm256_set_m128i(load_block(&high.iv), load_block(&low.iv));
+    }
+    for step in 0..steps.unwrap_or(0) {
+        let key = _mm256_broadcastsi128_si256(load_block(first));
+        for ((chain, [low, high]), [idle_low, idle_high]) in
+            chains.iter_mut().zip(&*pairs).zip(&*idle)
+        {
+            let low = low.blocks.get(step).unwrap_or(idle_low);
+            let high = high.blocks.get(step).unwrap_or(idle_high);
+            let data = _mm256_set_m128i(load_block(high), load_block(low));
+            *chain = _mm256_xor_si256(*chain, _mm256_xor_si256(data, key));
+        }
+        for key in middle {
+            let key = _mm256_broadcastsi128_si256(load_block(key));
+            for chain in &mut chains {
+                *chain = _mm256_aesenc_epi128(*chain, key);
+            }
+        }
+        let key = _mm256_broadcastsi128_si256(load_block(last));
+        for ((chain, [low, high]), [idle_low, idle_high]) in
+            chains.iter_mut().zip(&mut *pairs).zip(&mut *idle)
+        {
+            *chain = _mm256_aesenclast_epi128(*chain, key);
+            let low = low.blocks.get_mut(step).unwrap_or(idle_low);
+            store_block(low, _mm256_castsi256_si128(*chain));
+            let high = high.blocks.get_mut(step).unwrap_or(idle_high);
+            store_block(high, _mm256_extracti128_si256::<1>(*chain));
+        }
+    }
+}
