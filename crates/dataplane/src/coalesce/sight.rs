@@ -45,7 +45,7 @@ pub(super) struct Sighted {
     pub(super) flow: Flow,
     /// What of the IP header must agree: of IPv4 TOS, DF and TTL; of IPv6
     /// traffic class, flow label and hop limit.
-    path: [u8; 5],
+    path: u64,
     /// Of IPv4; both 0 and not set for IPv6.
     id: u16,
     dont_fragment: bool,
@@ -64,9 +64,9 @@ struct TcpFields {
     sequence: u32,
     acknowledgment: u32,
     /// Data offset, reserved bits, flags and window.
-    offset_flags_window: [u8; 4],
+    offset_flags_window: u32,
     /// Looked at though URG is not set: nothing of a packet may be lost.
-    urgent: [u8; 2],
+    urgent: u16,
 }
 
 /// How the identifications of a group's packets go on.
@@ -81,6 +81,7 @@ pub(super) enum Ids {
 }
 
 impl Sight {
+    #[inline]
     pub(super) fn of(packet: &[u8], what: Coalesce) -> Self {
         match packet.first().map(|first| first >> 4) {
             Some(4) => Self::of_ipv4(packet, what),
@@ -120,7 +121,7 @@ impl Sight {
             addresses: [u64::from_ne_bytes(addresses), 0, 0, 0],
             ipv6: false,
             // The reserved bit of the flags, too, must agree.
-            path: [tos, ttl, f0, 0, 0],
+            path: u64::from(u32::from_be_bytes([0, tos, ttl, f0])),
             id: u16::from_be_bytes([i0, i1]),
             dont_fragment: f0 & 0x40 != 0,
             ip_header: IPV4_HEADER,
@@ -152,7 +153,7 @@ impl Sight {
         let seen = Seen {
             addresses: flow,
             ipv6: true,
-            path: [v0, v1, v2, v3, hops],
+            path: u64::from(u32::from_be_bytes([v0, v1, v2, v3])) << 8 | u64::from(hops),
             id: 0,
             dont_fragment: false,
             ip_header: IPV6_HEADER,
@@ -165,7 +166,7 @@ impl Sight {
 struct Seen {
     addresses: [u64; 4],
     ipv6: bool,
-    path: [u8; 5],
+    path: u64,
     id: u16,
     dont_fragment: bool,
     ip_header: usize,
@@ -244,8 +245,8 @@ fn tcp_fields(upper: &[u8]) -> Option<(usize, usize, TcpFields)> {
     let fields = TcpFields {
         sequence: u32::from_be_bytes([s0, s1, s2, s3]),
         acknowledgment: u32::from_be_bytes([a0, a1, a2, a3]),
-        offset_flags_window: [offset, flags, w0, w1],
-        urgent: [u0, u1],
+        offset_flags_window: u32::from_be_bytes([offset, flags, w0, w1]),
+        urgent: u16::from_be_bytes([u0, u1]),
     };
     (header >= TCP_HEADER && flags & SINGLE == 0).then_some((header, payload, fields))
 }
@@ -269,7 +270,7 @@ impl Sighted {
 
     /// FIN and PSH.
     pub(super) const fn closing_flags(&self) -> u8 {
-        let [_, flags, _, _] = self.tcp.offset_flags_window;
+        let [_, flags, _, _] = self.tcp.offset_flags_window.to_be_bytes();
         flags & CLOSING
     }
 
@@ -282,11 +283,11 @@ impl Sighted {
         if self.flow.udp {
             return true;
         }
-        let [offset, flags, w0, w1] = self.tcp.offset_flags_window;
+        let closing = u32::from_be_bytes([0, CLOSING, 0, 0]);
         let sequence = u32::try_from(done).map(|done| lead.tcp.sequence.wrapping_add(done));
         sequence == Ok(self.tcp.sequence)
             && self.tcp.acknowledgment == lead.tcp.acknowledgment
-            && [offset, flags & !CLOSING, w0, w1] == lead.tcp.offset_flags_window
+            && self.tcp.offset_flags_window & !closing == lead.tcp.offset_flags_window
             && self.tcp.urgent == lead.tcp.urgent
     }
 
