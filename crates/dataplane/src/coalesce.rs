@@ -192,6 +192,10 @@ impl Coalescer {
     }
 
     fn find(&self, digest: u32, flow: &Flow) -> Option<(usize, usize)> {
+        // One comparison of all at once: most flows that are new are new here.
+        if !self.open.digests.contains(&digest) {
+            return None;
+        }
         self.open.with(digest).find(|(_, group)| {
             let group = self.groups.get(*group);
             let lead = group.and_then(|group| group.lead.as_ref());

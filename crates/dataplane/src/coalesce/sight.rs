@@ -90,6 +90,7 @@ impl Sight {
         }
     }
 
+    #[inline(always)]
     fn of_ipv4(packet: &[u8], what: Coalesce) -> Self {
         let Some((header, upper)) = packet.split_first_chunk::<IPV4_HEADER>() else {
             return Self::Other;
@@ -129,6 +130,7 @@ impl Sight {
         seen.with(protocol, upper, whole, what)
     }
 
+    #[inline(always)]
     fn of_ipv6(packet: &[u8], what: Coalesce) -> Self {
         /// The extension headers of RFC 8200 section 4, and AH: TCP or UDP may
         /// be behind them.
@@ -173,6 +175,7 @@ struct Seen {
 }
 
 impl Seen {
+    #[inline(always)]
     fn with(self, protocol: u8, upper: &[u8], whole: bool, what: Coalesce) -> Sight {
         let udp = protocol == UDP;
         let Some((ports, _)) = upper.split_first_chunk::<4>() else {
@@ -207,6 +210,7 @@ impl Seen {
 
 /// Octets of header and of payload, if there is a checksum and a payload, and
 /// the length agrees.
+#[inline]
 fn udp_fields(upper: &[u8]) -> Option<(usize, usize, TcpFields)> {
     let [_, _, _, _, l0, l1, c0, c1] = *upper.first_chunk::<UDP_HEADER>()?;
     let payload = upper.len().checked_sub(UDP_HEADER).filter(|n| *n > 0)?;
@@ -217,6 +221,7 @@ fn udp_fields(upper: &[u8]) -> Option<(usize, usize, TcpFields)> {
 
 /// Octets of header and of payload, if there is a payload and no flag that
 /// keeps the packet alone.
+#[inline]
 fn tcp_fields(upper: &[u8]) -> Option<(usize, usize, TcpFields)> {
     let [
         _,
