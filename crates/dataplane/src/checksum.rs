@@ -9,6 +9,7 @@ pub(crate) struct Sum(u64);
 
 impl Sum {
     /// The sum of `octets`; one octet left over counts as padded with a zero.
+    #[inline]
     pub(crate) fn of(octets: &[u8]) -> Self {
         let (blocks, rest) = octets.as_chunks::<64>();
         let mut lanes = [0; 2];
@@ -57,6 +58,7 @@ impl Sum {
     }
 
     /// The sum in 16 bits, as the number that it is on the wire.
+    #[inline]
     pub(crate) fn folded(self) -> u16 {
         let sum = (self.0 & 0xFFFF_FFFF).wrapping_add(self.0 >> 32);
         let sum = (sum & 0xFFFF)
@@ -81,6 +83,7 @@ impl Sum {
 
     /// What is left, in ever smaller words: bytes put together one by one
     /// would have to wait for their own stores.
+    #[inline]
     fn and_rest(self, rest: &[u8]) -> Self {
         let (words, rest) = rest.as_chunks::<8>();
         let mut sum = self;

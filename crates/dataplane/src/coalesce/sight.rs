@@ -326,8 +326,9 @@ impl Sighted {
         // The addresses end the IP header: with what follows them they are
         // all that is summed but protocol and length.
         let from = if self.flow.ipv6 { 8 } else { 12 };
-        let header = packet.get(..IPV4_HEADER).unwrap_or_default();
-        if !self.flow.ipv6 && Sum::of(header).folded() != 0xFFFF {
+        let header = packet.first_chunk::<IPV4_HEADER>();
+        let damaged = |header: &[u8; IPV4_HEADER]| Sum::of(header).folded() != 0xFFFF;
+        if !self.flow.ipv6 && header.is_none_or(damaged) {
             return false;
         }
         let upper_len = packet.len().saturating_sub(self.ip_header);
