@@ -15,4 +15,5 @@ mod differential;
 mod failing;
 mod features;
 mod refuse;
+mod relay;
 mod rig;

@@ -159,6 +159,19 @@ impl Side {
         suite: EspSuite,
         path: Path,
     ) {
+        self.install_in(TUNNEL, networks, spi_in, spi_out, suite, path);
+    }
+
+    /// The same, in any tunnel.
+    pub fn install_in(
+        &self,
+        tunnel: u32,
+        networks: &[&str],
+        spi_in: u32,
+        spi_out: u32,
+        suite: EspSuite,
+        path: Path,
+    ) {
         let selectors = || networks.iter().map(|network| selector(network)).collect();
         let spec = ChildSpec {
             spi_in,
@@ -170,7 +183,7 @@ impl Side {
             replay_window: 1024,
             path,
         };
-        self.plane.install_child(TUNNEL, spec).unwrap();
+        self.plane.install_child(tunnel, spec).unwrap();
     }
 
     /// A UDP socket inside.
@@ -245,6 +258,11 @@ impl Forger {
             .seal(sequence, &mut packet, inner.len(), next_header)
             .unwrap();
         packet
+    }
+
+    /// Its own socket, to receive what comes back.
+    pub fn socket(&self) -> UdpSocket {
+        self.socket.try_clone().unwrap()
     }
 
     pub fn send(&self, datagram: &[u8]) {

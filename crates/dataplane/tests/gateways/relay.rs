@@ -1,0 +1,185 @@
+//! From tunnel to tunnel through one gateway.
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use vgw_dataplane::{DropReason, InnerPacket, Path, TunnelSettings};
+use vgw_esp::InboundSa;
+use vgw_lab::wait_until;
+
+use crate::rig::{Forger, GCM, PATIENCE, Rig, Side, inner, keys};
+
+/// Sites behind the tunnels 0 and 1.
+const SITES: [&str; 2] = ["192.168.0.0/24", "192.168.1.0/24"];
+const HOSTS: [[u8; 4]; 2] = [[192, 168, 0, 5], [192, 168, 1, 6]];
+/// Inbound SPIs of the hub, by tunnel.
+const HUB_SPIS: [u32; 2] = [0x0020_0001, 0x0020_0002];
+/// SPIs of the sites, by tunnel.
+const SITE_SPIS: [u32; 2] = [0x0010_0001, 0x0010_0002];
+
+/// The right side is the hub; the sites are played by hand on the left.
+struct Hub {
+    rig: Rig,
+    sites: [Site; 2],
+}
+
+struct Site {
+    forger: Forger,
+    socket: UdpSocket,
+    sa: InboundSa,
+}
+
+impl Hub {
+    fn new(name: &str) -> Self {
+        let rig = Rig::new(name);
+        let hub = &rig.right;
+        let sites = [0_u16, 1].map(|number| {
+            let tunnel = usize::from(number);
+            let port = 6000 + number;
+            let path = Path {
+                local: (hub.outside[0], 4500).into(),
+                remote: (rig.left.outside[0], port).into(),
+                udp_encapsulation: true,
+            };
+            install(hub, u32::from(number), path);
+            let forger = Forger::new(&rig, HUB_SPIS[tunnel], port);
+            Site {
+                socket: forger.socket(),
+                forger,
+                sa: InboundSa::new(SITE_SPIS[tunnel], GCM, &keys(SITE_SPIS[tunnel], GCM), 64)
+                    .unwrap(),
+            }
+        });
+        let routes = (0..)
+            .zip(SITES)
+            .map(|(tunnel, site)| (site.parse().unwrap(), tunnel));
+        hub.plane.set_forwarding(routes.collect());
+        hub.plane.set_site_to_site(true);
+        Self { rig, sites }
+    }
+
+    fn send(&self, from: usize, packet: &[u8]) {
+        let forger = &self.sites[from].forger;
+        forger.send(&forger.seal(packet, 4));
+    }
+
+    /// The next packet that arrives at a site.
+    fn receive(&self, at: usize) -> Vec<u8> {
+        let site = &self.sites[at];
+        let mut packet = vec![0; 2000];
+        let len = site.socket.recv(&mut packet).unwrap();
+        packet.truncate(len);
+        let opened = site.sa.opener().open(&mut packet).unwrap();
+        packet[opened.inner].to_vec()
+    }
+}
+
+fn install(hub: &Side, tunnel: u32, path: Path) {
+    let at = usize::try_from(tunnel).unwrap();
+    let (spi_in, spi_out) = (HUB_SPIS[at], SITE_SPIS[at]);
+    hub.install_in(tunnel, &["0.0.0.0/0"], spi_in, spi_out, GCM, path);
+    hub.plane.use_outbound(tunnel, spi_in).unwrap();
+}
+
+/// A packet between the sites with this TTL, and `len` octets of UDP payload.
+fn packet(from: usize, to: usize, ttl: u8, dont_fragment: bool, len: usize) -> Vec<u8> {
+    let mut packet = inner(HOSTS[from], HOSTS[to]);
+    packet.resize(28 + len, 0x5A);
+    packet[2..4].copy_from_slice(&u16::try_from(28 + len).unwrap().to_be_bytes());
+    packet[6] = if dont_fragment { 0x40 } else { 0 };
+    packet[8] = ttl;
+    packet[10..12].fill(0);
+    let sum: u32 = packet[..20]
+        .chunks(2)
+        .map(|word| u32::from(u16::from_be_bytes([word[0], word[1]])))
+        .sum();
+    let sum = (sum & 0xFFFF) + (sum >> 16);
+    let checksum = !u16::try_from(sum).unwrap();
+    packet[10..12].copy_from_slice(&checksum.to_be_bytes());
+    packet
+}
+
+fn source(packet: &[u8]) -> IpAddr {
+    InnerPacket::parse(packet).unwrap().source()
+}
+
+#[test]
+fn a_packet_for_another_site_arrives_there_one_hop_older_and_never_on_the_tun_device() {
+    let hub = Hub::new("relay");
+    for (from, to) in [(0, 1), (1, 0)] {
+        for number in 1..20 {
+            hub.send(from, &packet(from, to, 64, false, 10 * number));
+        }
+        for number in 1..20 {
+            assert_eq!(hub.receive(to), packet(from, to, 63, false, 10 * number));
+        }
+    }
+    for spi in HUB_SPIS {
+        let child = hub.rig.right.child(spi);
+        assert_eq!((child.packets_in, child.packets_out), (19, 19));
+    }
+}
+
+#[test]
+fn what_may_not_be_relayed_is_dropped_with_its_reason() {
+    let hub = Hub::new("norelay");
+    let plane = &hub.rig.right;
+    // Back to where it came from.
+    hub.send(0, &packet(0, 0, 64, false, 10));
+    plane.await_drops(DropReason::UnknownDestination, 1);
+    // To nowhere.
+    hub.send(0, &inner(HOSTS[0], [172, 16, 0, 1]));
+    plane.await_drops(DropReason::UnknownDestination, 2);
+    // With a tunnel that has no SA.
+    plane.plane.remove_child(HUB_SPIS[1]).unwrap();
+    hub.send(0, &packet(0, 1, 64, false, 10));
+    plane.await_drops(DropReason::NoSa, 1);
+    // When it is not allowed at all.
+    plane.plane.set_site_to_site(false);
+    hub.send(0, &packet(0, 1, 64, false, 10));
+    plane.await_drops(DropReason::UnknownDestination, 3);
+}
+
+#[test]
+fn the_sender_learns_that_its_packet_was_too_large_or_too_old() {
+    let hub = Hub::new("relayicmp");
+    for (sent, kind, why) in [
+        (packet(0, 1, 64, true, 1411), [3, 4], DropReason::TooBig),
+        (packet(0, 1, 1, false, 10), [11, 0], DropReason::HopLimit),
+    ] {
+        hub.send(0, &sent);
+        let answer = hub.receive(0);
+        assert_eq!(source(&answer), IpAddr::from(Ipv4Addr::from(HOSTS[1])));
+        assert_eq!(answer[20..22], kind);
+        hub.rig.right.await_drops(why, 1);
+    }
+    // One octet less fits.
+    hub.send(0, &packet(0, 1, 64, true, 1410));
+    assert_eq!(hub.receive(1), packet(0, 1, 63, true, 1410));
+}
+
+#[test]
+fn a_tunnel_beyond_its_rate_is_held_to_it_and_the_other_is_not() {
+    let hub = Hub::new("rate");
+    let plane = &hub.rig.right;
+    let limited = TunnelSettings {
+        rate_limit: Some(8_000),
+        ..TunnelSettings::default()
+    };
+    plane.plane.set_tunnel(0, limited);
+    // The burst that a limit always lets pass is 128 KiB.
+    for _ in 0..130 {
+        hub.send(0, &packet(0, 1, 64, false, 1300));
+    }
+    hub.send(1, &packet(1, 0, 64, false, 10));
+    assert_eq!(hub.receive(0), packet(1, 0, 63, false, 10));
+    wait_until("drops", PATIENCE, || {
+        Ok((plane.dropped(DropReason::OverRate) >= 20).then_some(()))
+    })
+    .unwrap();
+    for _ in 0..50 {
+        assert_eq!(
+            source(&hub.receive(1)),
+            IpAddr::from(Ipv4Addr::from(HOSTS[0]))
+        );
+    }
+}
