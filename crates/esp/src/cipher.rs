@@ -8,10 +8,23 @@ use crate::cbc_hmac::CbcHmac;
 pub(crate) enum Cipher {
     Aead(Box<AeadKey>),
     CbcHmac(Box<CbcHmac>),
+    /// None at all.
+    #[cfg(feature = "floor")]
+    Floor,
 }
 
 impl Cipher {
     pub(crate) fn new(suite: EspSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
+        let cipher = Self::of(suite, keys)?;
+        #[cfg(feature = "floor")]
+        let cipher = {
+            drop(cipher);
+            Self::Floor
+        };
+        Ok(cipher)
+    }
+
+    fn of(suite: EspSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
         let encryption = suite.encryption;
         match (encryption.is_aead(), suite.integrity) {
             (true, None) => {

@@ -117,6 +117,8 @@ impl Opener<'_> {
             Cipher::CbcHmac(keys) => {
                 self.open_group(keys, packet, &[whole], |opened| result = opened);
             }
+            #[cfg(feature = "floor")]
+            Cipher::Floor => return self.open_floor(Some(packet)),
         }
         result
     }
@@ -142,6 +144,12 @@ impl Opener<'_> {
                     self.open_group(keys, buffer, group, |result| opened.push(result));
                 }
             }
+            #[cfg(feature = "floor")]
+            Cipher::Floor => {
+                for packet in packets {
+                    opened.push(self.open_floor(buffer.get(packet.clone())));
+                }
+            }
         }
     }
 
@@ -151,6 +159,15 @@ impl Opener<'_> {
         let payload = aead::open(key, &self.sa.frame, sequence, packet)
             .map_err(|NotAuthentic| Drop::NotAuthentic)?;
         self.window.commit(sequence);
+        self.sa.opened(payload, sequence)
+    }
+
+    #[cfg(feature = "floor")]
+    fn open_floor(&mut self, packet: Option<&[u8]>) -> Result<Opened, Drop> {
+        let packet = packet.ok_or(Drop::Malformed)?;
+        let sequence = self.admit(packet)?;
+        self.window.commit(sequence);
+        let payload = crate::floor::payload(&self.sa.frame, packet).ok_or(Drop::Malformed)?;
         self.sa.opened(payload, sequence)
     }
 

@@ -8,10 +8,17 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "floor", not(vgw_floor)))]
+compile_error!(
+    "the feature `floor` sends packets in clear: only benches may have it, with RUSTFLAGS=\"--cfg vgw_floor\""
+);
+
 mod aead;
 mod cbc_hmac;
 mod cipher;
 mod drop;
+#[cfg(feature = "floor")]
+mod floor;
 mod frame;
 mod inbound;
 mod layout;

@@ -89,6 +89,8 @@ enum Sealing {
         keys: Box<CbcHmac>,
         iv_key: Box<CbcKey>,
     },
+    #[cfg(feature = "floor")]
+    Floor,
 }
 
 impl OutboundSa {
@@ -111,6 +113,8 @@ impl OutboundSa {
                 keys,
                 iv_key: Box::new(CbcKey::new(Encryption::AesCbc256, iv_seed.as_slice())?),
             },
+            #[cfg(feature = "floor")]
+            Cipher::Floor => Sealing::Floor,
         };
         Ok(Self {
             suite,
@@ -221,10 +225,18 @@ impl OutboundSa {
         self.check_numbers(first, packets.len())?;
         self.check_places(buffer.len(), packets)?;
         let sealed = match &self.sealing {
-            Sealing::Aead(key) => self.seal_each(key, first, buffer, packets),
+            Sealing::Aead(key) => {
+                self.seal_each(first, buffer, packets, |sequence, packet, plain| {
+                    aead::seal(key, &self.frame, sequence, packet, plain)
+                })
+            }
             Sealing::CbcHmac { keys, iv_key } => {
                 self.seal_groups(keys, iv_key, first, buffer, packets)
             }
+            #[cfg(feature = "floor")]
+            Sealing::Floor => self.seal_each(first, buffer, packets, |sequence, packet, plain| {
+                crate::floor::seal(&self.frame, sequence, packet, plain)
+            }),
         };
         debug_assert!(sealed.is_some(), "every packet has its place");
         Ok(())
@@ -232,16 +244,16 @@ impl OutboundSa {
 
     fn seal_each(
         &self,
-        key: &AeadKey,
         first: u64,
         buffer: &mut [u8],
         packets: &[Plain],
+        seal: impl Fn(u64, &mut [u8], &Plain) -> Option<()>,
     ) -> Option<()> {
         let mut sequence = first;
         for plain in packets {
             let end = plain.at + self.sealed_len(plain.inner_len);
             let packet = buffer.get_mut(plain.at..end)?;
-            aead::seal(key, &self.frame, sequence, packet, plain)?;
+            seal(sequence, packet, plain)?;
             sequence = sequence.wrapping_add(1);
         }
         Some(())
