@@ -94,6 +94,9 @@ drop_reasons! {
     Congested = 20 "congested",
     /// From tunnel to tunnel: the packet's hops are used up.
     HopLimit = 21 "hop_limit",
+    /// Inbound: an outside socket's queue was full, of ESP packets or IKE
+    /// messages; those that the kernel had joined count as one.
+    ReceiveFull = 22 "receive_full",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

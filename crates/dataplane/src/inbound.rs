@@ -46,6 +46,8 @@ struct Source<'a> {
     socket: BorrowedFd<'a>,
     carries: Carries,
     local: SocketAddr,
+    /// Datagrams that found the socket's queue full and have been counted.
+    overflows: u32,
 }
 
 /// A received ESP packet.
@@ -73,7 +75,7 @@ struct Inlet<'a> {
 
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
-    let sources: Vec<Source<'_>> = shared
+    let mut sources: Vec<Source<'_>> = shared
         .outside
         .iter()
         .flat_map(|outside| sources(outside, number))
@@ -111,7 +113,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
                 worker.clear_wake();
             } else if let Some(source) = usize::try_from(event.data())
                 .ok()
-                .and_then(|source| sources.get(source))
+                .and_then(|source| sources.get_mut(source))
             {
                 inlet.take(tables, source)?;
             }
@@ -128,6 +130,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
             socket: outside.natt(number).as_fd(),
             carries: Carries::IkeAndEsp,
             local: at(NATT_PORT),
+            overflows: 0,
         },
         Source {
             socket: outside.esp(number).as_fd(),
@@ -136,6 +139,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
                 IpAddr::V6(_) => Carries::Esp,
             },
             local: at(0),
+            overflows: 0,
         },
     ];
     if number == 0 {
@@ -143,6 +147,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
             socket: outside.ike().as_fd(),
             carries: Carries::Ike,
             local: at(IKE_PORT),
+            overflows: 0,
         });
     }
     sources
@@ -161,16 +166,29 @@ fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
 impl Inlet<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
-    fn take(&mut self, tables: &Tables, source: &Source<'_>) -> Result<(), String> {
+    fn take(&mut self, tables: &Tables, source: &mut Source<'_>) -> Result<(), String> {
         // An error here is a past one of the socket, such as an ICMP error;
         // reading has taken it away.
         if self.receiver.receive(source.socket).is_err() {
             return Ok(());
         }
+        self.count_overflows(source);
         self.sort(source);
         self.open(tables);
         self.relay.flush(tables);
         self.deliver()
+    }
+
+    /// Counts what the socket had no room for since it was last asked.
+    fn count_overflows(&self, source: &mut Source<'_>) {
+        let Some(newest) = self.receiver.datagrams.last() else {
+            return;
+        };
+        let more = newest.overflows.wrapping_sub(source.overflows);
+        source.overflows = newest.overflows;
+        if let Ok(more @ 1..) = usize::try_from(more) {
+            self.worker.drops.add(DropReason::ReceiveFull, more);
+        }
     }
 
     /// Passes IKE messages on and lists ESP packets.

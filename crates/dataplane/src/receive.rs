@@ -14,7 +14,7 @@ const LARGEST: usize = 1 << 16;
 /// of each, and most are short, would compete for the same cache lines.
 const STRIDE: usize = LARGEST + 1088;
 /// Room for the control messages asked for, in units that align them.
-const CONTROL_WORDS: usize = 8;
+const CONTROL_WORDS: usize = 12;
 
 /// A received datagram, or several of one sender, joined.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +30,9 @@ pub(crate) struct Datagram {
     /// DSCP and ECN of the outer header.
     pub(crate) traffic_class: u8,
     pub(crate) remote: SocketAddr,
+    /// Datagrams that the socket has had to drop so far, modulo 2^32, because
+    /// its queue was full.
+    pub(crate) overflows: u32,
 }
 
 /// Room for a burst, and what the last call brought.
@@ -80,6 +83,7 @@ impl Receiver {
                 truncated: message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0,
                 traffic_class: control.traffic_class,
                 remote,
+                overflows: control.overflows,
             });
         }
         Ok(())
@@ -143,6 +147,7 @@ fn socklen(len: usize) -> libc::socklen_t {
 struct Control {
     segment: Option<usize>,
     traffic_class: u8,
+    overflows: u32,
 }
 
 impl Control {
@@ -177,6 +182,10 @@ impl Control {
                             .and_then(|class| u8::try_from(class).ok())
                             .unwrap_or_default();
                     }
+                    // Comes with the first drop.
+                    (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
+                        told.overflows = int().map_or(0, c_int::cast_unsigned);
+                    }
                     _ => {}
                 }
                 message = libc::CMSG_NXTHDR(header, message);
@@ -207,5 +216,40 @@ fn socket_addr(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
             }
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use socket2::SockRef;
+
+    use super::Receiver;
+    use crate::sockets::tell_overflows;
+
+    #[test]
+    fn what_found_the_queue_full_is_told() {
+        let to = UdpSocket::bind("127.0.0.1:0").unwrap();
+        tell_overflows(&to).unwrap();
+        SockRef::from(&to).set_recv_buffer_size(1).unwrap();
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = to.local_addr().unwrap();
+        // The kernel gives at least a few packets' room.
+        let sent = 100;
+        for _ in 0..sent {
+            from.send_to(&[0; 1000], address).unwrap();
+        }
+        let mut receiver = Receiver::new();
+        let mut arrived = 0;
+        while receiver.receive(to.as_fd()).is_ok() {
+            arrived += receiver.datagrams.len();
+        }
+        from.send_to(&[0], address).unwrap();
+        receiver.receive(to.as_fd()).unwrap();
+        let overflows = usize::try_from(receiver.datagrams[0].overflows).unwrap();
+        assert_eq!(arrived + overflows, sent);
+        assert!(overflows > 0);
     }
 }

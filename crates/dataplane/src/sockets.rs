@@ -178,6 +178,7 @@ fn unbound(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket>
     }
     let_outer_packets_fragment(&socket, at.ip())?;
     tell_traffic_class(&socket, at.ip())?;
+    tell_overflows(&socket)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
@@ -207,6 +208,11 @@ pub(crate) fn tell_traffic_class(socket: &impl AsRawFd, address: IpAddr) -> io::
         IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
         IpAddr::V6(_) => set_option(socket, libc::IPPROTO_IPV6, libc::IPV6_RECVTCLASS, 1),
     }
+}
+
+/// Has the number of datagrams told that found the socket's queue full.
+pub(crate) fn tell_overflows(socket: &impl AsRawFd) -> io::Result<()> {
+    set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
 }
 
 /// Has datagrams of one sender that follow each other received as one.

@@ -28,7 +28,7 @@ pub fn run() -> Result<()> {
     let image = Image::build(&recipe, &stage.workspace.directory().join("guest"))?;
     let mut guest = Guest::boot(&image, &stage.topology.internet, "guest", "")?;
     let kernel = guest.run("uname -r")?;
-    ensure!(kernel.trim().starts_with("6.1."), "kernel {kernel}");
+    ensure!(kernel.contains("6.1."), "kernel {kernel}");
 
     guest.write("/etc/vgw.toml", CONFIGURATION)?;
     guest.run("vgw run --config /etc/vgw.toml 2> /tmp/vgw.log & echo $! > /tmp/pid")?;
@@ -38,7 +38,6 @@ pub fn run() -> Result<()> {
         ensure!(log.contains(told), "not logged: {told}\n{log}");
     }
 
-    let demo = guest.run_within("vgw demo", DEMO_PATIENCE)?;
-    print!("{demo}");
+    guest.run_within("vgw demo", DEMO_PATIENCE)?;
     Ok(())
 }
