@@ -135,9 +135,9 @@ impl Opener<'_> {
     ) {
         match &self.sa.cipher {
             Cipher::Aead(key) => {
-                for packet in packets {
-                    opened.push(self.open_one(key, buffer.get_mut(packet.clone())));
-                }
+                let open =
+                    |packet: &Range<usize>| self.open_one(key, buffer.get_mut(packet.clone()));
+                opened.extend(packets.iter().map(open));
             }
             Cipher::CbcHmac(keys) => {
                 for group in packets.chunks(GROUP) {
@@ -153,6 +153,7 @@ impl Opener<'_> {
         }
     }
 
+    #[inline]
     fn open_one(&mut self, key: &AeadKey, packet: Option<&mut [u8]>) -> Result<Opened, Drop> {
         let packet = packet.ok_or(Drop::Malformed)?;
         let sequence = self.admit(packet)?;
@@ -230,6 +231,7 @@ impl Opener<'_> {
     }
 
     /// The whole sequence number of a packet that is worth being authenticated.
+    #[inline]
     fn admit(&self, packet: &[u8]) -> Result<u64, Drop> {
         let frame = &self.sa.frame;
         let (spi, low) = frame.parse(packet).ok_or(Drop::Malformed)?;
@@ -252,6 +254,7 @@ impl Opener<'_> {
 
 impl InboundSa {
     /// What lies in an authentic packet's payload.
+    #[inline]
     fn opened(&self, payload: &[u8], sequence: u64) -> Result<Opened, Drop> {
         let (inner_len, next_header) = inner(payload)?;
         let inner_at = self.frame.layout.header_len;
@@ -265,6 +268,7 @@ impl InboundSa {
 
 /// The inner packet's length and kind, once padding and next header are found
 /// to be in order.
+#[inline]
 fn inner(payload: &[u8]) -> Result<(usize, u8), Drop> {
     let (rest, [pad_len, next_header]) = payload
         .split_last_chunk::<TRAILER_LEN>()

@@ -157,6 +157,11 @@ impl CbcKey {
     /// [`LengthError`] if `data` are not whole blocks; they are then unchanged.
     pub fn decrypt_in_place(&self, iv: &[u8; 16], data: &mut [u8]) -> Result<(), LengthError> {
         let blocks = whole_blocks(data)?;
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = &self.wide {
+            wide.decrypt(iv, Block::cast_slice_to_core_mut(blocks));
+            return Ok(());
+        }
         match &self.cipher {
             Cipher::Aes128(cipher) => decrypt(cipher, iv, blocks),
             Cipher::Aes256(cipher) => decrypt(cipher, iv, blocks),

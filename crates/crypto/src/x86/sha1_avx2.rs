@@ -23,7 +23,7 @@ impl Sha1Avx2 {
 }
 
 impl Streams<u32, 5, 64, LANES> for Sha1Avx2 {
-    const WORTHWHILE: usize = 4;
+    const WORTHWHILE: usize = 5;
 
     fn compress(&self, states: &mut [[u32; LANES]; 5], streams: &[&[[u8; 64]]; LANES]) {
         // SAFETY: a value of this type exists only where the feature was detected.

@@ -1,15 +1,17 @@
-//! AES-CBC encryption of sixteen packets at a time: two to a 256-bit vector,
-//! eight vectors, as many as hide the latency of a round.
+//! AES-CBC with two blocks to a 256-bit vector and eight vectors at a time, as
+//! many as hide the latency of a round: blocks of sixteen packets to encrypt,
+//! sixteen blocks of one packet to decrypt.
 
 use core::arch::x86_64::{
-    _mm_aeskeygenassist_si128, _mm_extract_epi32, _mm_set1_epi32, _mm256_aesenc_epi128,
-    _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
-    _mm256_extracti128_si256, _mm256_set_m128i, _mm256_setzero_si256, _mm256_xor_si256,
+    _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32, _mm_set1_epi32,
+    _mm256_aesdec_epi128, _mm256_aesdeclast_epi128, _mm256_aesenc_epi128, _mm256_aesenclast_epi128,
+    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
+    _mm256_permute2x128_si256, _mm256_set_m128i, _mm256_setzero_si256, _mm256_xor_si256,
 };
 
 use zeroize::Zeroizing;
 
-use super::memory::{load_block, store_block};
+use super::memory::{load_block, load_pair, store_block, store_pair};
 use crate::cbc::{LANES, Lane};
 
 /// Pairs of lanes, each in one vector.
@@ -22,8 +24,12 @@ const ROUNDS_256: usize = 14;
 /// An expanded key on a CPU that has VAES. Wiped on drop.
 pub(crate) struct Vaes {
     rounds: usize,
-    keys: Zeroizing<[[u8; 16]; ROUNDS_256 + 1]>,
+    encryption: RoundKeys,
+    decryption: RoundKeys,
 }
+
+/// What a key of 16 octets does not need stays zero.
+type RoundKeys = Zeroizing<[[u8; 16]; ROUNDS_256 + 1]>;
 
 impl Vaes {
     /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
@@ -41,22 +47,39 @@ impl Vaes {
             return None;
         }
         // SAFETY: the features were just detected.
-        let keys = unsafe { expand(key) };
-        Some(Self { rounds, keys })
+        let (encryption, decryption) = unsafe { (expand(key), Zeroizing::default()) };
+        let mut vaes = Self {
+            rounds,
+            encryption,
+            decryption,
+        };
+        // SAFETY: likewise.
+        vaes.decryption = unsafe { invert(vaes.encryption_keys()) };
+        Some(vaes)
     }
 
     /// Encrypts every lane to its end.
     pub(crate) fn encrypt(&self, lanes: &mut [Lane<'_>; LANES]) {
-        let keys = self.keys.get(..=self.rounds).unwrap_or_default();
         // SAFETY: a value of this type exists only where `new` detected the
         // features.
-        unsafe { encrypt(keys, lanes) }
+        unsafe { encrypt(self.encryption_keys(), lanes) }
+    }
+
+    /// Decrypts one packet.
+    pub(crate) fn decrypt(&self, iv: &[u8; 16], blocks: &mut [[u8; 16]]) {
+        let keys = self.decryption.get(..=self.rounds).unwrap_or_default();
+        // SAFETY: as for encryption.
+        unsafe { decrypt(keys, iv, blocks) }
+    }
+
+    fn encryption_keys(&self) -> &[[u8; 16]] {
+        self.encryption.get(..=self.rounds).unwrap_or_default()
     }
 }
 
-/// FIPS 197 section 5.2. What a key of 16 octets does not need stays zero.
+/// FIPS 197 section 5.2.
 #[target_feature(enable = "aes,sse4.1")]
-fn expand(key: &[u8]) -> Zeroizing<[[u8; 16]; ROUNDS_256 + 1]> {
+fn expand(key: &[u8]) -> RoundKeys {
     let mut words = Zeroizing::new([0_u32; 4 * (ROUNDS_256 + 1)]);
     let key_words = key.len() / 4;
     for (word, octets) in words.iter_mut().zip(key.as_chunks().0) {
@@ -88,6 +111,21 @@ fn expand(key: &[u8]) -> Zeroizing<[[u8; 16]; ROUNDS_256 + 1]> {
         .zip(&*words)
     {
         *octets = word.to_le_bytes();
+    }
+    keys
+}
+
+/// The round keys of the equivalent inverse cipher (FIPS 197 section 5.3.5).
+#[target_feature(enable = "aes,sse2")]
+fn invert(encryption: &[[u8; 16]]) -> RoundKeys {
+    let mut keys = RoundKeys::default();
+    let last = encryption.len() - 1;
+    for (i, (key, from)) in keys.iter_mut().zip(encryption.iter().rev()).enumerate() {
+        if i == 0 || i == last {
+            *key = *from;
+        } else {
+            store_block(key, _mm_aesimc_si128(load_block(from)));
+        }
     }
     keys
 }
@@ -143,4 +181,61 @@ fn encrypt(keys: &[[u8; 16]], lanes: &mut [Lane<'_>; LANES]) {
             store_block(high, _mm256_extracti128_si256::<1>(*chain));
         }
     }
+}
+
+#[target_feature(enable = "avx2,vaes")]
+fn decrypt(keys: &[[u8; 16]], iv: &[u8; 16], blocks: &mut [[u8; 16]]) {
+    let (sixteens, rest) = blocks.as_chunks_mut::<LANES>();
+    let mut before = *iv;
+    for sixteen in sixteens {
+        before = decrypt_sixteen(keys, &before, sixteen);
+    }
+    if !rest.is_empty() {
+        let mut sixteen = [[0; 16]; LANES];
+        for (to, from) in sixteen.iter_mut().zip(&*rest) {
+            *to = *from;
+        }
+        decrypt_sixteen(keys, &before, &mut sixteen);
+        for (to, from) in rest.iter_mut().zip(&sixteen) {
+            *to = *from;
+        }
+    }
+}
+
+/// Decrypts sixteen blocks that follow `before` and returns what the last one was.
+#[inline]
+#[target_feature(enable = "avx2,vaes")]
+fn decrypt_sixteen(
+    keys: &[[u8; 16]],
+    before: &[u8; 16],
+    blocks: &mut [[u8; 16]; LANES],
+) -> [u8; 16] {
+    let [first, middle @ .., last] = keys else {
+        return *before;
+    };
+    let [.., after] = *blocks;
+    let (pairs, _) = blocks.as_chunks_mut::<2>();
+    let mut states = [_mm256_setzero_si256(); PAIRS];
+    let key = _mm256_broadcastsi128_si256(load_block(first));
+    for (state, pair) in states.iter_mut().zip(&*pairs) {
+        *state = _mm256_xor_si256(load_pair(pair), key);
+    }
+    for key in middle {
+        let key = _mm256_broadcastsi128_si256(load_block(key));
+        for state in &mut states {
+            *state = _mm256_aesdec_epi128(*state, key);
+        }
+    }
+    let key = _mm256_broadcastsi128_si256(load_block(last));
+    // Both halves are the block before the first.
+    let mut previous = _mm256_broadcastsi128_si256(load_block(before));
+    for (state, pair) in states.into_iter().zip(pairs) {
+        let sealed = load_pair(pair);
+        // High half of the vector before, low half of this one.
+        let chain = _mm256_permute2x128_si256::<0x21>(previous, sealed);
+        let state = _mm256_aesdeclast_epi128(state, key);
+        store_pair(pair, _mm256_xor_si256(state, chain));
+        previous = sealed;
+    }
+    after
 }
