@@ -119,7 +119,7 @@ impl Outlet<'_> {
     /// out to be sealed.
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
-        let (way, egress) = find_way(tables, packet)?;
+        let (way, egress, next_header) = find_way(tables, packet)?;
         let header = VnetHeader::from_octets(self.header);
         clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
         let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
@@ -128,8 +128,6 @@ impl Outlet<'_> {
         {
             return Err(self.answer_too_big(egress.lane.mtu, len));
         }
-        let inner = InnerPacket::parse(segments.packet()).map_err(|_| DropReason::Malformed)?;
-        let next_header = inner.next_header();
         let class = outer_traffic_class(segments.packet(), egress.lane.policy.settings.copy_dscp);
         for index in 0..segments.count() {
             let last = index + 1 == segments.count();
@@ -165,8 +163,8 @@ impl Outlet<'_> {
     }
 }
 
-/// How a packet from inside leaves, or why it does not.
-fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress), DropReason> {
+/// How a packet from inside leaves, and what ESP calls it; or why it does not.
+fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress, u8), DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     match tables.forward(&packet) {
         Forward::NoRoute => Err(DropReason::NoRoute),
@@ -174,7 +172,7 @@ fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress), 
         Forward::OutsideSelectors => Err(DropReason::OutsideSelectors),
         Forward::By(way) => {
             let egress = tables.egress(way).ok_or(DropReason::NoSa)?;
-            Ok((way, egress))
+            Ok((way, egress, packet.next_header()))
         }
     }
 }
