@@ -109,7 +109,8 @@ impl Outlet<'_> {
                 Err(errno) => return Err(errno),
             };
             if let Err(reason) = self.take(tables, len) {
-                self.worker.drops.add(reason, 1);
+                let header = VnetHeader::from_octets(self.header);
+                self.worker.drops.add(reason, header.packets(len));
             }
         }
         Ok(false)
@@ -139,8 +140,10 @@ impl Outlet<'_> {
             if !self.transmit.fits(egress, len) {
                 self.transmit.flush(tables);
             }
-            let room = self.transmit.room(way, egress, class, len, next_header);
-            room.and_then(|room| segments.write(index, room))
+            self.transmit
+                .push((way, egress), class, next_header, len, |room| {
+                    segments.write(index, room)
+                })
                 .ok_or(DropReason::TooBig)?;
         }
         Ok(())

@@ -64,10 +64,11 @@ impl<'a> Relay<'a> {
         }
         let class = outer_traffic_class(octets, egress.lane.policy.settings.copy_dscp);
         self.transmit
-            .room(way, egress, class, octets.len(), next_header)
-            .ok_or(DropReason::TooBig)?
-            .copy_from_slice(octets);
-        Ok(())
+            .push((way, egress), class, next_header, octets.len(), |room| {
+                room.copy_from_slice(octets);
+                Some(())
+            })
+            .ok_or(DropReason::TooBig)
     }
 
     /// Sends what was forwarded.
@@ -93,11 +94,17 @@ impl<'a> Relay<'a> {
         let Some(egress) = tables.egress(way) else {
             return;
         };
-        if let Some(room) = self
-            .transmit
-            .room(way, egress, 0, answer.len(), packet.next_header())
-        {
-            room.copy_from_slice(answer);
+        let laid_out = self.transmit.push(
+            (way, egress),
+            0,
+            packet.next_header(),
+            answer.len(),
+            |room| {
+                room.copy_from_slice(answer);
+                Some(())
+            },
+        );
+        if laid_out.is_some() {
             self.answers_left -= 1;
         }
     }

@@ -86,21 +86,24 @@ impl<'a> Transmit<'a> {
             && self.used + egress.outbound.sa.sealed_len(len) <= self.buffer.len()
     }
 
-    /// Room for an inner packet of `len` octets that leaves by `way`, which is
-    /// `egress`. None if it does not fit.
-    pub(crate) fn room(
+    /// Lays out an inner packet of `len` octets, which `write` writes, to leave by
+    /// `way`, which is `egress`. None, and nothing laid out, if it does not fit
+    /// or `write` fails.
+    pub(crate) fn push(
         &mut self,
-        way: Way,
-        egress: &Egress,
+        (way, egress): (Way, &Egress),
         traffic_class: u8,
-        len: usize,
         next_header: u8,
-    ) -> Option<&mut [u8]> {
+        len: usize,
+        write: impl FnOnce(&mut [u8]) -> Option<()>,
+    ) -> Option<()> {
         if !self.fits(egress, len) {
             return None;
         }
         let layout = egress.outbound.sa.layout();
         let at = self.used;
+        let start = at + layout.header_len;
+        write(self.buffer.get_mut(start..start + len)?)?;
         let number = self.packets.len();
         match self.runs.last_mut() {
             Some(run) if run.way == way && run.traffic_class == traffic_class => {
@@ -118,8 +121,7 @@ impl<'a> Transmit<'a> {
             next_header,
         });
         self.used = at + layout.sealed_len(len);
-        let start = at + layout.header_len;
-        self.buffer.get_mut(start..start + len)
+        Some(())
     }
 
     /// Seals and sends everything, in order.

@@ -53,6 +53,17 @@ impl VnetHeader {
         }
     }
 
+    /// How many packets stand behind the header in `len` octets, as it tells: to
+    /// count them, not to cut them.
+    #[must_use]
+    pub(crate) fn packets(self, len: usize) -> usize {
+        let payload = len.saturating_sub(usize::from(self.hdr_len));
+        match self.gso_size {
+            0 => 1,
+            size => payload.div_ceil(usize::from(size)).max(1),
+        }
+    }
+
     /// The header as the kernel reads it.
     #[must_use]
     pub const fn to_octets(self) -> [u8; VNET_HEADER_LEN] {
