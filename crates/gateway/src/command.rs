@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
 
+use crate::domain::DfPolicy;
+
 /// Numbers a tunnel for as long as it is configured; small and dense, equal to
 /// the negotiator's `PeerId`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -44,6 +46,16 @@ pub enum Command {
         /// The way.
         path: Path,
     },
+    /// Treat every packet of this tunnel so from now on. It may have no CHILD
+    /// SA yet, and keeps this for those to come.
+    SetTreatment {
+        /// Whose.
+        tunnel: TunnelId,
+        /// How.
+        treatment: Treatment,
+    },
+    /// Let what comes out of one tunnel into another, or not; at first it may not.
+    SetCloudHub(bool),
     /// Replace the forwarding table: which tunnel carries which inside destination.
     SetForwarding(Vec<(IpNet, TunnelId)>),
     /// Replace the set of prefixes that decrypted packets may go to: the
@@ -65,6 +77,19 @@ pub enum Command {
         /// The keys.
         keys: IkeKeyLog,
     },
+}
+
+/// How a tunnel's packets are treated, beside being sealed and opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Treatment {
+    /// The largest packet that the outside carries whole, octets.
+    pub outside_mtu: u16,
+    /// What becomes of packets that do not fit.
+    pub df_policy: DfPolicy,
+    /// Whether the outer header has the inner one's DSCP.
+    pub copy_dscp: bool,
+    /// Bits of inner packets per second in each direction; None: no limit.
+    pub bandwidth_limit: Option<u64>,
 }
 
 /// What the data plane counted for one tunnel, since it was made.

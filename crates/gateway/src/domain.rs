@@ -33,6 +33,11 @@ pub struct Gateway {
     pub outside_addresses: Vec<IpAddr>,
     /// The private networks behind us: a VPC's CIDRs, or on-premises networks.
     pub cidrs: Vec<IpNet>,
+    /// The largest packet that the outside carries whole, octets.
+    pub outside_mtu: u16,
+    /// Whether what comes out of one tunnel may go into another: sites reach
+    /// each other through this gateway (AWS: VPN CloudHub).
+    pub cloudhub: bool,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
 }
@@ -104,6 +109,13 @@ pub struct Tunnel {
     pub startup_action: StartupAction,
     /// ESP in UDP or as protocol 50.
     pub encapsulation: Encapsulation,
+    /// What becomes of packets that do not fit.
+    pub df_policy: DfPolicy,
+    /// Whether the outer header has the inner one's DSCP.
+    pub copy_dscp: bool,
+    /// The most that it carries in each direction, in 1,000,000 bits of inner
+    /// packets per second; None: no limit.
+    pub bandwidth_limit_mbps: Option<u32>,
 }
 
 /// Algorithms and lifetime of the IKE SA, lists most wanted first.
@@ -148,6 +160,17 @@ pub enum DpdAction {
     None,
     /// Take the tunnel down and initiate anew.
     Restart,
+}
+
+/// What becomes of an inner packet that is too large for a tunnel and whose
+/// sender wants no fragments: an IPv4 packet with DF, or any of IPv6.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DfPolicy {
+    /// Its sender is told how large packets may be.
+    #[default]
+    Honor,
+    /// It travels in outer fragments.
+    Ignore,
 }
 
 /// Whether we initiate.

@@ -11,7 +11,7 @@ use vgw_ike::identity::Identity;
 use vgw_ike::selector::TrafficSelector;
 
 use crate::command::{ChildTraffic, TunnelId, TunnelTraffic};
-use crate::domain::{Side, TunnelName};
+use crate::domain::{DfPolicy, Side, TunnelName};
 pub use crate::supervisor::{State, Which};
 
 /// A gateway.
@@ -25,6 +25,10 @@ pub struct Status {
     pub outside_addresses: Vec<IpAddr>,
     /// The networks behind it.
     pub cidrs: Vec<IpNet>,
+    /// The largest packet that the outside carries whole, octets.
+    pub outside_mtu: u16,
+    /// Whether sites reach each other through it.
+    pub cloudhub: bool,
     /// IKE SAs that are being set up by peers not yet authenticated.
     pub half_open: usize,
     /// In the order of the configuration.
@@ -108,6 +112,12 @@ pub struct TunnelStatus {
     pub inside_local: Ipv4Addr,
     /// The peer's inside address.
     pub inside_remote: Ipv4Addr,
+    /// What becomes of packets that do not fit.
+    pub df_policy: DfPolicy,
+    /// Whether the outer header has the inner one's DSCP.
+    pub copy_dscp: bool,
+    /// The most that it carries in each direction, in 1,000,000 bits per second.
+    pub bandwidth_limit_mbps: Option<u32>,
     /// When we next initiate.
     pub retry_in: Option<Duration>,
     /// Attempts that failed in a row.

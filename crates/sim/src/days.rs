@@ -394,6 +394,7 @@ impl Days {
             connection.failback = !connection.failback;
             let [first, second] = &mut connection.tunnels;
             let tunnel = if number == 1 { first } else { second };
+            tunnel.copy_dscp = !tunnel.copy_dscp;
             tunnel.dpd_timeout = if tunnel.dpd_timeout == seconds(30) {
                 seconds(40)
             } else {

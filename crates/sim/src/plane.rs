@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use vgw_esp::{InboundSa, NEXT_HEADER_IPV4, OutboundSa};
-use vgw_gateway::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
+use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
 use vgw_ike::event::{ChildSa, Path};
 use vgw_ike::spi::SLOT_BITS;
 
@@ -69,6 +69,8 @@ pub struct Plane {
     forwarding: Vec<(IpNet, TunnelId)>,
     local: Vec<IpNet>,
     kernel_routes: Vec<IpNet>,
+    treatments: BTreeMap<TunnelId, Treatment>,
+    cloudhub: bool,
     /// So many commands were carried out.
     pub commands: u64,
     /// Highest slot of an SPI so far.
@@ -112,6 +114,14 @@ impl Plane {
             Command::SetPath { tunnel, path } => {
                 let of_tunnel = self.children.values_mut().filter(|c| c.tunnel == tunnel);
                 of_tunnel.for_each(|child| child.path = path);
+                Ok(())
+            }
+            Command::SetTreatment { tunnel, treatment } => {
+                self.treatments.insert(tunnel, treatment);
+                Ok(())
+            }
+            Command::SetCloudHub(allowed) => {
+                self.cloudhub = allowed;
                 Ok(())
             }
             Command::SetForwarding(forwarding) => {
@@ -262,6 +272,18 @@ impl Plane {
             .iter()
             .find(leads)
             .map(|(_, tunnel)| *tunnel)
+    }
+
+    /// How a tunnel's packets are treated.
+    #[must_use]
+    pub fn treatment(&self, tunnel: TunnelId) -> Option<Treatment> {
+        self.treatments.get(&tunnel).copied()
+    }
+
+    /// Whether what comes out of one tunnel may go into another.
+    #[must_use]
+    pub const fn cloudhub(&self) -> bool {
+        self.cloudhub
     }
 
     /// Prefixes that the kernel leads to the tunnels.

@@ -6,7 +6,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net};
 use vgw_crypto::{Encryption, Group, Integrity, Secret};
 use vgw_gateway::domain::{
-    Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction,
+    Tunnel,
 };
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
@@ -19,6 +20,8 @@ pub fn gateway(number: u8) -> Gateway {
         asn: 64_512,
         outside_addresses: vec![outside(number, 1), outside(number, 2)],
         cidrs: vec![vpc(number)],
+        outside_mtu: 1_500,
+        cloudhub: false,
         connections: Vec::new(),
     }
 }
@@ -31,6 +34,8 @@ pub fn customer(number: u8) -> Gateway {
         asn: 65_000,
         outside_addresses: vec![customer_address(number)],
         cidrs: vec![site(number)],
+        outside_mtu: 1_500,
+        cloudhub: false,
         connections: Vec::new(),
     }
 }
@@ -131,6 +136,9 @@ fn tunnel(gateway: u8, customer: u8, number: u8) -> Tunnel {
         dpd_action: DpdAction::Clear,
         startup_action: StartupAction::Add,
         encapsulation: Encapsulation::Auto,
+        df_policy: DfPolicy::Honor,
+        copy_dscp: false,
+        bandwidth_limit_mbps: None,
     }
 }
 

@@ -6,8 +6,9 @@ use std::io;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use vgw_dataplane::{ChildSpec, ControlError, DataPlane, Selector, Selectors};
-use vgw_gateway::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
+use vgw_dataplane::{ChildSpec, ControlError, DataPlane, Selector, Selectors, TunnelSettings};
+use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
+use vgw_gateway::domain::DfPolicy;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
@@ -89,12 +90,20 @@ impl Shell {
     /// Everything there is to see, with traffic as of now.
     pub fn status(&mut self, now: Instant) -> wire::Status {
         self.sample(now);
+        let status = self.supervisor.status(now);
+        let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+        let mtus = tunnels
+            .filter_map(|tunnel| Some((tunnel.id, self.plane.tunnel_mtu(tunnel.id.0)?)))
+            .collect();
         let surroundings = Surroundings {
+            mtus,
+            workers: self.plane.workers(),
+            offloads: self.plane.offloads(),
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
             problems: self.kernel_problem.borrow().iter().cloned().collect(),
         };
-        convert::status(self.supervisor.status(now), surroundings)
+        convert::status(status, surroundings)
     }
 
     /// Everything that is measured, as of now.
@@ -102,7 +111,11 @@ impl Shell {
         self.sample(now);
         let status = self.supervisor.status(now);
         Sample {
-            tunnels: status.connections.iter().flat_map(tunnel_samples).collect(),
+            tunnels: status
+                .connections
+                .iter()
+                .flat_map(|connection| tunnel_samples(connection, &self.plane))
+                .collect(),
             drops: self.drops(),
             half_open: status.half_open,
         }
@@ -146,6 +159,14 @@ impl Shell {
             Command::UseOutbound { tunnel, spi_in } => self.plane.use_outbound(tunnel.0, spi_in),
             Command::RemoveChild { spi_in, .. } => self.plane.remove_child(spi_in),
             Command::SetPath { tunnel, path } => self.plane.set_path(tunnel.0, plane_path(path)),
+            Command::SetTreatment { tunnel, treatment } => {
+                self.plane.set_tunnel(tunnel.0, tunnel_settings(treatment));
+                Ok(())
+            }
+            Command::SetCloudHub(allowed) => {
+                self.plane.set_site_to_site(allowed);
+                Ok(())
+            }
             Command::SetForwarding(routes) => {
                 let routes = routes.into_iter().map(|(net, tunnel)| (net, tunnel.0));
                 self.plane.set_forwarding(routes.collect());
@@ -187,7 +208,10 @@ impl Shell {
     }
 }
 
-fn tunnel_samples(connection: &ConnectionStatus) -> impl Iterator<Item = TunnelSample> {
+fn tunnel_samples(
+    connection: &ConnectionStatus,
+    plane: &DataPlane,
+) -> impl Iterator<Item = TunnelSample> {
     let active = connection.active.map(vgw_gateway::status::Which::number);
     connection
         .tunnels
@@ -198,6 +222,7 @@ fn tunnel_samples(connection: &ConnectionStatus) -> impl Iterator<Item = TunnelS
             tunnel_ip_address: tunnel.outside_address,
             up: tunnel.telemetry() == Telemetry::Up,
             active: active == Some(tunnel.name.number),
+            mtu: plane.tunnel_mtu(tunnel.id.0).unwrap_or_default(),
             traffic: tunnel.traffic,
             counters: tunnel.counters,
         })
@@ -216,6 +241,18 @@ fn child_spec(child: ChildSa, replay_window: u32) -> ChildSpec {
         ),
         replay_window,
         path: plane_path(child.path),
+    }
+}
+
+const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
+    TunnelSettings {
+        link_mtu: treatment.outside_mtu,
+        df: match treatment.df_policy {
+            DfPolicy::Honor => vgw_dataplane::DfPolicy::Honor,
+            DfPolicy::Ignore => vgw_dataplane::DfPolicy::Ignore,
+        },
+        copy_dscp: treatment.copy_dscp,
+        rate_limit: treatment.bandwidth_limit,
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use crate::admin::wire::{Connection, Side, Status, Traffic, Tunnel};
 
-const HEADINGS: [&str; 9] = [
+const HEADINGS: [&str; 10] = [
     "CONNECTION",
     "TUNNEL",
     "STATE",
@@ -13,6 +13,7 @@ const HEADINGS: [&str; 9] = [
     "SINCE",
     "PEER",
     "CIPHER",
+    "MTU",
     "IN",
     "OUT",
 ];
@@ -91,6 +92,9 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
         span(tunnel.since_seconds),
         tunnel.peer.clone().unwrap_or_else(|| "anywhere".to_owned()),
         cipher.unwrap_or_else(|| "-".to_owned()),
+        tunnel
+            .mtu
+            .map_or_else(|| "-".to_owned(), |mtu| mtu.to_string()),
         octets(bytes_in),
         octets(bytes_out),
     ];

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::options::{self, CUSTOMER_ASN, gateway_asn};
+use super::options::{self, CUSTOMER_ASN, OUTSIDE_MTU, gateway_asn};
 use super::{Violation, Violations, customer_gateway, field, item, network, tunnel, uniqueness};
 use crate::domain::{Connection, Gateway, Side};
 
@@ -37,6 +37,17 @@ fn own(violations: &mut Violations, gateway: &Gateway) {
         Side::CustomerGateway => CUSTOMER_ASN.check(u64::from(gateway.asn)),
     };
     violations.check("gateway.asn", asn);
+    violations.check(
+        "gateway.outside_mtu",
+        OUTSIDE_MTU.check(u64::from(gateway.outside_mtu)),
+    );
+    if gateway.cloudhub && gateway.side == Side::CustomerGateway {
+        violations.refuse(
+            "gateway.cloudhub",
+            "true",
+            "false, as a customer gateway is not where sites meet",
+        );
+    }
     let place = "gateway.outside_addresses";
     let (least, expected) = match gateway.side {
         Side::VirtualPrivateGateway => (

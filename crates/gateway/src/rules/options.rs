@@ -60,6 +60,12 @@ pub const DPD_TIMEOUT_SECONDS: Bounds = Bounds::new(30, 86_400, Some(40));
 pub const PHASE2_LIFETIME_BYTES: Bounds = Bounds::new(1_048_576, 1 << 62, None);
 /// Ours: rekey a CHILD SA after so many packets.
 pub const PHASE2_LIFETIME_PACKETS: Bounds = Bounds::new(1_000, 1 << 62, None);
+/// Ours: the largest packet that the outside carries whole. IPv6 needs the
+/// least value (RFC 8200 section 5); the most is what jumbo frames have.
+pub const OUTSIDE_MTU: Bounds = Bounds::new(1_280, 9_216, Some(1_500));
+/// Ours: the most that a tunnel carries in each direction, Mbit/s. AWS's end at
+/// 1,250; ours has no limit unless it is set.
+pub const BANDWIDTH_LIMIT_MBPS: Bounds = Bounds::new(1, 100_000, None);
 /// BgpAsn and BgpAsnExtended of a customer gateway.
 pub const CUSTOMER_ASN: Bounds = Bounds::new(1, 4_294_967_295, Some(65_000));
 /// AmazonSideAsn, the 16-bit private range (RFC 6996).
@@ -156,6 +162,8 @@ mod tests {
         edges(super::PHASE2_LIFETIME_BYTES);
         edges(super::PHASE2_LIFETIME_PACKETS);
         edges(super::CUSTOMER_ASN);
+        edges(super::OUTSIDE_MTU);
+        edges(super::BANDWIDTH_LIMIT_MBPS);
     }
 
     #[test]

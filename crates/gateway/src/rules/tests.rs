@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
 use crate::domain::{
-    Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction,
+    Tunnel,
 };
 use vgw_crypto::{Encryption, Group, Secret};
 use vgw_ike::config::{Encapsulation, Psk};
@@ -40,6 +41,9 @@ fn tunnel(outside: &str, inside: &str) -> Tunnel {
         dpd_action: DpdAction::Clear,
         startup_action: StartupAction::Add,
         encapsulation: Encapsulation::Auto,
+        df_policy: DfPolicy::Honor,
+        copy_dscp: false,
+        bandwidth_limit_mbps: None,
     }
 }
 
@@ -74,6 +78,8 @@ fn good() -> Gateway {
             "203.0.113.2".parse().unwrap(),
         ],
         cidrs: vec!["10.0.0.0/16".parse().unwrap()],
+        outside_mtu: 1_500,
+        cloudhub: false,
         connections: vec![connection(1), connection(2)],
     }
 }
@@ -110,6 +116,8 @@ fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
         asn: 65_000,
         outside_addresses: vec!["198.51.100.1".parse().unwrap()],
         cidrs: vec!["192.168.1.0/24".parse().unwrap()],
+        outside_mtu: 1_500,
+        cloudhub: false,
         connections: vec![connection(1)],
     };
     assert_eq!(gateway(&customer), []);
@@ -151,9 +159,24 @@ fn each_value_outside_its_range_is_refused_in_its_own_field() {
         ["phase2_lifetime_packets"]
     );
     assert_eq!(
+        refused_tunnel(|t| t.bandwidth_limit_mbps = Some(0)),
+        ["bandwidth_limit_mbps"]
+    );
+    assert_eq!(refused(|g| g.outside_mtu = 1_279), ["gateway.outside_mtu"]);
+    assert_eq!(
         refused_tunnel(|t| t.psk = Psk(Secret::from(b"0bcdefgh".as_slice()))),
         ["pre_shared_key"]
     );
+}
+
+#[test]
+fn sites_meet_at_a_virtual_private_gateway_only() {
+    assert_eq!(refused(|g| g.cloudhub = true), Vec::<String>::new());
+    let at_a_customers = |g: &mut Gateway| {
+        g.cloudhub = true;
+        g.side = Side::CustomerGateway;
+    };
+    assert!(refused(at_a_customers).contains(&"gateway.cloudhub".to_owned()));
 }
 
 #[test]

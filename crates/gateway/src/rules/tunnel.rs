@@ -8,8 +8,8 @@ use vgw_crypto::Group;
 use super::customer_gateway::identity;
 use super::defaults::{PHASE1_GROUPS, PHASE2_GROUPS};
 use super::options::{
-    Bounds, DPD_TIMEOUT_SECONDS, PHASE1_LIFETIME_SECONDS, PHASE2_LIFETIME_BYTES,
-    PHASE2_LIFETIME_PACKETS, PHASE2_LIFETIME_SECONDS, REKEY_FUZZ_PERCENTAGE,
+    BANDWIDTH_LIMIT_MBPS, Bounds, DPD_TIMEOUT_SECONDS, PHASE1_LIFETIME_SECONDS,
+    PHASE2_LIFETIME_BYTES, PHASE2_LIFETIME_PACKETS, PHASE2_LIFETIME_SECONDS, REKEY_FUZZ_PERCENTAGE,
     REKEY_MARGIN_TIME_SECONDS, REPLAY_WINDOW_SIZE, psk,
 };
 use super::{Violations, field, network};
@@ -51,6 +51,12 @@ pub(super) fn check(
         DPD_TIMEOUT_SECONDS,
         tunnel.dpd_timeout,
     );
+    if let Some(limit) = tunnel.bandwidth_limit_mbps {
+        violations.check(
+            &field(place, "bandwidth_limit_mbps"),
+            BANDWIDTH_LIMIT_MBPS.check(u64::from(limit)),
+        );
+    }
     initiating(violations, place, gateway, connection, tunnel);
 }
 

@@ -69,6 +69,8 @@ pub(super) fn gateway_fields(old: &Gateway, new: &Gateway) -> Vec<&'static str> 
             old.outside_addresses == new.outside_addresses,
         ),
         ("cidrs", old.cidrs == new.cidrs),
+        ("outside_mtu", old.outside_mtu == new.outside_mtu),
+        ("cloudhub", old.cloudhub == new.cloudhub),
     ])
 }
 
@@ -141,5 +143,11 @@ pub(super) fn tunnel_fields(old: &Tunnel, new: &Tunnel) -> Vec<&'static str> {
         ("dpd_timeout_action", old.dpd_action == new.dpd_action),
         ("startup_action", old.startup_action == new.startup_action),
         ("encapsulation", old.encapsulation == new.encapsulation),
+        ("df_policy", old.df_policy == new.df_policy),
+        ("copy_dscp", old.copy_dscp == new.copy_dscp),
+        (
+            "bandwidth_limit_mbps",
+            old.bandwidth_limit_mbps == new.bandwidth_limit_mbps,
+        ),
     ])
 }

@@ -185,6 +185,8 @@ impl Supervisor {
             .filter_map(|connection| self.carried(connection))
             .collect();
         TableSet {
+            treatments: routes::treatments(&self.gateway, &carried),
+            cloudhub: self.gateway.cloudhub,
             forwarding: routes::forwarding(&self.gateway, &carried),
             local_prefixes: routes::local_prefixes(&self.gateway),
             inside_addresses: routes::inside_addresses(&self.gateway),

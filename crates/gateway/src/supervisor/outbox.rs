@@ -1,18 +1,20 @@
 //! Commands on their way out, in an order that loses no packet: what packets
 //! are sent with changes first, what they were sent with goes last.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
 use ipnet::IpNet;
 use vgw_ike::spi::SLOT_BITS;
 
-use crate::command::{Command, TunnelId};
+use crate::command::{Command, Treatment, TunnelId};
 
 /// The tables that follow from the configuration and from who carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TableSet {
+    pub(super) treatments: BTreeMap<TunnelId, Treatment>,
+    pub(super) cloudhub: bool,
     pub(super) forwarding: Vec<(IpNet, TunnelId)>,
     pub(super) local_prefixes: Vec<IpNet>,
     pub(super) inside_addresses: Vec<(IpAddr, u8)>,
@@ -67,6 +69,15 @@ impl Outbox {
         if let Some(tables) = tables {
             let before = std::mem::replace(&mut self.published, tables);
             let after = &self.published;
+            for (&tunnel, &treatment) in &after.treatments {
+                if before.treatments.get(&tunnel) != Some(&treatment) {
+                    let command = Command::SetTreatment { tunnel, treatment };
+                    self.ready.push_back(command);
+                }
+            }
+            if before.cloudhub != after.cloudhub {
+                self.ready.push_back(Command::SetCloudHub(after.cloudhub));
+            }
             if before.inside_addresses != after.inside_addresses {
                 let addresses = after.inside_addresses.clone();
                 self.ready.push_back(Command::SetInsideAddresses(addresses));

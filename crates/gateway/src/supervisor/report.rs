@@ -24,6 +24,8 @@ impl Supervisor {
             asn: self.gateway.asn,
             outside_addresses: self.gateway.outside_addresses.clone(),
             cidrs: self.gateway.cidrs.clone(),
+            outside_mtu: self.gateway.outside_mtu,
+            cloudhub: self.gateway.cloudhub,
             half_open: self.endpoint.half_open(),
             connections: self
                 .gateway
@@ -82,6 +84,9 @@ impl Supervisor {
             remote_id: tunnel.peer.remote_id.clone(),
             inside_local,
             inside_remote,
+            df_policy: tunnel.options.df_policy,
+            copy_dscp: tunnel.options.copy_dscp,
+            bandwidth_limit_mbps: tunnel.options.bandwidth_limit_mbps,
             retry_in: tunnel
                 .retry
                 .at()

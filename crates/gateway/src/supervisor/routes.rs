@@ -1,5 +1,5 @@
-//! What leads where: the forwarding table, kernel routes and inside addresses
-//! that follow from the configuration and from which tunnels carry.
+//! What leads where, and how: the forwarding table, kernel routes, inside
+//! addresses and the tunnels' treatment that follow from the configuration and from which tunnels carry.
 //!
 //! A prefix keeps leading to its connection's carrier, and the kernel keeps
 //! leading it to the TUN device, while both tunnels are down. Its packets are
@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 
 use super::selection::Which;
-use crate::command::TunnelId;
+use crate::command::{Treatment, TunnelId};
 use crate::domain::{Connection, Gateway};
 
 /// A connection with its tunnels' numbers and the one that carries.
@@ -40,6 +40,29 @@ pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpN
         }
     }
     table.into_iter().collect()
+}
+
+/// How the packets of each tunnel are treated.
+pub(super) fn treatments(
+    gateway: &Gateway,
+    carried: &[Carried<'_>],
+) -> BTreeMap<TunnelId, Treatment> {
+    const BITS_PER_MEGABIT: u64 = 1_000_000;
+    let tunnels = carried
+        .iter()
+        .flat_map(|one| one.tunnels.into_iter().zip(&one.connection.tunnels));
+    tunnels
+        .map(|(id, tunnel)| {
+            let limit = tunnel.bandwidth_limit_mbps.map(u64::from);
+            let treatment = Treatment {
+                outside_mtu: gateway.outside_mtu,
+                df_policy: tunnel.df_policy,
+                copy_dscp: tunnel.copy_dscp,
+                bandwidth_limit: limit.map(|mbps| mbps * BITS_PER_MEGABIT),
+            };
+            (id, treatment)
+        })
+        .collect()
 }
 
 /// Prefixes that the kernel leads to the TUN device. The inside addresses are

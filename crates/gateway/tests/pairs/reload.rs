@@ -1,7 +1,8 @@
 //! A changed configuration, applied as a difference.
 
 use vgw_crypto::{Encryption, Secret};
-use vgw_gateway::domain::Gateway;
+use vgw_gateway::command::Treatment;
+use vgw_gateway::domain::{DfPolicy, Gateway};
 use vgw_gateway::status::{State, Which};
 use vgw_gateway::supervisor::Change;
 use vgw_ike::config::Psk;
@@ -106,6 +107,50 @@ fn routes_and_failback_change_while_the_tunnels_stay_up() {
         world.nodes[VGW].plane.leads_to(host),
         Some(tunnel(&world, VGW, 1).id)
     );
+}
+
+#[test]
+fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_lost() {
+    let mut world = up(|_, _| {});
+    flows(&mut world);
+    let before = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
+    let changes = reload(&mut world, VGW, |gateway| {
+        gateway.outside_mtu = 9_000;
+        gateway.cloudhub = true;
+        let [first, _] = &mut gateway.connections[0].tunnels;
+        first.df_policy = DfPolicy::Ignore;
+        first.copy_dscp = true;
+        first.bandwidth_limit_mbps = Some(1_250);
+    });
+    let printed: Vec<String> = changes.iter().map(Change::to_string).collect();
+    assert_eq!(
+        printed,
+        [
+            "gateway: changed outside_mtu, cloudhub",
+            "vpn-1-1/1: changed df_policy, copy_dscp, bandwidth_limit_mbps, stays up"
+        ]
+    );
+    world.run(seconds(60));
+    let after = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
+    assert_eq!(after, before);
+    assert_eq!(missing(&world), 0);
+    let plane = &world.nodes[VGW].plane;
+    assert!(plane.cloudhub());
+    let treatment = |number| plane.treatment(tunnel(&world, VGW, number).id);
+    let plain = Treatment {
+        outside_mtu: 9_000,
+        df_policy: DfPolicy::Honor,
+        copy_dscp: false,
+        bandwidth_limit: None,
+    };
+    assert_eq!(treatment(2), Some(plain));
+    let changed = Treatment {
+        df_policy: DfPolicy::Ignore,
+        copy_dscp: true,
+        bandwidth_limit: Some(1_250_000_000),
+        ..plain
+    };
+    assert_eq!(treatment(1), Some(changed));
 }
 
 #[test]

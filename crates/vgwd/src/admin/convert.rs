@@ -1,7 +1,10 @@
 //! From the supervisor's [`Status`](vgw_gateway::status::Status) to what travels.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vgw_dataplane::Features;
+use vgw_gateway::command::TunnelId;
 use vgw_gateway::domain;
 use vgw_gateway::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, Telemetry,
@@ -19,6 +22,12 @@ pub struct Surroundings {
     pub uptime: Duration,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// The MTU of each tunnel that can send, octets.
+    pub mtus: BTreeMap<TunnelId, usize>,
+    /// Threads of the data plane: in, out.
+    pub workers: (usize, usize),
+    /// What the kernel does for them.
+    pub offloads: Features,
     /// What needs somebody's attention.
     pub problems: Vec<String>,
 }
@@ -37,8 +46,15 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
             asn: status.asn,
             outside_addresses: status.outside_addresses,
             cidrs: status.cidrs.iter().map(ToString::to_string).collect(),
+            outside_mtu: status.outside_mtu,
+            cloudhub: status.cloudhub,
         },
-        connections: status.connections.into_iter().map(connection).collect(),
+        connections: status
+            .connections
+            .into_iter()
+            .map(|status| connection(status, &surroundings.mtus))
+            .collect(),
+        data_plane: data_plane(surroundings.workers, surroundings.offloads),
         half_open: status.half_open,
         drops: surroundings
             .drops
@@ -50,7 +66,23 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
     }
 }
 
-fn connection(connection: ConnectionStatus) -> wire::Connection {
+const fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
+    let (workers_in, workers_out) = workers;
+    wire::DataPlane {
+        workers_in,
+        workers_out,
+        offloads: wire::Offloads {
+            tun_vnet_header: offloads.tun_vnet_header,
+            tun_tso: offloads.tun_tso,
+            tun_uso: offloads.tun_uso,
+            tun_multi_queue: offloads.tun_multi_queue,
+            udp_gso: offloads.udp_gso,
+            udp_gro: offloads.udp_gro,
+        },
+    }
+}
+
+fn connection(connection: ConnectionStatus, mtus: &BTreeMap<TunnelId, usize>) -> wire::Connection {
     let active = connection.active.map(supervisor::Which::number);
     wire::Connection {
         id: connection.id,
@@ -59,12 +91,19 @@ fn connection(connection: ConnectionStatus) -> wire::Connection {
         tunnels: connection
             .tunnels
             .into_iter()
-            .map(|status| tunnel(status, active))
+            .map(|status| {
+                let mtu = mtus.get(&status.id).copied();
+                tunnel(status, active, mtu)
+            })
             .collect(),
     }
 }
 
-fn tunnel(tunnel: TunnelStatus, active: Option<u8>) -> wire::Tunnel {
+fn tunnel(tunnel: TunnelStatus, active: Option<u8>, mtu: Option<usize>) -> wire::Tunnel {
+    /// A TCP header and an IPv4 one, both without options (RFC 9293 section 3.7.1).
+    const HEADERS_V4: usize = 40;
+    /// The same with an IPv6 header.
+    const HEADERS_V6: usize = 60;
     // The newest is the one that stays.
     let ike = tunnel.ike.last();
     let udp_encapsulation = ike.is_some_and(|ike| ike.path.udp_encapsulation);
@@ -85,6 +124,16 @@ fn tunnel(tunnel: TunnelStatus, active: Option<u8>) -> wire::Tunnel {
         why: tunnel.why,
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
+        mtu,
+        mss_ipv4: mtu.map(|mtu| mtu.saturating_sub(HEADERS_V4)),
+        mss_ipv6: mtu.map(|mtu| mtu.saturating_sub(HEADERS_V6)),
+        df_policy: match tunnel.df_policy {
+            domain::DfPolicy::Honor => "honor",
+            domain::DfPolicy::Ignore => "ignore",
+        }
+        .to_owned(),
+        copy_dscp: tunnel.copy_dscp,
+        bandwidth_limit_mbps: tunnel.bandwidth_limit_mbps,
         peer: peer.or_else(|| tunnel.outside_remote.map(|address| address.to_string())),
         ike: ike.map(ike_sa),
         children,

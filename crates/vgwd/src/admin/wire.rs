@@ -77,6 +77,9 @@ pub struct Status {
     pub gateway: Gateway,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
+    /// The threads that carry packets.
+    #[serde(default)]
+    pub data_plane: DataPlane,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
     /// Packets dropped since the start, by reason; every reason is there.
@@ -98,6 +101,41 @@ pub struct Gateway {
     pub outside_addresses: Vec<IpAddr>,
     /// Networks behind us.
     pub cidrs: Vec<String>,
+    /// The largest packet that the outside carries whole, octets.
+    #[serde(default)]
+    pub outside_mtu: u16,
+    /// Whether sites reach each other through this gateway.
+    #[serde(default)]
+    pub cloudhub: bool,
+}
+
+/// The threads that carry packets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DataPlane {
+    /// Threads that receive from the outside.
+    pub workers_in: usize,
+    /// Threads that receive from the TUN device.
+    pub workers_out: usize,
+    /// What the kernel does for them.
+    pub offloads: Offloads,
+}
+
+/// What is in use; each is false where it is switched off or the kernel lacks
+/// it. Their names are those of `[data_plane]`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Offloads {
+    /// Packets of the TUN device have a header of their own.
+    pub tun_vnet_header: bool,
+    /// TCP super-packets from and to the TUN device.
+    pub tun_tso: bool,
+    /// UDP super-packets from the TUN device.
+    pub tun_uso: bool,
+    /// A queue of the TUN device for each thread.
+    pub tun_multi_queue: bool,
+    /// Several ESP packets in one send.
+    pub udp_gso: bool,
+    /// Several ESP packets in one receive.
+    pub udp_gro: bool,
 }
 
 /// Which end a daemon is.
@@ -144,6 +182,25 @@ pub struct Tunnel {
     pub outside_address: IpAddr,
     /// Our inside address.
     pub inside_address: IpAddr,
+    /// The largest packet inside that is not fragmented outside, octets; null
+    /// while there is no CHILD SA to send with.
+    #[serde(default)]
+    pub mtu: Option<usize>,
+    /// What the MSS of TCP over IPv4 is lowered to.
+    #[serde(default)]
+    pub mss_ipv4: Option<usize>,
+    /// What the MSS of TCP over IPv6 is lowered to.
+    #[serde(default)]
+    pub mss_ipv6: Option<usize>,
+    /// `honor` or `ignore`: what becomes of packets that do not fit.
+    #[serde(default)]
+    pub df_policy: String,
+    /// Whether the outer header has the inner one's DSCP.
+    #[serde(default)]
+    pub copy_dscp: bool,
+    /// The most that it carries in each direction; null: no limit.
+    #[serde(default)]
+    pub bandwidth_limit_mbps: Option<u32>,
     /// The peer: where its IKE SA is, or where it is expected.
     pub peer: Option<String>,
     /// Its IKE SA.

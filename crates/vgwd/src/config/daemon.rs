@@ -5,11 +5,14 @@ use std::path::PathBuf;
 
 use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
+use vgw_dataplane::Features;
 use vgw_gateway::rules::{Bounds, Refusal};
 use vgw_ike::config::Limits;
 
 use super::document::{Notes, Table};
-use super::settings::{Control, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
+use super::settings::{
+    Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun,
+};
 use super::values;
 
 const TUN_NAME: &str = "vgw0";
@@ -21,6 +24,12 @@ const TUN_MTU: Bounds = Bounds {
     least: 1_280,
     most: 9_000,
     default: Some(1_406),
+};
+/// Without it there is one for each core.
+const WORKERS: Bounds = Bounds {
+    least: 1,
+    most: 64,
+    default: None,
 };
 const CONTROL_SOCKET: &str = "/run/vgw/control.sock";
 const CONTROL_MODE: u32 = 0o660;
@@ -56,6 +65,7 @@ pub(super) fn read(
     Settings {
         tun: tun(root.table(notes, "tun"), notes),
         network_namespace,
+        data_plane: data_plane(root.table(notes, "data_plane"), notes),
         log: log(root.table(notes, "log"), notes),
         metrics: metrics(root.table(notes, "metrics"), notes),
         control: control(root.table(notes, "control"), notes),
@@ -74,6 +84,24 @@ fn tun(mut table: Table<'_>, notes: &mut Notes) -> Tun {
             .or(TUN_MTU.default)
             .and_then(|mtu| u16::try_from(mtu).ok())
             .unwrap_or_default(),
+    }
+}
+
+fn data_plane(mut table: Table<'_>, notes: &mut Notes) -> DataPlane {
+    let workers = table.read(notes, "workers", values::number_32(WORKERS));
+    let mut may = |key| table.read(notes, key, values::boolean).unwrap_or(true);
+    let features = Features {
+        tun_vnet_header: may("tun_vnet_header"),
+        tun_tso: may("tun_tso"),
+        tun_uso: may("tun_uso"),
+        tun_multi_queue: may("tun_multi_queue"),
+        udp_gso: may("udp_gso"),
+        udp_gro: may("udp_gro"),
+    };
+    table.finish(notes);
+    DataPlane {
+        workers: workers.and_then(|count| usize::try_from(count).ok()),
+        features,
     }
 }
 

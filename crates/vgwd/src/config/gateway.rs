@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 use vgw_gateway::domain::{CustomerGateway, Gateway, Side};
-use vgw_gateway::rules::{self, CUSTOMER_ASN, GATEWAY_ASN, Refusal};
+use vgw_gateway::rules::{self, CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
 use vgw_ike::identity::Identity;
 
 use super::connection;
@@ -56,6 +56,8 @@ pub(super) fn read(
         values::address,
     );
     let outside_is_set = table.has("outside_addresses");
+    let outside_mtu = table.read(notes, "outside_mtu", values::number(OUTSIDE_MTU));
+    let cloudhub = table.read(notes, "cloudhub", values::boolean);
     table.finish(notes);
 
     let (cidrs, network_namespace) = network(root, notes, side);
@@ -70,6 +72,11 @@ pub(super) fn read(
         asn: asn.unwrap_or_else(|| default_asn(side, &customers)),
         outside_addresses,
         cidrs,
+        outside_mtu: outside_mtu
+            .or(OUTSIDE_MTU.default)
+            .and_then(|mtu| u16::try_from(mtu).ok())
+            .unwrap_or_default(),
+        cloudhub: cloudhub.unwrap_or_default(),
         connections: Vec::new(),
     };
     for (index, table) in root.tables(notes, "vpn_connection").into_iter().enumerate() {

@@ -34,7 +34,7 @@ use document::{Notes, Table};
 use keys::{Generation, InlineOnly, KeySource, Machine};
 
 pub use problem::Problem;
-pub use settings::{Control, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
+pub use settings::{Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
 
 /// A configuration that may be used.
 #[derive(Debug, Clone, PartialEq)]

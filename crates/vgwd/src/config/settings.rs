@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use tracing::level_filters::LevelFilter;
+use vgw_dataplane::Features;
 use vgw_ike::config::Limits;
 
 /// Where `ip netns` keeps the namespaces it names.
@@ -16,6 +17,8 @@ pub struct Settings {
     pub tun: Tun,
     /// Namespace that the TUN device and its routes are put into; None: ours.
     pub network_namespace: Option<NetworkNamespace>,
+    /// The threads that carry packets, and what they may ask of the kernel.
+    pub data_plane: DataPlane,
     /// What is logged and how.
     pub log: Log,
     /// Where Prometheus may ask; None: nowhere.
@@ -35,6 +38,15 @@ pub struct Tun {
     pub name: String,
     /// Largest inside packet, octets.
     pub mtu: u16,
+}
+
+/// The threads that carry packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataPlane {
+    /// Threads for each direction; None: one for each core.
+    pub workers: Option<usize>,
+    /// What they may ask of the kernel.
+    pub features: Features,
 }
 
 /// A network namespace as the configuration names it.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel};
+use vgw_gateway::domain::{
+    DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+};
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
@@ -28,6 +30,8 @@ const ENCAPSULATIONS: &[(&str, Encapsulation)] = &[
     ("udp", Encapsulation::Udp),
     ("native", Encapsulation::Native),
 ];
+const DF_POLICIES: &[(&str, DfPolicy)] =
+    &[("honor", DfPolicy::Honor), ("ignore", DfPolicy::Ignore)];
 /// Each with the values that are offered, most wanted first.
 const SEQUENCE_NUMBERS: &[(&str, &[bool])] = &[
     ("prefer", &[true, false]),
@@ -109,6 +113,17 @@ pub(super) fn read(
         encapsulation: table
             .read(notes, "encapsulation", values::word(ENCAPSULATIONS))
             .unwrap_or_default(),
+        df_policy: table
+            .read(notes, "df_policy", values::word(DF_POLICIES))
+            .unwrap_or_default(),
+        copy_dscp: table
+            .read(notes, "copy_dscp", values::boolean)
+            .unwrap_or_default(),
+        bandwidth_limit_mbps: table.read(
+            notes,
+            "bandwidth_limit_mbps",
+            values::number_32(rules::BANDWIDTH_LIMIT_MBPS),
+        ),
     };
     if gateway.side == Side::CustomerGateway && tunnel.startup_action == StartupAction::Add {
         let message = "is \"add\": unless the virtual private gateway starts, neither end does";

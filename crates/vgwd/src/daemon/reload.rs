@@ -91,6 +91,7 @@ impl Daemon {
 fn settings_that_wait(old: &Settings, new: &Settings) -> Vec<&'static str> {
     let same = [
         ("tun", old.tun == new.tun),
+        ("data_plane", old.data_plane == new.data_plane),
         ("netns", old.network_namespace == new.network_namespace),
         ("log.format", old.log.format == new.log.format),
         ("metrics", old.metrics == new.metrics),

@@ -10,13 +10,13 @@ use rand_core::SeedableRng;
 use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
-use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, Features, OutsideSockets, Tun};
+use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 use zeroize::Zeroizing;
 
 use super::{Daemon, Inputs, signals};
 use crate::admin::server::Listener;
-use crate::config::Loaded;
+use crate::config::{self, Loaded};
 use crate::kernel::{self, Desired, Link, Netlink};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
@@ -55,7 +55,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     let config = Config {
         tun: opened.tun,
         outside: opened.outside,
-        workers: workers(),
+        workers: workers(&loaded.settings.data_plane),
     };
     let plane = DataPlane::start(config, Box::new(on_event)).context("starting the data plane")?;
     tracing::info!(
@@ -107,9 +107,11 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     Ok((daemon, inputs))
 }
 
-/// Threads of the data plane for each direction: one for each core.
-fn workers() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
+/// Threads of the data plane for each direction: unless told otherwise, one
+/// for each core.
+fn workers(data_plane: &config::DataPlane) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    data_plane.workers.unwrap_or_else(cores)
 }
 
 fn open(loaded: &Loaded) -> Result<Opened> {
@@ -118,7 +120,8 @@ fn open(loaded: &Loaded) -> Result<Opened> {
     let control = Listener::bind(&settings.control.socket, settings.control.mode)?;
     let metrics = settings.metrics.map(listen).transpose()?;
     let runtime = Handle::current();
-    let (workers, features) = (workers(), Features::ALL);
+    let features = settings.data_plane.features;
+    let workers = workers(&settings.data_plane);
     let (tun, netlink) = run_in(settings.network_namespace.as_ref(), || {
         let tun = Tun::open(&settings.tun.name, workers, features)?;
         Ok((tun, Netlink::open(&runtime)?))

@@ -36,6 +36,9 @@ pub struct TunnelSample {
     pub up: bool,
     /// Whether it carries its connection's outbound traffic.
     pub active: bool,
+    /// The largest packet inside that is not fragmented outside, octets; 0
+    /// while there is no SA to send with.
+    pub mtu: usize,
     /// What the data plane counted.
     pub traffic: TunnelTraffic,
     /// What the negotiator counted.
@@ -68,6 +71,12 @@ impl Collector for Sample {
             "tunnel_active",
             "1 while the tunnel carries its connection's outbound traffic",
             |t| i64::from(t.active),
+        )?;
+        self.gauges(
+            metric,
+            "tunnel_mtu_bytes",
+            "The largest packet inside that is not fragmented outside, 0 while the tunnel cannot send",
+            |t| i64::try_from(t.mtu).unwrap_or(i64::MAX),
         )?;
         self.counters(
             metric,
@@ -224,6 +233,7 @@ mod tests {
             tunnel_ip_address: format!("203.0.113.{number}").parse().unwrap(),
             up: false,
             active: false,
+            mtu: 0,
             traffic: TunnelTraffic::default(),
             counters: PeerCounters::default(),
         }

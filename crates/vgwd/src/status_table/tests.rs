@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{octets, render, span};
 use crate::admin::wire::{
-    Child, Connection, Counters, Gateway, Last, Refusal, Side, Status, Traffic, Tunnel,
+    Child, Connection, Counters, DataPlane, Gateway, Last, Refusal, Side, Status, Traffic, Tunnel,
 };
 
 fn tunnel(number: u8) -> Tunnel {
@@ -16,6 +16,12 @@ fn tunnel(number: u8) -> Tunnel {
         why: "waiting for the peer".to_owned(),
         outside_address: format!("203.0.113.{number}").parse().unwrap(),
         inside_address: "169.254.10.1".parse().unwrap(),
+        mtu: None,
+        mss_ipv4: None,
+        mss_ipv6: None,
+        df_policy: "honor".to_owned(),
+        copy_dscp: false,
+        bandwidth_limit_mbps: None,
         peer: Some("198.51.100.7".to_owned()),
         ike: None,
         children: Vec::new(),
@@ -37,8 +43,11 @@ fn status(connections: Vec<Connection>) -> Status {
                 "203.0.113.2".parse().unwrap(),
             ],
             cidrs: vec!["10.0.0.0/16".to_owned()],
+            outside_mtu: 1500,
+            cloudhub: false,
         },
         connections,
+        data_plane: DataPlane::default(),
         half_open: 0,
         drops: BTreeMap::from([("no_sa".to_owned(), 0), ("replayed".to_owned(), 2)]),
         problems: Vec::new(),
@@ -66,6 +75,7 @@ fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
         up: true,
         active: true,
         since_seconds: 11_000.0,
+        mtu: Some(1438),
         peer: Some("198.51.100.7:4500".to_owned()),
         children: vec![child("AES256-GCM-16/ESN"), child("AES128")],
         traffic: Traffic {
@@ -98,9 +108,9 @@ fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
 vgw 0.1.0, virtual private gateway, AS 64512, outside 203.0.113.1 203.0.113.2, inside 10.0.0.0/16
 1 of 2 tunnels up, running for 3h05m
 
-CONNECTION  TUNNEL  STATE  SENDS  SINCE  PEER               CIPHER             IN       OUT
-vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  3.0 GiB  1.8 MiB
-            2       down          7s     198.51.100.7       -                  0 B      0 B
+CONNECTION  TUNNEL  STATE  SENDS  SINCE  PEER               CIPHER             MTU   IN       OUT
+vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  1438  3.0 GiB  1.8 MiB
+            2       down          7s     198.51.100.7       -                  -     0 B      0 B
     7s ago: peer does not answer
 
 packets dropped: replayed 2

@@ -65,10 +65,14 @@ fn numbers_lie_within_awss_ranges() {
         &[
             "phase2_lifetime_bytes = 1048576",
             "phase2_lifetime_packets = 1000",
+            "bandwidth_limit_mbps = 1",
+            "bandwidth_limit_mbps = 100000",
         ],
         &[
             "phase2_lifetime_bytes = 1048575",
             "phase2_lifetime_packets = 999",
+            "bandwidth_limit_mbps = 0",
+            "bandwidth_limit_mbps = 100001",
         ],
     );
 }
@@ -108,11 +112,13 @@ fn words_and_algorithms_are_the_known_ones() {
             "dpd_timeout_action = \"restart\"",
             "startup_action = \"start\"",
             "encapsulation = \"udp\"",
+            "df_policy = \"ignore\"",
         ],
         &[
             "dpd_timeout_action = \"hold\"",
             "startup_action = \"stop\"",
             "encapsulation = \"tcp\"",
+            "df_policy = \"clear\"",
         ],
     );
     edge(
@@ -190,6 +196,29 @@ fn inside_cidrs_are_free_slash_30s_and_differ_within_the_gateway() {
     let problems = refused(&with(&two, "169.254.11.4/30", "169.254.10.4/30"));
     assert!(
         problems.contains("vpn_connection[2].tunnel[2].tunnel_inside_cidr"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn the_outside_carries_what_ipv6_needs_and_no_more_than_jumbo_frames() {
+    let gateway = |line: &str| with(SMALLEST, "[gateway]", &format!("[gateway]\n{line}"));
+    for mtu in [1280, 9216] {
+        accepted(&gateway(&format!("outside_mtu = {mtu}")));
+    }
+    for mtu in [1279, 9217] {
+        let problems = refused(&gateway(&format!("outside_mtu = {mtu}")));
+        assert!(problems.contains("1280 to 9216"), "{problems}");
+    }
+}
+
+#[test]
+fn sites_meet_at_a_virtual_private_gateway_only() {
+    let hub = |text| with(text, "[gateway]", "[gateway]\ncloudhub = true");
+    assert!(accepted(&hub(SMALLEST)).gateway.cloudhub);
+    let problems = refused(&hub(OTHER_END));
+    assert!(
+        problems.contains("gateway.cloudhub: found true, expected false"),
         "{problems}"
     );
 }

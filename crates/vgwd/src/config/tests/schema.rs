@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{OTHER_END, SECOND_SITE, SMALLEST, accepted, refused, with, with_option};
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{DpdAction, Side, StartupAction};
+use vgw_dataplane::Features;
+use vgw_gateway::domain::{DfPolicy, DpdAction, Side, StartupAction};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
 
@@ -15,6 +16,7 @@ fn what_is_not_set_has_awss_defaults() {
         (gateway.side, gateway.asn),
         (Side::VirtualPrivateGateway, 64_512)
     );
+    assert_eq!((gateway.outside_mtu, gateway.cloudhub), (1_500, false));
     let connection = &gateway.connections[0];
     assert_eq!(connection.customer_gateway.asn, 65_000);
     assert_eq!(
@@ -41,6 +43,9 @@ fn what_is_not_set_has_awss_defaults() {
         assert_eq!(tunnel.dpd_action, DpdAction::Clear);
         assert_eq!(tunnel.startup_action, StartupAction::Add);
         assert_eq!(tunnel.encapsulation, Encapsulation::Auto);
+        assert_eq!(tunnel.df_policy, DfPolicy::Honor);
+        assert!(!tunnel.copy_dscp);
+        assert_eq!(tunnel.bandwidth_limit_mbps, None);
     }
 }
 
@@ -140,6 +145,9 @@ dpd_timeout_seconds = 30
 dpd_timeout_action = "none"
 startup_action = "start"
 encapsulation = "native"
+df_policy = "ignore"
+copy_dscp = true
+bandwidth_limit_mbps = 1250
 "#;
     let gateway = accepted(&with_option(SMALLEST, options)).gateway;
     let tunnel = &gateway.connections[0].tunnels[0];
@@ -166,6 +174,9 @@ encapsulation = "native"
     assert_eq!(tunnel.dpd_action, DpdAction::None);
     assert_eq!(tunnel.startup_action, StartupAction::Start);
     assert_eq!(tunnel.encapsulation, Encapsulation::Native);
+    assert_eq!(tunnel.df_policy, DfPolicy::Ignore);
+    assert!(tunnel.copy_dscp);
+    assert_eq!(tunnel.bandwidth_limit_mbps, Some(1_250));
 }
 
 #[test]
@@ -188,6 +199,10 @@ fn the_daemons_tables_reach_its_settings() {
 [tun]
 name = \"tun9\"
 mtu = 1280
+[data_plane]
+workers = 3
+tun_uso = false
+udp_gro = false
 [log]
 level = \"debug\"
 format = \"journal\"
@@ -210,6 +225,14 @@ cookie_threshold = 10
         (settings.tun.name.as_str(), settings.tun.mtu),
         ("tun9", 1_280)
     );
+    let data_plane = settings.data_plane;
+    assert_eq!(data_plane.workers, Some(3));
+    let all_but_two = Features {
+        tun_uso: false,
+        udp_gro: false,
+        ..Features::ALL
+    };
+    assert_eq!(data_plane.features, all_but_two);
     assert_eq!(settings.metrics, Some("[::1]:9469".parse().unwrap()));
     assert_eq!(settings.control.mode, 0o600);
     assert_eq!(settings.control.socket.to_str(), Some("/run/other.sock"));
