@@ -108,9 +108,10 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
 }
 
 /// Threads of the data plane for each direction: unless told otherwise, one
-/// for each core.
+/// for each core, up to what may be told.
 fn workers(data_plane: &config::DataPlane) -> usize {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    const MOST: usize = 64;
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST));
     data_plane.workers.unwrap_or_else(cores)
 }
 
