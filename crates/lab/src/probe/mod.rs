@@ -1,11 +1,14 @@
-//! What a tunnel does for its users, measured: echoes, pings and bulk data.
+//! What a tunnel does for its users, measured: echoes, pings, bulk data, and datagrams
+//! at a rate.
 
 mod bulk;
 mod echo;
+mod paced;
 mod ping;
 
 pub use bulk::{Bulk, Throughput};
 pub use echo::{EchoFlow, FlowReport};
+pub use paced::{Arrivals, Paced};
 pub use ping::ping;
 
 #[cfg(test)]
