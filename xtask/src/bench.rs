@@ -1,20 +1,172 @@
-//! Benches of the packet transform.
+//! The bench: builds what is measured and what it is measured beside, then lets
+//! `vgw-bench` measure.
 
-use anyhow::Result;
-use clap::Args;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Instant;
 
-use crate::run::{cargo, finish};
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum, value_parser};
+
+use crate::packages;
+use crate::run::{cargo, command, finish, target_dir};
+
+/// Criterion's own.
+const CRITERION_CASE: u8 = 6;
 
 #[derive(Args)]
 pub struct Options {
-    /// Only benches whose name contains this.
-    filter: Option<String>,
+    /// Cases 1 to 3 with one flow of AES-128-GCM, in under five minutes once all is built.
+    #[arg(long)]
+    quick: bool,
+    /// Writes the results to this file, too.
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Only these cases; benches/README.md lists them.
+    #[arg(long = "case", value_name = "N", num_args = 1.., value_parser = value_parser!(u8).range(1..=6))]
+    cases: Vec<u8>,
+    /// How often everything is measured.
+    #[arg(long, default_value_t = 5, value_parser = value_parser!(u8).range(1..))]
+    rounds: u8,
+    /// Leaves these out; otherwise the bench fails where one cannot be had.
+    #[arg(long, value_name = "SUBJECT", num_args = 1..)]
+    without: Vec<Without>,
 }
 
+/// What the bench can do without.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Without {
+    Floor,
+    Strongswan,
+    Gotatun,
+    Boringtun,
+}
+
+/// A peer from the registry; the version is part of what was measured.
+struct Peer {
+    subject: Without,
+    package: &'static str,
+    version: &'static str,
+    binary: &'static str,
+}
+
+const PEERS: [Peer; 2] = [
+    Peer {
+        subject: Without::Gotatun,
+        package: "gotatun-cli",
+        version: "0.10.2",
+        binary: "gotatun",
+    },
+    Peer {
+        subject: Without::Boringtun,
+        package: "boringtun-cli",
+        version: "0.7.1",
+        binary: "boringtun-cli",
+    },
+];
+
 pub fn run(options: &Options) -> Result<()> {
-    let mut bench = cargo(&["bench", "-p", "vgw-benches"]);
-    if let Some(filter) = &options.filter {
-        bench.args(["--", filter]);
+    packages::install_for_bench()?;
+    let peers = target_dir().join("peers");
+    for peer in &PEERS {
+        if !options.without.contains(&peer.subject) {
+            peer.install(&peers)?;
+        }
     }
-    finish(&mut bench)
+    finish(&mut cargo(&["build", "--release", "-p", "vgwd"]))?;
+    finish(&mut cargo(&["build", "--release", "-p", "vgw-benches"]))?;
+    let floor = target_dir().join("floor");
+    if !options.without.contains(&Without::Floor) {
+        build_floor(&floor)?;
+    }
+    let release = target_dir().join("release");
+    let mut bench = Command::new(release.join("vgw-bench"));
+    bench
+        .arg("--vgw")
+        .arg(release.join("vgw"))
+        .arg("--floor")
+        .arg(floor.join("release/vgw"))
+        .arg("--peers")
+        .arg(&peers)
+        .args(["--rounds", &options.rounds.to_string()]);
+    if options.asks_for(CRITERION_CASE) {
+        let results = target_dir().join("bench-criterion");
+        criterion(&results)?;
+        bench.arg("--criterion").arg(&results);
+    }
+    options.pass_on(&mut bench);
+    // It takes our place, so that ^C reaches it alone and it can clear up.
+    Err(bench.exec()).context("starting vgw-bench")
+}
+
+impl Options {
+    fn asks_for(&self, case: u8) -> bool {
+        if self.cases.is_empty() {
+            return !self.quick;
+        }
+        self.cases.contains(&case)
+    }
+
+    fn pass_on(&self, bench: &mut Command) {
+        if self.quick {
+            bench.arg("--quick");
+        }
+        if let Some(file) = &self.json {
+            bench.arg("--json").arg(file);
+        }
+        for case in &self.cases {
+            bench.args(["--case", &case.to_string()]);
+        }
+        for subject in &self.without {
+            if let Some(value) = subject.to_possible_value() {
+                bench.args(["--without", value.get_name()]);
+            }
+        }
+    }
+}
+
+impl Peer {
+    /// Builds it below `root`, where it is not yet.
+    fn install(&self, root: &Path) -> Result<()> {
+        if root.join("bin").join(self.binary).is_file() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+        let arguments = ["-n", "10", &cargo, "install", "--locked", "--root"];
+        let mut install = command("nice", &arguments);
+        install
+            .arg(root)
+            .args(["--version", self.version, self.package]);
+        finish(&mut install).with_context(|| {
+            let name = self.package;
+            format!("{name} cannot be installed; --without leaves it out")
+        })?;
+        let took = start.elapsed().as_secs();
+        println!("built {} {} in {took} s", self.package, self.version);
+        Ok(())
+    }
+}
+
+/// The release binary with the cryptography left out: a feature that takes effect only
+/// with this `--cfg`, so that no build that merely enables features has it.
+fn build_floor(target: &Path) -> Result<()> {
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let mut build = cargo(&["build", "--release", "-p", "vgwd", "--features", "floor"]);
+    build
+        .arg("--target-dir")
+        .arg(target)
+        .env("RUSTFLAGS", format!("{flags} --cfg vgw_floor").trim());
+    finish(&mut build).context("the floor cannot be built; --without floor leaves it out")
+}
+
+/// Runs the Criterion benches, whose results go to an empty `directory`.
+fn criterion(directory: &Path) -> Result<()> {
+    if directory.exists() {
+        std::fs::remove_dir_all(directory)
+            .with_context(|| format!("removing {}", directory.display()))?;
+    }
+    let mut bench = cargo(&["bench", "-p", "vgw-benches"]);
+    finish(bench.env("CRITERION_HOME", directory))
 }

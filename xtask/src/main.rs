@@ -34,9 +34,9 @@ enum Task {
     Fuzz(fuzz::Options),
     /// Simulated days with more seeds than the tests take.
     Sim(test::SimOptions),
-    /// Criterion benches of the packet transform.
+    /// Measures the gateway beside others, in rounds; for an idle machine.
     Bench(bench::Options),
-    /// Measures throughput beside strongSwan, and memory; for an idle machine.
+    /// Measures how long a failover takes; for an idle machine.
     Figures,
     /// Installs the Debian packages that tests and scenarios need.
     Packages,

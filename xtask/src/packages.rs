@@ -4,21 +4,26 @@ use anyhow::{Context, Result, bail};
 
 use crate::run::{command, finish};
 
-/// Why each is needed stands beside it.
-const NEEDED: &[&str] = &[
+/// What the bench needs. Why each is needed stands beside it.
+const BENCH: &[&str] = &[
     // the real IKE peer, with its user-space ESP
     "strongswan-charon",
     "strongswan-swanctl",
     "libstrongswan-standard-plugins",
     "libcharon-extra-plugins",
     "libstrongswan-extra-plugins",
+    // traffic, links
+    "iperf3",
+    "iproute2",
+];
+
+/// What the tests need besides.
+const TESTS: &[&str] = &[
     // the peer with the kernel's native ESP, in a virtual machine
     "qemu-system-x86",
     "busybox-static",
     "cpio",
-    // traffic, NAT, loss
-    "iperf3",
-    "iproute2",
+    // pings, NAT, loss
     "iputils-ping",
     "nftables",
     // captures, decrypted and checked with the key log
@@ -30,8 +35,18 @@ const NEEDED: &[&str] = &[
     "g++",
 ];
 
+/// Everything that tests and benches need.
 pub fn install() -> Result<()> {
-    let missing: Vec<&str> = NEEDED
+    install_missing(&[BENCH, TESTS].concat())
+}
+
+/// What the bench needs.
+pub fn install_for_bench() -> Result<()> {
+    install_missing(BENCH)
+}
+
+fn install_missing(names: &[&str]) -> Result<()> {
+    let missing: Vec<&str> = names
         .iter()
         .copied()
         .filter(|name| !installed(name))
@@ -48,7 +63,7 @@ pub fn install() -> Result<()> {
     install
         .args(&missing)
         .env("DEBIAN_FRONTEND", "noninteractive");
-    finish(&mut install).context("the tests need these packages and root to install them")?;
+    finish(&mut install).context("these packages are needed, and root to install them")?;
     match missing.iter().find(|name| !installed(name)) {
         Some(name) => bail!("{name} is still missing after apt-get install"),
         None => Ok(()),

@@ -68,7 +68,7 @@ pub fn simulation(options: &SimOptions) -> Result<()> {
     finish(&mut test)
 }
 
-/// Figures of the gateway as a whole, beside strongSwan's in the same run.
+/// Figures that the bench does not take: how long a failover takes.
 pub fn figures() -> Result<()> {
     packages::install()?;
     release_build()?;

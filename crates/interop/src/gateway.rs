@@ -42,11 +42,18 @@ impl Gateway {
     /// # Errors
     /// When it ends or does not answer.
     pub fn start(namespace: &Namespace, config: &Path) -> Result<Self> {
-        let program = program()?;
-        let mut command = namespace.command(&program);
+        Self::start_as(&program()?, namespace, config)
+    }
+
+    /// As [`Self::start`], of this program.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_as(program: &Path, namespace: &Namespace, config: &Path) -> Result<Self> {
+        let mut command = namespace.command(program);
         command.arg("run").arg("--config").arg(config);
         let mut gateway = Self {
-            program,
+            program: program.to_owned(),
             socket: config.with_file_name("control.sock"),
             process: Process::start("vgw run", command, &config.with_file_name("vgw.log"))?,
         };
@@ -159,6 +166,12 @@ impl Gateway {
     /// When the system refuses.
     pub fn crash(self) -> Result<()> {
         self.process.kill()
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Its resident memory, KiB.

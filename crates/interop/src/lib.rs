@@ -13,6 +13,8 @@
 
 pub mod gateway;
 pub mod guest;
+pub mod iperf3;
+pub mod pair;
 pub mod stage;
 pub mod status;
 pub mod strongswan;

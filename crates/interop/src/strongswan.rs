@@ -109,6 +109,12 @@ impl StrongSwan {
         Ok(peer)
     }
 
+    /// charon's process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Leads packets to another prefix of the far side to charon's TUN device.
     ///
     /// # Errors

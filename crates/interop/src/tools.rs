@@ -3,11 +3,8 @@
 use std::process::Output;
 
 use anyhow::{Context, Result, bail};
-use serde_json::Value;
-use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST};
-use vgw_lab::{Namespace, Process, wait_until};
-
-use crate::stage::{SOON, Stage};
+use vgw_lab::Namespace;
+use vgw_lab::topology::Topology;
 
 /// Runs a program in a namespace; gives what it prints.
 ///
@@ -66,28 +63,4 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
          add rule ip loss forward numgen random mod 100 < {percent} drop"
     );
     nft(router, &rules)
-}
-
-/// Runs iperf3 for two seconds over TCP from the premises to the VPC; gives Gbit/s
-/// received.
-///
-/// # Errors
-/// When it fails.
-pub fn iperf3(stage: &Stage) -> Result<f64> {
-    let (vpc, site) = (VPC_HOST.to_string(), ON_PREMISES_HOST.to_string());
-    let mut server = stage.topology.vpc.command("iperf3");
-    server.args(["--server", "--one-off", "--bind", &vpc]);
-    let log = stage.workspace.directory().join("iperf3.log");
-    let _server = Process::start("iperf3", server, &log)?;
-    let arguments = ["--client", &vpc, "--bind", &site, "--time", "2", "--json"];
-    // Without a server yet, it fails or reports no figure, as it likes.
-    let bits = wait_until("iperf3's figure", SOON, || {
-        let Ok(text) = run(&stage.topology.on_premises, "iperf3", &arguments) else {
-            return Ok(None);
-        };
-        let report: Value = serde_json::from_str(&text)?;
-        let received = report.pointer("/end/sum_received/bits_per_second");
-        Ok(received.and_then(Value::as_f64))
-    })?;
-    Ok(bits / 1e9)
 }

@@ -4,8 +4,8 @@
 //! tunnel while the other is taken down by hand, counted by both ends.
 
 use anyhow::{Result, ensure};
+use vgw_interop::iperf3::Transfer;
 use vgw_interop::stage::{CHILDREN, SOON, Stage};
-use vgw_interop::tools::iperf3;
 use vgw_lab::wait_until;
 
 pub fn run() -> Result<()> {
@@ -23,7 +23,11 @@ pub fn run() -> Result<()> {
         gateway.ask(&["tunnel", "down", &name])?;
         gateway.await_tunnel(other, false, SOON)?;
         let before = gateway.tunnel(number)?.traffic;
-        let gbps = iperf3(&stage)?;
+        let transfer = Transfer {
+            flows: 1,
+            seconds: 2,
+        };
+        let gbps = transfer.to_vpc(&stage)?.gbps;
         println!("iperf3 through tunnel {number}: {gbps:.2} Gbit/s");
         wait_until("the tunnel's count", SOON, || {
             let now = gateway.tunnel(number)?.traffic;

@@ -121,8 +121,8 @@ impl Paced {
         setsockopt(&receiver, sockopt::ReceiveTimestampns, &true)?;
         let end = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let receiving = std::thread::Builder::new()
-                .spawn_scoped(scope, || receive(&receiver, &end))?;
+            let receiving =
+                std::thread::Builder::new().spawn_scoped(scope, || receive(&receiver, &end))?;
             let sending = std::thread::Builder::new()
                 .spawn_scoped(scope, || self.send(&sender))
                 .map(|thread| thread.join());
@@ -229,13 +229,7 @@ fn drain(
         let mut times = [None; BURST];
         let mut slices = stamps.each_mut().map(|stamp| [IoSliceMut::new(stamp)]);
         let flags = MsgFlags::MSG_DONTWAIT;
-        let messages = match recvmmsg(
-            socket.as_raw_fd(),
-            headers,
-            slices.iter_mut(),
-            flags,
-            None,
-        ) {
+        let messages = match recvmmsg(socket.as_raw_fd(), headers, slices.iter_mut(), flags, None) {
             Ok(messages) => messages,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
             Err(error) => return Err(error).context("receiving datagrams"),

@@ -1,0 +1,115 @@
+//! A subject at work on a stage of its own, beside the others.
+
+use anyhow::{Context, Result};
+use vgw_interop::iperf3::Transfer;
+use vgw_interop::stage::Stage;
+use vgw_interop::workspace;
+use vgw_lab::interrupt;
+
+use crate::rounds::{Metric, Rounds};
+use crate::subject::{Programs, Running, Subject, Suite};
+use crate::{cpu, say};
+
+/// What arrived, as the receiving end's iperf3 counts it: TCP payload.
+pub const THROUGHPUT: Metric = Metric {
+    name: "throughput",
+    unit: "Gbit/s",
+};
+
+/// CPU time of the processes that carry the packets, at all ends, by 10^9 octets of
+/// TCP payload.
+pub const CPU: Metric = Metric {
+    name: "CPU time",
+    unit: "s/GB",
+};
+
+/// A subject with its suite, up at both ends of its own network. What idles costs
+/// nothing, so that all of them can stay up while one is measured.
+#[derive(Debug)]
+pub struct Entrant {
+    pub subject: Subject,
+    pub suite: Suite,
+    // Ends before the networks do.
+    running: Running,
+    pub stage: Stage,
+    files: String,
+}
+
+impl Entrant {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When its path does not come up; its logs are kept.
+    pub fn start(subject: Subject, suite: Suite, programs: &Programs) -> Result<Self> {
+        interrupt::check()?;
+        say(&format!("starting {} {}", subject.name(), suite.name()));
+        let files = format!("bench-{}-{}", subject.name(), suite.name().to_lowercase());
+        let stage = Stage::new(&files)?;
+        let logs = workspace::directory(&files);
+        let running = subject
+            .start(programs, &stage, suite)
+            .with_context(|| format!("its logs are in {}", logs.display()))?;
+        Ok(Self {
+            subject,
+            suite,
+            running,
+            stage,
+            files,
+        })
+    }
+
+    /// Who it is, for messages.
+    pub fn name(&self) -> String {
+        format!("{} {}", self.subject.name(), self.suite.name())
+    }
+
+    /// Sends bulk data from the premises to the VPC; notes throughput and CPU time.
+    ///
+    /// # Errors
+    /// When nothing arrives or a daemon has ended.
+    pub fn transfer(&self, transfer: Transfer, case: &str, rounds: &mut Rounds) -> Result<()> {
+        transfer_of(
+            self.subject,
+            &self.running.processes(),
+            case,
+            rounds,
+            || transfer.to_vpc(&self.stage),
+        )
+    }
+
+    /// Ends it and removes its files.
+    ///
+    /// # Errors
+    /// When files cannot be removed.
+    pub fn end(self) -> Result<()> {
+        let files = self.files.clone();
+        drop(self);
+        workspace::forget(&files)
+    }
+}
+
+/// Runs a transfer that `processes` carry; notes throughput and CPU time.
+///
+/// # Errors
+/// When nothing arrives or a process has ended.
+pub fn transfer_of(
+    subject: Subject,
+    processes: &[u32],
+    case: &str,
+    rounds: &mut Rounds,
+    run: impl FnOnce() -> Result<vgw_interop::iperf3::Arrived>,
+) -> Result<()> {
+    let failed = || format!("{}: {case}", subject.name());
+    let before = cpu::used(processes).with_context(failed)?;
+    let arrived = run().with_context(failed)?;
+    let spent = cpu::used(processes).with_context(failed)?;
+    let per_gb = spent.saturating_sub(before).as_secs_f64() / (arrived.octets / 1e9);
+    say(&format!(
+        "  {:10} {case}: {:.3} Gbit/s, {per_gb:.2} s/GB",
+        subject.name(),
+        arrived.gbps
+    ));
+    rounds.add(case, subject.name(), THROUGHPUT, arrived.gbps);
+    rounds.add(case, subject.name(), CPU, per_gb);
+    interrupt::check()
+}

@@ -1,0 +1,99 @@
+//! Case 5: one tunnel that carries, of a thousand that are up; and what they take of
+//! the memory.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use anyhow::{Context, Result};
+use vgw_interop::iperf3::Transfer;
+use vgw_interop::pair::{AES_128_GCM, Pair, Setup};
+use vgw_interop::stage::{SOON, Stage};
+use vgw_interop::tools::run as tool;
+use vgw_interop::workspace;
+use vgw_lab::interrupt;
+use vgw_lab::probe::ping;
+
+use crate::Plan;
+use crate::entrant::transfer_of;
+use crate::rounds::{Metric, Rounds};
+use crate::say;
+use crate::subject::Subject;
+
+/// As it stands in the results.
+pub const CASE: &str = "one tunnel of 1,000 up, one TCP flow, AES-128-GCM";
+
+/// Resident memory of the gateway with all tunnels up, less what it was with the same
+/// configuration and none up, by tunnel. The negotiator's share is in it.
+pub const MEMORY: Metric = Metric {
+    name: "resident memory per tunnel",
+    unit: "KiB",
+};
+
+/// Of two tunnels each.
+const CONNECTIONS: u16 = 500;
+const FILES: &str = "bench-vgw-thousand";
+
+/// Measures ours, anew for every round.
+pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
+    if !plan.subjects().any(|subject| subject == Subject::Vgw) {
+        return Ok(());
+    }
+    for round in 1..=plan.rounds {
+        say(&format!("1,000 tunnels, round {round} of {}", plan.rounds));
+        one(plan, rounds).with_context(|| format!("vgw: {CASE}"))?;
+    }
+    workspace::forget(FILES)
+}
+
+fn one(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
+    interrupt::check()?;
+    let setup = Setup {
+        connections: CONNECTIONS,
+        options: AES_128_GCM,
+    };
+    let stage = Stage::new(FILES)?;
+    // Every address of these networks is a host.
+    let topology = &stage.topology;
+    for (namespace, network) in [
+        (&topology.vpc, "10.0.0.0/15"),
+        (&topology.on_premises, "172.16.0.0/12"),
+    ] {
+        let local = ["route", "add", "local", network, "dev", "lo"];
+        tool(namespace, "ip", &local)?;
+    }
+    let program = &plan.programs.vgw;
+    let cloud = setup.start_cloud(program, &stage)?;
+    let before = cloud.resident_kib()?;
+    let pair = setup.join(program, &stage, cloud)?;
+    for number in 1..CONNECTIONS {
+        carry(&stage, number)?;
+    }
+    let after = pair.cloud.resident_kib()?;
+    let tunnels = f64::from(CONNECTIONS) * 2.0;
+    let grown = f64::from(u32::try_from(after.saturating_sub(before))?);
+    say(&format!(
+        "  vgw        {before} KiB with no tunnel up, {after} KiB with all"
+    ));
+    rounds.add(CASE, Subject::Vgw.name(), MEMORY, grown / tunnels);
+    transfer(plan, &stage, &pair, rounds)
+}
+
+fn transfer(plan: &Plan, stage: &Stage, pair: &Pair, rounds: &mut Rounds) -> Result<()> {
+    let processes = [pair.cloud.id(), pair.customer.id()];
+    let transfer = Transfer {
+        flows: 1,
+        seconds: plan.seconds,
+    };
+    transfer_of(Subject::Vgw, &processes, CASE, rounds, || {
+        transfer.to_vpc(stage)
+    })
+}
+
+/// Sees that this connection carries packets both ways.
+fn carry(stage: &Stage, number: u16) -> Result<()> {
+    let [high, low] = number.to_be_bytes();
+    let from = IpAddr::V4(Ipv4Addr::new(10, high, low, 1));
+    let to = IpAddr::V4(Ipv4Addr::new(172, 16 + high, low, 1));
+    let answer = ping(&stage.topology.vpc, from, to, SOON)?;
+    answer.with_context(|| format!("no answer to a ping from {from} to {to}"))?;
+    Ok(())
+}
