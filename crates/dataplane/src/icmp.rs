@@ -15,6 +15,7 @@ const IPV6_HEADER: usize = 40;
 const ICMP_HEADER: usize = 8;
 const ICMP: u8 = 1;
 const ICMPV6: u8 = 58;
+const ICMPV6_REDIRECT: u16 = 137;
 const HOPS: u8 = 64;
 
 /// A type and code for each family, and what follows the checksum.
@@ -56,6 +57,7 @@ fn answer(octets: &[u8], message: &Message, out: &mut [u8]) -> Option<usize> {
     if !may_be_answered(&packet) {
         return None;
     }
+    let octets = packet.octets();
     match (packet.source(), packet.destination()) {
         (IpAddr::V4(source), IpAddr::V4(destination)) => {
             let quoted = quote(octets, MAX_IPV4_ANSWER - IPV4_HEADER);
@@ -96,8 +98,9 @@ fn answer(octets: &[u8], message: &Message, out: &mut [u8]) -> Option<usize> {
 /// sent to many or comes from no single host.
 fn may_be_answered(packet: &InnerPacket<'_>) -> bool {
     let single = |address: IpAddr| {
-        let broadcast = matches!(address, IpAddr::V4(v4) if v4.is_broadcast());
-        !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || broadcast)
+        // Networks 0 and 240 and up belong to no host (RFC 1122 section 3.2.1.3).
+        let no_host = matches!(address, IpAddr::V4(v4) if matches!(v4.octets(), [0 | 240.., ..]));
+        !(address.is_unspecified() || address.is_multicast() || address.is_loopback() || no_host)
     };
     if !single(packet.source()) || !single(packet.destination()) {
         return false;
@@ -107,7 +110,7 @@ fn may_be_answered(packet: &InnerPacket<'_>) -> bool {
     let icmp_type = upper.ports.map(|(type_and_code, _)| type_and_code >> 8);
     match (upper.protocol, icmp_type) {
         (ICMP, Some(kind)) => matches!(kind, 0 | 8..=10 | 13..=18),
-        (ICMPV6, Some(kind)) => kind >= 128,
+        (ICMPV6, Some(kind)) => kind >= 128 && kind != ICMPV6_REDIRECT,
         // A later fragment, or a packet cut short: what it is cannot be told.
         (ICMP | ICMPV6, None) => false,
         _ => !is_later_fragment(packet.octets()),
@@ -263,7 +266,7 @@ mod tests {
                 "{kind}"
             );
         }
-        for (kind, answered) in [(1, false), (2, false), (128, true)] {
+        for (kind, answered) in [(1, false), (2, false), (128, true), (137, false)] {
             let packet = ipv6(58, &[kind, 0, 0, 0, 0, 0, 0, 0]);
             assert_eq!(
                 too_big(&packet, 1438, &mut out).is_some(),
@@ -281,6 +284,8 @@ mod tests {
             ([224, 0, 0, 1], TO),
             (FROM, [224, 0, 0, 1]),
             (FROM, [255; 4]),
+            ([0, 1, 2, 3], TO),
+            ([240, 0, 0, 1], TO),
         ] {
             assert_eq!(too_big(&ipv4(from, to, 17, &[0; 8]), 1438, &mut out), None);
         }

@@ -124,10 +124,10 @@ impl Outlet<'_> {
         let header = VnetHeader::from_octets(self.header);
         clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
         let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
-        if must_not_be_fragmented(egress, segments.packet())
-            && segments.segment_len() > egress.lane.mtu
+        if let Some(limit) = size_limit(egress, segments.packet())
+            && segments.segment_len() > limit
         {
-            return Err(self.answer_too_big(egress.lane.mtu, len));
+            return Err(self.answer_too_big(limit, len));
         }
         let class = outer_traffic_class(segments.packet(), egress.lane.policy.settings.copy_dscp);
         for index in 0..segments.count() {
@@ -180,16 +180,23 @@ fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress, u
     }
 }
 
-/// Whether the sender asked to be told rather than fragmented, and is heeded.
-pub(crate) fn must_not_be_fragmented(egress: &Egress, packet: &[u8]) -> bool {
-    egress.lane.policy.settings.df == DfPolicy::Honor && dont_fragment(packet)
-}
-
-/// Whether routers must not fragment a packet: IPv4 with DF, and IPv6.
-fn dont_fragment(packet: &[u8]) -> bool {
+/// The largest size, octets, of a packet that must not be fragmented: of IPv4
+/// with DF and of IPv6, where such wishes are honored. None of any other packet,
+/// which may travel in outer fragments.
+///
+/// IPv6 links carry 1,280 octets at least, if need be in fragments of their own,
+/// and senders need not heed who says less (RFC 8200 section 5, RFC 8201
+/// section 4).
+pub(crate) fn size_limit(egress: &Egress, packet: &[u8]) -> Option<usize> {
     const DF: u8 = 0x40;
-    match packet.first().map(|first| first >> 4) {
-        Some(4) => packet.get(6).is_some_and(|flags| flags & DF != 0),
-        _ => true,
+    const IPV6_MINIMUM: usize = 1280;
+    if egress.lane.policy.settings.df == DfPolicy::Ignore {
+        return None;
+    }
+    match packet {
+        [first, _, _, _, _, _, flags, ..] if first >> 4 == 4 => {
+            (flags & DF != 0).then_some(egress.lane.mtu)
+        }
+        _ => Some(egress.lane.mtu.max(IPV6_MINIMUM)),
     }
 }

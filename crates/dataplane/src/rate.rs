@@ -11,7 +11,8 @@ const BURST_NANOS: u64 = 50_000_000;
 const BURST_OCTETS: usize = 128 << 10;
 
 /// A policer (the generic cell rate algorithm): it keeps the time until which
-/// the rate is used up, and lets pass what does not move that too far ahead.
+/// the rate is used up, and lets pass what does not move that too far ahead. A
+/// burst that is larger than that passes when nothing is owed.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     bits_per_second: u64,
@@ -33,8 +34,9 @@ impl RateLimit {
     pub(crate) fn admit(&self, now: u64, octets: usize) -> bool {
         let cost = nanos(octets, self.bits_per_second);
         let after = |used: u64| {
-            let used = used.max(now).saturating_add(cost);
-            (used.saturating_sub(now) <= self.burst_nanos).then_some(used)
+            let owed = used.saturating_sub(now);
+            let passes = owed == 0 || owed.saturating_add(cost) <= self.burst_nanos;
+            passes.then(|| now.saturating_add(owed).saturating_add(cost))
         };
         self.used_up_to
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, after)
@@ -94,9 +96,17 @@ mod tests {
     }
 
     #[test]
+    fn a_burst_of_any_size_passes_when_nothing_is_owed_and_is_paid_for() {
+        let limit = RateLimit::new(8_000_000);
+        assert!(limit.admit(0, 2_000_000));
+        assert!(!limit.admit(SECOND, 1));
+        assert!(limit.admit(2 * SECOND, 2_000_000));
+    }
+
+    #[test]
     fn a_clock_at_its_end_does_no_harm() {
         let limit = RateLimit::new(1);
         assert!(limit.admit(u64::MAX, 1));
-        assert!(!RateLimit::new(1).admit(0, usize::MAX));
+        assert!(limit.admit(u64::MAX, usize::MAX));
     }
 }

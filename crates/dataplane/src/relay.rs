@@ -7,7 +7,7 @@ use crate::hop::decrement_hops;
 use crate::icmp::{MAX_ANSWER, time_exceeded, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
-use crate::outbound::must_not_be_fragmented;
+use crate::outbound::size_limit;
 use crate::tables::{Forward, Tables};
 
 use crate::transmit::Transmit;
@@ -55,8 +55,10 @@ impl<'a> Relay<'a> {
             return Err(DropReason::HopLimit);
         }
         clamp_mss(octets, egress.lane.mtu, false);
-        if octets.len() > egress.lane.mtu && must_not_be_fragmented(egress, octets) {
-            self.send_answer(tables, |answer| too_big(octets, egress.lane.mtu, answer));
+        if let Some(limit) = size_limit(egress, octets)
+            && octets.len() > limit
+        {
+            self.send_answer(tables, |answer| too_big(octets, limit, answer));
             return Err(DropReason::TooBig);
         }
         if !self.transmit.fits(egress, octets.len()) {

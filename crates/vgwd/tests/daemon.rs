@@ -198,6 +198,27 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     })
     .unwrap();
 
+    // Nor does one that changes the MTU; threads wait for the next start.
+    let narrower = wider.replace("[gateway]", "[gateway]\noutside_mtu = 1400");
+    let narrower = format!("{narrower}\n[data_plane]\nworkers = 64\n");
+    write_privately(&cloud_end.config, &narrower);
+    let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();
+    let lines = vec![
+        "data_plane: changed, takes effect at the next start".to_owned(),
+        "gateway: changed outside_mtu".to_owned(),
+    ];
+    assert_eq!(reply, Reply::Done { lines });
+    assert!(cloud_end.heard().starts_with("RELOADING=1\n"));
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    let after = cloud_end.status();
+    assert_eq!(spis(&before), spis(&after));
+    let mtus = |status: &Status| -> Vec<usize> {
+        let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+        tunnels.map(|tunnel| tunnel.mtu.unwrap()).collect()
+    };
+    let less: Vec<usize> = mtus(&before).into_iter().map(|mtu| mtu - 100).collect();
+    assert_eq!(mtus(&after), less);
+
     // A file that is wrong is refused as a whole.
     write_privately(&cloud_end.config, &format!("{wider}\nnonsense = 1\n"));
     let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();

@@ -152,6 +152,19 @@ fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
 }
 
 #[test]
+fn ipv6_packets_of_its_smallest_mtu_arrive_however_narrow_the_path() {
+    let rig = Rig::new("narrow");
+    let settings = TunnelSettings {
+        link_mtu: 1280,
+        ..TunnelSettings::default()
+    };
+    rig.left.plane.set_tunnel(TUNNEL, settings);
+    rig.connect(1, GCM, 0, true);
+    assert!(rig.left.plane.tunnel_mtu(TUNNEL) < Some(1280));
+    carry(&rig.left, &rig.right, 1, 2, 1280 - 48);
+}
+
+#[test]
 fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
     let rig = Rig::new("burst");
     let (left, right) = (&rig.left, &rig.right);
