@@ -28,6 +28,9 @@ const READY: usize = 32;
 const WAKE: u64 = u64::MAX;
 /// Comes before an IKE message on port 4500 (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// ESP packets that are opened and handed on at once: as many as the widest code
+/// works on, and no more than a first-level cache holds.
+const OPENED_AT_ONCE: usize = 16;
 /// ESP packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
 
@@ -71,6 +74,9 @@ struct Inlet<'a> {
     opened: Vec<Result<Opened, vgw_esp::Drop>>,
     coalescer: Coalescer,
     relay: Relay<'a>,
+    /// The last destination of this burst that was found local: most often it
+    /// is the next one's too.
+    local: Option<IpAddr>,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
@@ -96,6 +102,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
             udp: features.tun_uso,
         }),
         relay: Relay::new(shared, number, worker),
+        local: None,
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
@@ -172,6 +179,7 @@ impl Inlet<'_> {
         if self.receiver.receive(source.socket).is_err() {
             return Ok(());
         }
+        self.local = None;
         self.count_overflows(source);
         self.sort(source);
         self.open(tables);
@@ -255,7 +263,8 @@ impl Inlet<'_> {
         let esp = std::mem::take(&mut self.esp);
         let mut start = 0;
         let mut path_seen = None;
-        for run in esp.chunk_by(|a, b| a.spi == b.spi) {
+        let runs = esp.chunk_by(|a, b| a.spi == b.spi);
+        for run in runs.flat_map(|run| run.chunks(OPENED_AT_ONCE)) {
             match run.first().and_then(|packet| tables.inbound(packet.spi)) {
                 Some(slot) => {
                     path_seen = self.open_run(tables, slot, run, start).or(path_seen);
@@ -346,7 +355,11 @@ impl Inlet<'_> {
         let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
         slot.inbound.selectors.admit_inbound(&packet)?;
         let len = packet.octets().len();
-        let local = tables.is_local(packet.destination());
+        let destination = packet.destination();
+        let local = self.local == Some(destination) || tables.is_local(destination);
+        if local {
+            self.local = Some(destination);
+        }
         if !local && !tables.site_to_site() {
             return Err(DropReason::UnknownDestination);
         }

@@ -58,6 +58,7 @@ pub use inner::{InnerError, InnerPacket, UpperLayer};
 pub use mtu::{Family, inner_mtu};
 pub use segment::{SegmentError, Segments};
 pub use selector::{Selector, Selectors};
+pub use send::SUPER_PACKET;
 pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
 pub use tables::SLOT_BITS;

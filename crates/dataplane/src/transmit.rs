@@ -25,6 +25,9 @@ const BUFFER: usize = 512 << 10;
 const ENOUGH_OCTETS: usize = 56 << 10;
 /// The same, packets.
 const ENOUGH_PACKETS: usize = 128;
+/// Packets that are sealed at once: as many as the widest code works on, and no
+/// more than a first-level cache holds since they were written.
+const SEALED_AT_ONCE: usize = 16;
 /// Packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
 
@@ -33,6 +36,8 @@ struct Run {
     way: Way,
     traffic_class: u8,
     packets: Range<usize>,
+    /// Up to here they are sealed.
+    sealed: usize,
 }
 
 /// Consecutive sealed packets of one run that one message carries.
@@ -105,14 +110,16 @@ impl<'a> Transmit<'a> {
         let start = at + layout.header_len;
         write(self.buffer.get_mut(start..start + len)?)?;
         let number = self.packets.len();
+        let same = |run: &Run| {
+            run.way == way && run.traffic_class == traffic_class && run.packets.end == number
+        };
         match self.runs.last_mut() {
-            Some(run) if run.way == way && run.traffic_class == traffic_class => {
-                run.packets.end = number + 1;
-            }
+            Some(run) if same(run) => run.packets.end = number + 1,
             _ => self.runs.push(Run {
                 way,
                 traffic_class,
                 packets: number..number + 1,
+                sealed: number,
             }),
         }
         self.packets.push(Plain {
@@ -121,61 +128,37 @@ impl<'a> Transmit<'a> {
             next_header,
         });
         self.used = at + layout.sealed_len(len);
+        if let Some(run) = self.runs.last_mut()
+            && run.packets.end - run.sealed == SEALED_AT_ONCE
+        {
+            seal(self.worker, &mut self.buffer, &self.packets, run, egress);
+        }
         Some(())
     }
 
-    /// Seals and sends everything, in order.
+    /// Seals what is not sealed yet and sends everything, in order.
     pub(crate) fn flush(&mut self, tables: &Tables) {
         if self.packets.is_empty() {
             return;
         }
         self.batches.clear();
-        for number in 0..self.runs.len() {
-            self.seal(tables, number);
+        for (number, run) in self.runs.iter_mut().enumerate() {
+            let Some(egress) = tables.egress(run.way) else {
+                continue;
+            };
+            seal(self.worker, &mut self.buffer, &self.packets, run, egress);
+            let packets = self.packets.get(run.packets.clone()).unwrap_or_default();
+            let sealed = packets.iter().map(|packet| {
+                let len = egress.outbound.sa.sealed_len(packet.inner_len);
+                packet.at..packet.at + len
+            });
+            let limit = segment_limit(self.shared, egress);
+            batch(number, run.packets.start, sealed, limit, &mut self.batches);
         }
         self.send(tables);
         self.used = 0;
         self.packets.clear();
         self.runs.clear();
-    }
-
-    /// Seals a run and cuts it into batches.
-    fn seal(&mut self, tables: &Tables, number: usize) {
-        let Some(run) = self.runs.get(number) else {
-            return;
-        };
-        let (Some(egress), Some(packets)) = (
-            tables.egress(run.way),
-            self.packets.get(run.packets.clone()),
-        ) else {
-            return;
-        };
-        let drops = &self.worker.drops;
-        let inner = packets.iter().map(|packet| packet.inner_len).sum();
-        if let Some(limit) = &egress.lane.policy.limit_out
-            && !limit.admit(rate::now(), inner)
-        {
-            drops.add(DropReason::OverRate, packets.len());
-            return;
-        }
-        let sa = &egress.outbound.sa;
-        let Some(first) = u32::try_from(packets.len())
-            .ok()
-            .and_then(|count| sa.reserve(count).ok())
-        else {
-            drops.add(DropReason::SequenceExhausted, packets.len());
-            return;
-        };
-        if sa.seal_burst(first, &mut self.buffer, packets).is_err() {
-            drops.add(DropReason::Malformed, packets.len());
-            return;
-        }
-        let limit = segment_limit(self.shared, egress);
-        let sealed = packets.iter().map(|packet| {
-            let len = sa.sealed_len(packet.inner_len);
-            packet.at..packet.at + len
-        });
-        batch(number, run.packets.start, sealed, limit, &mut self.batches);
     }
 
     /// Sends the batches, those of one socket together.
@@ -300,6 +283,39 @@ impl<'a> Transmit<'a> {
             .outbound
             .add(packets.len(), octets);
     }
+}
+
+/// Seals what is left of a run. Packets that cannot be sealed are counted, and
+/// are then no part of the run.
+fn seal(worker: &Worker, buffer: &mut [u8], packets: &[Plain], run: &mut Run, egress: &Egress) {
+    let unsealed = run.sealed..run.packets.end;
+    let packets = packets.get(unsealed.clone()).unwrap_or_default();
+    match seal_packets(buffer, packets, egress) {
+        Ok(()) => run.sealed = unsealed.end,
+        Err(reason) => {
+            worker.drops.add(reason, packets.len());
+            run.packets.end = unsealed.start;
+        }
+    }
+}
+
+fn seal_packets(buffer: &mut [u8], packets: &[Plain], egress: &Egress) -> Result<(), DropReason> {
+    if packets.is_empty() {
+        return Ok(());
+    }
+    if let Some(limit) = &egress.lane.policy.limit_out {
+        let octets = packets.iter().map(|packet| packet.inner_len).sum();
+        if !limit.admit(rate::now(), octets) {
+            return Err(DropReason::OverRate);
+        }
+    }
+    let sa = &egress.outbound.sa;
+    let count = u32::try_from(packets.len()).map_err(|_| DropReason::Malformed)?;
+    let first = sa
+        .reserve(count)
+        .map_err(|_| DropReason::SequenceExhausted)?;
+    sa.seal_burst(first, buffer, packets)
+        .map_err(|_| DropReason::Malformed)
 }
 
 fn egress_of<'t>(tables: &'t Tables, runs: &[Run], batch: &Batch) -> Option<&'t Egress> {

@@ -22,6 +22,7 @@ use netlink_packet_route::route::{
 use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use vgw_dataplane::SUPER_PACKET;
 
 mod difference;
 
@@ -131,6 +132,18 @@ impl Link {
         let request = self.netlink.handle.link().set(quiet.build());
         if let Err(error) = request.execute().await {
             tracing::debug!(%error, "the TUN link keeps its link-local address");
+        }
+    }
+
+    /// Keeps super-packets so small that each, sealed, is one message: what is
+    /// beyond it would be a message of its own, with hardly a packet in it. A
+    /// kernel that refuses has the rest of the data plane all the same.
+    pub async fn with_super_packets_of_one_message(&self) {
+        let link = LinkUnspec::new_with_index(self.index)
+            .append_extra_attribute(LinkAttribute::GsoMaxSize(SUPER_PACKET));
+        let request = self.netlink.handle.link().set(link.build());
+        if let Err(error) = request.execute().await {
+            tracing::debug!(%error, "the TUN link keeps its size of super-packets");
         }
     }
 
@@ -252,6 +265,7 @@ pub async fn keep(
     problem: watch::Sender<Option<String>>,
 ) {
     link.without_link_local_address().await;
+    link.with_super_packets_of_one_message().await;
     loop {
         let wanted = desired.borrow_and_update().clone();
         let outcome = link.reconcile(&wanted).await.err().map(|e| e.to_string());
