@@ -36,15 +36,17 @@ pub(crate) struct Lane<'a> {
 
 /// An AES-CBC key, expanded once for many packets. Wiped on drop.
 pub struct CbcKey {
+    encryption: Encryption,
     cipher: Cipher,
-    /// The same key for the instructions that encrypt [`LANES`] packets at once.
-    #[cfg(target_arch = "x86_64")]
-    wide: Option<Box<Vaes>>,
 }
 
+// Boxed: the library's keys have room for the widest of its ways to encrypt.
 enum Cipher {
-    Aes128(Aes128),
-    Aes256(Aes256),
+    Aes128(Box<Aes128>),
+    Aes256(Box<Aes256>),
+    /// Of either length, for the instructions that encrypt [`LANES`] packets at once.
+    #[cfg(target_arch = "x86_64")]
+    Wide(Box<Vaes>),
 }
 
 impl CbcKey {
@@ -53,30 +55,40 @@ impl CbcKey {
     /// # Errors
     /// [`KeyError`] if `encryption` is an AEAD cipher or `key` of another length.
     pub fn new(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
+        if encryption.is_aead() {
+            return Err(KeyError::Kind {
+                algorithm: encryption.name(),
+                expected: "a CBC cipher",
+            });
+        }
+        if key.len() != encryption.key_len() {
+            return Err(KeyError::Length {
+                algorithm: encryption.name(),
+                expected: encryption.key_len(),
+                found: key.len(),
+            });
+        }
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = Vaes::new(key) {
+            let cipher = Cipher::Wide(Box::new(wide));
+            return Ok(Self { encryption, cipher });
+        }
+        Self::portable(encryption, key)
+    }
+
+    /// A key that needs no instruction that not every CPU has.
+    fn portable(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
         let wrong_length = |_| KeyError::Length {
             algorithm: encryption.name(),
             expected: encryption.key_len(),
             found: key.len(),
         };
-        let cipher = match encryption {
-            Encryption::AesCbc128 => {
-                Cipher::Aes128(Aes128::new_from_slice(key).map_err(wrong_length)?)
-            }
-            Encryption::AesCbc256 => {
-                Cipher::Aes256(Aes256::new_from_slice(key).map_err(wrong_length)?)
-            }
-            Encryption::AesGcm128 | Encryption::AesGcm256 => {
-                return Err(KeyError::Kind {
-                    algorithm: encryption.name(),
-                    expected: "a CBC cipher",
-                });
-            }
+        let cipher = if encryption == Encryption::AesCbc128 {
+            Cipher::Aes128(Box::new(Aes128::new_from_slice(key).map_err(wrong_length)?))
+        } else {
+            Cipher::Aes256(Box::new(Aes256::new_from_slice(key).map_err(wrong_length)?))
         };
-        Ok(Self {
-            cipher,
-            #[cfg(target_arch = "x86_64")]
-            wide: Vaes::new(key).map(Box::new),
-        })
+        Ok(Self { encryption, cipher })
     }
 
     /// Encrypts `data`. The `iv` must not be predictable (RFC 3602 section 3).
@@ -86,21 +98,18 @@ impl CbcKey {
     pub fn encrypt_in_place(&self, iv: &[u8; 16], data: &mut [u8]) -> Result<(), LengthError> {
         let blocks = whole_blocks(data)?;
         match &self.cipher {
-            Cipher::Aes128(cipher) => encrypt(cipher, iv, blocks),
-            Cipher::Aes256(cipher) => encrypt(cipher, iv, blocks),
+            Cipher::Aes128(cipher) => encrypt(&**cipher, iv, blocks),
+            Cipher::Aes256(cipher) => encrypt(&**cipher, iv, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Cipher::Wide(wide) => {
+                let mut lanes: [Lane<'_>; LANES] = array::from_fn(|_| Lane::default());
+                let [lane, ..] = &mut lanes;
+                lane.iv = *iv;
+                lane.blocks = Block::cast_slice_to_core_mut(blocks);
+                wide.encrypt(&mut lanes);
+            }
         }
         Ok(())
-    }
-
-    /// The same key without the instructions of this CPU that not every one has,
-    /// as far as the choice is made here.
-    #[cfg(test)]
-    fn portable(self) -> Self {
-        Self {
-            #[cfg(target_arch = "x86_64")]
-            wide: None,
-            ..self
-        }
     }
 
     /// Encrypts several stretches of `buffer`, each under the IV that lies in the
@@ -129,25 +138,36 @@ impl CbcKey {
     }
 
     fn encrypt_lanes(&self, lanes: &mut [Lane<'_>; LANES], count: usize) {
-        #[cfg(target_arch = "x86_64")]
-        if let Some(wide) = &self.wide
-            && count > 1
-        {
-            return wide.encrypt(lanes);
-        }
-        let lanes = lanes.get_mut(..count).unwrap_or_default();
+        let used = lanes.get_mut(..count).unwrap_or_default();
         match &self.cipher {
-            Cipher::Aes128(cipher) => lockstep::encrypt(cipher, lanes),
-            Cipher::Aes256(cipher) => lockstep::encrypt(cipher, lanes),
+            Cipher::Aes128(cipher) => lockstep::encrypt(&**cipher, used),
+            Cipher::Aes256(cipher) => lockstep::encrypt(&**cipher, used),
+            #[cfg(target_arch = "x86_64")]
+            Cipher::Wide(wide) => wide.encrypt(lanes),
         }
     }
 
     /// Encrypts each block by itself.
     pub fn encrypt_blocks(&self, blocks: &mut [[u8; BLOCK_LEN]]) {
-        let blocks = Block::cast_slice_from_core_mut(blocks);
         match &self.cipher {
-            Cipher::Aes128(cipher) => cipher.encrypt_blocks(blocks),
-            Cipher::Aes256(cipher) => cipher.encrypt_blocks(blocks),
+            Cipher::Aes128(cipher) => {
+                cipher.encrypt_blocks(Block::cast_slice_from_core_mut(blocks));
+            }
+            Cipher::Aes256(cipher) => {
+                cipher.encrypt_blocks(Block::cast_slice_from_core_mut(blocks));
+            }
+            // One block of CBC with an IV of zeros is the bare cipher.
+            #[cfg(target_arch = "x86_64")]
+            Cipher::Wide(wide) => {
+                for group in blocks.chunks_mut(LANES) {
+                    let mut blocks = group.chunks_mut(1);
+                    let mut lanes = array::from_fn(|_| Lane {
+                        iv: [0; BLOCK_LEN],
+                        blocks: blocks.next().unwrap_or_default(),
+                    });
+                    wide.encrypt(&mut lanes);
+                }
+            }
         }
     }
 
@@ -157,14 +177,11 @@ impl CbcKey {
     /// [`LengthError`] if `data` are not whole blocks; they are then unchanged.
     pub fn decrypt_in_place(&self, iv: &[u8; 16], data: &mut [u8]) -> Result<(), LengthError> {
         let blocks = whole_blocks(data)?;
-        #[cfg(target_arch = "x86_64")]
-        if let Some(wide) = &self.wide {
-            wide.decrypt(iv, Block::cast_slice_to_core_mut(blocks));
-            return Ok(());
-        }
         match &self.cipher {
-            Cipher::Aes128(cipher) => decrypt(cipher, iv, blocks),
-            Cipher::Aes256(cipher) => decrypt(cipher, iv, blocks),
+            Cipher::Aes128(cipher) => decrypt(&**cipher, iv, blocks),
+            Cipher::Aes256(cipher) => decrypt(&**cipher, iv, blocks),
+            #[cfg(target_arch = "x86_64")]
+            Cipher::Wide(wide) => wide.decrypt(iv, Block::cast_slice_to_core_mut(blocks)),
         }
         Ok(())
     }
@@ -223,11 +240,7 @@ where
 
 impl fmt::Debug for CbcKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let encryption = match self.cipher {
-            Cipher::Aes128(_) => Encryption::AesCbc128,
-            Cipher::Aes256(_) => Encryption::AesCbc256,
-        };
-        write!(f, "CbcKey({encryption})")
+        write!(f, "CbcKey({})", self.encryption)
     }
 }
 
