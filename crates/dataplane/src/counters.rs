@@ -144,8 +144,9 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn add(&self, packets: usize, bytes: usize) {
-        self.packets.add(wide(packets));
+        // Octets first: whoever sees the packets sees their octets too.
         self.bytes.add(wide(bytes));
+        self.packets.add(wide(packets));
     }
 }
 

@@ -148,7 +148,10 @@ fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
         sender.send(&vec![7; 1438 - headers]).unwrap();
         assert_eq!(receiver.recv(&mut [0; 1500]).unwrap(), 1438 - headers);
     }
-    assert!(rig.left.dropped(DropReason::TooBig) >= 2);
+    wait_until("drops", PATIENCE, || {
+        Ok((rig.left.dropped(DropReason::TooBig) >= 2).then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]
