@@ -2,16 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use vgw_lab::interrupt;
 use vgw_lab::probe::{Bulk, Throughput, ping};
 use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
+use vgw_lab::wait_until;
 
 use super::screen::Screen;
 use super::{Stage, hosts};
 
 const PORT: u16 = 7001;
-const PING: Duration = Duration::from_secs(5);
+/// How long one ping may take, and how long they are sent: on a slow machine the
+/// kernel has its routes only a moment after the tunnels are up.
+const PING: Duration = Duration::from_secs(1);
+const PINGS: Duration = Duration::from_secs(10);
 const BULK: Duration = Duration::from_secs(4);
 
 pub(super) fn pings(stage: &Stage, screen: &Screen) -> Result<()> {
@@ -26,8 +30,8 @@ pub(super) fn pings(stage: &Stage, screen: &Screen) -> Result<()> {
         ),
     ];
     for (way, namespace, from, to) in ways {
-        let time = ping(namespace, from, to, PING)?
-            .with_context(|| format!("no answer from {to} to {from} within {PING:?}"))?;
+        let answer = format!("an answer from {to} to {from}");
+        let time = wait_until(&answer, PINGS, || ping(namespace, from, to, PING))?;
         screen.say(&format!(
             "{way}: {from} asks {to}, answer after {time:.2?}."
         ));
