@@ -1,5 +1,6 @@
-# What the guests' build.sh have in common; to be sourced in the directory that the
-# image goes to. `root` is the initramfs, `kernel` the unpacked kernel package.
+# What the guests' build.sh have in common. In the directory that the image goes to,
+# `root` is the initramfs, `kernel` the unpacked kernel package.
+set -eu
 
 # apt would download as the user _apt, who may not write here.
 download_kernel() {
@@ -7,8 +8,12 @@ download_kernel() {
     [ -n "$package" ] && apt-get -qq -o APT::Sandbox::User=root download "$package"
 }
 
-# Debian's cloud kernel, and an initramfs with busybox and this init.
+# Begins an image in this directory: Debian's cloud kernel, and an initramfs with
+# busybox and the init that lies beside build.sh.
 begin_image() {
+    recipe=$(cd "$(dirname "$0")" && pwd)
+    mkdir -p "$1"
+    cd "$1"
     rm -rf kernel root
     # With no list of packages, or one whose kernel is gone, a new list helps.
     download_kernel || { apt-get -qq update && download_kernel; }
@@ -18,7 +23,7 @@ begin_image() {
     cp "kernel/boot/vmlinuz-$version" vmlinuz
     mkdir -p root/bin root/proc root/sys root/dev root/run root/tmp root/etc "root/lib/modules/$version"
     cp /bin/busybox root/bin/
-    cp "$1" root/init
+    cp "$recipe/init" root/init
     chmod 755 root/init
 }
 

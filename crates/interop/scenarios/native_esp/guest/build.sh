@@ -2,13 +2,9 @@
 # Builds the guest of the native ESP scenario into OUT_DIR: Debian's cloud kernel,
 # whose ESP is a module, and an initramfs with busybox and the host's strongSwan.
 # Usage: build.sh OUT_DIR
-set -eu
-here=$(cd "$(dirname "$0")" && pwd)
-mkdir -p "$1"
-cd "$1"
-. "$here/../../../guest/image.sh"
+. "$(dirname "$0")/../../../guest/image.sh"
 
-begin_image "$here/init"
+begin_image "$1"
 # The few directories that virtio-net and ESP need.
 with_modules crypto arch/x86/crypto lib/crypto net/xfrm net/ipv4 net/core \
     drivers/virtio drivers/net/virtio_net.ko drivers/net/net_failover.ko
