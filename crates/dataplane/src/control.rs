@@ -127,6 +127,15 @@ struct Control {
     tunnels: BTreeMap<u32, Tunnel>,
 }
 
+impl Control {
+    fn policy(&self, tunnel: u32) -> Arc<Policy> {
+        let of_tunnel = self.tunnels.get(&tunnel);
+        of_tunnel
+            .map(|tunnel| Arc::clone(&tunnel.policy))
+            .unwrap_or_default()
+    }
+}
+
 /// A running data plane. Dropping it stops its threads and closes its sockets
 /// and its TUN device.
 ///
@@ -257,11 +266,7 @@ impl DataPlane {
             .get(&spi_in)
             .filter(|child| child.tunnel == tunnel)
             .ok_or(ControlError::UnknownChild(spi_in))?;
-        let policy = control
-            .tunnels
-            .get(&tunnel)
-            .map(|tunnel| Arc::clone(&tunnel.policy))
-            .unwrap_or_default();
+        let policy = control.policy(tunnel);
         let mut tables = self.tables();
         let egress = Egress {
             outbound: Arc::clone(&child.outbound),
@@ -303,7 +308,7 @@ impl DataPlane {
                 child.route = route.clone();
             }
         }
-        let policy = Arc::clone(&control.tunnels.entry(tunnel).or_default().policy);
+        let policy = control.policy(tunnel);
         let mut tables = self.tables();
         tables.set_lane(tunnel, Some(&route), &policy);
         self.publish(tables);

@@ -3,18 +3,17 @@
 use std::net::IpAddr;
 
 use crate::checksum::Sum;
+use crate::headers::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER};
 use crate::inner::InnerPacket;
 
 /// Octets of the longest answer (RFC 4443 section 2.4 (c)).
 pub(crate) const MAX_ANSWER: usize = 1280;
+/// Answers that one burst may cause (RFC 1812 section 4.3.2.8).
+pub(crate) const ANSWERS: usize = 8;
 /// Octets of the longest answer over IPv4 (RFC 1812 section 4.3.2.3).
 const MAX_IPV4_ANSWER: usize = 576;
 
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
 const ICMP_HEADER: usize = 8;
-const ICMP: u8 = 1;
-const ICMPV6: u8 = 58;
 const ICMPV6_REDIRECT: u16 = 137;
 const HOPS: u8 = 64;
 

@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use arc_swap::Cache;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use vgw_esp::Opened;
+use vgw_esp::{GROUP, Opened};
 
 use crate::coalesce::{Coalesce, Coalescer};
 use crate::counters::DropReason;
@@ -28,9 +28,6 @@ const READY: usize = 32;
 const WAKE: u64 = u64::MAX;
 /// Comes before an IKE message on port 4500 (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
-/// ESP packets that are opened and handed on at once: as many as the widest code
-/// works on, and no more than a first-level cache holds.
-const OPENED_AT_ONCE: usize = 16;
 /// ESP packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
 
@@ -264,7 +261,8 @@ impl Inlet<'_> {
         let mut start = 0;
         let mut path_seen = None;
         let runs = esp.chunk_by(|a, b| a.spi == b.spi);
-        for run in runs.flat_map(|run| run.chunks(OPENED_AT_ONCE)) {
+        // Handed on while they are in a first-level cache since they were opened.
+        for run in runs.flat_map(|run| run.chunks(GROUP)) {
             match run.first().and_then(|packet| tables.inbound(packet.spi)) {
                 Some(slot) => {
                     path_seen = self.open_run(tables, slot, run, start).or(path_seen);

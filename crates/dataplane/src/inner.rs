@@ -5,8 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use thiserror::Error;
 use vgw_esp::{NEXT_HEADER_IPV4, NEXT_HEADER_IPV6};
 
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
+use crate::headers::{ICMP, ICMPV6, IPV4_HEADER, IPV6_HEADER, TCP, UDP};
 
 /// An IPv4 or IPv6 packet whose fixed header has been checked: the version is
 /// known and the octets are exactly as many as the header says.
@@ -226,11 +225,7 @@ fn behind_extension_headers(mut next: u8, mut payload: &[u8]) -> UpperLayer {
 }
 
 fn ports(protocol: u8, payload: &[u8]) -> Option<(u16, u16)> {
-    const ICMP: u8 = 1;
-    const TCP: u8 = 6;
-    const UDP: u8 = 17;
     const DCCP: u8 = 33;
-    const ICMPV6: u8 = 58;
     const SCTP: u8 = 132;
     const UDP_LITE: u8 = 136;
 

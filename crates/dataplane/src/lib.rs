@@ -26,6 +26,7 @@ mod counters;
 mod ecn;
 mod event;
 mod features;
+mod headers;
 mod hop;
 mod icmp;
 mod inbound;

@@ -2,11 +2,8 @@
 //! that what they send fits the tunnel (RFC 9293 section 3.7.1).
 
 use crate::checksum::replaced;
+use crate::headers::{IPV4_HEADER, IPV6_HEADER, TCP, TCP_HEADER};
 
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const TCP: u8 = 6;
-const TCP_HEADER: usize = 20;
 const SYN: u8 = 0x02;
 
 const END_OF_OPTIONS: u8 = 0;

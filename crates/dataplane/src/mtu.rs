@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use vgw_crypto::EspSuite;
 use vgw_esp::Layout;
 
+use crate::headers::{IPV4_HEADER, IPV6_HEADER, UDP_HEADER};
+
 /// Address family of the outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
@@ -25,16 +27,13 @@ impl Family {
     }
 
     /// Octets of an outer header without options.
-    pub(crate) const fn header_len(self) -> usize {
+    const fn header_len(self) -> usize {
         match self {
-            Self::V4 => 20,
-            Self::V6 => 40,
+            Self::V4 => IPV4_HEADER,
+            Self::V6 => IPV6_HEADER,
         }
     }
 }
-
-/// Octets of UDP header.
-pub(crate) const UDP_HEADER: usize = 8;
 
 /// The largest inner packet, in octets, that fits one outer packet of
 /// `link_mtu` octets; 0 if none does. Of an extended sequence number only the
@@ -56,9 +55,17 @@ pub(crate) const fn mtu_of(
     outside: Family,
     link_mtu: usize,
 ) -> usize {
+    layout.max_inner_len(outer_payload(udp_encapsulation, outside, link_mtu))
+}
+
+/// Octets that an outer packet of `link_mtu` octets has for ESP.
+pub(crate) const fn outer_payload(
+    udp_encapsulation: bool,
+    outside: Family,
+    link_mtu: usize,
+) -> usize {
     let udp = if udp_encapsulation { UDP_HEADER } else { 0 };
-    let outer_payload = link_mtu.saturating_sub(outside.header_len() + udp);
-    layout.max_inner_len(outer_payload)
+    link_mtu.saturating_sub(outside.header_len() + udp)
 }
 
 #[cfg(test)]

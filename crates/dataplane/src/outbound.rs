@@ -9,20 +9,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::counters::DropReason;
 use crate::ecn::outer_traffic_class;
-use crate::icmp::{MAX_ANSWER, too_big};
+use crate::icmp::{ANSWERS, MAX_ANSWER, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
 use crate::segment::Segments;
-use crate::settings::DfPolicy;
-use crate::tables::{Egress, Forward, Tables, Way};
+use crate::tables::{Egress, Tables, Way};
 use crate::transmit::Transmit;
 use crate::vnet::{NEEDS_CSUM, VNET_HEADER_LEN, VnetHeader};
 use crate::worker::{Shared, Worker};
 
 /// Octets of the largest packet or super-packet of the TUN device.
 const LARGEST: usize = 1 << 16;
-/// "Too big" answers that one burst may cause (RFC 1812 section 4.3.2.8).
-const ANSWERS: usize = 8;
 
 /// Everything that a burst needs, allocated once.
 struct Outlet<'a> {
@@ -124,7 +121,7 @@ impl Outlet<'_> {
         let header = VnetHeader::from_octets(self.header);
         clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
         let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
-        if let Some(limit) = size_limit(egress, segments.packet())
+        if let Some(limit) = egress.lane.size_limit(segments.packet())
             && segments.segment_len() > limit
         {
             return Err(self.answer_too_big(limit, len));
@@ -169,34 +166,6 @@ impl Outlet<'_> {
 /// How a packet from inside leaves, and what ESP calls it; or why it does not.
 fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress, u8), DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
-    match tables.forward(&packet) {
-        Forward::NoRoute => Err(DropReason::NoRoute),
-        Forward::NoSa => Err(DropReason::NoSa),
-        Forward::OutsideSelectors => Err(DropReason::OutsideSelectors),
-        Forward::By(way) => {
-            let egress = tables.egress(way).ok_or(DropReason::NoSa)?;
-            Ok((way, egress, packet.next_header()))
-        }
-    }
-}
-
-/// The largest size, octets, of a packet that must not be fragmented: of IPv4
-/// with DF and of IPv6, where such wishes are honored. None of any other packet,
-/// which may travel in outer fragments.
-///
-/// IPv6 links carry 1,280 octets at least, if need be in fragments of their own,
-/// and senders need not heed who says less (RFC 8200 section 5, RFC 8201
-/// section 4).
-pub(crate) fn size_limit(egress: &Egress, packet: &[u8]) -> Option<usize> {
-    const DF: u8 = 0x40;
-    const IPV6_MINIMUM: usize = 1280;
-    if egress.lane.policy.settings.df == DfPolicy::Ignore {
-        return None;
-    }
-    match packet {
-        [first, _, _, _, _, _, flags, ..] if first >> 4 == 4 => {
-            (flags & DF != 0).then_some(egress.lane.mtu)
-        }
-        _ => Some(egress.lane.mtu.max(IPV6_MINIMUM)),
-    }
+    let (way, egress) = tables.way_out(&packet)?;
+    Ok((way, egress, packet.next_header()))
 }

@@ -4,17 +4,12 @@
 use crate::counters::DropReason;
 use crate::ecn::outer_traffic_class;
 use crate::hop::decrement_hops;
-use crate::icmp::{MAX_ANSWER, time_exceeded, too_big};
+use crate::icmp::{ANSWERS, MAX_ANSWER, time_exceeded, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
-use crate::outbound::size_limit;
-use crate::tables::{Forward, Tables};
-
+use crate::tables::{Egress, Tables, Way};
 use crate::transmit::Transmit;
 use crate::worker::{Shared, Worker};
-
-/// ICMP answers that one burst may cause (RFC 1812 section 4.3.2.8).
-const ANSWERS: usize = 8;
 
 /// Forwards packets between sites, as a router does.
 pub(crate) struct Relay<'a> {
@@ -41,21 +36,20 @@ impl<'a> Relay<'a> {
     ) -> Result<(), DropReason> {
         let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
         let next_header = packet.next_header();
-        let way = match tables.forward(&packet) {
-            // Back into the tunnel it came from: the peer's routes are wrong.
-            Forward::By(way) if way.tunnel == from => return Err(DropReason::UnknownDestination),
-            Forward::By(way) => way,
-            Forward::NoRoute => return Err(DropReason::UnknownDestination),
-            Forward::NoSa => return Err(DropReason::NoSa),
-            Forward::OutsideSelectors => return Err(DropReason::OutsideSelectors),
-        };
-        let egress = tables.egress(way).ok_or(DropReason::NoSa)?;
+        let (way, egress) = tables.way_out(&packet).map_err(|reason| match reason {
+            DropReason::NoRoute => DropReason::UnknownDestination,
+            other => other,
+        })?;
+        // Back into the tunnel it came from: the peer's routes are wrong.
+        if way.tunnel == from {
+            return Err(DropReason::UnknownDestination);
+        }
         if !decrement_hops(octets) {
             self.send_answer(tables, |answer| time_exceeded(octets, answer));
             return Err(DropReason::HopLimit);
         }
         clamp_mss(octets, egress.lane.mtu, false);
-        if let Some(limit) = size_limit(egress, octets)
+        if let Some(limit) = egress.lane.size_limit(octets)
             && octets.len() > limit
         {
             self.send_answer(tables, |answer| too_big(octets, limit, answer));
@@ -65,12 +59,14 @@ impl<'a> Relay<'a> {
             self.transmit.flush(tables);
         }
         let class = outer_traffic_class(octets, egress.lane.policy.settings.copy_dscp);
-        self.transmit
-            .push((way, egress), class, next_header, octets.len(), |room| {
-                room.copy_from_slice(octets);
-                Some(())
-            })
-            .ok_or(DropReason::TooBig)
+        copy_to(
+            &mut self.transmit,
+            (way, egress),
+            class,
+            next_header,
+            octets,
+        )
+        .ok_or(DropReason::TooBig)
     }
 
     /// Sends what was forwarded.
@@ -90,24 +86,25 @@ impl<'a> Relay<'a> {
         let Ok(packet) = InnerPacket::parse(answer) else {
             return;
         };
-        let Forward::By(way) = tables.forward(&packet) else {
+        let Ok(way) = tables.way_out(&packet) else {
             return;
         };
-        let Some(egress) = tables.egress(way) else {
-            return;
-        };
-        let laid_out = self.transmit.push(
-            (way, egress),
-            0,
-            packet.next_header(),
-            answer.len(),
-            |room| {
-                room.copy_from_slice(answer);
-                Some(())
-            },
-        );
+        let laid_out = copy_to(&mut self.transmit, way, 0, packet.next_header(), answer);
         if laid_out.is_some() {
             self.answers_left -= 1;
         }
     }
+}
+
+fn copy_to(
+    transmit: &mut Transmit<'_>,
+    way: (Way, &Egress),
+    traffic_class: u8,
+    next_header: u8,
+    octets: &[u8],
+) -> Option<()> {
+    transmit.push(way, traffic_class, next_header, octets.len(), |room| {
+        room.copy_from_slice(octets);
+        Some(())
+    })
 }

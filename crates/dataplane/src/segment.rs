@@ -9,17 +9,9 @@ mod read;
 use thiserror::Error;
 
 use crate::checksum::Sum;
+use crate::headers::{IPV6_HEADER, TCP, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER};
 use crate::vnet::{GSO_ECN, GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHeader};
 use read::{constant_sum, pseudo_header, read_ipv4, read_ipv6, read_upper};
-
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const TCP: u8 = 6;
-const TCP_HEADER: usize = 20;
-const TCP_CHECKSUM: usize = 16;
-const UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
-const UDP_CHECKSUM: usize = 6;
 
 /// RFC 9293 section 3.1, with CWR of RFC 3168 section 6.1.
 const FIN_AND_PSH: u8 = 0x09;

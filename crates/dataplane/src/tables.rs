@@ -9,12 +9,12 @@ use socket2::SockAddr;
 use ts_bart::{RoutingTable, Table};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use crate::counters::{Count, Traffic};
+use crate::counters::{Count, DropReason, Traffic};
 use crate::inner::InnerPacket;
 use crate::mtu::{Family, mtu_of};
 use crate::rate::RateLimit;
 use crate::selector::Selectors;
-use crate::settings::TunnelSettings;
+use crate::settings::{DfPolicy, TunnelSettings};
 
 /// Low bits of an inbound SPI that are its slot in the SA table.
 pub const SLOT_BITS: u32 = 18;
@@ -93,6 +93,27 @@ impl Lane {
         let mtu = mtu_of(layout, route.udp_encapsulation, family, link_mtu);
         Self { route, policy, mtu }
     }
+
+    /// The largest size, octets, of a packet that must not be fragmented: of IPv4
+    /// with DF and of IPv6, where such wishes are honored. None of any other packet,
+    /// which may travel in outer fragments.
+    ///
+    /// IPv6 links carry 1,280 octets at least, if need be in fragments of their own,
+    /// and senders need not heed who says less (RFC 8200 section 5, RFC 8201
+    /// section 4).
+    pub(crate) fn size_limit(&self, packet: &[u8]) -> Option<usize> {
+        const DF: u8 = 0x40;
+        const IPV6_MINIMUM: usize = 1280;
+        if self.policy.settings.df == DfPolicy::Ignore {
+            return None;
+        }
+        match packet {
+            [first, _, _, _, _, _, flags, ..] if first >> 4 == 4 => {
+                (flags & DF != 0).then_some(self.mtu)
+            }
+            _ => Some(self.mtu.max(IPV6_MINIMUM)),
+        }
+    }
 }
 
 impl Route {
@@ -125,7 +146,7 @@ pub(crate) struct Egress {
 
 /// Where an inner destination goes.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Forward {
+enum Forward {
     NoRoute,
     NoSa,
     OutsideSelectors,
@@ -163,7 +184,7 @@ impl Tables {
     }
 
     /// How a packet from inside leaves.
-    pub(crate) fn forward(&self, packet: &InnerPacket<'_>) -> Forward {
+    fn forward(&self, packet: &InnerPacket<'_>) -> Forward {
         let Some(&tunnel) = self.fib.lookup(packet.destination()) else {
             return Forward::NoRoute;
         };
@@ -176,6 +197,16 @@ impl Tables {
             .map_or(Forward::OutsideSelectors, |egress| {
                 Forward::By(Way { tunnel, egress })
             })
+    }
+
+    /// By which SA a packet leaves, or why it does not.
+    pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<(Way, &Egress), DropReason> {
+        match self.forward(packet) {
+            Forward::NoRoute => Err(DropReason::NoRoute),
+            Forward::NoSa => Err(DropReason::NoSa),
+            Forward::OutsideSelectors => Err(DropReason::OutsideSelectors),
+            Forward::By(way) => Ok((way, self.egress(way).ok_or(DropReason::NoSa)?)),
+        }
     }
 
     fn egresses(&self, tunnel: u32) -> &[Egress] {

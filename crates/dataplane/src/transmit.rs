@@ -6,10 +6,10 @@ use std::os::fd::AsFd;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use vgw_esp::Plain;
+use vgw_esp::{GROUP, Plain};
 
 use crate::counters::DropReason;
-use crate::mtu::{Family, UDP_HEADER};
+use crate::mtu::{Family, outer_payload};
 use crate::rate;
 use crate::send::{MAX_MESSAGE, MAX_SEGMENTS, Parcel, Sender};
 use crate::sockets::OutsideSockets;
@@ -25,9 +25,6 @@ const BUFFER: usize = 512 << 10;
 const ENOUGH_OCTETS: usize = 56 << 10;
 /// The same, packets.
 const ENOUGH_PACKETS: usize = 128;
-/// Packets that are sealed at once: as many as the widest code works on, and no
-/// more than a first-level cache holds since they were written.
-const SEALED_AT_ONCE: usize = 16;
 /// Packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
 
@@ -128,8 +125,9 @@ impl<'a> Transmit<'a> {
             next_header,
         });
         self.used = at + layout.sealed_len(len);
+        // While they are in a first-level cache since they were written.
         if let Some(run) = self.runs.last_mut()
-            && run.packets.end - run.sealed == SEALED_AT_ONCE
+            && run.packets.end - run.sealed == GROUP
         {
             seal(self.worker, &mut self.buffer, &self.packets, run, egress);
         }
@@ -224,7 +222,7 @@ impl<'a> Transmit<'a> {
                     if errno == Errno::EIO {
                         outside.refuse_gso();
                     }
-                    let singles = self.singles(first);
+                    let singles = singles(first);
                     self.send_by(tables, outside, udp, &singles);
                     rest = others;
                 }
@@ -238,34 +236,6 @@ impl<'a> Transmit<'a> {
                 }
             }
         }
-    }
-
-    /// A batch as batches of one packet, which every kernel and device takes.
-    /// Allocates: it happens where the kernel knows less than was believed.
-    fn singles(&self, batch: &Batch) -> Vec<Batch> {
-        let starts = batch
-            .packets
-            .clone()
-            .map(|number| self.packets.get(number).map(|p| p.at));
-        let ends = batch
-            .packets
-            .clone()
-            .skip(1)
-            .map(|number| self.packets.get(number).map(|p| p.at));
-        let ends = ends.chain([Some(batch.octets.end)]);
-        batch
-            .packets
-            .clone()
-            .zip(starts.zip(ends))
-            .filter_map(|(number, (start, end))| {
-                Some(Batch {
-                    run: batch.run,
-                    packets: number..number + 1,
-                    octets: start?..end?,
-                    segment: None,
-                })
-            })
-            .collect()
     }
 
     fn count(&self, tables: &Tables, batch: &Batch) {
@@ -318,6 +288,23 @@ fn seal_packets(buffer: &mut [u8], packets: &[Plain], egress: &Egress) -> Result
         .map_err(|_| DropReason::Malformed)
 }
 
+/// A batch as batches of one packet, which every kernel and device takes.
+/// Allocates: it happens where the kernel knows less than was believed.
+fn singles(batch: &Batch) -> Vec<Batch> {
+    let size = batch.segment.map_or(batch.octets.len(), usize::from);
+    batch
+        .packets
+        .clone()
+        .zip(batch.octets.clone().step_by(size.max(1)))
+        .map(|(number, start)| Batch {
+            run: batch.run,
+            packets: number..number + 1,
+            octets: start..batch.octets.end.min(start + size),
+            segment: None,
+        })
+        .collect()
+}
+
 fn egress_of<'t>(tables: &'t Tables, runs: &[Run], batch: &Batch) -> Option<&'t Egress> {
     tables.egress(runs.get(batch.run)?.way)
 }
@@ -348,8 +335,8 @@ fn segment_limit(shared: &Shared, egress: &Egress) -> usize {
     if !gso || !lane.route.udp_encapsulation {
         return 0;
     }
-    let headers = Family::of(lane.route.remote.ip()).header_len() + UDP_HEADER;
-    usize::from(lane.policy.settings.link_mtu).saturating_sub(headers)
+    let family = Family::of(lane.route.remote.ip());
+    outer_payload(true, family, usize::from(lane.policy.settings.link_mtu))
 }
 
 /// Puts the sealed packets of a run, which lie one behind the other and are

@@ -11,7 +11,7 @@ use crate::outbound::Plain;
 
 /// Packets that are worked on at a time. So many of a usual MTU fit into a
 /// first-level cache.
-pub(crate) const GROUP: usize = 16;
+pub const GROUP: usize = 16;
 
 /// SPI, sequence number and IV.
 const HEADER_LEN: usize = 24;

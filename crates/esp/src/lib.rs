@@ -27,6 +27,7 @@ mod replay;
 #[cfg(test)]
 mod tests;
 
+pub use cbc_hmac::GROUP;
 pub use drop::Drop;
 pub use inbound::{InboundSa, Opened, Opener};
 pub use layout::Layout;

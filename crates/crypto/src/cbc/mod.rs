@@ -62,11 +62,7 @@ impl CbcKey {
             });
         }
         if key.len() != encryption.key_len() {
-            return Err(KeyError::Length {
-                algorithm: encryption.name(),
-                expected: encryption.key_len(),
-                found: key.len(),
-            });
+            return Err(wrong_length(encryption, key));
         }
         #[cfg(target_arch = "x86_64")]
         if let Some(wide) = Vaes::new(key) {
@@ -78,11 +74,7 @@ impl CbcKey {
 
     /// A key that needs no instruction that not every CPU has.
     fn portable(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
-        let wrong_length = |_| KeyError::Length {
-            algorithm: encryption.name(),
-            expected: encryption.key_len(),
-            found: key.len(),
-        };
+        let wrong_length = |_| wrong_length(encryption, key);
         let cipher = if encryption == Encryption::AesCbc128 {
             Cipher::Aes128(Box::new(Aes128::new_from_slice(key).map_err(wrong_length)?))
         } else {
@@ -184,6 +176,14 @@ impl CbcKey {
             Cipher::Wide(wide) => wide.decrypt(iv, Block::cast_slice_to_core_mut(blocks)),
         }
         Ok(())
+    }
+}
+
+fn wrong_length(encryption: Encryption, key: &[u8]) -> KeyError {
+    KeyError::Length {
+        algorithm: encryption.name(),
+        expected: encryption.key_len(),
+        found: key.len(),
     }
 }
 

@@ -2,14 +2,8 @@
 
 use super::Lead;
 use crate::checksum::Sum;
+use crate::headers::{TCP, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER};
 use crate::vnet::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHeader};
-
-const TCP: u16 = 6;
-const TCP_HEADER: usize = 20;
-const TCP_CHECKSUM: u16 = 16;
-const UDP: u16 = 17;
-const UDP_HEADER: usize = 8;
-const UDP_CHECKSUM: u16 = 6;
 
 /// Makes the first packet's headers those of all, and says how to cut it. The
 /// checksum field gets the sum of the pseudo-header, as the kernel expects of
@@ -36,7 +30,10 @@ pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
         Sum::of(addresses)
     };
     let protocol = if sighted.flow.udp { UDP } else { TCP };
-    let pseudo = addresses.and_word(protocol).and_word(upper_len).folded();
+    let pseudo = addresses
+        .and_word(u16::from(protocol))
+        .and_word(upper_len)
+        .folded();
     if sighted.flow.udp {
         let [_, _, _, _, l0, l1, c0, c1] = upper.first_chunk_mut::<UDP_HEADER>()?;
         [*l0, *l1] = upper_len.to_be_bytes();
@@ -57,6 +54,6 @@ pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
         hdr_len: u16::try_from(sighted.headers).ok()?,
         gso_size: u16::try_from(sighted.payload).ok()?,
         csum_start,
-        csum_offset,
+        csum_offset: u16::try_from(csum_offset).ok()?,
     })
 }

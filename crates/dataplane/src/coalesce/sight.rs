@@ -2,13 +2,7 @@
 
 use super::Coalesce;
 use crate::checksum::Sum;
-
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
-const TCP: u8 = 6;
-const TCP_HEADER: usize = 20;
-const UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
+use crate::headers::{IPV4_HEADER, IPV6_HEADER, TCP, TCP_HEADER, UDP, UDP_HEADER};
 
 /// FIN and PSH: may differ, and end a group.
 const CLOSING: u8 = 0x09;

@@ -1,10 +1,10 @@
 //! The headers of a packet that is to be cut.
 
-use super::{
-    IPV4_HEADER, IPV6_HEADER, Ip, SegmentError, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM,
-    UDP_HEADER, Upper, low_half,
-};
+use super::{Ip, SegmentError, Upper, low_half};
 use crate::checksum::Sum;
+use crate::headers::{
+    IPV4_HEADER, IPV6_HEADER, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER,
+};
 use crate::vnet::{DATA_VALID, NEEDS_CSUM, VnetHeader};
 
 /// The header's constant part, its protocol and where its payload begins.
