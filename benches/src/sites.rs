@@ -12,7 +12,7 @@ use vgw_interop::stage::{SOON, Stage};
 use vgw_interop::workspace;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
-use vgw_lab::{Lab, Namespace, Veth, interrupt, wait_until};
+use vgw_lab::{Lab, Namespace, Veth, interrupt};
 
 use crate::Plan;
 use crate::entrant::transfer_of;
@@ -83,11 +83,7 @@ impl Hub {
         };
         let first = site(0, &stage.topology.on_premises, CUSTOMER_OUTSIDE)?;
         let other = site(1, &second, OUTSIDE)?;
-        wait_until("every tunnel of the hub", SOON, || {
-            let status = hub.status()?;
-            let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
-            Ok((tunnels.filter(|tunnel| tunnel.up).count() == TUNNELS).then_some(()))
-        })?;
+        hub.await_tunnels(TUNNELS, SOON)?;
         ping(&second, HOST, ON_PREMISES_HOST, SOON)?
             .context("no answer to a ping from one site to the other")?;
         Ok(Self {

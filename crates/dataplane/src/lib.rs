@@ -56,6 +56,7 @@ pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
 pub use event::DataPlaneEvent;
 pub use features::Features;
 pub use inner::{InnerError, InnerPacket, UpperLayer};
+pub use mss::mss;
 pub use mtu::{Family, inner_mtu};
 pub use segment::{SegmentError, Segments};
 pub use selector::{Selector, Selectors};

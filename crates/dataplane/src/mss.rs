@@ -2,7 +2,8 @@
 //! that what they send fits the tunnel (RFC 9293 section 3.7.1).
 
 use crate::checksum::replaced;
-use crate::headers::{IPV4_HEADER, IPV6_HEADER, TCP, TCP_HEADER};
+use crate::headers::{IPV6_HEADER, TCP, TCP_HEADER};
+use crate::mtu::Family;
 
 const SYN: u8 = 0x02;
 
@@ -10,15 +11,22 @@ const END_OF_OPTIONS: u8 = 0;
 const NO_OPERATION: u8 = 1;
 const MAXIMUM_SEGMENT_SIZE: u8 = 2;
 
+/// The maximum segment size of TCP over this family in packets of at most `mtu`
+/// octets: what headers without options leave (RFC 6691).
+#[must_use]
+pub const fn mss(mtu: usize, inside: Family) -> usize {
+    mtu.saturating_sub(inside.header_len() + TCP_HEADER)
+}
+
 /// Lowers the maximum segment size that a SYN announces to what fits `mtu`
 /// octets of packet, and says whether it did. Every other packet, and one that
 /// announces less, stays as it is. With `partial_checksum` the checksum field
 /// holds only the sum of the pseudo-header, which a change does not touch.
 pub(crate) fn clamp_mss(packet: &mut [u8], mtu: usize, partial_checksum: bool) -> bool {
-    let Some((start, ip_header)) = tcp_of_syn(packet) else {
+    let Some((start, inside)) = tcp_of_syn(packet) else {
         return false;
     };
-    let Ok(limit) = u16::try_from(mtu.saturating_sub(ip_header + TCP_HEADER)) else {
+    let Ok(limit) = u16::try_from(mss(mtu, inside)) else {
         return false;
     };
     let Some(tcp) = packet.get_mut(start..) else {
@@ -27,21 +35,20 @@ pub(crate) fn clamp_mss(packet: &mut [u8], mtu: usize, partial_checksum: bool) -
     lower(tcp, limit, partial_checksum).is_some()
 }
 
-/// Where the TCP header of a SYN begins, and the length of an IP header without
-/// options, which is what an MSS allows for (RFC 6691).
-fn tcp_of_syn(packet: &[u8]) -> Option<(usize, usize)> {
-    let (start, ip_header) = match packet {
+/// Where the TCP header of a SYN begins, and over which family.
+fn tcp_of_syn(packet: &[u8]) -> Option<(usize, Family)> {
+    let (start, inside) = match packet {
         // Not a fragment, but perhaps the first of some.
         [first, _, _, _, _, _, f0, f1, _, TCP, ..]
             if first >> 4 == 4 && f0 & 0x1F == 0 && *f1 == 0 =>
         {
-            (usize::from(first & 0x0F) * 4, IPV4_HEADER)
+            (usize::from(first & 0x0F) * 4, Family::V4)
         }
-        [first, _, _, _, _, _, TCP, ..] if first >> 4 == 6 => (IPV6_HEADER, IPV6_HEADER),
+        [first, _, _, _, _, _, TCP, ..] if first >> 4 == 6 => (IPV6_HEADER, Family::V6),
         _ => return None,
     };
     let flags = packet.get(start + 13)?;
-    (flags & SYN != 0).then_some((start, ip_header))
+    (flags & SYN != 0).then_some((start, inside))
 }
 
 /// Lowers the option, if it is there and larger than `limit`.

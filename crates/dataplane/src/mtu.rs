@@ -7,12 +7,12 @@ use vgw_esp::Layout;
 
 use crate::headers::{IPV4_HEADER, IPV6_HEADER, UDP_HEADER};
 
-/// Address family of the outside.
+/// An address family, inside or outside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Family {
-    /// 20 octets of outer header.
+    /// 20 octets of header.
     V4,
-    /// 40 octets of outer header.
+    /// 40 octets of header.
     V6,
 }
 
@@ -26,8 +26,8 @@ impl Family {
         }
     }
 
-    /// Octets of an outer header without options.
-    const fn header_len(self) -> usize {
+    /// Octets of a header without options.
+    pub(crate) const fn header_len(self) -> usize {
         match self {
             Self::V4 => IPV4_HEADER,
             Self::V6 => IPV6_HEADER,

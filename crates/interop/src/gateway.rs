@@ -123,6 +123,21 @@ impl Gateway {
         ])
     }
 
+    /// Waits until so many tunnels, over all connections, are up.
+    ///
+    /// # Errors
+    /// When they are not in time, with how many are.
+    pub fn await_tunnels(&self, wanted: usize, limit: Duration) -> Result<()> {
+        let mut up = 0;
+        wait_until("every tunnel", limit, || {
+            let status = self.status()?;
+            let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+            up = tunnels.filter(|tunnel| tunnel.up).count();
+            Ok((up == wanted).then_some(()))
+        })
+        .with_context(|| format!("{up} of {wanted} tunnels are up"))
+    }
+
     /// Runs `vgw` against the daemon; gives what it prints.
     ///
     /// # Errors

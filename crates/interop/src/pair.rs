@@ -4,8 +4,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use vgw_lab::wait_until;
+use anyhow::{Result, ensure};
 
 use crate::gateway::{Gateway, program};
 use crate::stage::{LATER, SOON, Stage};
@@ -71,14 +70,7 @@ impl Setup<'_> {
         let customer = Gateway::start_as(program, &stage.topology.on_premises, &config)?;
         let wanted = usize::from(self.connections) * 2;
         let limit = if wanted > 2 { LATER } else { SOON };
-        let mut up = 0;
-        wait_until("every tunnel", limit, || {
-            let status = cloud.status()?;
-            let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
-            up = tunnels.filter(|tunnel| tunnel.up).count();
-            Ok((up == wanted).then_some(()))
-        })
-        .with_context(|| format!("{up} of {wanted} tunnels are up"))?;
+        cloud.await_tunnels(wanted, limit)?;
         Ok(Pair { cloud, customer })
     }
 

@@ -1,5 +1,6 @@
 //! What leads where, and how: the forwarding table, kernel routes, inside
-//! addresses and the tunnels' treatment that follow from the configuration and from which tunnels carry.
+//! addresses and the tunnels' treatment that follow from the configuration and
+//! from which tunnels carry.
 //!
 //! A prefix keeps leading to its connection's carrier, and the kernel keeps
 //! leading it to the TUN device, while both tunnels are down. Its packets are

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vgw_dataplane::Features;
+use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::command::TunnelId;
 use vgw_gateway::domain;
 use vgw_gateway::status::{
@@ -100,10 +100,6 @@ fn connection(connection: ConnectionStatus, mtus: &BTreeMap<TunnelId, usize>) ->
 }
 
 fn tunnel(tunnel: TunnelStatus, active: Option<u8>, mtu: Option<usize>) -> wire::Tunnel {
-    /// A TCP header and an IPv4 one, both without options (RFC 9293 section 3.7.1).
-    const HEADERS_V4: usize = 40;
-    /// The same with an IPv6 header.
-    const HEADERS_V6: usize = 60;
     // The newest is the one that stays.
     let ike = tunnel.ike.last();
     let udp_encapsulation = ike.is_some_and(|ike| ike.path.udp_encapsulation);
@@ -125,8 +121,8 @@ fn tunnel(tunnel: TunnelStatus, active: Option<u8>, mtu: Option<usize>) -> wire:
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
         mtu,
-        mss_ipv4: mtu.map(|mtu| mtu.saturating_sub(HEADERS_V4)),
-        mss_ipv6: mtu.map(|mtu| mtu.saturating_sub(HEADERS_V6)),
+        mss_ipv4: mtu.map(|mtu| mss(mtu, Family::V4)),
+        mss_ipv6: mtu.map(|mtu| mss(mtu, Family::V6)),
         df_policy: match tunnel.df_policy {
             domain::DfPolicy::Honor => "honor",
             domain::DfPolicy::Ignore => "ignore",
