@@ -6,7 +6,7 @@ use crate::cbc_hmac::CbcHmac;
 
 /// The keys of one direction, ready for use.
 pub(crate) enum Cipher {
-    Aead(Box<AeadKey>),
+    Aead(AeadKey),
     CbcHmac(Box<CbcHmac>),
     /// None at all.
     #[cfg(feature = "floor")]
@@ -29,7 +29,7 @@ impl Cipher {
         match (encryption.is_aead(), suite.integrity) {
             (true, None) => {
                 let key = AeadKey::new(encryption, keys.encryption.expose())?;
-                Ok(Self::Aead(Box::new(key)))
+                Ok(Self::Aead(key))
             }
             (true, Some(integrity)) => Err(KeyError::TakesNoIntegrity {
                 encryption,

@@ -84,7 +84,7 @@ pub struct OutboundSa {
 }
 
 enum Sealing {
-    Aead(Box<AeadKey>),
+    Aead(AeadKey),
     CbcHmac {
         keys: Box<CbcHmac>,
         iv_key: Box<CbcKey>,

@@ -36,6 +36,7 @@ load!("avx", load_u32x8: [u32; 8] => __m256i, _mm256_loadu_si256);
 load!("avx", load_u64x4: [u64; 4] => __m256i, _mm256_loadu_si256);
 store!("sse2", store_block: __m128i => [u8; 16], _mm_storeu_si128);
 store!("sse2", store_u32x4: __m128i => [u32; 4], _mm_storeu_si128);
+store!("avx", store_octets: __m256i => [u8; 32], _mm256_storeu_si256);
 store!("avx", store_pair: __m256i => [[u8; 16]; 2], _mm256_storeu_si256);
 store!("avx", store_u32x8: __m256i => [u32; 8], _mm256_storeu_si256);
 store!("avx", store_u64x4: __m256i => [u64; 4], _mm256_storeu_si256);

@@ -8,7 +8,11 @@
     reason = "loads and stores of whole vectors, and calls of what detection allows, have no safe form"
 )]
 
+pub(crate) mod gcm;
+mod ghash;
+mod key_schedule;
 mod memory;
+mod partial;
 pub(crate) mod sha1_avx2;
 pub(crate) mod sha256_ni;
 pub(crate) mod sha512_avx2;

@@ -3,23 +3,20 @@
 //! sixteen blocks of one packet to decrypt.
 
 use core::arch::x86_64::{
-    _mm_aesimc_si128, _mm_aeskeygenassist_si128, _mm_extract_epi32, _mm_set1_epi32,
-    _mm256_aesdec_epi128, _mm256_aesdeclast_epi128, _mm256_aesenc_epi128, _mm256_aesenclast_epi128,
-    _mm256_broadcastsi128_si256, _mm256_castsi256_si128, _mm256_extracti128_si256,
-    _mm256_permute2x128_si256, _mm256_set_m128i, _mm256_setzero_si256, _mm256_xor_si256,
+    _mm_aesimc_si128, _mm256_aesdec_epi128, _mm256_aesdeclast_epi128, _mm256_aesenc_epi128,
+    _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256, _mm256_castsi256_si128,
+    _mm256_extracti128_si256, _mm256_permute2x128_si256, _mm256_set_m128i, _mm256_setzero_si256,
+    _mm256_xor_si256,
 };
 
 use zeroize::Zeroizing;
 
+use super::key_schedule::{RoundKeys, expand, rounds};
 use super::memory::{load_block, load_pair, store_block, store_pair};
 use crate::cbc::{LANES, Lane};
 
 /// Pairs of lanes, each in one vector.
 const PAIRS: usize = LANES / 2;
-
-/// Rounds of AES-128 and of AES-256 (FIPS 197 section 5).
-const ROUNDS_128: usize = 10;
-const ROUNDS_256: usize = 14;
 
 /// An expanded key on a CPU that has VAES. Wiped on drop.
 pub(crate) struct Vaes {
@@ -28,17 +25,10 @@ pub(crate) struct Vaes {
     decryption: RoundKeys,
 }
 
-/// What a key of 16 octets does not need stays zero.
-type RoundKeys = Zeroizing<[[u8; 16]; ROUNDS_256 + 1]>;
-
 impl Vaes {
     /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
-        let rounds = match key.len() {
-            16 => ROUNDS_128,
-            32 => ROUNDS_256,
-            _ => return None,
-        };
+        let rounds = rounds(key)?;
         if !(is_x86_feature_detected!("vaes")
             && is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("aes")
@@ -77,44 +67,6 @@ impl Vaes {
     }
 }
 
-/// FIPS 197 section 5.2.
-#[target_feature(enable = "aes,sse4.1")]
-fn expand(key: &[u8]) -> RoundKeys {
-    let mut words = Zeroizing::new([0_u32; 4 * (ROUNDS_256 + 1)]);
-    let key_words = key.len() / 4;
-    for (word, octets) in words.iter_mut().zip(key.as_chunks().0) {
-        *word = u32::from_le_bytes(*octets);
-    }
-    let mut round_constant = 1;
-    let count = 4 * (key_words + 7);
-    for i in key_words..count {
-        let before = |n: usize| words.get(i - n).copied().unwrap_or(0);
-        let mut word = before(1);
-        if i.is_multiple_of(key_words) {
-            // A word's first octet is the lowest: the RFC's rotation is to the right.
-            word = substitute(word.rotate_right(8)) ^ round_constant;
-            round_constant = (round_constant << 1) ^ (0x11b * (round_constant >> 7));
-        } else if key_words == 8 && i % 8 == 4 {
-            word = substitute(word);
-        }
-        word ^= before(key_words);
-        if let Some(slot) = words.get_mut(i) {
-            *slot = word;
-        }
-    }
-    let mut keys = Zeroizing::new([[0; 16]; ROUNDS_256 + 1]);
-    for (octets, word) in keys
-        .as_flattened_mut()
-        .as_chunks_mut()
-        .0
-        .iter_mut()
-        .zip(&*words)
-    {
-        *octets = word.to_le_bytes();
-    }
-    keys
-}
-
 /// The round keys of the equivalent inverse cipher (FIPS 197 section 5.3.5).
 #[target_feature(enable = "aes,sse2")]
 fn invert(encryption: &[[u8; 16]]) -> RoundKeys {
@@ -128,14 +80,6 @@ fn invert(encryption: &[[u8; 16]]) -> RoundKeys {
         }
     }
     keys
-}
-
-/// SubWord of FIPS 197 section 5.2.
-#[inline]
-#[target_feature(enable = "aes,sse4.1")]
-fn substitute(word: u32) -> u32 {
-    let word = _mm_set1_epi32(word.cast_signed());
-    _mm_extract_epi32::<2>(_mm_aeskeygenassist_si128::<0>(word)).cast_unsigned()
 }
 
 // How many rounds there are is not known to the compiler, which would otherwise

@@ -1,0 +1,460 @@
+//! AES-GCM (NIST SP 800-38D) with two blocks to a 256-bit vector, and with the
+//! cipher of one group of blocks beside the hash of another.
+//!
+//! The counter blocks of a message are taken in groups of sixteen, from the
+//! counter 0 on: then the counters of a group differ in four bits alone. Counter 1
+//! makes the mask of the tag, counter 2 is the first for data (section 7.1). Where
+//! counters 0 and 1 are in the first group, the hash has a zero and the last
+//! block of additional data, so that both have their groups alike.
+
+use core::arch::asm;
+use core::arch::x86_64::{
+    __m128i, __m256i, _mm_aesenc_si128, _mm_aesenclast_si128, _mm_set_epi8, _mm_set_epi32,
+    _mm_setzero_si128, _mm_xor_si128, _mm256_add_epi32, _mm256_aesenc_epi128,
+    _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256, _mm256_extracti128_si256,
+    _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_xor_si256, _mm256_zextsi128_si256,
+};
+
+use super::ghash::{HashKey, Sum, turn_round, turn_round_both};
+use super::key_schedule::{ROUNDS_128, ROUNDS_256, RoundKeys, expand, rounds};
+use super::memory::{load_block, load_octets, load_pair, store_block, store_octets, store_pair};
+use super::partial::{cut, load_part_of_pair, store_part_of_pair};
+
+/// Pairs of blocks in a group, each in one vector.
+const PAIRS: usize = 8;
+
+/// Octets of data whose counters are in the first group, and in one half of it.
+const FIRST_GROUP: usize = 32 * (PAIRS - 1);
+const FIRST_HALF: usize = 32 * (PAIRS / 2 - 1);
+
+/// Rounds of the cipher, by their numbers: which key belongs to which must be
+/// known when this is compiled, or the states would not stay in registers.
+macro_rules! rounds {
+    ($message:ident, $states:ident, $($round:literal)*) => {$(
+        let key = _mm256_broadcastsi128_si256(load_block(&$message.keys[$round]));
+        for state in &mut $states {
+            *state = _mm256_aesenc_epi128(*state, key);
+        }
+    )*};
+}
+
+type Pair = [[u8; 16]; 2];
+type Group = [Pair; PAIRS];
+
+/// The low bits of a group's counters.
+static COUNTERS: Group = {
+    let mut counters = [[[0; 16]; 2]; PAIRS];
+    let mut blocks = counters.as_flattened_mut();
+    let mut count = 0;
+    while let Some((block, others)) = blocks.split_first_mut() {
+        block[15] = count;
+        count += 1;
+        blocks = others;
+    }
+    counters
+};
+
+/// An AES-GCM key on a CPU that has VAES and VPCLMULQDQ. Wiped on drop.
+pub(crate) struct WideGcm {
+    rounds: usize,
+    keys: RoundKeys,
+    hash_key: HashKey,
+}
+
+impl WideGcm {
+    /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
+    pub(crate) fn new(key: &[u8]) -> Option<Self> {
+        let rounds = rounds(key)?;
+        if !(is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("vpclmulqdq")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("sse4.1"))
+        {
+            return None;
+        }
+        // SAFETY: the features were just detected.
+        Some(unsafe { expand_all(rounds, key) })
+    }
+
+    /// Encrypts `data`, shorter than 64 GiB, and returns their tag.
+    #[inline]
+    pub(crate) fn seal(&self, nonce: &[u8; 12], aad: &[u8], data: &mut [u8]) -> [u8; 16] {
+        self.crypt::<true>(nonce, aad, data)
+    }
+
+    /// Decrypts `data`, shorter than 64 GiB, and returns the tag that they must have.
+    #[inline]
+    pub(crate) fn open(&self, nonce: &[u8; 12], aad: &[u8], data: &mut [u8]) -> [u8; 16] {
+        self.crypt::<false>(nonce, aad, data)
+    }
+
+    #[inline]
+    fn crypt<const SEAL: bool>(&self, nonce: &[u8; 12], aad: &[u8], data: &mut [u8]) -> [u8; 16] {
+        let mut counter_block = [0; 16];
+        if let Some(front) = counter_block.first_chunk_mut() {
+            *front = *nonce;
+        }
+        let counter_block = u128::from_le_bytes(counter_block);
+        let aad = Aad::new(aad);
+        // SAFETY: a value of this type exists only where `new` detected the
+        // features.
+        unsafe {
+            if self.rounds == ROUNDS_128 {
+                crypt::<ROUNDS_128, SEAL>(self, counter_block, &aad, data)
+            } else {
+                crypt::<ROUNDS_256, SEAL>(self, counter_block, &aad, data)
+            }
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq,sse4.1")]
+fn expand_all(rounds: usize, key: &[u8]) -> WideGcm {
+    let keys = expand(key);
+    let mut used = keys.iter().take(rounds + 1);
+    let mut state = _mm_setzero_si128();
+    if let Some(key) = used.next() {
+        state = load_block(key);
+    }
+    if let Some(last) = used.next_back() {
+        for key in used {
+            state = _mm_aesenc_si128(state, load_block(key));
+        }
+        state = _mm_aesenclast_si128(state, load_block(last));
+    }
+    let mut hash_key = zeroize::Zeroizing::new([0; 16]);
+    store_block(&mut hash_key, state);
+    WideGcm {
+        rounds,
+        hash_key: HashKey::new(*hash_key),
+        keys,
+    }
+}
+
+/// Additional data, cut into blocks where the caller's compiler may know how many
+/// octets they are.
+struct Aad<'a> {
+    len: usize,
+    before_last: &'a [[u8; 16]],
+    /// Little-endian, zeros at its end.
+    last: u128,
+}
+
+impl<'a> Aad<'a> {
+    #[inline]
+    fn new(aad: &'a [u8]) -> Self {
+        let (blocks, rest) = aad.as_chunks();
+        let (before_last, last) = match blocks.split_last() {
+            Some((last, others)) if rest.is_empty() => (others, last.as_slice()),
+            _ => (blocks, rest),
+        };
+        let mut block = [0; 16];
+        for (to, octet) in block.iter_mut().zip(last) {
+            *to = *octet;
+        }
+        Self {
+            len: aad.len(),
+            before_last,
+            last: u128::from_le_bytes(block),
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
+fn crypt<const ROUNDS: usize, const SEAL: bool>(
+    key: &WideGcm,
+    counter_block: u128,
+    aad: &Aad<'_>,
+    data: &mut [u8],
+) -> [u8; 16] {
+    let mut message = Message::new(key, counter_block, aad.len, data.len());
+    let last_aad = message.absorb_all_but_last(aad);
+    if data.len() <= FIRST_HALF {
+        return message.short::<ROUNDS, SEAL, { PAIRS / 2 }>(last_aad, data);
+    }
+    let Some((head, rest)) = data.split_first_chunk_mut::<FIRST_GROUP>() else {
+        return message.short::<ROUNDS, SEAL, PAIRS>(last_aad, data);
+    };
+
+    // The first group as it is hashed.
+    let mut first: Group = Default::default();
+    let [[_, aad_block], hashed @ ..] = &mut first;
+    store_block(aad_block, turn_round(last_aad));
+    let head = head.as_chunks_mut().0.as_chunks_mut().0;
+    if !SEAL {
+        hashed.copy_from_slice(head);
+    }
+    let [mask, keystream @ ..] = if SEAL {
+        message.keystream::<ROUNDS, PAIRS>()
+    } else {
+        message.keystream_beside_hash::<ROUNDS, PAIRS>(&first)
+    };
+    apply(&keystream, head);
+    if SEAL {
+        let [_, hashed @ ..] = &mut first;
+        hashed.copy_from_slice(head);
+    }
+
+    // To seal, a group is hashed when the next one is encrypted; to open, when
+    // it is decrypted itself.
+    let mut sealed = &first;
+    let (groups, tail) = groups_of(rest);
+    for group in groups {
+        let hashed = if SEAL { sealed } else { &*group };
+        let keystream = message.keystream_beside_hash::<ROUNDS, PAIRS>(hashed);
+        apply(&keystream, group);
+        sealed = group;
+    }
+    if tail.len() <= size_of::<Group>() / 2 {
+        message.end::<ROUNDS, SEAL, { PAIRS / 2 }>(sealed, tail, mask)
+    } else {
+        message.end::<ROUNDS, SEAL, PAIRS>(sealed, tail, mask)
+    }
+}
+
+/// The whole groups of `data`, and what is left.
+fn groups_of(data: &mut [u8]) -> (&mut [Group], &mut [u8]) {
+    let whole = data.len() - data.len() % size_of::<Group>();
+    let (whole, rest) = data.split_at_mut(whole);
+    let pairs = whole.as_chunks_mut().0.as_chunks_mut().0;
+    (pairs.as_chunks_mut().0, rest)
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn apply(keystream: &[__m256i], pairs: &mut [Pair]) {
+    for (keystream, pair) in keystream.iter().zip(pairs) {
+        store_pair(pair, _mm256_xor_si256(*keystream, load_pair(pair)));
+    }
+}
+
+/// A message on its way.
+struct Message<'k> {
+    keys: &'k [[u8; 16]; ROUNDS_256 + 1],
+    hash_key: &'k HashKey,
+    /// The counter block with the counter 0, after the first round key was added.
+    start: __m256i,
+    /// Where the next group's counters begin, in the machine's order of octets.
+    counter: __m256i,
+    /// The hash of every group that was given to it, its octets turned round.
+    hash: __m128i,
+    /// The last block of the hash, its octets turned round: how many bits of
+    /// additional data and of data there are.
+    lengths: u128,
+}
+
+impl<'k> Message<'k> {
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn new(key: &'k WideGcm, counter_block: u128, aad_len: usize, data_len: usize) -> Self {
+        let keys = &*key.keys;
+        let bits = |octets: usize| u128::try_from(octets).unwrap_or(0) << 3;
+        let block = load_block(&counter_block.to_le_bytes());
+        let start = _mm_xor_si128(block, load_block(&keys[0]));
+        Self {
+            keys,
+            hash_key: &key.hash_key,
+            start: _mm256_broadcastsi128_si256(start),
+            counter: _mm256_setzero_si256(),
+            hash: _mm_setzero_si128(),
+            lengths: bits(aad_len) << 64 | bits(data_len),
+        }
+    }
+
+    /// Hashes all of the additional data but the last block. What is to be hashed
+    /// for that one is returned.
+    #[inline]
+    #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
+    fn absorb_all_but_last(&self, aad: &Aad<'_>) -> __m128i {
+        let mut hash = _mm_setzero_si128();
+        for block in aad.before_last {
+            let block = _mm_xor_si128(hash, turn_round(load_block(block)));
+            let mut sum = Sum::zero();
+            sum.add(self.hash_key, 1, _mm256_zextsi128_si256(block));
+            hash = sum.reduce();
+        }
+        let last = load_block(&aad.last.to_le_bytes());
+        _mm_xor_si128(hash, turn_round(last))
+    }
+
+    /// A message whose data all have their counters in the first group.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
+    fn short<const ROUNDS: usize, const SEAL: bool, const N: usize>(
+        mut self,
+        last_aad: __m128i,
+        data: &mut [u8],
+    ) -> [u8; 16] {
+        let mut keystream = self.keystream::<ROUNDS, N>().into_iter();
+        let mask = keystream.next().unwrap_or(self.start);
+        let mut sum = Sum::zero();
+        let power = data.len().div_ceil(16) + 2;
+        sum.add(self.hash_key, power, _mm256_zextsi128_si256(last_aad));
+        self.finish::<SEAL>(sum, keystream, data, mask)
+    }
+
+    /// The end of a longer message, after the group `sealed`.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
+    fn end<const ROUNDS: usize, const SEAL: bool, const N: usize>(
+        mut self,
+        sealed: &Group,
+        tail: &mut [u8],
+        mask: __m256i,
+    ) -> [u8; 16] {
+        let keystream = if SEAL {
+            self.keystream_beside_hash::<ROUNDS, N>(sealed)
+        } else {
+            self.keystream::<ROUNDS, N>()
+        };
+        self.finish::<SEAL>(Sum::zero(), keystream.into_iter(), tail, mask)
+    }
+
+    /// Encrypts or decrypts what is left and computes the tag. The counter 1
+    /// made the second lane of `mask`.
+    #[inline]
+    #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
+    fn finish<const SEAL: bool>(
+        self,
+        mut sum: Sum,
+        keystream: impl Iterator<Item = __m256i>,
+        tail: &mut [u8],
+        mask: __m256i,
+    ) -> [u8; 16] {
+        let mut hash = _mm256_zextsi128_si256(self.hash);
+        let mut power = tail.len().div_ceil(16) + 1;
+        for (keystream, octets) in keystream.zip(tail.chunks_mut(32)) {
+            let sealed = if let Ok(pair) = <&mut [u8; 32]>::try_from(&mut *octets) {
+                let before = load_octets(pair);
+                let after = _mm256_xor_si256(before, keystream);
+                store_octets(pair, after);
+                if SEAL { after } else { before }
+            } else {
+                let before = load_part_of_pair(octets);
+                let after = _mm256_xor_si256(before, keystream);
+                store_part_of_pair(octets, after);
+                if SEAL {
+                    cut(after, octets.len())
+                } else {
+                    before
+                }
+            };
+            let blocks = _mm256_xor_si256(hash, turn_round_both(sealed));
+            sum.add(self.hash_key, power, blocks);
+            hash = _mm256_setzero_si256();
+            power = power.saturating_sub(2);
+        }
+        let lengths = _mm256_zextsi128_si256(load_block(&self.lengths.to_le_bytes()));
+        sum.add(self.hash_key, 1, _mm256_xor_si256(hash, lengths));
+        let mask = _mm256_extracti128_si256::<1>(mask);
+        let mut tag = [0; 16];
+        store_block(&mut tag, _mm_xor_si128(turn_round(sum.reduce()), mask));
+        tag
+    }
+
+    /// The next group's counter blocks, as many as are wanted of them, after the
+    /// first round key was added.
+    #[inline]
+    #[target_feature(enable = "avx2")]
+    fn counter_blocks<const N: usize>(&mut self) -> [__m256i; N] {
+        let counter_turned_round = _mm256_broadcastsi128_si256(_mm_set_epi8(
+            12, 13, 14, 15, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0,
+        ));
+        let counter = _mm256_shuffle_epi8(self.counter, counter_turned_round);
+        let base = _mm256_xor_si256(self.start, counter);
+        let group = _mm256_broadcastsi128_si256(_mm_set_epi32(16, 0, 0, 0));
+        self.counter = _mm256_add_epi32(self.counter, group);
+        let mut blocks = [base; N];
+        for (block, counters) in blocks.iter_mut().zip(&COUNTERS) {
+            *block = _mm256_xor_si256(*block, load_pair(counters));
+        }
+        blocks
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vaes")]
+    fn keystream<const ROUNDS: usize, const N: usize>(&mut self) -> [__m256i; N] {
+        let mut states = self.counter_blocks();
+        rounds!(self, states, 1 2 3 4 5 6 7 8 9);
+        self.last_rounds::<ROUNDS, N>(states)
+    }
+
+    /// The next keystream, and `hashed` added to the hash. Between two rounds of
+    /// the cipher, which are eight or four instructions that depend on what was
+    /// before but not on each other, there is time for the products of a pair.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
+    fn keystream_beside_hash<const ROUNDS: usize, const N: usize>(
+        &mut self,
+        hashed: &Group,
+    ) -> [__m256i; N] {
+        let [first, others @ ..] = hashed;
+        let mut states = self.counter_blocks();
+        let mut sum = Sum::zero();
+        macro_rules! rounds_and_pairs {
+            ($($round:literal)*) => {$(
+                rounds!(self, states, $round);
+                let pair = turn_round_both(load_pair(&others[PAIRS - 1 - $round]));
+                sum.add(self.hash_key, 2 * $round, pair);
+                keep_order(&mut states, &mut sum);
+            )*};
+        }
+        rounds_and_pairs!(1 2 3 4 5 6 7);
+        rounds!(self, states, 8);
+        let first = turn_round_both(load_pair(first));
+        let first = _mm256_xor_si256(first, _mm256_zextsi128_si256(self.hash));
+        sum.add(self.hash_key, 2 * PAIRS, first);
+        keep_order(&mut states, &mut sum);
+        self.hash = sum.reduce();
+        rounds!(self, states, 9);
+        self.last_rounds::<ROUNDS, N>(states)
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx2,vaes")]
+    fn last_rounds<const ROUNDS: usize, const N: usize>(
+        &self,
+        mut states: [__m256i; N],
+    ) -> [__m256i; N] {
+        if ROUNDS == ROUNDS_256 {
+            rounds!(self, states, 10 11 12 13);
+        }
+        let key = if ROUNDS == ROUNDS_256 {
+            &self.keys[ROUNDS_256]
+        } else {
+            &self.keys[ROUNDS_128]
+        };
+        let key = _mm256_broadcastsi128_si256(load_block(key));
+        for state in &mut states {
+            *state = _mm256_aesenclast_epi128(*state, key);
+        }
+        states
+    }
+}
+
+/// Has what was computed so far computed before anything that comes later. The
+/// compiler would do the hash first and then the cipher, and the CPU does not
+/// look far enough ahead to do both at once then.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn keep_order<const N: usize>(states: &mut [__m256i; N], sum: &mut Sum) {
+    for state in states {
+        *state = at_once(*state);
+    }
+    sum.low = at_once(sum.low);
+    sum.middle = at_once(sum.middle);
+    sum.high = at_once(sum.high);
+}
+
+/// The same vector, which is computed before the next that is given here.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn at_once(mut vector: __m256i) -> __m256i {
+    // SAFETY: there are no instructions in it.
+    unsafe {
+        asm!("/* {0} */", inout(ymm_reg) vector, options(nomem, nostack, preserves_flags));
+    }
+    vector
+}
