@@ -14,6 +14,9 @@ use core::arch::x86_64::{
     _mm256_aesenclast_epi128, _mm256_broadcastsi128_si256, _mm256_extracti128_si256,
     _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_xor_si256, _mm256_zextsi128_si256,
 };
+use std::iter;
+
+use zeroize::Zeroizing;
 
 use super::ghash::{HashKey, Sum, turn_round, turn_round_both};
 use super::key_schedule::{ROUNDS_128, ROUNDS_256, RoundKeys, expand, rounds};
@@ -23,9 +26,11 @@ use super::partial::{cut, load_part_of_pair, store_part_of_pair};
 /// Pairs of blocks in a group, each in one vector.
 const PAIRS: usize = 8;
 
+const HALF: usize = PAIRS / 2;
+
 /// Octets of data whose counters are in the first group, and in one half of it.
 const FIRST_GROUP: usize = 32 * (PAIRS - 1);
-const FIRST_HALF: usize = 32 * (PAIRS / 2 - 1);
+const FIRST_HALF: usize = 32 * (HALF - 1);
 
 /// Rounds of the cipher, by their numbers: which key belongs to which must be
 /// known when this is compiled, or the states would not stay in registers.
@@ -124,7 +129,7 @@ fn expand_all(rounds: usize, key: &[u8]) -> WideGcm {
         }
         state = _mm_aesenclast_si128(state, load_block(last));
     }
-    let mut hash_key = zeroize::Zeroizing::new([0; 16]);
+    let mut hash_key = Zeroizing::new([0; 16]);
     store_block(&mut hash_key, state);
     WideGcm {
         rounds,
@@ -171,47 +176,23 @@ fn crypt<const ROUNDS: usize, const SEAL: bool>(
 ) -> [u8; 16] {
     let mut message = Message::new(key, counter_block, aad.len, data.len());
     let last_aad = message.absorb_all_but_last(aad);
-    if data.len() <= FIRST_HALF {
-        return message.short::<ROUNDS, SEAL, { PAIRS / 2 }>(last_aad, data);
-    }
-    let Some((head, rest)) = data.split_first_chunk_mut::<FIRST_GROUP>() else {
-        return message.short::<ROUNDS, SEAL, PAIRS>(last_aad, data);
+    let end = match data.split_first_chunk_mut() {
+        Some((head, rest)) if SEAL => message.seal_groups::<ROUNDS>(last_aad, head, rest),
+        Some((head, rest)) => message.open_groups::<ROUNDS>(last_aad, head, rest),
+        None => message.only_the_end::<ROUNDS, SEAL>(last_aad, data),
     };
+    message.finish::<ROUNDS, SEAL>(end)
+}
 
-    // The first group as it is hashed.
-    let mut first: Group = Default::default();
-    let [[_, aad_block], hashed @ ..] = &mut first;
-    store_block(aad_block, turn_round(last_aad));
-    let head = head.as_chunks_mut().0.as_chunks_mut().0;
-    if !SEAL {
-        hashed.copy_from_slice(head);
-    }
-    let [mask, keystream @ ..] = if SEAL {
-        message.keystream::<ROUNDS, PAIRS>()
-    } else {
-        message.keystream_beside_hash::<ROUNDS, PAIRS>(&first)
-    };
-    apply(&keystream, head);
-    if SEAL {
-        let [_, hashed @ ..] = &mut first;
-        hashed.copy_from_slice(head);
-    }
-
-    // To seal, a group is hashed when the next one is encrypted; to open, when
-    // it is decrypted itself.
-    let mut sealed = &first;
-    let (groups, tail) = groups_of(rest);
-    for group in groups {
-        let hashed = if SEAL { sealed } else { &*group };
-        let keystream = message.keystream_beside_hash::<ROUNDS, PAIRS>(hashed);
-        apply(&keystream, group);
-        sealed = group;
-    }
-    if tail.len() <= size_of::<Group>() / 2 {
-        message.end::<ROUNDS, SEAL, { PAIRS / 2 }>(sealed, tail, mask)
-    } else {
-        message.end::<ROUNDS, SEAL, PAIRS>(sealed, tail, mask)
-    }
+/// The last octets of a message, fewer than a group.
+struct End<'a> {
+    data: &'a mut [u8],
+    /// What they are to be added to, as far as it is needed.
+    keystream: [__m256i; PAIRS],
+    /// What the counter 1 made.
+    mask: __m128i,
+    /// What has not been reduced of the hash.
+    sum: Sum,
 }
 
 /// The whole groups of `data`, and what is left.
@@ -220,6 +201,26 @@ fn groups_of(data: &mut [u8]) -> (&mut [Group], &mut [u8]) {
     let (whole, rest) = data.split_at_mut(whole);
     let pairs = whole.as_chunks_mut().0.as_chunks_mut().0;
     (pairs.as_chunks_mut().0, rest)
+}
+
+/// Half a group's keystream, as the beginning of one.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn half([a, b, c, d]: [__m256i; HALF]) -> [__m256i; PAIRS] {
+    let none = _mm256_setzero_si256();
+    [a, b, c, d, none, none, none, none]
+}
+
+/// The first group as it is hashed: where the counters 0 and 1 were, a zero and
+/// what is to be hashed for the last of the additional data.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn first_hashed(last_aad: __m128i, head: &[Pair]) -> Group {
+    let mut first = Group::default();
+    let [[_, aad], data @ ..] = &mut first;
+    store_block(aad, turn_round(last_aad));
+    data.copy_from_slice(head);
+    first
 }
 
 #[inline]
@@ -279,61 +280,115 @@ impl<'k> Message<'k> {
         _mm_xor_si128(hash, turn_round(last))
     }
 
-    /// A message whose data all have their counters in the first group.
+    /// For data that all have their counters in the first group. `SEAL` is for
+    /// the compiler, as below.
     #[inline]
-    #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
-    fn short<const ROUNDS: usize, const SEAL: bool, const N: usize>(
-        mut self,
+    #[target_feature(enable = "avx2,vaes,vpclmulqdq")]
+    fn only_the_end<'a, const ROUNDS: usize, const SEAL: bool>(
+        &mut self,
         last_aad: __m128i,
-        data: &mut [u8],
-    ) -> [u8; 16] {
-        let mut keystream = self.keystream::<ROUNDS, N>().into_iter();
-        let mask = keystream.next().unwrap_or(self.start);
+        data: &'a mut [u8],
+    ) -> End<'a> {
+        let [mask, keystream @ ..] = if data.len() <= FIRST_HALF {
+            half(self.keystream::<ROUNDS, HALF>())
+        } else {
+            self.keystream::<ROUNDS, PAIRS>()
+        };
         let mut sum = Sum::zero();
         let power = data.len().div_ceil(16) + 2;
         sum.add(self.hash_key, power, _mm256_zextsi128_si256(last_aad));
-        self.finish::<SEAL>(sum, keystream, data, mask)
+        let [a, b, c, d, e, f, g] = keystream;
+        End {
+            data,
+            keystream: [a, b, c, d, e, f, g, mask],
+            mask: _mm256_extracti128_si256::<1>(mask),
+            sum,
+        }
     }
 
-    /// The end of a longer message, after the group `sealed`.
+    /// Encrypts the first group, whose data are `head`, and all whole ones. Each
+    /// is hashed when the next one is encrypted.
     #[inline]
     #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
-    fn end<const ROUNDS: usize, const SEAL: bool, const N: usize>(
-        mut self,
-        sealed: &Group,
-        tail: &mut [u8],
-        mask: __m256i,
-    ) -> [u8; 16] {
-        let keystream = if SEAL {
-            self.keystream_beside_hash::<ROUNDS, N>(sealed)
-        } else {
-            self.keystream::<ROUNDS, N>()
+    fn seal_groups<'a, const ROUNDS: usize>(
+        &mut self,
+        last_aad: __m128i,
+        head: &mut [u8; FIRST_GROUP],
+        rest: &'a mut [u8],
+    ) -> End<'a> {
+        let [mask, keystream @ ..] = self.keystream::<ROUNDS, PAIRS>();
+        let head = head.as_chunks_mut().0.as_chunks_mut().0;
+        apply(&keystream, head);
+        let first = first_hashed(last_aad, head);
+        let mut sealed = &first;
+        let (groups, data) = groups_of(rest);
+        let mut groups = groups.iter_mut();
+        let keystream = loop {
+            let group = groups.next();
+            if group.is_none() && data.len() <= size_of::<Group>() / 2 {
+                break half(self.keystream_beside_hash::<ROUNDS, true, HALF>(sealed));
+            }
+            let keystream = self.keystream_beside_hash::<ROUNDS, true, PAIRS>(sealed);
+            let Some(group) = group else { break keystream };
+            apply(&keystream, group);
+            sealed = group;
         };
-        self.finish::<SEAL>(Sum::zero(), keystream.into_iter(), tail, mask)
+        End {
+            data,
+            keystream,
+            mask: _mm256_extracti128_si256::<1>(mask),
+            sum: Sum::zero(),
+        }
     }
 
-    /// Encrypts or decrypts what is left and computes the tag. The counter 1
-    /// made the second lane of `mask`.
+    /// Decrypts the first group, whose data are `head`, and all whole ones. Each is
+    /// hashed meanwhile.
+    #[inline]
+    #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
+    fn open_groups<'a, const ROUNDS: usize>(
+        &mut self,
+        last_aad: __m128i,
+        head: &mut [u8; FIRST_GROUP],
+        rest: &'a mut [u8],
+    ) -> End<'a> {
+        let head = head.as_chunks_mut().0.as_chunks_mut().0;
+        let mut first = first_hashed(last_aad, head);
+        let (groups, data) = groups_of(rest);
+        for group in iter::once(&mut first).chain(groups) {
+            let keystream = self.keystream_beside_hash::<ROUNDS, false, PAIRS>(group);
+            apply(&keystream, group);
+        }
+        let [[_, masked_aad], opened @ ..] = first;
+        head.copy_from_slice(&opened);
+        let keystream = if data.len() <= size_of::<Group>() / 2 {
+            half(self.keystream::<ROUNDS, HALF>())
+        } else {
+            self.keystream::<ROUNDS, PAIRS>()
+        };
+        End {
+            data,
+            keystream,
+            mask: _mm_xor_si128(load_block(&masked_aad), turn_round(last_aad)),
+            sum: Sum::zero(),
+        }
+    }
+
+    /// Encrypts or decrypts what is left and computes the tag.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
-    fn finish<const SEAL: bool>(
-        self,
-        mut sum: Sum,
-        keystream: impl Iterator<Item = __m256i>,
-        tail: &mut [u8],
-        mask: __m256i,
-    ) -> [u8; 16] {
+    fn finish<const ROUNDS: usize, const SEAL: bool>(&self, end: End<'_>) -> [u8; 16] {
+        let mut sum = end.sum;
         let mut hash = _mm256_zextsi128_si256(self.hash);
-        let mut power = tail.len().div_ceil(16) + 1;
-        for (keystream, octets) in keystream.zip(tail.chunks_mut(32)) {
+        let mut power = end.data.len().div_ceil(16) + 1;
+        for (keystream, octets) in end.keystream.iter().zip(end.data.chunks_mut(32)) {
             let sealed = if let Ok(pair) = <&mut [u8; 32]>::try_from(&mut *octets) {
                 let before = load_octets(pair);
-                let after = _mm256_xor_si256(before, keystream);
+                let after = _mm256_xor_si256(before, *keystream);
                 store_octets(pair, after);
                 if SEAL { after } else { before }
             } else {
                 let before = load_part_of_pair(octets);
-                let after = _mm256_xor_si256(before, keystream);
+                let after = _mm256_xor_si256(before, *keystream);
                 store_part_of_pair(octets, after);
                 if SEAL {
                     cut(after, octets.len())
@@ -348,9 +403,8 @@ impl<'k> Message<'k> {
         }
         let lengths = _mm256_zextsi128_si256(load_block(&self.lengths.to_le_bytes()));
         sum.add(self.hash_key, 1, _mm256_xor_si256(hash, lengths));
-        let mask = _mm256_extracti128_si256::<1>(mask);
         let mut tag = [0; 16];
-        store_block(&mut tag, _mm_xor_si128(turn_round(sum.reduce()), mask));
+        store_block(&mut tag, _mm_xor_si128(turn_round(sum.reduce()), end.mask));
         tag
     }
 
@@ -384,9 +438,11 @@ impl<'k> Message<'k> {
     /// The next keystream, and `hashed` added to the hash. Between two rounds of
     /// the cipher, which are eight or four instructions that depend on what was
     /// before but not on each other, there is time for the products of a pair.
+    /// `SEAL` changes nothing: what has one caller is compiled into it, and the
+    /// keystream stays in registers.
     #[inline]
     #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
-    fn keystream_beside_hash<const ROUNDS: usize, const N: usize>(
+    fn keystream_beside_hash<const ROUNDS: usize, const SEAL: bool, const N: usize>(
         &mut self,
         hashed: &Group,
     ) -> [__m256i; N] {
