@@ -96,6 +96,28 @@ impl Gateway {
             .with_context(|| format!("the status has no tunnel {number}"))
     }
 
+    /// A tunnel of any connection, by its name (`vpn-site/1`).
+    ///
+    /// # Errors
+    /// When it has none of this name or does not answer.
+    pub fn tunnel_named(&self, name: &str) -> Result<Tunnel> {
+        let connections = self.status()?.connections.into_iter();
+        connections
+            .flat_map(|connection| connection.tunnels)
+            .find(|tunnel| tunnel.name == name)
+            .with_context(|| format!("the status has no tunnel {name}"))
+    }
+
+    /// How many packets it has dropped for this reason (`no_sa`).
+    ///
+    /// # Errors
+    /// When it counts no such reason or does not answer.
+    pub fn dropped(&self, reason: &str) -> Result<u64> {
+        let drops = self.status()?.drops;
+        let count = drops.get(reason).copied();
+        count.with_context(|| format!("the status counts no {reason}"))
+    }
+
     /// Waits until this tunnel is up, or down; gives it.
     ///
     /// # Errors

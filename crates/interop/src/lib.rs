@@ -15,6 +15,7 @@ pub mod gateway;
 pub mod guest;
 pub mod iperf3;
 pub mod pair;
+pub mod sites;
 pub mod stage;
 pub mod status;
 pub mod strongswan;

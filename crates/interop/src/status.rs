@@ -1,5 +1,7 @@
 //! What `vgw status --json` prints, as far as scenarios look at it.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 
 /// The whole gateway.
@@ -7,6 +9,8 @@ use serde::Deserialize;
 pub struct Status {
     /// VPN connections.
     pub connections: Vec<Connection>,
+    /// Packets dropped, by reason.
+    pub drops: BTreeMap<String, u64>,
     /// What needs attention.
     pub problems: Vec<String>,
     /// What was refused before a tunnel could be told.

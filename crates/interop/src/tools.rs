@@ -3,6 +3,7 @@
 use std::process::Output;
 
 use anyhow::{Context, Result, bail};
+use serde_json::Value;
 use vgw_lab::Namespace;
 use vgw_lab::topology::Topology;
 
@@ -63,4 +64,18 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
          add rule ip loss forward numgen random mod 100 < {percent} drop"
     );
     nft(router, &rules)
+}
+
+/// Packets that the kernel has counted on a device, received and sent.
+///
+/// # Errors
+/// When there is no such device.
+pub fn device_packets(namespace: &Namespace, device: &str) -> Result<u64> {
+    let arguments = ["-json", "-statistics", "link", "show", "dev", device];
+    let link: Value = serde_json::from_str(&run(namespace, "ip", &arguments)?)?;
+    let count = |direction| link.pointer(direction).and_then(Value::as_u64);
+    count("/0/stats64/rx/packets")
+        .zip(count("/0/stats64/tx/packets"))
+        .map(|(received, sent)| received + sent)
+        .with_context(|| format!("ip tells no packets of {device}: {link}"))
 }

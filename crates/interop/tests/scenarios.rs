@@ -40,6 +40,7 @@ scenarios!(
     ipv6_inside,
     vpc_namespace,
     nat,
+    cloudhub,
     failover,
     rekey,
     lossy_rekey,

@@ -3,13 +3,14 @@
 //! ```text
 //! vpc ── line A ┐
 //!               ├ internet ── [nat] ── on_premises
-//! vpc ── line B ┘
+//! vpc ── line B ┘            └ [branch]
 //! ```
 //!
 //! The virtual private gateway runs in `vpc` with an outside address on each of two
 //! Internet lines, the customer gateway in `on_premises`. The private networks'
 //! hosts are addresses of the loopback. All outside addresses are of the ranges that
-//! RFC 5737 reserves for documentation.
+//! RFC 5737 reserves for documentation, but a branch's, which is of the range of
+//! RFC 2544 for benches: there are only three.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -28,6 +29,10 @@ pub const CUSTOMER_BEHIND_NAT: IpAddr = v4(172, 16, 0, 1);
 pub const VPC_HOST: IpAddr = v4(10, 0, 0, 1);
 /// A host on the customer's premises.
 pub const ON_PREMISES_HOST: IpAddr = v4(192, 168, 10, 1);
+/// The outside address of a branch's customer gateway.
+pub const BRANCH_OUTSIDE: IpAddr = v4(198, 18, 0, 1);
+/// A host in a branch.
+pub const BRANCH_HOST: IpAddr = v4(192, 168, 20, 1);
 
 /// The VPC's network.
 #[must_use]
@@ -39,6 +44,12 @@ pub fn vpc_cidr() -> IpNet {
 #[must_use]
 pub fn on_premises_cidr() -> IpNet {
     IpNet::new_assert(v4(192, 168, 10, 0), 24)
+}
+
+/// The network in a branch.
+#[must_use]
+pub fn branch_cidr() -> IpNet {
+    IpNet::new_assert(v4(192, 168, 20, 0), 24)
 }
 
 const NAT_INSIDE: IpAddr = v4(172, 16, 0, 254);
@@ -70,7 +81,7 @@ impl Topology {
     /// When the caller is not root or the kernel refuses.
     pub fn build(lab: &Lab) -> Result<Self> {
         let topology = Self::without_customer(lab)?;
-        topology.join(&topology.on_premises, CUSTOMER_OUTSIDE)?;
+        topology.join(&topology.on_premises, "customer", CUSTOMER_OUTSIDE)?;
         Ok(topology)
     }
 
@@ -82,7 +93,7 @@ impl Topology {
     pub fn build_with_nat(lab: &Lab) -> Result<Self> {
         let mut topology = Self::without_customer(lab)?;
         let nat = lab.namespace("nat")?;
-        topology.join(&nat, CUSTOMER_OUTSIDE)?;
+        topology.join(&nat, "customer", CUSTOMER_OUTSIDE)?;
         let inside = Veth {
             namespace: &topology.on_premises,
             name: "wan",
@@ -97,6 +108,17 @@ impl Topology {
         nat.forward()?;
         topology.nat = Some(nat);
         Ok(topology)
+    }
+
+    /// Adds another site with a customer gateway of its own, and gives its namespace.
+    ///
+    /// # Errors
+    /// When there is one already or the kernel refuses.
+    pub fn add_branch(&self, lab: &Lab) -> Result<Namespace> {
+        let branch = lab.namespace("branch")?;
+        branch.add_address("lo", IpNet::from(BRANCH_HOST))?;
+        self.join(&branch, "branch", BRANCH_OUTSIDE)?;
+        Ok(branch)
     }
 
     fn without_customer(lab: &Lab) -> Result<Self> {
@@ -121,9 +143,9 @@ impl Topology {
         Ok(topology)
     }
 
-    /// Joins the customer's outermost device to the internet.
-    fn join(&self, device: &Namespace, address: IpAddr) -> Result<()> {
-        self.lay(device, "wan", "customer", address)?;
+    /// Joins a site's outermost device to the internet, which calls it `far_name`.
+    fn join(&self, device: &Namespace, far_name: &str, address: IpAddr) -> Result<()> {
+        self.lay(device, "wan", far_name, address)?;
         device.add_route(everywhere(), router(address))
     }
 
@@ -174,6 +196,25 @@ mod tests {
             assert!(reply.is_some(), "{address}");
         }
         let private = ping(&topology.vpc, VPC_HOST, ON_PREMISES_HOST, NEVER);
+        assert!(!matches!(private, Ok(Some(_))), "{private:?}");
+    }
+
+    #[test]
+    fn a_branch_is_reached_from_each_line_and_from_the_other_site() {
+        let lab = Lab::new("branch").unwrap();
+        let topology = Topology::build(&lab).unwrap();
+        let branch = topology.add_branch(&lab).unwrap();
+        let [a, b] = GATEWAY_OUTSIDE;
+        let from = [
+            (&topology.vpc, a),
+            (&topology.vpc, b),
+            (&topology.on_premises, CUSTOMER_OUTSIDE),
+        ];
+        for (namespace, address) in from {
+            let reply = ping(namespace, address, BRANCH_OUTSIDE, SURELY).unwrap();
+            assert!(reply.is_some(), "{address}");
+        }
+        let private = ping(&branch, BRANCH_HOST, ON_PREMISES_HOST, NEVER);
         assert!(!matches!(private, Ok(Some(_))), "{private:?}");
     }
 
