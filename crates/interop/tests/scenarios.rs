@@ -41,6 +41,7 @@ scenarios!(
     vpc_namespace,
     nat,
     cloudhub,
+    bandwidth_limit,
     failover,
     rekey,
     lossy_rekey,
