@@ -35,6 +35,8 @@ pub struct Tunnel {
     pub state: String,
     /// Whether it is up.
     pub up: bool,
+    /// The largest packet inside that is not fragmented outside, octets.
+    pub mtu: Option<usize>,
     /// Its IKE SA.
     pub ike: Option<Ike>,
     /// Its CHILD SAs.

@@ -1,5 +1,6 @@
 //! Debian's own tools, run in a namespace.
 
+use std::net::IpAddr;
 use std::process::Output;
 
 use anyhow::{Context, Result, bail};
@@ -78,4 +79,43 @@ pub fn device_packets(namespace: &Namespace, device: &str) -> Result<u64> {
         .zip(count("/0/stats64/tx/packets"))
         .map(|(received, sent)| received + sent)
         .with_context(|| format!("ip tells no packets of {device}: {link}"))
+}
+
+/// Counts packets from now on, those that pass a hook of nftables' (`forward`) and
+/// match an expression of its, by a name of ours.
+///
+/// # Errors
+/// When `nft` refuses.
+pub fn count_packets(namespace: &Namespace, name: &str, hook: &str, matching: &str) -> Result<()> {
+    let rules = format!(
+        "add table ip seen; add counter ip seen {name}; \
+         add chain ip seen {name} {{ type filter hook {hook} priority 0; }}; \
+         add rule ip seen {name} {matching} counter name {name}"
+    );
+    nft(namespace, &rules)
+}
+
+/// Packets that [`count_packets`] has counted by this name.
+///
+/// # Errors
+/// When it counts none by it.
+pub fn counted_packets(namespace: &Namespace, name: &str) -> Result<u64> {
+    let arguments = ["--json", "list", "counter", "ip", "seen", name];
+    let told: Value = serde_json::from_str(&run(namespace, "nft", &arguments)?)?;
+    let counter = told.pointer("/nftables/1/counter/packets");
+    let packets = counter.and_then(Value::as_u64);
+    packets.with_context(|| format!("nft tells no packets of {name}: {told}"))
+}
+
+/// The path MTU to `to` that a namespace's kernel was told by ICMP; None when it was
+/// told none.
+///
+/// # Errors
+/// When there is no route.
+pub fn told_mtu(namespace: &Namespace, to: IpAddr) -> Result<Option<u64>> {
+    let arguments = ["-json", "route", "get", &to.to_string()];
+    let route: Value = serde_json::from_str(&run(namespace, "ip", &arguments)?)?;
+    let metrics = route.pointer("/0/metrics").and_then(Value::as_array);
+    let mut metrics = metrics.into_iter().flatten();
+    Ok(metrics.find_map(|metric| metric.get("mtu").and_then(Value::as_u64)))
 }

@@ -42,6 +42,7 @@ scenarios!(
     nat,
     cloudhub,
     bandwidth_limit,
+    df_policy,
     failover,
     rekey,
     lossy_rekey,
