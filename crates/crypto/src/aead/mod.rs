@@ -3,6 +3,7 @@
 use std::fmt;
 
 use ring::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Tag, UnboundKey};
+#[cfg(target_arch = "x86_64")]
 use subtle::ConstantTimeEq;
 
 use crate::error::{KeyError, NotAuthentic};
