@@ -1,15 +1,32 @@
-//! Case 6: what Criterion measured of seal and open alone, taken from its files.
+//! Case 6: what Criterion measures of seal and open alone, taken from its files.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::rounds::{Row, spread};
+use crate::Plan;
+use crate::rounds::{Metric, Rounds, Row, Spread, spread};
+use crate::say;
 
 /// The name of every bench of ring alone begins with this.
 const BARE: &str = "bare ";
+
+const COST: Metric = Metric {
+    name: "cost",
+    unit: "cycles/packet",
+};
+/// Of inner packet.
+const THROUGHPUT: Metric = Metric {
+    name: "throughput",
+    unit: "bytes/cycle",
+};
+const TIME: Metric = Metric {
+    name: "time",
+    unit: "ns",
+};
 
 /// The part that we read of `benchmark.json`.
 #[derive(Deserialize)]
@@ -36,11 +53,35 @@ struct Sample {
     times: Vec<f64>,
 }
 
-/// The results below `directory`, a row for every bench.
+/// Runs the benches by cargo, so that their results are of this run and complete.
+pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
+    let directory = std::path::absolute(&plan.criterion)?;
+    if directory.exists() {
+        std::fs::remove_dir_all(&directory)
+            .with_context(|| format!("removing {}", directory.display()))?;
+    }
+    say("Criterion's benches");
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["bench", "-p", "vgw-benches"])
+        .env("CRITERION_HOME", &directory)
+        .status()
+        .context("starting cargo")?;
+    // Even of a run that was cut short, some benches may be whole.
+    let rows = rows(&directory);
+    if let Ok(rows) = &rows {
+        rounds.append(rows.clone());
+        plan.save(rounds)?;
+    }
+    ensure!(status.success(), "cargo bench -p vgw-benches: {status}");
+    rows.map(drop)
+}
+
+/// The results below `directory`.
 ///
 /// # Errors
 /// When there are none or a file is not what Criterion writes.
-pub fn rows(directory: &Path) -> Result<Vec<Row>> {
+fn rows(directory: &Path) -> Result<Vec<Row>> {
     let mut found = Vec::new();
     find(directory, &mut found)
         .with_context(|| format!("looking for Criterion's results in {}", directory.display()))?;
@@ -50,10 +91,12 @@ pub fn rows(directory: &Path) -> Result<Vec<Row>> {
         directory.display()
     );
     found.sort();
-    found
-        .iter()
-        .map(|new| row(new).with_context(|| format!("in {}", new.display())))
-        .collect()
+    let mut rows = Vec::new();
+    for new in found {
+        let measured = rows_of(&new).with_context(|| format!("in {}", new.display()))?;
+        rows.extend(measured);
+    }
+    Ok(rows)
 }
 
 /// Every `new` folder of a bench, in which Criterion keeps its last run.
@@ -72,24 +115,39 @@ fn find(directory: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn row(new: &Path) -> Result<Row> {
+/// What one bench gave: of the packet transform cycles, and octets by cycle; of all
+/// others time.
+fn rows_of(new: &Path) -> Result<Vec<Row>> {
     let identity: Identity = read(&new.join("benchmark.json"))?;
     let estimates: Estimates = read(&new.join("estimates.json"))?;
     let sample: Sample = read(&new.join("sample.json"))?;
     let each = sample.times.iter().zip(&sample.iters).map(|(t, n)| t / n);
     let spread = spread(each.collect()).context("a sample of nothing")?;
-    let (case, subject) = name(&identity);
-    let (metric, unit) = measured(&identity.group_id);
-    Ok(Row {
-        case,
-        subject: subject.to_owned(),
-        metric: metric.to_owned(),
-        unit: unit.to_owned(),
+    let spread = Spread {
         median: estimates.median.point_estimate,
+        ..spread
+    };
+    let (case, subject) = name(&identity);
+    let row = |metric: Metric, spread: Spread| Row {
+        case: case.clone(),
+        subject: subject.to_owned(),
+        metric: metric.name.to_owned(),
+        unit: metric.unit.to_owned(),
+        median: spread.median,
         min: spread.min,
         max: spread.max,
         rounds: spread.count,
-    })
+    };
+    let Some(octets) = octets(&identity.group_id) else {
+        return Ok(vec![row(TIME, spread)]);
+    };
+    let by_cycle = Spread {
+        median: octets / spread.median,
+        min: octets / spread.max,
+        max: octets / spread.min,
+        ..spread
+    };
+    Ok(vec![row(COST, spread), row(THROUGHPUT, by_cycle)])
 }
 
 /// The case and the subject: group `seal/1400`, function `bare AES-128-GCM`.
@@ -104,12 +162,11 @@ fn name(identity: &Identity) -> (String, &'static str) {
     }
 }
 
-/// Benches of the packet transform count reference cycles, all others time.
-fn measured(group: &str) -> (&'static str, &'static str) {
-    if group.starts_with("seal/") || group.starts_with("open/") {
-        return ("cost", "cycles/packet");
-    }
-    ("time", "ns")
+/// Octets of inner packet, if the group is one of the packet transform: `seal/1400`.
+fn octets(group: &str) -> Option<f64> {
+    let (direction, octets) = group.split_once('/')?;
+    ["seal", "open"].contains(&direction).then_some(())?;
+    octets.parse().ok()
 }
 
 fn read<T: DeserializeOwned>(path: &Path) -> Result<T> {
@@ -150,25 +207,37 @@ mod tests {
         );
         write(
             "estimates.json",
-            r#"{"median":{"point_estimate":640.5,"standard_error":1}}"#,
+            r#"{"median":{"point_estimate":560.0,"standard_error":1}}"#,
         );
         write(
             "sample.json",
-            r#"{"sampling_mode":"Linear","iters":[1,2,4],"times":[700,1280,2560]}"#,
+            r#"{"sampling_mode":"Linear","iters":[1,2,4],"times":[700,1000,2240]}"#,
         );
         let rows = rows(&directory);
         std::fs::remove_dir_all(&directory).unwrap();
-        let expected = Row {
+        let row = |metric: Metric, [median, min, max]: [f64; 3]| Row {
             case: "seal/1400, AES-128-GCM".to_owned(),
             subject: "ring".to_owned(),
-            metric: "cost".to_owned(),
-            unit: "cycles/packet".to_owned(),
-            median: 640.5,
-            min: 640.0,
-            max: 700.0,
+            metric: metric.name.to_owned(),
+            unit: metric.unit.to_owned(),
+            median,
+            min,
+            max,
             rounds: 3,
         };
-        assert_eq!(rows.unwrap(), [expected]);
+        let expected = [
+            row(COST, [560.0, 500.0, 700.0]),
+            row(THROUGHPUT, [2.5, 2.0, 2.8]),
+        ];
+        assert_eq!(rows.unwrap(), expected);
+    }
+
+    #[test]
+    fn only_seal_and_open_are_of_packets() {
+        assert_eq!(octets("seal/1400"), Some(1400.0));
+        assert_eq!(octets("open/64"), Some(64.0));
+        assert_eq!(octets("key exchange/group 19"), None);
+        assert_eq!(octets("look-up/1000"), None);
     }
 
     #[test]

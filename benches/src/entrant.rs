@@ -6,6 +6,7 @@ use vgw_interop::stage::Stage;
 use vgw_interop::workspace;
 use vgw_lab::interrupt;
 
+use crate::Plan;
 use crate::rounds::{Metric, Rounds};
 use crate::subject::{Programs, Running, Subject, Suite};
 use crate::{cpu, say};
@@ -86,6 +87,45 @@ impl Entrant {
         drop(self);
         workspace::forget(&files)
     }
+}
+
+/// Starts them all; does without those that do not come up.
+///
+/// # Errors
+/// When this process was asked to end.
+pub fn start_all(
+    plan: &Plan,
+    which: impl Iterator<Item = (Subject, Suite)>,
+    rounds: &mut Rounds,
+) -> Result<Vec<Entrant>> {
+    let mut entrants = Vec::new();
+    for (subject, suite) in which {
+        let entrant = Entrant::start(subject, suite, &plan.programs);
+        entrants.extend(rounds.keep(entrant)?);
+    }
+    Ok(entrants)
+}
+
+/// Measures one after the other. One that fails is out, so that no further round waits
+/// for it; its logs are kept.
+///
+/// # Errors
+/// When this process was asked to end.
+pub fn each(
+    entrants: &mut Vec<Entrant>,
+    rounds: &mut Rounds,
+    mut measure: impl FnMut(&Entrant, &mut Rounds) -> Result<()>,
+) -> Result<()> {
+    for entrant in std::mem::take(entrants) {
+        let measured = measure(&entrant, rounds).with_context(|| {
+            let logs = workspace::directory(&entrant.files);
+            format!("{}, whose logs are in {}", entrant.name(), logs.display())
+        });
+        if rounds.keep(measured)?.is_some() {
+            entrants.push(entrant);
+        }
+    }
+    Ok(())
 }
 
 /// Runs a transfer that `processes` carry; notes throughput and CPU time.

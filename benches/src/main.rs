@@ -18,6 +18,7 @@ mod report;
 mod rounds;
 mod search;
 mod sites;
+mod stream;
 mod strongswan;
 mod subject;
 mod targets;
@@ -25,8 +26,10 @@ mod throughput;
 mod wireguard;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use vgw_lab::interrupt;
 
@@ -46,9 +49,9 @@ struct Arguments {
     /// Where peers were installed, with a folder `bin`.
     #[arg(long, value_name = "DIR")]
     peers: PathBuf,
-    /// Where Criterion left its results, to be folded in.
-    #[arg(long, value_name = "DIR")]
-    criterion: Option<PathBuf>,
+    /// Where Criterion is to leave its results; what is there goes.
+    #[arg(long, value_name = "DIR", default_value = "target/bench-criterion")]
+    criterion: PathBuf,
     /// Cases 1 to 3, one flow, AES-128-GCM, short runs.
     #[arg(long)]
     quick: bool,
@@ -76,6 +79,8 @@ struct Plan {
     /// Of a TCP transfer.
     seconds: u8,
     without: Vec<Subject>,
+    criterion: PathBuf,
+    json: Option<PathBuf>,
 }
 
 impl Plan {
@@ -93,6 +98,14 @@ impl Plan {
         let left_out = |subject: &Subject| !self.without.contains(subject);
         ALL.into_iter().filter(left_out)
     }
+
+    /// Writes what is known so far, so that whatever ends the run does not lose it.
+    fn save(&self, rounds: &Rounds) -> Result<()> {
+        match &self.json {
+            Some(path) => report::write_json(path, &rounds.rows()),
+            None => Ok(()),
+        }
+    }
 }
 
 fn main() -> Result<()> {
@@ -109,6 +122,8 @@ fn main() -> Result<()> {
         rounds: arguments.rounds,
         seconds: if arguments.quick { 3 } else { 5 },
         without: arguments.without,
+        criterion: arguments.criterion,
+        json: arguments.json,
     };
     let mut lines = machine::describe();
     for subject in plan.subjects() {
@@ -124,35 +139,57 @@ fn main() -> Result<()> {
     for line in &lines {
         say(line);
     }
-    let mut rows = measure(&plan)?.rows();
-    if let Some(directory) = arguments.criterion.filter(|_| plan.includes(6)) {
-        rows.extend(criterion::rows(&directory)?);
-    }
+    let mut rounds = Rounds::default();
+    let ended = measure(&plan, &mut rounds);
+    let rows = rounds.rows();
     let table = report::table(&rows, &targets::all(&rows))?;
     println!("{}\n\n{table}", lines.join("\n"));
-    if let Some(path) = arguments.json {
-        report::write_json(&path, &rows)?;
+    plan.save(&rounds)?;
+    if let Some(path) = &plan.json {
         println!("results are in {}", path.display());
+    }
+    for failure in rounds.failures() {
+        println!("FAILED: {failure}");
+    }
+    ended?;
+    let failed = rounds.failures().len();
+    ensure!(failed == 0, "not everything was measured; failed: {failed}");
+    Ok(())
+}
+
+/// A part of the run.
+type Part = fn(&Plan, &mut Rounds) -> Result<()>;
+
+/// Measures all that is asked for. What fails is noted, and the rest goes on.
+fn measure(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
+    let parts: [(&str, &[u8], Part); 5] = [
+        ("cases 1 to 3", &[1, 2, 3], throughput::run),
+        ("case 4", &[4], packets::run),
+        ("case 5, 1,000 tunnels", &[5], many::run),
+        ("case 5, site to site", &[5], sites::run),
+        ("case 6", &[6], criterion::run),
+    ];
+    for (name, cases, run) in parts {
+        if !cases.iter().any(|case| plan.includes(*case)) {
+            continue;
+        }
+        let start = Instant::now();
+        let outcome = run(plan, rounds).with_context(|| name.to_owned());
+        rounds.keep(outcome)?;
+        plan.save(rounds)?;
+        say(&format!("{name} took {}", clock(start.elapsed())));
     }
     Ok(())
 }
 
-fn measure(plan: &Plan) -> Result<Rounds> {
-    let mut rounds = Rounds::default();
-    if (1..=3).any(|case| plan.includes(case)) {
-        throughput::run(plan, &mut rounds)?;
-    }
-    if plan.includes(4) {
-        packets::run(plan, &mut rounds)?;
-    }
-    if plan.includes(5) {
-        many::run(plan, &mut rounds)?;
-        sites::run(plan, &mut rounds)?;
-    }
-    Ok(rounds)
+/// A line about what goes on, and since when, for whoever waits.
+fn say(line: &str) {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    eprintln!("[{}] {line}", clock(START.elapsed()));
 }
 
-/// A line about what goes on, for whoever waits.
-fn say(line: &str) {
-    eprintln!("{line}");
+/// Minutes and seconds.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    format!("{:02}:{:02}", seconds / 60, seconds % 60)
 }

@@ -40,6 +40,7 @@ pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
     for round in 1..=plan.rounds {
         say(&format!("1,000 tunnels, round {round} of {}", plan.rounds));
         one(plan, rounds).with_context(|| format!("vgw: {CASE}"))?;
+        plan.save(rounds)?;
     }
     workspace::forget(FILES)
 }

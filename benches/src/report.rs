@@ -10,18 +10,22 @@ use crate::targets::{Goal, Target};
 
 /// The results and the ratios that are aimed for, as text.
 pub fn table(rows: &[Row], targets: &[Target]) -> Result<String> {
-    let width = rows.iter().map(|row| row.case.chars().count()).max();
-    let width = width.unwrap_or_default().max("case".len());
+    let widest = |column: fn(&Row) -> &str, title: &str| {
+        let widths = rows.iter().map(|row| column(row).chars().count());
+        widths.max().unwrap_or_default().max(title.len())
+    };
     let mut text = String::new();
+    let case = widest(|row| &row.case, "case");
+    let metric = widest(|row| &row.metric, "metric");
     writeln!(
         text,
-        "{:width$}  {:10}  {:26}  {:>11}  {:>11}  {:>11}  {:13}  {:>6}",
+        "{:case$}  {:10}  {:metric$}  {:>11}  {:>11}  {:>11}  {:13}  {:>6}",
         "case", "subject", "metric", "median", "min", "max", "unit", "rounds"
     )?;
     for row in rows {
         writeln!(
             text,
-            "{:width$}  {:10}  {:26}  {:>11}  {:>11}  {:>11}  {:13}  {:>6}",
+            "{:case$}  {:10}  {:metric$}  {:>11}  {:>11}  {:>11}  {:13}  {:>6}",
             row.case,
             row.subject,
             row.metric,
@@ -34,21 +38,18 @@ pub fn table(rows: &[Row], targets: &[Target]) -> Result<String> {
     }
     let measured: Vec<_> = targets.iter().filter(|t| t.found.is_some()).collect();
     if !measured.is_empty() {
-        writeln!(text, "\n{:54}  {:>8}  target", "ratio of medians", "found")?;
+        writeln!(text, "\n{:62}  {:>8}  target", "ratio of medians", "found")?;
     }
     for target in measured {
         let found = target.found.unwrap_or_default();
         let verdict = match target.reached() {
             Some(true) => "reached",
             Some(false) => "MISSED",
-            None => "not measured",
+            None => "",
         };
         let goal = goal(target.goal);
-        writeln!(
-            text,
-            "{:54}  {found:>8.2}  {goal:14}  {verdict}",
-            target.what
-        )?;
+        let line = format!("{:62}  {found:>8.2}  {goal:14}  {verdict}", target.what);
+        writeln!(text, "{}", line.trim_end())?;
     }
     Ok(text)
 }
@@ -58,6 +59,7 @@ fn goal(goal: Goal) -> String {
         Goal::AtLeast(least) => format!("at least {least}"),
         Goal::MoreThan(least) => format!("more than {least}"),
         Goal::AtMost(most) => format!("at most {most}"),
+        Goal::None => "none".to_owned(),
     }
 }
 
@@ -72,7 +74,8 @@ fn figure(value: f64) -> String {
     format!("{value:.decimals$}")
 }
 
-/// Writes the results as a list of objects, and makes the folder for it.
+/// Writes the results as a list of objects, and makes the folder for it. What was in
+/// the file stays until all of it is written.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -82,7 +85,10 @@ pub fn write_json(path: &Path, rows: &[Row]) -> Result<()> {
     if let Some(folder) = path.parent() {
         std::fs::create_dir_all(folder).with_context(|| format!("making {}", folder.display()))?;
     }
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    let new = path.with_extension("json.new");
+    std::fs::write(&new, text)
+        .and_then(|()| std::fs::rename(&new, path))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
-//! Figures of many rounds, and what is reported of them.
+//! Figures of many rounds, what is reported of them, and what failed.
 
+use anyhow::Result;
 use serde::Serialize;
+use vgw_lab::interrupt;
+
+use crate::say;
 
 /// One line of the results.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -25,7 +29,13 @@ pub struct Row {
 
 /// Figures as they come in, of every case, subject and metric.
 #[derive(Debug, Default)]
-pub struct Rounds(Vec<Series>);
+pub struct Rounds {
+    series: Vec<Series>,
+    /// Results that come whole.
+    others: Vec<Row>,
+    /// What could not be measured, and why.
+    failures: Vec<String>,
+}
 
 #[derive(Debug)]
 struct Series {
@@ -50,9 +60,9 @@ impl Rounds {
         let same = |series: &&mut Series| {
             series.case == case && series.subject == subject && series.metric == metric
         };
-        match self.0.iter_mut().find(same) {
+        match self.series.iter_mut().find(same) {
             Some(series) => series.values.push(value),
-            None => self.0.push(Series {
+            None => self.series.push(Series {
                 case: case.to_owned(),
                 subject,
                 metric,
@@ -61,17 +71,45 @@ impl Rounds {
         }
     }
 
-    /// The results, in the order in which their first figures came in.
-    pub fn rows(self) -> Vec<Row> {
-        self.0.into_iter().filter_map(Series::row).collect()
+    /// Adds results of something that has its own rounds.
+    pub fn append(&mut self, rows: Vec<Row>) {
+        self.others.extend(rows);
+    }
+
+    /// The results so far, in the order in which their first figures came in.
+    pub fn rows(&self) -> Vec<Row> {
+        let series = self.series.iter().filter_map(Series::row);
+        series.chain(self.others.iter().cloned()).collect()
+    }
+
+    /// What something gave, or None if it failed: the others go on without it, and the
+    /// failure is reported at the end.
+    ///
+    /// # Errors
+    /// The failure, when this process was asked to end.
+    pub fn keep<T>(&mut self, outcome: Result<T>) -> Result<Option<T>> {
+        match outcome {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if interrupt::requested() => Err(error),
+            Err(error) => {
+                say(&format!("FAILED: {error:#}"));
+                self.failures.push(format!("{error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// What failed so far.
+    pub fn failures(&self) -> &[String] {
+        &self.failures
     }
 }
 
 impl Series {
-    fn row(self) -> Option<Row> {
-        let spread = spread(self.values)?;
+    fn row(&self) -> Option<Row> {
+        let spread = spread(self.values.clone())?;
         Some(Row {
-            case: self.case,
+            case: self.case.clone(),
             subject: self.subject.to_owned(),
             metric: self.metric.name.to_owned(),
             unit: self.metric.unit.to_owned(),
@@ -148,6 +186,17 @@ mod tests {
             (("eight TCP flows", "vgw"), [7.0; 3], 1),
         ];
         assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn what_fails_is_remembered_and_loses_no_figure() {
+        let mut rounds = Rounds::default();
+        rounds.add("one TCP flow", "vgw", GBPS, 1.0);
+        assert_eq!(rounds.keep(Ok(7)).unwrap(), Some(7));
+        let failed: Result<()> = Err(anyhow::anyhow!("no route").context("floor"));
+        assert_eq!(rounds.keep(failed).unwrap(), None);
+        assert_eq!(rounds.failures(), ["floor: no route"]);
+        assert_eq!(rounds.rows().len(), 1);
     }
 
     #[test]

@@ -7,11 +7,22 @@ const LEAST: u32 = 100;
 /// The search ends when the rates between which the answer lies differ by less than
 /// this part.
 const PRECISION: u32 = 32;
+/// The first step away from where the answer may be is this part of it; every further
+/// one is twice as long.
+const STEP: u32 = 8;
 /// How often a rate is tried before it counts as too high: one loss, or one lapse of
 /// the sender, may be the machine's.
 const ATTEMPTS: usize = 2;
 /// The sender keeps up when it gives at least these per cent of what it should.
 const KEPT_UP: u64 = 95;
+
+/// How long a rate is tried: briefly where the answer is only looked for, in full where
+/// it may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Length {
+    Brief,
+    Full,
+}
 
 /// What became of packets at some rate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,37 +36,81 @@ pub struct Trial {
 }
 
 /// Finds the highest rate at which packets arrive whole; gives the rate at which they
-/// arrived then. None if they do at no rate.
-pub fn highest(mut send: impl FnMut(u32) -> Result<Trial>) -> Result<Option<u32>> {
+/// arrived then, in a full trial. None if they do at no rate. An earlier answer, if
+/// there is one, says where to begin.
+pub fn highest(
+    near: Option<u32>,
+    mut send: impl FnMut(u32, Length) -> Result<Trial>,
+) -> Result<Option<u32>> {
+    let near = match near {
+        Some(near) => near,
+        None => scout(&mut send)?,
+    };
     let mut best = None;
     // Rates at which packets did arrive whole, and at which they did not.
     let (mut low, mut high) = (0_u32, None::<u32>);
-    loop {
-        let rate = match high {
-            None if low == 0 => FIRST,
-            None => low.saturating_mul(2),
-            Some(high) => low.midpoint(high),
-        };
-        if rate < LEAST || high.is_some_and(|high| high - low <= low / PRECISION) {
-            return Ok(best);
-        }
-        let mut kept_up = false;
-        for _ in 0..ATTEMPTS {
-            let trial = send(rate)?;
-            if trial.whole {
-                best = best.max(Some(trial.arrived));
-                kept_up = u64::from(trial.offered) * 100 >= u64::from(rate) * KEPT_UP;
-            }
-            if kept_up {
-                break;
-            }
-        }
-        if kept_up {
+    let mut rate = near;
+    let mut step = near / STEP;
+    while rate >= LEAST {
+        let tried = attempt(rate, Length::Full, &mut send)?;
+        best = best.max(tried.arrived);
+        if tried.carried {
             low = rate;
         } else {
+            // A sender that gave less, of which nothing was lost, tried that rate.
+            low = low.max(tried.arrived.unwrap_or(0).min(rate - 1));
             high = Some(rate);
         }
+        rate = match high {
+            None => low.saturating_add(step),
+            Some(high) if low == 0 => high - step.clamp(1, high.div_ceil(2)),
+            Some(high) if high - low <= low / PRECISION => break,
+            Some(high) => low.midpoint(high),
+        };
+        step = step.saturating_mul(2);
     }
+    Ok(best)
+}
+
+/// Doubles the rate while packets arrive whole; gives the last at which they did.
+fn scout(send: &mut impl FnMut(u32, Length) -> Result<Trial>) -> Result<u32> {
+    let mut rate = FIRST;
+    loop {
+        let next = rate.saturating_mul(2);
+        if next == u32::MAX || !attempt(next, Length::Brief, send)?.carried {
+            return Ok(rate);
+        }
+        rate = next;
+    }
+}
+
+struct Tried {
+    /// Whether all of the rate was sent, and arrived.
+    carried: bool,
+    /// The rate of arrival when nothing was lost.
+    arrived: Option<u32>,
+}
+
+fn attempt(
+    rate: u32,
+    length: Length,
+    send: &mut impl FnMut(u32, Length) -> Result<Trial>,
+) -> Result<Tried> {
+    let mut tried = Tried {
+        carried: false,
+        arrived: None,
+    };
+    for _ in 0..ATTEMPTS {
+        let trial = send(rate, length)?;
+        if trial.whole {
+            tried.arrived = tried.arrived.max(Some(trial.arrived));
+            tried.carried = u64::from(trial.offered) * 100 >= u64::from(rate) * KEPT_UP;
+        }
+        if tried.carried {
+            break;
+        }
+    }
+    Ok(tried)
 }
 
 #[cfg(test)]
@@ -63,8 +118,8 @@ mod tests {
     use super::*;
 
     /// A path that carries so much, from a sender that can give so much.
-    fn search(capacity: u32, sender: u32) -> Option<u32> {
-        highest(|rate| {
+    fn search(near: Option<u32>, capacity: u32, sender: u32) -> Option<u32> {
+        highest(near, |rate, _| {
             let offered = rate.min(sender);
             Ok(Trial {
                 whole: offered <= capacity,
@@ -78,26 +133,61 @@ mod tests {
     #[test]
     fn the_capacity_is_found_from_below_within_the_precision() {
         for capacity in [400, 9_999, 10_000, 77_777, 1_234_567] {
-            let found = search(capacity, u32::MAX).unwrap();
-            assert!(found <= capacity, "{found} of {capacity}");
-            assert!(found >= capacity - capacity / 16, "{found} of {capacity}");
+            for near in [None, Some(200), Some(77_000), Some(2_000_000)] {
+                let found = search(near, capacity, u32::MAX).unwrap();
+                assert!(found <= capacity, "{found} of {capacity}");
+                assert!(found >= capacity - capacity / 16, "{found} of {capacity}");
+            }
         }
     }
 
     #[test]
+    fn an_earlier_answer_that_is_near_saves_most_of_the_search() {
+        for capacity in [95_000, 100_000, 105_000] {
+            let mut trials = 0;
+            let found = highest(Some(100_000), |rate, length| {
+                assert_eq!(length, Length::Full);
+                trials += 1;
+                Ok(Trial {
+                    whole: rate <= capacity,
+                    offered: rate,
+                    arrived: rate,
+                })
+            });
+            assert!(found.unwrap().unwrap() > capacity - capacity / 16);
+            assert!(trials <= 8, "{trials} for {capacity}");
+        }
+    }
+
+    #[test]
+    fn a_brief_trial_is_no_answer() {
+        let found = highest(None, |rate, length| {
+            Ok(Trial {
+                whole: length == Length::Brief && rate <= 100_000 || rate <= 50_000,
+                offered: rate,
+                arrived: rate,
+            })
+        });
+        let found = found.unwrap().unwrap();
+        assert!((46_000..=50_000).contains(&found), "{found}");
+    }
+
+    #[test]
     fn a_sender_that_cannot_keep_up_limits_the_rate() {
-        assert_eq!(search(u32::MAX, 300_000), Some(300_000));
+        assert_eq!(search(None, u32::MAX, 300_000), Some(300_000));
+        assert_eq!(search(Some(500_000), u32::MAX, 300_000), Some(300_000));
     }
 
     #[test]
     fn a_path_that_loses_at_every_rate_has_no_answer() {
-        assert_eq!(search(0, u32::MAX), None);
+        assert_eq!(search(None, 0, u32::MAX), None);
+        assert_eq!(search(Some(50_000), 0, u32::MAX), None);
     }
 
     #[test]
     fn one_loss_at_a_rate_is_not_held_against_it() {
         let mut seen = std::collections::BTreeSet::new();
-        let found = highest(|rate| {
+        let found = highest(Some(90_000), |rate, _| {
             Ok(Trial {
                 whole: !seen.insert(rate) && rate <= 100_000,
                 offered: rate,

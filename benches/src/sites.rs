@@ -52,13 +52,19 @@ pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
             _ => continue,
         };
         let hub = Hub::start(subject, program);
-        hubs.push(hub.with_context(|| format!("{}: {CASE}", subject.name()))?);
+        let hub = hub.with_context(|| format!("{}: {CASE}", subject.name()));
+        hubs.extend(rounds.keep(hub)?);
     }
     for round in 1..=plan.rounds {
         say(&format!("site to site, round {round} of {}", plan.rounds));
-        for hub in &hubs {
-            hub.measure(plan.seconds, rounds)?;
+        // As with entrants, one that fails is out.
+        for hub in std::mem::take(&mut hubs) {
+            let measured = hub.measure(plan.seconds, rounds);
+            if rounds.keep(measured)?.is_some() {
+                hubs.push(hub);
+            }
         }
+        plan.save(rounds)?;
     }
     hubs.into_iter().try_for_each(Hub::end)
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use vgw_interop::iperf3::Transfer;
 
 use crate::Plan;
-use crate::entrant::Entrant;
+use crate::entrant::{self, Entrant};
 use crate::rounds::Rounds;
 use crate::say;
 use crate::subject::{Subject, Suite};
@@ -30,27 +30,25 @@ fn number(subject: Subject) -> u8 {
 
 /// Measures every subject of these cases, turn and turn about.
 pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
-    let mut entrants = Vec::new();
-    for subject in plan.subjects() {
-        if !plan.includes(number(subject)) {
-            continue;
-        }
-        for suite in suites(plan, subject) {
-            entrants.push(Entrant::start(subject, *suite, &plan.programs)?);
-        }
-    }
+    let measured = |subject: &Subject| plan.includes(number(*subject));
+    let which = plan.subjects().filter(measured).flat_map(|subject| {
+        let suites = suites(plan, subject).iter();
+        suites.map(move |suite| (subject, *suite))
+    });
+    let mut entrants = entrant::start_all(plan, which, rounds)?;
     let flows: &[u8] = if plan.quick { &[1] } else { &[1, 8] };
     for round in 1..=plan.rounds {
         say(&format!("TCP flows, round {round} of {}", plan.rounds));
         for flows in flows {
-            for entrant in &entrants {
-                let transfer = Transfer {
-                    flows: *flows,
-                    seconds: plan.seconds,
-                };
-                entrant.transfer(transfer, &case(*flows, entrant.suite), rounds)?;
-            }
+            let transfer = Transfer {
+                flows: *flows,
+                seconds: plan.seconds,
+            };
+            entrant::each(&mut entrants, rounds, |entrant, rounds| {
+                entrant.transfer(transfer, &case(*flows, entrant.suite), rounds)
+            })?;
         }
+        plan.save(rounds)?;
     }
     entrants.into_iter().try_for_each(Entrant::end)
 }
