@@ -25,10 +25,10 @@ const HEADERS: usize = 28;
 const TOLERATED_PER_MILLE: u64 = 1;
 /// Of a brief trial, a full one, and the one whose packets' delays are taken.
 const BRIEF: Duration = Duration::from_millis(100);
-const FULL: Duration = Duration::from_millis(400);
-const LATENCY: Duration = Duration::from_millis(500);
+const FULL: Duration = Duration::from_millis(300);
+const LATENCY: Duration = Duration::from_millis(400);
 /// Single packets a second beside trains: a thousand in `LATENCY`.
-const PROBES: u32 = 2000;
+const PROBES: u32 = 2500;
 const PORT: u16 = 7000;
 /// Theirs.
 const PROBE_PORT: u16 = 7001;

@@ -7,11 +7,13 @@ const LEAST: u32 = 100;
 /// The search ends when the rates between which the answer lies differ by less than
 /// this part.
 const PRECISION: u32 = 32;
-/// The first step away from where the answer may be is this part of it; every further
-/// one is twice as long.
-const STEP: u32 = 8;
-/// How often a rate is tried before it counts as too high: one loss, or one lapse of
-/// the sender, may be the machine's.
+/// The first step away from an earlier answer is this part of it, and from what was
+/// found in brief the other; every further one is twice as long.
+const STEP: u32 = 16;
+const WIDE_STEP: u32 = 4;
+/// How often a rate is tried before it counts as too high: one loss may be the
+/// machine's. A lapse of the sender needs no other attempt: what it did give arrived,
+/// and the search goes on between that and the rate.
 const ATTEMPTS: usize = 2;
 /// The sender keeps up when it gives at least these per cent of what it should.
 const KEPT_UP: u64 = 95;
@@ -42,22 +44,23 @@ pub fn highest(
     near: Option<u32>,
     mut send: impl FnMut(u32, Length) -> Result<Trial>,
 ) -> Result<Option<u32>> {
-    let near = match near {
-        Some(near) => near,
-        None => scout(&mut send)?,
+    let (near, mut step) = match near {
+        Some(near) => (near, near / STEP),
+        None => {
+            let near = scout(&mut send)?;
+            (near, near / WIDE_STEP)
+        }
     };
     let mut best = None;
     // Rates at which packets did arrive whole, and at which they did not.
     let (mut low, mut high) = (0_u32, None::<u32>);
     let mut rate = near;
-    let mut step = near / STEP;
     while rate >= LEAST {
         let tried = attempt(rate, Length::Full, &mut send)?;
         best = best.max(tried.arrived);
         if tried.carried {
             low = rate;
         } else {
-            // A sender that gave less, of which nothing was lost, tried that rate.
             low = low.max(tried.arrived.unwrap_or(0).min(rate - 1));
             high = Some(rate);
         }
@@ -103,10 +106,8 @@ fn attempt(
     for _ in 0..ATTEMPTS {
         let trial = send(rate, length)?;
         if trial.whole {
-            tried.arrived = tried.arrived.max(Some(trial.arrived));
+            tried.arrived = Some(trial.arrived);
             tried.carried = u64::from(trial.offered) * 100 >= u64::from(rate) * KEPT_UP;
-        }
-        if tried.carried {
             break;
         }
     }

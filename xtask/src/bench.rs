@@ -67,6 +67,7 @@ const PEERS: [Peer; 2] = [
 ];
 
 pub fn run(options: &Options) -> Result<()> {
+    let start = Instant::now();
     packages::install_for_bench()?;
     let peers = target_dir().join("peers");
     for peer in &PEERS {
@@ -74,14 +75,22 @@ pub fn run(options: &Options) -> Result<()> {
             peer.install(&peers)?;
         }
     }
-    finish(&mut cargo(&["build", "--release", "-p", "vgwd"]))?;
-    finish(&mut cargo(&["build", "--release", "-p", "vgw-benches"]))?;
+    build("vgw", &["build", "--release", "-p", "vgwd"])?;
+    build("vgw-bench", &["build", "--release", "-p", "vgw-benches"])?;
+    if options.asks_for(CRITERION_CASE) {
+        build(
+            "Criterion's benches",
+            &["bench", "--no-run", "-p", "vgw-benches"],
+        )?;
+    }
     let floor = target_dir().join("floor");
     if !options.without.contains(&Without::Floor) {
         build_floor(&floor)?;
     }
+    let took = start.elapsed().as_secs();
+    println!("all is installed and built, in {took} s; now it is measured");
     let release = target_dir().join("release");
-    let mut bench = Command::new(release.join("vgw-bench"));
+    let mut bench = command(&release.join("vgw-bench").to_string_lossy(), &[]);
     bench
         .arg("--vgw")
         .arg(release.join("vgw"))
@@ -89,13 +98,10 @@ pub fn run(options: &Options) -> Result<()> {
         .arg(floor.join("release/vgw"))
         .arg("--peers")
         .arg(&peers)
+        .arg("--criterion")
+        .arg(target_dir().join("bench-criterion"))
         .args(["--rounds", &options.rounds.to_string()]);
-    if options.asks_for(CRITERION_CASE) {
-        let results = target_dir().join("bench-criterion");
-        criterion(&results)?;
-        bench.arg("--criterion").arg(&results);
-    }
-    options.pass_on(&mut bench);
+    options.pass_on(&mut bench)?;
     // It takes our place, so that ^C reaches it alone and it can clear up.
     Err(bench.exec()).context("starting vgw-bench")
 }
@@ -108,12 +114,13 @@ impl Options {
         self.cases.contains(&case)
     }
 
-    fn pass_on(&self, bench: &mut Command) {
+    fn pass_on(&self, bench: &mut Command) -> Result<()> {
         if self.quick {
             bench.arg("--quick");
         }
         if let Some(file) = &self.json {
-            bench.arg("--json").arg(file);
+            // It is meant from where we were started; the bench starts at the root.
+            bench.arg("--json").arg(std::path::absolute(file)?);
         }
         for case in &self.cases {
             bench.args(["--case", &case.to_string()]);
@@ -123,6 +130,7 @@ impl Options {
                 bench.args(["--without", value.get_name()]);
             }
         }
+        Ok(())
     }
 }
 
@@ -132,21 +140,29 @@ impl Peer {
         if root.join("bin").join(self.binary).is_file() {
             return Ok(());
         }
-        let start = Instant::now();
         let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
         let arguments = ["-n", "10", &cargo, "install", "--locked", "--root"];
         let mut install = command("nice", &arguments);
         install
             .arg(root)
             .args(["--version", self.version, self.package]);
-        finish(&mut install).with_context(|| {
-            let name = self.package;
-            format!("{name} cannot be installed; --without leaves it out")
-        })?;
-        let took = start.elapsed().as_secs();
-        println!("built {} {} in {took} s", self.package, self.version);
-        Ok(())
+        let what = format!("{} {}", self.package, self.version);
+        timed(&what, &mut install)
+            .with_context(|| format!("{what} cannot be installed; --without leaves it out"))
     }
+}
+
+/// Has cargo build something and says how long that took.
+fn build(what: &str, arguments: &[&str]) -> Result<()> {
+    timed(what, &mut cargo(arguments))
+}
+
+fn timed(what: &str, command: &mut Command) -> Result<()> {
+    println!("building {what}");
+    let start = Instant::now();
+    finish(command)?;
+    println!("built {what} in {} s", start.elapsed().as_secs());
+    Ok(())
 }
 
 /// The release binary with the cryptography left out: a feature that takes effect only
@@ -158,15 +174,6 @@ fn build_floor(target: &Path) -> Result<()> {
         .arg("--target-dir")
         .arg(target)
         .env("RUSTFLAGS", format!("{flags} --cfg vgw_floor").trim());
-    finish(&mut build).context("the floor cannot be built; --without floor leaves it out")
-}
-
-/// Runs the Criterion benches, whose results go to an empty `directory`.
-fn criterion(directory: &Path) -> Result<()> {
-    if directory.exists() {
-        std::fs::remove_dir_all(directory)
-            .with_context(|| format!("removing {}", directory.display()))?;
-    }
-    let mut bench = cargo(&["bench", "-p", "vgw-benches"]);
-    finish(bench.env("CRITERION_HOME", directory))
+    timed("the floor", &mut build)
+        .context("the floor cannot be built; --without floor leaves it out")
 }

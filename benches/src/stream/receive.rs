@@ -17,7 +17,7 @@ use super::{Arrivals, STAMP, Shared, Stamp, Stream, UNKNOWN};
 /// How often the receiver empties its buffer.
 const DRAIN: Duration = Duration::from_millis(1);
 /// How long the last datagrams may take.
-const GRACE: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_millis(50);
 /// Messages a call.
 const BURST: usize = 64;
 /// What `UDP_GRO` joins into a message at most.
