@@ -126,7 +126,8 @@ fn main() -> Result<()> {
         json: arguments.json,
     };
     let mut lines = machine::describe();
-    for subject in plan.subjects() {
+    let daemons = (1..=5).any(|case| plan.includes(case));
+    for subject in plan.subjects().filter(|_| daemons) {
         subject.find(&plan.programs).with_context(|| {
             format!(
                 "to measure without it, say --without {name}",

@@ -1,6 +1,7 @@
 //! The bench: builds what is measured and what it is measured beside, then lets
 //! `vgw-bench` measure.
 
+use std::ops::RangeInclusive;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,8 +13,11 @@ use clap::{Args, ValueEnum, value_parser};
 use crate::packages;
 use crate::run::{cargo, command, finish, target_dir};
 
+/// Those that daemons are needed for.
+const DAEMON_CASES: RangeInclusive<u8> = 1..=5;
 /// Criterion's own.
 const CRITERION_CASE: u8 = 6;
+const QUICK_CASES: RangeInclusive<u8> = 1..=3;
 
 #[derive(Args)]
 pub struct Options {
@@ -68,28 +72,31 @@ const PEERS: [Peer; 2] = [
 
 pub fn run(options: &Options) -> Result<()> {
     let start = Instant::now();
-    packages::install_for_bench()?;
-    let peers = target_dir().join("peers");
-    for peer in &PEERS {
-        if !options.without.contains(&peer.subject) {
-            peer.install(&peers)?;
+    let target = target_dir();
+    let (peers, release, floor) = (
+        target.join("peers"),
+        target.join("release"),
+        target.join("floor"),
+    );
+    if DAEMON_CASES.into_iter().any(|case| options.asks_for(case)) {
+        packages::install_for_bench()?;
+        for peer in &PEERS {
+            if !options.without.contains(&peer.subject) {
+                peer.install(&peers)?;
+            }
+        }
+        build("vgw", &["build", "--release", "-p", "vgwd"])?;
+        if !options.without.contains(&Without::Floor) {
+            build_floor(&floor)?;
         }
     }
-    build("vgw", &["build", "--release", "-p", "vgwd"])?;
     build("vgw-bench", &["build", "--release", "-p", "vgw-benches"])?;
     if options.asks_for(CRITERION_CASE) {
-        build(
-            "Criterion's benches",
-            &["bench", "--no-run", "-p", "vgw-benches"],
-        )?;
-    }
-    let floor = target_dir().join("floor");
-    if !options.without.contains(&Without::Floor) {
-        build_floor(&floor)?;
+        let benches = ["bench", "--no-run", "-p", "vgw-benches"];
+        build("Criterion's benches", &benches)?;
     }
     let took = start.elapsed().as_secs();
     println!("all is installed and built, in {took} s; now it is measured");
-    let release = target_dir().join("release");
     let mut bench = command(&release.join("vgw-bench").to_string_lossy(), &[]);
     bench
         .arg("--vgw")
@@ -99,7 +106,7 @@ pub fn run(options: &Options) -> Result<()> {
         .arg("--peers")
         .arg(&peers)
         .arg("--criterion")
-        .arg(target_dir().join("bench-criterion"))
+        .arg(target.join("bench-criterion"))
         .args(["--rounds", &options.rounds.to_string()]);
     options.pass_on(&mut bench)?;
     // It takes our place, so that ^C reaches it alone and it can clear up.
@@ -108,10 +115,11 @@ pub fn run(options: &Options) -> Result<()> {
 
 impl Options {
     fn asks_for(&self, case: u8) -> bool {
-        if self.cases.is_empty() {
-            return !self.quick;
+        match self.cases.as_slice() {
+            [] if self.quick => QUICK_CASES.contains(&case),
+            [] => true,
+            cases => cases.contains(&case),
         }
-        self.cases.contains(&case)
     }
 
     fn pass_on(&self, bench: &mut Command) -> Result<()> {
