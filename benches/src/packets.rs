@@ -13,8 +13,8 @@ use crate::Plan;
 use crate::entrant::{self, Entrant};
 use crate::rounds::{Metric, Rounds};
 use crate::say;
-use crate::search::{Length, Trial, highest};
-use crate::stream::{Arrivals, Stream};
+use crate::search::{KEPT_UP, Length, Trial, highest};
+use crate::stream::{Arrivals, Patience, Stream};
 
 /// Octets of the packets inside the tunnel, IPv4 and UDP headers included.
 const SIZES: [usize; 3] = [64, 512, 1400];
@@ -25,9 +25,9 @@ const HEADERS: usize = 28;
 const TOLERATED_PER_MILLE: u64 = 1;
 /// Of a brief trial, a full one, and the one whose packets' delays are taken.
 const BRIEF: Duration = Duration::from_millis(100);
-const FULL: Duration = Duration::from_millis(300);
-const LATENCY: Duration = Duration::from_millis(400);
-/// Single packets a second beside trains: a thousand in `LATENCY`.
+const FULL: Duration = Duration::from_millis(250);
+const LATENCY: Duration = Duration::from_millis(300);
+/// Single packets a second beside trains: 750 in `LATENCY`.
 const PROBES: u32 = 2500;
 const PORT: u16 = 7000;
 /// Theirs.
@@ -202,10 +202,14 @@ impl Path<'_> {
             Length::Full => FULL,
         };
         let packets = u128::from(rate) * duration.as_millis() / 1000;
-        let tolerated = u64::try_from(packets)? * TOLERATED_PER_MILLE / 1000;
+        let packets = u64::try_from(packets)?;
+        let tolerated = packets * TOLERATED_PER_MILLE / 1000;
         Ok(Stream {
             duration,
-            patience: Some(2 * tolerated + 64),
+            patience: Some(Patience {
+                missing: 2 * tolerated + 64,
+                forgone: packets * (100 - KEPT_UP) / 100,
+            }),
             ..self.stream(way, rate)
         })
     }

@@ -39,8 +39,17 @@ pub struct Stream {
     pub train: usize,
     /// How long to send.
     pub duration: Duration,
-    /// Ends early once more datagrams than these are missing.
-    pub patience: Option<u64>,
+    /// When to end early.
+    pub patience: Option<Patience>,
+}
+
+/// A stream ends once more datagrams than these are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// Did not arrive, though later ones did.
+    pub missing: u64,
+    /// Were not sent in time and are not made up for.
+    pub forgone: u64,
 }
 
 /// What became of a stream.

@@ -80,7 +80,8 @@ impl<'a> Receiver<'a> {
             self.drain(&mut headers)?;
             let received = self.arrivals.received;
             let missing = u64::from(self.newest).saturating_sub(received);
-            if self.stream.patience.is_some_and(|most| missing > most) {
+            let patience = self.stream.patience;
+            if patience.is_some_and(|most| missing > most.missing) {
                 self.shared.hopeless.store(true, Ordering::Relaxed);
             }
             let sent = self.shared.sent.load(Ordering::Relaxed);

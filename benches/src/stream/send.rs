@@ -36,7 +36,11 @@ impl Stream {
         let (mut sent, mut forgone) = (0_u64, 0_u64);
         loop {
             let elapsed = start.elapsed();
-            if elapsed >= self.duration || shared.hopeless.load(Ordering::Relaxed) {
+            let patience = self.patience;
+            if elapsed >= self.duration
+                || patience.is_some_and(|most| forgone * train > most.forgone)
+                || shared.hopeless.load(Ordering::Relaxed)
+            {
                 shared.sent.store(sent * train, Ordering::Relaxed);
                 return Ok((sent * train, elapsed));
             }

@@ -83,3 +83,21 @@ fn a_train_of_more_octets_than_a_datagram_can_have_is_refused() {
     let error = long.run(place, place).unwrap_err().to_string();
     assert!(error.contains("48 datagrams"), "{error}");
 }
+
+#[test]
+fn a_stream_that_its_sender_cannot_give_ends_early() {
+    let lab = Lab::new("streamearly").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let impossible = Stream {
+        rate: 50_000_000,
+        duration: Duration::from_hours(1),
+        patience: Some(Patience {
+            missing: u64::MAX,
+            forgone: 1000,
+        }),
+        ..SLOW
+    };
+    let arrivals = send(&topology, impossible);
+    assert!(arrivals.elapsed < impossible.duration);
+    assert!(arrivals.offered() < impossible.rate);
+}
