@@ -452,10 +452,14 @@ impl DataPlane {
             .collect()
     }
 
-    /// Packets dropped since the start, by reason.
+    /// Packets dropped since the start, by reason. Those that the TUN device
+    /// dropped are asked of the kernel.
     #[must_use]
     pub fn drops(&self) -> [(DropReason, u64); DropReason::ALL.len()] {
         DropReason::ALL.map(|reason| {
+            if reason == DropReason::TunReadFull {
+                return (reason, self.shared.tun.dropped());
+            }
             let counts = self.shared.workers().map(|worker| worker.drops.get(reason));
             (reason, counts.sum())
         })

@@ -97,6 +97,9 @@ drop_reasons! {
     /// Inbound: an outside socket's queue was full, of ESP packets or IKE
     /// messages; those that the kernel had joined count as one.
     ReceiveFull = 22 "receive_full",
+    /// Outbound: the TUN device was read too slowly, and the kernel's queue in
+    /// front of it was full. A super-packet counts as one.
+    TunReadFull = 23 "tun_read_full",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

@@ -31,6 +31,7 @@ mod hop;
 mod icmp;
 mod inbound;
 mod inner;
+mod kernel_drops;
 mod mss;
 mod mtu;
 mod outbound;

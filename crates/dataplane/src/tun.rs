@@ -13,6 +13,7 @@ use nix::sys::uio::{readv, writev};
 use rustix::fs::{Mode, OFlags};
 
 use crate::features::Features;
+use crate::kernel_drops::KernelDrops;
 use crate::vnet::VNET_HEADER_LEN;
 
 /// An open TUN device without packet information. The device goes with it.
@@ -31,6 +32,8 @@ pub struct Tun {
     name: String,
     index: u32,
     features: Features,
+    /// None where the kernel does not tell.
+    drops: Option<KernelDrops>,
 }
 
 /// The kernel's `struct ifreq` as TUNSETIFF and TUNSETQUEUE read and write it.
@@ -90,13 +93,24 @@ impl Tun {
         features.tun_multi_queue &= workers > 1;
         let name = attach_stepwise(&first, name, &mut features)?;
         set_offload(&first, &mut features)?;
+        let index = nix::net::if_::if_nametoindex(name.as_str())?;
+        let drops = KernelDrops::open(index)
+            .inspect_err(|error| {
+                tracing::warn!(
+                    tun = name,
+                    %error,
+                    "packets that the kernel drops before the TUN device are not counted"
+                );
+            })
+            .ok();
         let mut tun = Self {
             first,
             others: Vec::new(),
             writers: Vec::new(),
-            index: nix::net::if_::if_nametoindex(name.as_str())?,
+            index,
             name,
             features,
+            drops,
         };
         if features.tun_multi_queue {
             tun.add_queues(workers)?;
@@ -136,6 +150,12 @@ impl Tun {
     #[must_use]
     pub const fn features(&self) -> Features {
         self.features
+    }
+
+    /// Packets that found the kernel's queue full since the device was opened.
+    /// The kernel is asked.
+    pub(crate) fn dropped(&self) -> u64 {
+        self.drops.as_ref().map_or(0, KernelDrops::get)
     }
 
     /// How many queues there are to read.

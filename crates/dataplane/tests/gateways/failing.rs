@@ -1,10 +1,11 @@
 //! What happens when the surroundings fail.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
-use vgw_dataplane::{DataPlaneEvent, DropReason, Features};
+use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
+use vgw_lab::{Lab, wait_until};
 
-use crate::rig::{GCM, Rig, TUNNEL, open};
+use crate::rig::{GCM, PATIENCE, Rig, TUNNEL, open};
 
 #[test]
 fn a_deleted_tun_device_is_reported_as_a_failure() {
@@ -85,4 +86,42 @@ fn ike_messages_beyond_the_queue_are_counted_as_dropped() {
     }
     // The rig's queue holds 16.
     rig.right.await_drops(DropReason::IkeQueueFull, 4);
+}
+
+#[test]
+fn packets_that_nobody_reads_in_time_are_counted_by_the_kernel_and_told() {
+    const SENT: u64 = 2000;
+    let lab = Lab::new("unread").unwrap();
+    let inside = lab.namespace("inside").unwrap();
+    // Only what is sent here goes to the device.
+    inside
+        .set_parameter("ipv6/conf/default/disable_ipv6", "1")
+        .unwrap();
+    let open = || Config {
+        tun: Tun::open("tun%d", 1, Features::ALL).unwrap(),
+        outside: Vec::new(),
+        workers: 1,
+    };
+    let config = inside.run(open).unwrap();
+    inside
+        .add_address("tun0", "10.9.0.1/24".parse().unwrap())
+        .unwrap();
+    inside.link_up("tun0").unwrap();
+    let socket = inside.run(|| UdpSocket::bind("10.9.0.1:7000"));
+    let socket = socket.unwrap().unwrap();
+    for _ in 0..SENT {
+        socket.send_to(b"data", "10.9.0.2:7000").unwrap();
+    }
+    let plane = DataPlane::start(config, Box::new(|_| true)).unwrap();
+    let dropped = |reason: DropReason| {
+        let drops = plane.drops();
+        drops.iter().find(|(r, _)| *r == reason).unwrap().1
+    };
+    let full = dropped(DropReason::TunReadFull);
+    assert!(full > 0);
+    wait_until("the rest of the packets", PATIENCE, || {
+        Ok((dropped(DropReason::NoRoute) + full == SENT).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(dropped(DropReason::TunReadFull), full);
 }
