@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod key_log;
 pub mod logging;
 pub mod metrics;
+mod mtu;
 mod namespace;
 mod notify;
 pub mod privileges;

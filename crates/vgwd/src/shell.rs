@@ -19,6 +19,7 @@ use crate::admin::wire;
 use crate::kernel::Desired;
 use crate::key_log::KeyLog;
 use crate::metrics::{Sample, TunnelSample};
+use crate::mtu::Notices;
 
 /// The supervisor and everything that obeys it.
 #[derive(Debug)]
@@ -28,6 +29,7 @@ pub struct Shell {
     kernel: watch::Sender<Desired>,
     kernel_problem: watch::Receiver<Option<String>>,
     key_log: KeyLog,
+    notices: Notices,
     started: Instant,
 }
 
@@ -40,6 +42,7 @@ impl Shell {
         plane: DataPlane,
         (kernel, kernel_problem): (watch::Sender<Desired>, watch::Receiver<Option<String>>),
         key_log: KeyLog,
+        notices: Notices,
     ) -> Self {
         let mut shell = Self {
             supervisor,
@@ -47,6 +50,7 @@ impl Shell {
             kernel,
             kernel_problem,
             key_log,
+            notices,
             started: now,
         };
         shell.drain();
@@ -132,8 +136,12 @@ impl Shell {
     /// Commands first: an SA is installed before the peer learns that it may use it.
     fn drain(&mut self) {
         while let Some(command) = self.supervisor.poll_command() {
+            let affected = tunnel_of_mtu(&command);
             if let Err(error) = self.carry_out(command) {
                 tracing::error!(%error, "the data plane did not take a change");
+            }
+            if let Some(tunnel) = affected {
+                self.notice_mtu(tunnel);
             }
         }
         while let Some(transmit) = self.supervisor.poll_transmit() {
@@ -142,6 +150,13 @@ impl Shell {
                 let Transmit { local, remote, .. } = transmit;
                 tracing::debug!(%local, %remote, %error, "a datagram was not sent");
             }
+        }
+    }
+
+    fn notice_mtu(&mut self, tunnel: TunnelId) {
+        let mtu = self.plane.tunnel_mtu(tunnel.0);
+        if let (Some(name), Some(mtu)) = (self.supervisor.tunnel_name(tunnel), mtu) {
+            self.notices.tell(name, mtu);
         }
     }
 
@@ -205,6 +220,16 @@ impl Shell {
             Content::Ike(message) => self.plane.send_ike(local, remote, message),
             Content::NatKeepalive => self.plane.send_nat_keepalive(local, remote),
         }
+    }
+}
+
+/// The tunnel whose MTU this may change.
+const fn tunnel_of_mtu(command: &Command) -> Option<TunnelId> {
+    match command {
+        Command::UseOutbound { tunnel, .. }
+        | Command::SetPath { tunnel, .. }
+        | Command::SetTreatment { tunnel, .. } => Some(*tunnel),
+        _ => None,
     }
 }
 

@@ -198,16 +198,25 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     })
     .unwrap();
 
-    // Nor does one that changes the MTU; threads wait for the next start.
+    // Nor does one that changes the MTU, and tells that the TUN device's is larger;
+    // threads wait for the next start.
     let narrower = wider.replace("[gateway]", "[gateway]\noutside_mtu = 1400");
     let narrower = format!("{narrower}\n[data_plane]\nworkers = 64\n");
     write_privately(&cloud_end.config, &narrower);
     let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();
-    let lines = vec![
-        "data_plane: changed, takes effect at the next start".to_owned(),
-        "gateway: changed outside_mtu".to_owned(),
+    let Reply::Done { lines } = reply else {
+        panic!("{reply:?}");
+    };
+    let (warning, rest) = lines.split_first().unwrap();
+    assert!(
+        warning.starts_with("warning: ") && warning.contains("tun.mtu: is 1406, but vpn-office/1"),
+        "{warning}"
+    );
+    let changes = [
+        "data_plane: changed, takes effect at the next start",
+        "gateway: changed outside_mtu",
     ];
-    assert_eq!(reply, Reply::Done { lines });
+    assert_eq!(rest, changes);
     assert!(cloud_end.heard().starts_with("RELOADING=1\n"));
     assert!(cloud_end.heard().starts_with("READY=1\n"));
     let after = cloud_end.status();
@@ -218,6 +227,11 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     };
     let less: Vec<usize> = mtus(&before).into_iter().map(|mtu| mtu - 100).collect();
     assert_eq!(mtus(&after), less);
+    let log = std::fs::read_to_string(folder.path().join("cloud.log")).unwrap();
+    let told = log
+        .matches("tun.mtu is larger than the tunnel's MTU")
+        .count();
+    assert_eq!(told, 2, "{log}");
 
     // A file that is wrong is refused as a whole.
     write_privately(&cloud_end.config, &format!("{wider}\nnonsense = 1\n"));

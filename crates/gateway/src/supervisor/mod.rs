@@ -52,7 +52,7 @@ use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::tunnel::{Said, Tunnel};
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
-use crate::domain::Gateway;
+use crate::domain::{Gateway, TunnelName};
 
 /// What the supervisor remembers of a connection.
 struct Pair {
@@ -243,6 +243,12 @@ impl Supervisor {
     /// Something to do.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.outbox.pop()
+    }
+
+    /// What a tunnel of the configuration is called.
+    #[must_use]
+    pub fn tunnel_name(&self, tunnel: TunnelId) -> Option<&TunnelName> {
+        self.tunnels.get(&tunnel).map(|tunnel| &tunnel.name)
     }
 
     /// Inbound SPIs of the CHILD SAs that are up. One that was deleted and is

@@ -14,14 +14,15 @@ use super::settings::{
     Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun,
 };
 use super::values;
+use crate::mtu;
 
 const TUN_NAME: &str = "vgw0";
 /// Longest name of a network device, octets (Linux, IFNAMSIZ less its end).
 const TUN_NAME_LENGTH: usize = 15;
-/// The least is what IPv6 needs. By default every suite fits into an outside
-/// path of 1500, with UDP encapsulation too.
+/// By default every suite fits into an outside path of 1500 over IPv4, with UDP
+/// encapsulation too.
 const TUN_MTU: Bounds = Bounds {
-    least: 1_280,
+    least: mtu::LEAST,
     most: 9_000,
     default: Some(1_406),
 };

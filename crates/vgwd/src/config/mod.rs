@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 mod connection;
 mod daemon;
 mod document;
+mod fit;
 mod gateway;
 mod keys;
 mod problem;
@@ -145,6 +146,7 @@ fn interpret(
             notes.violation(&violation);
         }
     }
+    fit::warn_of_packets_too_large(&mut notes, &gateway, settings.tun.mtu);
     if let Some(mode) = mode {
         notes.judge_inline_keys(mode);
     }

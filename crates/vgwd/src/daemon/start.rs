@@ -20,6 +20,7 @@ use crate::config::{self, Loaded};
 use crate::kernel::{self, Desired, Link, Netlink};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
+use crate::mtu::Notices;
 use crate::namespace::run_in;
 use crate::shell::Shell;
 use crate::{metrics, privileges};
@@ -74,7 +75,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
         Box::new(random()?),
     );
     let kernel_ends = (kernel, kernel_problem);
-    let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log);
+    let notices = Notices::new(loaded.settings.tun.mtu);
+    let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log, notices);
     // Only now, so that the first look at the kernel already knows what should be.
     tokio::spawn(kernel::keep(link, desired, problem));
 

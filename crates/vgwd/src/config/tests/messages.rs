@@ -147,3 +147,39 @@ fn what_is_allowed_but_hardly_meant_is_a_warning() {
     );
     assert!(warned(&narrow).contains("static_routes[1]: 192.168.0.0/24 is not within"));
 }
+
+#[test]
+fn a_tun_device_that_lets_through_what_no_suite_carries_is_a_warning() {
+    let warned = |text: &str| super::lines(&accepted(text).warnings);
+    let with_mtu = |mtu: u16, text: &str| format!("{text}\n[tun]\nmtu = {mtu}\n");
+    // AES-GCM without UDP leaves this much.
+    assert_eq!(warned(&with_mtu(1446, SMALLEST)), "");
+    let both = warned(&with_mtu(1447, SMALLEST));
+    assert!(
+        both.contains("tun.mtu: is 1447, but vpn-office/1 has at most 1446,")
+            && both.contains("(2 tunnels are too small)")
+            && both.contains("1446 would fit"),
+        "{both}"
+    );
+    let hmac = "phase2_encryption_algorithms = [\"AES256\"]\nencapsulation = \"udp\"\n\
+                phase2_integrity_algorithms = [\"SHA2-512\", \"SHA2-256\"]";
+    let one = warned(&with_mtu(1438, &with_option(SMALLEST, hmac)));
+    assert!(
+        one.contains("vpn-office/1 has at most 1422, whatever it negotiates: larger"),
+        "{one}"
+    );
+}
+
+#[test]
+fn the_default_of_the_tun_device_fits_every_suite_over_ipv4_and_aes_gcm_over_ipv6() {
+    let warned = |text: &str| super::lines(&accepted(text).warnings);
+    let hmac = "phase2_encryption_algorithms = [\"AES256\"]\nencapsulation = \"udp\"\n\
+                phase2_integrity_algorithms = [\"SHA2-512\"]";
+    assert_eq!(warned(&with_option(SMALLEST, hmac)), "");
+    let ipv6 = SMALLEST
+        .replace("203.0.113.", "2001:db8::")
+        .replace("198.51.100.7", "2001:db8::7");
+    assert_eq!(warned(&with_option(&ipv6, "encapsulation = \"udp\"")), "");
+    let tight = warned(&with(&ipv6, "[vpc]", "outside_mtu = 1400\n[vpc]"));
+    assert!(tight.contains("tun.mtu: is 1406, but"), "{tight}");
+}
