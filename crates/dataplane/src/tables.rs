@@ -16,6 +16,10 @@ use crate::rate::RateLimit;
 use crate::selector::Selectors;
 use crate::settings::{DfPolicy, TunnelSettings};
 
+mod chunks;
+
+use chunks::Chunks;
+
 /// Low bits of an inbound SPI that are its slot in the SA table.
 pub const SLOT_BITS: u32 = 18;
 
@@ -163,9 +167,9 @@ pub(crate) struct Way {
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
-    slots: Vec<Option<Slot>>,
+    slots: Chunks<Option<Slot>>,
     /// By tunnel number; the newest SA first.
-    tunnels: Vec<Vec<Egress>>,
+    tunnels: Chunks<Vec<Egress>>,
     fib: Arc<Table<u32>>,
     local: Arc<Table<()>>,
     site_to_site: bool,
@@ -241,9 +245,7 @@ impl Tables {
         let Some(index) = slot_of(slot.inbound.spi) else {
             return Ok(());
         };
-        if self.slots.len() <= index {
-            self.slots.resize(index + 1, None);
-        }
+        self.slots.grow_to(index);
         match self.slots.get_mut(index) {
             Some(Some(taken)) => Err(taken.inbound.spi),
             Some(free) => {
@@ -257,13 +259,10 @@ impl Tables {
     /// Sends with this SA before any other of the tunnel, and no more with
     /// those of the same selectors.
     pub(crate) fn use_outbound(&mut self, tunnel: u32, egress: Egress) {
-        let Ok(tunnel) = usize::try_from(tunnel) else {
-            return;
-        };
-        if self.tunnels.len() <= tunnel {
-            self.tunnels.resize(tunnel + 1, Vec::new());
+        if let Ok(tunnel) = usize::try_from(tunnel) {
+            self.tunnels.grow_to(tunnel);
         }
-        if let Some(ways) = self.tunnels.get_mut(tunnel) {
+        if let Some(ways) = self.ways_of(tunnel) {
             ways.retain(|way| way.outbound.selectors != egress.outbound.selectors);
             ways.insert(0, egress);
         }
@@ -276,10 +275,7 @@ impl Tables {
         {
             *slot = None;
         }
-        if let Some(ways) = usize::try_from(tunnel)
-            .ok()
-            .and_then(|tunnel| self.tunnels.get_mut(tunnel))
-        {
+        if let Some(ways) = self.ways_of(tunnel) {
             ways.retain(|way| way.outbound.spi_in != spi_in);
         }
     }
@@ -291,19 +287,26 @@ impl Tables {
             let route = route.unwrap_or(&old.route).clone();
             Lane::new(route, Arc::clone(policy), layout)
         };
-        for slot in self.slots.iter_mut().flatten() {
-            if slot.inbound.tunnel == tunnel {
+        // Looked for first, as what is only looked at is not copied.
+        let of_tunnel = |slot: &Option<Slot>| {
+            slot.as_ref()
+                .is_some_and(|slot| slot.inbound.tunnel == tunnel)
+        };
+        let slots = self.slots.iter().enumerate();
+        let affected = slots.filter_map(|(index, slot)| of_tunnel(slot).then_some(index));
+        for index in affected.collect::<Vec<_>>() {
+            if let Some(Some(slot)) = self.slots.get_mut(index) {
                 slot.lane = lane(&slot.lane, slot.inbound.sa.layout());
             }
         }
-        if let Some(ways) = usize::try_from(tunnel)
-            .ok()
-            .and_then(|tunnel| self.tunnels.get_mut(tunnel))
-        {
-            for way in ways {
-                way.lane = lane(&way.lane, way.outbound.sa.layout());
-            }
+        for way in self.ways_of(tunnel).into_iter().flatten() {
+            way.lane = lane(&way.lane, way.outbound.sa.layout());
         }
+    }
+
+    /// A tunnel's ways, to be changed, if it ever had any.
+    fn ways_of(&mut self, tunnel: u32) -> Option<&mut Vec<Egress>> {
+        self.tunnels.get_mut(usize::try_from(tunnel).ok()?)
     }
 
     /// Replaces the forwarding table.
