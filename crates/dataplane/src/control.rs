@@ -15,6 +15,7 @@ use vgw_esp::{InboundSa, KeyError, OutboundSa};
 use crate::counters::{ChildTraffic, Count, DropReason, Traffic, TunnelTraffic};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
+use crate::lookup::Lookup;
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
@@ -450,6 +451,12 @@ impl DataPlane {
                 }
             })
             .collect()
+    }
+
+    /// The tables as they are now and will be.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup::new(&self.shared.tables)
     }
 
     /// Packets dropped since the start, by reason. Those that the TUN device
