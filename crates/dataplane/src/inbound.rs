@@ -108,17 +108,19 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(format!("epoll: {errno}")),
         };
+        let ready = ready.get(..count).unwrap_or_default();
+        // Before looking at what changed: a change after the look wakes again.
+        if ready.iter().any(|event| event.data() == WAKE) {
+            worker.clear_wake();
+        }
         if shared.stopping() {
             return Ok(());
         }
         let tables = tables.load();
-        for event in ready.iter().take(count) {
-            if event.data() == WAKE {
-                worker.clear_wake();
-            } else if let Some(source) = usize::try_from(event.data())
-                .ok()
-                .and_then(|source| sources.get_mut(source))
-            {
+        let numbers = ready.iter().map(|event| usize::try_from(event.data()));
+        for number in numbers.flatten() {
+            // No source has the number of the wake-up.
+            if let Some(source) = sources.get_mut(number) {
                 inlet.take(tables, source)?;
             }
         }
