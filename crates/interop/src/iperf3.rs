@@ -66,6 +66,11 @@ impl Transfer {
             "--time",
             &seconds,
             "--json",
+            // Whatever the machine's default is, the figures shall be comparable.
+            "--congestion",
+            "cubic",
+            "--connect-timeout",
+            "3000",
         ];
         // Without a server yet, it fails or reports no figure, as it likes.
         let mut said = String::new();
