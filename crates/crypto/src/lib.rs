@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod accelerated;
 pub mod aead;
 pub mod cbc;
 #[cfg(target_arch = "x86_64")]
@@ -27,6 +28,7 @@ mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use accelerated::accelerated;
 pub use aead::AeadKey;
 pub use cbc::CbcKey;
 pub use error::{KeyError, KeyExchangeError, LengthError, NotAuthentic};

@@ -70,17 +70,21 @@ impl WideGcm {
     /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let rounds = rounds(key)?;
-        if !(is_x86_feature_detected!("vaes")
-            && is_x86_feature_detected!("vpclmulqdq")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("aes")
-            && is_x86_feature_detected!("pclmulqdq")
-            && is_x86_feature_detected!("sse4.1"))
-        {
+        if !Self::detected() {
             return None;
         }
         // SAFETY: the features were just detected.
         Some(unsafe { expand_all(rounds, key) })
+    }
+
+    /// Whether the CPU has the instructions.
+    pub(crate) fn detected() -> bool {
+        is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("vpclmulqdq")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("pclmulqdq")
+            && is_x86_feature_detected!("sse4.1")
     }
 
     /// Encrypts `data`, shorter than 64 GiB, and returns their tag.

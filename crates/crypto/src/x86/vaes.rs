@@ -29,11 +29,7 @@ impl Vaes {
     /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let rounds = rounds(key)?;
-        if !(is_x86_feature_detected!("vaes")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("aes")
-            && is_x86_feature_detected!("sse4.1"))
-        {
+        if !Self::detected() {
             return None;
         }
         // SAFETY: the features were just detected.
@@ -46,6 +42,14 @@ impl Vaes {
         // SAFETY: likewise.
         vaes.decryption = unsafe { invert(vaes.encryption_keys()) };
         Some(vaes)
+    }
+
+    /// Whether the CPU has the instructions.
+    pub(crate) fn detected() -> bool {
+        is_x86_feature_detected!("vaes")
+            && is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("aes")
+            && is_x86_feature_detected!("sse4.1")
     }
 
     /// Encrypts every lane to its end.

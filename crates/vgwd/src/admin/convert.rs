@@ -66,7 +66,7 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
     }
 }
 
-const fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
+fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
     let (workers_in, workers_out) = workers;
     wire::DataPlane {
         workers_in,
@@ -79,6 +79,10 @@ const fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPl
             udp_gso: offloads.udp_gso,
             udp_gro: offloads.udp_gro,
         },
+        accelerated: vgw_crypto::accelerated()
+            .into_iter()
+            .map(str::to_owned)
+            .collect(),
     }
 }
 

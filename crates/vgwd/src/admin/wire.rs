@@ -110,7 +110,7 @@ pub struct Gateway {
 }
 
 /// The threads that carry packets.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataPlane {
     /// Threads that receive from the outside.
     pub workers_in: usize,
@@ -118,6 +118,10 @@ pub struct DataPlane {
     pub workers_out: usize,
     /// What the kernel does for them.
     pub offloads: Offloads,
+    /// Algorithms that this CPU has wide instructions for. A daemon of another
+    /// version may not tell.
+    #[serde(default)]
+    pub accelerated: Vec<String>,
 }
 
 /// What is in use; each is false where it is switched off or the kernel lacks

@@ -62,7 +62,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Da
     tracing::info!(
         workers = ?plane.workers(),
         offloads = ?plane.offloads(),
-        "the data plane runs with what the kernel offers"
+        accelerated = ?vgw_crypto::accelerated(),
+        "the data plane runs with what the kernel and the CPU offer"
     );
 
     let (kernel, desired) = watch::channel(Desired::default());
