@@ -172,6 +172,9 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     let mode = std::fs::metadata(&cloud_end.socket).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o660);
 
+    let accelerated = cloud_end.status().data_plane.accelerated;
+    assert_eq!(accelerated, vgw_crypto::accelerated());
+
     // A reload adds a route and touches no SA.
     let before = cloud_end.status();
     let spis = |status: &Status| -> Vec<String> {
