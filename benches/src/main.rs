@@ -18,7 +18,6 @@ mod report;
 mod rounds;
 mod search;
 mod sites;
-mod stream;
 mod strongswan;
 mod subject;
 mod targets;

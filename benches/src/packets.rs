@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use vgw_lab::interrupt;
+use vgw_lab::probe::{Arrivals, Patience, Stream};
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, ON_PREMISES_HOST, VPC_HOST};
 
 use crate::Plan;
@@ -14,7 +15,6 @@ use crate::entrant::{self, Entrant};
 use crate::rounds::{Metric, Rounds};
 use crate::say;
 use crate::search::{KEPT_UP, Length, Trial, highest};
-use crate::stream::{Arrivals, Patience, Stream};
 
 /// Octets of the packets inside the tunnel, IPv4 and UDP headers included.
 const SIZES: [usize; 3] = [64, 512, 1400];

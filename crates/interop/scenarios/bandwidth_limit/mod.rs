@@ -11,18 +11,20 @@ use anyhow::{Context, Result, anyhow, ensure};
 use vgw_interop::sites::Sites;
 use vgw_interop::stage::SOON;
 use vgw_interop::status::Traffic;
-use vgw_lab::probe::{Arrivals, Paced};
+use vgw_lab::probe::{Arrivals, Stream};
 use vgw_lab::topology::{BRANCH_HOST, ON_PREMISES_HOST, VPC_HOST};
 use vgw_lab::{Namespace, wait_until};
 
 /// 16 Mbit/s.
-const TOO_MUCH: Paced = Paced {
+const TOO_MUCH: Stream = Stream {
     rate: 2000,
     payload: 1000,
+    train: 1,
     duration: Duration::from_secs(1),
+    patience: None,
 };
 /// 4 Mbit/s.
-const STEADY: Paced = Paced {
+const STEADY: Stream = Stream {
     rate: 500,
     ..TOO_MUCH
 };
@@ -65,7 +67,7 @@ type Host<'a> = (&'a Namespace, IpAddr);
 
 /// Sends too much by the first way, and steadily by the second.
 fn at_once(limited: (Host<'_>, Host<'_>), free: (Host<'_>, Host<'_>)) -> Result<(Arrivals, Arrivals)> {
-    let send = |stream: Paced, ((client, from), (server, to)): (Host<'_>, Host<'_>), port: u16| {
+    let send = |stream: Stream, ((client, from), (server, to)): (Host<'_>, Host<'_>), port: u16| {
         stream.run((client, (from, port).into()), (server, (to, port).into()))
     };
     std::thread::scope(|scope| {

@@ -3,13 +3,13 @@
 
 mod bulk;
 mod echo;
-mod paced;
 mod ping;
+mod stream;
 
 pub use bulk::{Bulk, Throughput};
 pub use echo::{EchoFlow, FlowReport};
-pub use paced::{Arrivals, Paced};
 pub use ping::ping;
+pub use stream::{Arrivals, Patience, Stream};
 
 #[cfg(test)]
 pub(crate) mod tests {

@@ -1,7 +1,6 @@
-use vgw_lab::Lab;
-use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology};
-
 use super::*;
+use crate::Lab;
+use crate::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology};
 
 fn arrivals(sent: u64, received: u64, delays: Vec<u64>) -> Arrivals {
     Arrivals {
