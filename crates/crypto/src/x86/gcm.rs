@@ -23,9 +23,8 @@ use super::key_schedule::{ROUNDS_128, ROUNDS_256, RoundKeys, expand, rounds};
 use super::memory::{load_block, load_octets, load_pair, store_block, store_octets, store_pair};
 use super::partial::{cut, load_part_of_pair, store_part_of_pair};
 
-/// Pairs of blocks in a group, each in one vector.
+/// Pairs of blocks in a group, each in one vector, and in half a group.
 const PAIRS: usize = 8;
-
 const HALF: usize = PAIRS / 2;
 
 /// Octets of data whose counters are in the first group, and in one half of it.
@@ -377,7 +376,8 @@ impl<'k> Message<'k> {
         }
     }
 
-    /// Encrypts or decrypts what is left and computes the tag.
+    /// Encrypts or decrypts what is left and computes the tag. `ROUNDS` is for the
+    /// compiler, as below.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
     fn finish<const ROUNDS: usize, const SEAL: bool>(&self, end: End<'_>) -> [u8; 16] {
@@ -478,10 +478,8 @@ impl<'k> Message<'k> {
         &self,
         mut states: [__m256i; N],
     ) -> [__m256i; N] {
-        if ROUNDS == ROUNDS_256 {
-            rounds!(self, states, 10 11 12 13);
-        }
         let key = if ROUNDS == ROUNDS_256 {
+            rounds!(self, states, 10 11 12 13);
             &self.keys[ROUNDS_256]
         } else {
             &self.keys[ROUNDS_128]
