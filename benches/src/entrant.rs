@@ -106,8 +106,7 @@ pub fn start_all(
     Ok(entrants)
 }
 
-/// Measures one after the other. One that fails is out, so that no further round waits
-/// for it; its logs are kept.
+/// Measures one after the other, as [`Rounds::each`]; the logs of one that fails are kept.
 ///
 /// # Errors
 /// When this process was asked to end.
@@ -116,16 +115,12 @@ pub fn each(
     rounds: &mut Rounds,
     mut measure: impl FnMut(&Entrant, &mut Rounds) -> Result<()>,
 ) -> Result<()> {
-    for entrant in std::mem::take(entrants) {
-        let measured = measure(&entrant, rounds).with_context(|| {
+    rounds.each(entrants, |entrant, rounds| {
+        measure(entrant, rounds).with_context(|| {
             let logs = workspace::directory(&entrant.files);
             format!("{}, whose logs are in {}", entrant.name(), logs.display())
-        });
-        if rounds.keep(measured)?.is_some() {
-            entrants.push(entrant);
-        }
-    }
-    Ok(())
+        })
+    })
 }
 
 /// Runs a transfer that `processes` carry; notes throughput and CPU time.

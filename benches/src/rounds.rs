@@ -99,6 +99,25 @@ impl Rounds {
         }
     }
 
+    /// Measures one after the other. One that fails is out, so that no further round
+    /// waits for it.
+    ///
+    /// # Errors
+    /// The failure, when this process was asked to end.
+    pub fn each<T>(
+        &mut self,
+        subjects: &mut Vec<T>,
+        mut measure: impl FnMut(&T, &mut Self) -> Result<()>,
+    ) -> Result<()> {
+        for subject in std::mem::take(subjects) {
+            let measured = measure(&subject, self);
+            if self.keep(measured)?.is_some() {
+                subjects.push(subject);
+            }
+        }
+        Ok(())
+    }
+
     /// What failed so far.
     pub fn failures(&self) -> &[String] {
         &self.failures

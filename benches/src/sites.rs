@@ -1,18 +1,17 @@
 //! Case 5: from site to site through one gateway.
 
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use ipnet::IpNet;
 use vgw_interop::gateway::Gateway;
 use vgw_interop::iperf3::Transfer;
 use vgw_interop::stage::{SOON, Stage};
 use vgw_interop::workspace;
 use vgw_lab::probe::ping;
-use vgw_lab::topology::{CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
-use vgw_lab::{Lab, Namespace, Veth, interrupt};
+use vgw_lab::topology::{BRANCH_HOST, BRANCH_OUTSIDE, CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
+use vgw_lab::{Lab, Namespace, interrupt};
 
 use crate::Plan;
 use crate::entrant::transfer_of;
@@ -22,12 +21,6 @@ use crate::subject::Subject;
 
 /// As it stands in the results.
 pub const CASE: &str = "site to site through one gateway, one TCP flow, AES-128-GCM";
-
-/// The second site's outside address, of the range that RFC 2544 reserves for benches.
-const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 1));
-const ROUTER: IpAddr = IpAddr::V4(Ipv4Addr::new(198, 18, 0, 254));
-/// A host of the second site.
-const HOST: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 168, 20, 1));
 
 const NETWORKS: [&str; 2] = ["192.168.10.0/24", "192.168.20.0/24"];
 const TUNNELS: usize = 4;
@@ -57,13 +50,7 @@ pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
     }
     for round in 1..=plan.rounds {
         say(&format!("site to site, round {round} of {}", plan.rounds));
-        // As with entrants, one that fails is out.
-        for hub in std::mem::take(&mut hubs) {
-            let measured = hub.measure(plan.seconds, rounds);
-            if rounds.keep(measured)?.is_some() {
-                hubs.push(hub);
-            }
-        }
+        rounds.each(&mut hubs, |hub, rounds| hub.measure(plan.seconds, rounds))?;
         plan.save(rounds)?;
     }
     hubs.into_iter().try_for_each(Hub::end)
@@ -75,7 +62,7 @@ impl Hub {
         say(&format!("starting {}, site to site", subject.name()));
         let files = format!("bench-{}-sites", subject.name());
         let stage = Stage::new(&files)?;
-        let second = second_site(&files, &stage)?;
+        let second = stage.topology.add_branch(&Lab::new(&files)?)?;
         let hub = {
             let config = stage.workspace.write("vgw.toml", &hub_file()?)?;
             Gateway::start_as(program, &stage.topology.vpc, &config)?
@@ -88,9 +75,9 @@ impl Hub {
             Gateway::start_as(program, namespace, &config)
         };
         let first = site(0, &stage.topology.on_premises, CUSTOMER_OUTSIDE)?;
-        let other = site(1, &second, OUTSIDE)?;
+        let other = site(1, &second, BRANCH_OUTSIDE)?;
         hub.await_tunnels(TUNNELS, SOON)?;
-        ping(&second, HOST, ON_PREMISES_HOST, SOON)?
+        ping(&second, BRANCH_HOST, ON_PREMISES_HOST, SOON)?
             .context("no answer to a ping from one site to the other")?;
         Ok(Self {
             subject,
@@ -105,7 +92,7 @@ impl Hub {
         let processes = self.gateways.each_ref().map(Gateway::id);
         transfer_of(self.subject, &processes, CASE, rounds, || {
             Transfer { flows: 1, seconds }.run(
-                (&self.second, HOST),
+                (&self.second, BRANCH_HOST),
                 (&self.stage.topology.on_premises, ON_PREMISES_HOST),
                 self.stage.workspace.directory(),
             )
@@ -119,31 +106,13 @@ impl Hub {
     }
 }
 
-/// A second customer's premises beside the stage's own.
-fn second_site(name: &str, stage: &Stage) -> Result<Namespace> {
-    let site = Lab::new(name)?.namespace("site2")?;
-    let near = Veth {
-        namespace: &site,
-        name: "wan",
-        addresses: &[IpNet::new(OUTSIDE, 24)?],
-    };
-    near.connect(Veth {
-        namespace: &stage.topology.internet,
-        name: "site2",
-        addresses: &[IpNet::new(ROUTER, 24)?],
-    })?;
-    site.add_route("0.0.0.0/0".parse()?, ROUTER)?;
-    site.add_address("lo", IpNet::from(HOST))?;
-    Ok(site)
-}
-
 fn hub_file() -> Result<String> {
     let mut text = String::from(
         "[gateway]\ncloudhub = true\noutside_addresses = [\"203.0.113.1\", \"198.51.100.1\"]\n\
          [vpc]\ncidrs = [\"10.0.0.0/16\"]\n\
          [control]\nsocket = \"@DIR@/control.sock\"\n",
     );
-    for (index, outside) in [CUSTOMER_OUTSIDE, OUTSIDE].into_iter().enumerate() {
+    for (index, outside) in [CUSTOMER_OUTSIDE, BRANCH_OUTSIDE].into_iter().enumerate() {
         connection(&mut text, index, outside, "")?;
     }
     Ok(text)
