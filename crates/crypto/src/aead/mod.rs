@@ -36,32 +36,38 @@ impl AeadKey {
     /// # Errors
     /// [`KeyError`] if `encryption` is no AEAD cipher or `keymat` of another length.
     pub fn new(encryption: Encryption, keymat: &[u8]) -> Result<Self, KeyError> {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let (key, salt) = split(encryption, keymat)?;
-            if let Some(wide) = WideGcm::new(key) {
-                return Ok(Self {
-                    encryption,
-                    cipher: Cipher::Wide(Box::new(wide)),
-                    salt,
-                });
-            }
-        }
-        Self::portable(encryption, keymat)
+        Self::with(encryption, keymat, Cipher::fastest)
     }
 
     /// A key that needs no instruction that not every CPU has.
+    #[cfg(test)]
     fn portable(encryption: Encryption, keymat: &[u8]) -> Result<Self, KeyError> {
-        let (key, salt) = split(encryption, keymat)?;
-        let algorithm = if encryption == Encryption::AesGcm128 {
-            &AES_128_GCM
-        } else {
-            &AES_256_GCM
+        Self::with(encryption, keymat, Cipher::portable)
+    }
+
+    fn with(
+        encryption: Encryption,
+        keymat: &[u8],
+        cipher: impl FnOnce(Encryption, &[u8]) -> Option<Cipher>,
+    ) -> Result<Self, KeyError> {
+        if !encryption.is_aead() {
+            return Err(KeyError::Kind {
+                algorithm: encryption.name(),
+                expected: "an AEAD cipher",
+            });
+        }
+        let wrong_length = KeyError::Length {
+            algorithm: encryption.name(),
+            expected: encryption.keymat_len(),
+            found: keymat.len(),
         };
-        let key = UnboundKey::new(algorithm, key).map_err(|_| wrong_length(encryption, keymat))?;
+        let (key, salt) = keymat
+            .split_at_checked(encryption.key_len())
+            .ok_or(wrong_length)?;
+        let salt = salt.try_into().map_err(|_| wrong_length)?;
         Ok(Self {
             encryption,
-            cipher: Cipher::Ring(Box::new(LessSafeKey::new(key))),
+            cipher: cipher(encryption, key).ok_or(wrong_length)?,
             salt,
         })
     }
@@ -136,28 +142,25 @@ impl AeadKey {
     }
 }
 
-/// The key and the salt in `keymat`.
-fn split(encryption: Encryption, keymat: &[u8]) -> Result<(&[u8], [u8; 4]), KeyError> {
-    if !encryption.is_aead() {
-        return Err(KeyError::Kind {
-            algorithm: encryption.name(),
-            expected: "an AEAD cipher",
-        });
+impl Cipher {
+    /// The fastest that this CPU has; None if `key` has not the right length.
+    fn fastest(encryption: Encryption, key: &[u8]) -> Option<Self> {
+        #[cfg(target_arch = "x86_64")]
+        if let Some(wide) = WideGcm::new(key) {
+            return Some(Self::Wide(Box::new(wide)));
+        }
+        Self::portable(encryption, key)
     }
-    let (key, salt) = keymat
-        .split_at_checked(encryption.key_len())
-        .ok_or_else(|| wrong_length(encryption, keymat))?;
-    let salt = salt
-        .try_into()
-        .map_err(|_| wrong_length(encryption, keymat))?;
-    Ok((key, salt))
-}
 
-fn wrong_length(encryption: Encryption, keymat: &[u8]) -> KeyError {
-    KeyError::Length {
-        algorithm: encryption.name(),
-        expected: encryption.keymat_len(),
-        found: keymat.len(),
+    /// The one for every CPU; None if `key` has not the right length.
+    fn portable(encryption: Encryption, key: &[u8]) -> Option<Self> {
+        let algorithm = if encryption == Encryption::AesGcm128 {
+            &AES_128_GCM
+        } else {
+            &AES_256_GCM
+        };
+        let key = UnboundKey::new(algorithm, key).ok()?;
+        Some(Self::Ring(Box::new(LessSafeKey::new(key))))
     }
 }
 

@@ -22,6 +22,7 @@ use super::ghash::{HashKey, Sum, turn_round, turn_round_both};
 use super::key_schedule::{ROUNDS_128, ROUNDS_256, RoundKeys, expand, rounds};
 use super::memory::{load_block, load_octets, load_pair, store_block, store_octets, store_pair};
 use super::partial::{cut, load_part_of_pair, store_part_of_pair};
+use super::vaes::Vaes;
 
 /// Pairs of blocks in a group, each in one vector, and in half a group.
 const PAIRS: usize = 8;
@@ -78,12 +79,9 @@ impl WideGcm {
 
     /// Whether the CPU has the instructions.
     pub(crate) fn detected() -> bool {
-        is_x86_feature_detected!("vaes")
+        Vaes::detected()
             && is_x86_feature_detected!("vpclmulqdq")
-            && is_x86_feature_detected!("avx2")
-            && is_x86_feature_detected!("aes")
             && is_x86_feature_detected!("pclmulqdq")
-            && is_x86_feature_detected!("sse4.1")
     }
 
     /// Encrypts `data`, shorter than 64 GiB, and returns their tag.
@@ -121,13 +119,11 @@ impl WideGcm {
 #[target_feature(enable = "avx2,aes,pclmulqdq,vpclmulqdq,sse4.1")]
 fn expand_all(rounds: usize, key: &[u8]) -> WideGcm {
     let keys = expand(key);
-    let mut used = keys.iter().take(rounds + 1);
+    // A block of zeros, encrypted.
     let mut state = _mm_setzero_si128();
-    if let Some(key) = used.next() {
-        state = load_block(key);
-    }
-    if let Some(last) = used.next_back() {
-        for key in used {
+    if let Some([first, middle @ .., last]) = keys.get(..=rounds) {
+        state = load_block(first);
+        for key in middle {
             state = _mm_aesenc_si128(state, load_block(key));
         }
         state = _mm_aesenclast_si128(state, load_block(last));
