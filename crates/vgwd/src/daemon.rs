@@ -100,7 +100,7 @@ impl Daemon {
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked),
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.
-                    let _ = scrape.send(self.shell.metrics(Instant::now()));
+                    let _ = scrape.send(self.shell.metrics(Instant::now(), self.logging.losses()));
                 }
                 _ = inputs.hangup.recv() => drop(self.reload()),
                 () = tick(&mut inputs.watchdog) => notify::watchdog(),
@@ -149,7 +149,7 @@ impl Daemon {
         let now = Instant::now();
         let (done, outcome) = match request {
             Request::Status => {
-                let status = Box::new(self.shell.status(now));
+                let status = Box::new(self.shell.status(now, self.logging.losses()));
                 return Reply::Status { status };
             }
             Request::Reload => return self.reload(),

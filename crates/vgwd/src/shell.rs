@@ -18,6 +18,7 @@ use crate::admin::convert::{self, Surroundings};
 use crate::admin::wire;
 use crate::kernel::Desired;
 use crate::key_log::KeyLog;
+use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
 use crate::mtu::Notices;
 
@@ -92,7 +93,7 @@ impl Shell {
     }
 
     /// Everything there is to see, with traffic as of now.
-    pub fn status(&mut self, now: Instant) -> wire::Status {
+    pub fn status(&mut self, now: Instant, log: Losses) -> wire::Status {
         self.sample(now);
         let status = self.supervisor.status(now);
         let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
@@ -105,13 +106,14 @@ impl Shell {
             offloads: self.plane.offloads(),
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
+            log,
             problems: self.kernel_problem.borrow().iter().cloned().collect(),
         };
         convert::status(status, surroundings)
     }
 
     /// Everything that is measured, as of now.
-    pub fn metrics(&mut self, now: Instant) -> Sample {
+    pub fn metrics(&mut self, now: Instant, log: Losses) -> Sample {
         self.sample(now);
         let status = self.supervisor.status(now);
         Sample {
@@ -121,6 +123,7 @@ impl Shell {
                 .flat_map(|connection| tunnel_samples(connection, &self.plane))
                 .collect(),
             drops: self.drops(),
+            log,
             half_open: status.half_open,
         }
     }

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::admin::wire::{Connection, Side, Status, Traffic, Tunnel};
+use crate::admin::wire::{Connection, Log, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 10] = [
     "CONNECTION",
@@ -153,6 +153,16 @@ fn footer(status: &Status) -> String {
         .collect();
     if !drops.is_empty() {
         let _ = writeln!(text, "\npackets dropped: {}", drops.join(", "));
+    }
+    let Log {
+        lines_lost,
+        lines_held_back,
+    } = status.log;
+    if lines_lost + lines_held_back > 0 {
+        let _ = writeln!(
+            text,
+            "\nlog lines missing: {lines_lost} lost, {lines_held_back} held back as too many"
+        );
     }
     if !status.refusals.is_empty() {
         let _ = writeln!(text, "\nrefused, of no configured tunnel:");

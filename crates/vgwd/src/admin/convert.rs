@@ -14,6 +14,7 @@ use vgw_gateway::supervisor;
 use vgw_ike::event::{PeerCounters, Role};
 
 use super::wire;
+use crate::logging::Losses;
 
 /// What the daemon knows beside the supervisor.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub struct Surroundings {
     pub uptime: Duration,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Log lines that were not written.
+    pub log: Losses,
     /// The MTU of each tunnel that can send, octets.
     pub mtus: BTreeMap<TunnelId, usize>,
     /// Threads of the data plane: in, out.
@@ -61,6 +64,10 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
             .into_iter()
             .map(|(reason, packets)| (reason.to_owned(), packets))
             .collect(),
+        log: wire::Log {
+            lines_lost: surroundings.log.lost,
+            lines_held_back: surroundings.log.held_back,
+        },
         problems: surroundings.problems,
         refusals: status.strangers.into_iter().map(refusal).collect(),
     }

@@ -84,10 +84,22 @@ pub struct Status {
     pub half_open: usize,
     /// Packets dropped since the start, by reason; every reason is there.
     pub drops: BTreeMap<String, u64>,
+    /// What became of log lines.
+    #[serde(default)]
+    pub log: Log,
     /// What needs somebody's attention now; empty when all is well.
     pub problems: Vec<String>,
     /// Datagrams of no tunnel that were refused last, newest first.
     pub refusals: Vec<Refusal>,
+}
+
+/// Log lines that were not written since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Log {
+    /// Lost, because the log was read too slowly or could not be written.
+    pub lines_lost: u64,
+    /// Held back, because there were too many in a short time.
+    pub lines_held_back: u64,
 }
 
 /// This end.

@@ -41,10 +41,11 @@ struct Opened {
     key_log: KeyLog,
 }
 
-pub(super) fn start(path: &Path, loaded: Loaded, logging: Logging) -> Result<(Daemon, Inputs)> {
+pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result<(Daemon, Inputs)> {
     let opened = open(&loaded)?;
     // Before any thread is started: each has privileges of its own.
     privileges::drop_privileges()?;
+    logging.start_writer()?;
 
     let (event_sender, events) = mpsc::channel(EVENTS);
     let (failure_sender, failures) = mpsc::unbounded_channel();

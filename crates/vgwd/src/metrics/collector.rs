@@ -12,6 +12,8 @@ use prometheus_client::registry::Registry;
 use vgw_gateway::command::TunnelTraffic;
 use vgw_ike::event::PeerCounters;
 
+use crate::logging::Losses;
+
 /// Everything that is measured, at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Sample {
@@ -19,6 +21,8 @@ pub struct Sample {
     pub tunnels: Vec<TunnelSample>,
     /// Dropped packets by reason, every reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Log lines that were not written.
+    pub log: Losses,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
 }
@@ -136,6 +140,7 @@ impl Collector for Sample {
             |t| t.counters.dropped,
         )?;
         self.drops(metric)?;
+        self.log_lines(metric)?;
         metric
             .encode_descriptor(
                 "ike_half_open",
@@ -175,19 +180,30 @@ impl Sample {
     }
 
     fn drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let mut metric = encoder.encode_descriptor(
-            "dropped_packets",
-            "Packets dropped by the data plane, by reason",
-            None,
-            MetricType::Counter,
-        )?;
-        for (reason, packets) in &self.drops {
-            metric
-                .encode_family(&[("reason", *reason)])?
-                .encode_counter::<NoExemplar, _, u64>(packets, None)?;
-        }
-        Ok(())
+        let help = "Packets dropped by the data plane, by reason";
+        by_reason(encoder, "dropped_packets", help, &self.drops)
     }
+
+    fn log_lines(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let help = "Log lines not written: lost to a slow reader, or held back as too many";
+        let Losses { lost, held_back } = self.log;
+        let lines = [("lost", lost), ("held_back", held_back)];
+        by_reason(encoder, "missing_log_lines", help, &lines)
+    }
+}
+
+fn by_reason(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    counted: &[(&'static str, u64)],
+) -> Result<(), Error> {
+    let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+    counted.iter().try_for_each(|(reason, count)| {
+        metric
+            .encode_family(&[("reason", *reason)])?
+            .encode_counter::<NoExemplar, _, u64>(count, None)
+    })
 }
 
 /// Counters here carry no exemplars.
@@ -244,7 +260,7 @@ mod tests {
         let sample = Sample {
             tunnels: vec![tunnel(1), tunnel(2)],
             drops: vec![("no_sa", 0), ("replayed", 0)],
-            half_open: 0,
+            ..Sample::default()
         };
         let text = text(sample).unwrap();
         let golden = include_str!("all_down.txt");

@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 
 use super::{octets, render, span};
 use crate::admin::wire::{
-    Child, Connection, Counters, DataPlane, Gateway, Last, Refusal, Side, Status, Traffic, Tunnel,
+    Child, Connection, Counters, DataPlane, Gateway, Last, Log, Refusal, Side, Status, Traffic,
+    Tunnel,
 };
 
 fn tunnel(number: u8) -> Tunnel {
@@ -50,6 +51,10 @@ fn status(connections: Vec<Connection>) -> Status {
         data_plane: DataPlane::default(),
         half_open: 0,
         drops: BTreeMap::from([("no_sa".to_owned(), 0), ("replayed".to_owned(), 2)]),
+        log: Log {
+            lines_lost: 3,
+            lines_held_back: 0,
+        },
         problems: Vec::new(),
         refusals: Vec::new(),
     }
@@ -114,6 +119,8 @@ vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  1
     7s ago: peer does not answer
 
 packets dropped: replayed 2
+
+log lines missing: 3 lost, 0 held back as too many
 "
     );
 }
@@ -128,6 +135,7 @@ fn what_needs_attention_stands_below_the_table() {
             why: "no tunnel has this peer".to_owned(),
         }],
         drops: BTreeMap::new(),
+        log: Log::default(),
         ..status(Vec::new())
     };
     let text = render(&troubled);
