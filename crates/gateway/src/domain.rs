@@ -264,6 +264,34 @@ impl Gateway {
         }
     }
 
+    /// What lies behind any peer, each prefix once: what the kernel leads to the
+    /// TUN device. The inside addresses are not among it, because the device's own
+    /// addresses bring their routes.
+    #[must_use]
+    pub fn tunnelled_prefixes(&self) -> Vec<IpNet> {
+        let mut prefixes: Vec<IpNet> = self
+            .connections
+            .iter()
+            .flat_map(|connection| self.remote_prefixes(connection))
+            .map(IpNet::trunc)
+            .collect();
+        prefixes.sort_unstable();
+        prefixes.dedup();
+        prefixes
+    }
+
+    /// Our inside address of each tunnel, with the length of its /30.
+    #[must_use]
+    pub fn own_inside_addresses(&self) -> Vec<(IpAddr, u8)> {
+        let tunnels = self.connections.iter().flat_map(|c| &c.tunnels);
+        tunnels
+            .map(|tunnel| {
+                let (ours, _) = self.inside_addresses(tunnel);
+                (IpAddr::V4(ours), Ipv4Net::prefix_len(&tunnel.inside_cidr))
+            })
+            .collect()
+    }
+
     /// A tunnel's inside addresses, ours and the peer's.
     #[must_use]
     pub fn inside_addresses(&self, tunnel: &Tunnel) -> (Ipv4Addr, Ipv4Addr) {

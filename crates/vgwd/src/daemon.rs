@@ -68,7 +68,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
-        let (mut daemon, mut inputs) = start::start(path, loaded, logging)?;
+        let (mut daemon, mut inputs) = start::start(path, loaded, logging).await?;
         notify::ready(&daemon.summary());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", daemon.summary());
         let outcome = daemon.serve(&mut inputs).await;
@@ -179,6 +179,7 @@ impl Daemon {
 
     /// Tells every peer that its SAs end, and waits a little for their answers.
     async fn farewell(&mut self, inputs: &mut Inputs) {
+        self.shell.leave_kernel();
         let now = Instant::now();
         let nothing = Gateway {
             connections: Vec::new(),

@@ -27,29 +27,30 @@ use crate::mtu::Notices;
 pub struct Shell {
     supervisor: Supervisor,
     plane: DataPlane,
-    kernel: watch::Sender<Desired>,
-    kernel_problem: watch::Receiver<Option<String>>,
+    /// None once the kernel is left as it is.
+    kernel: Option<watch::Sender<Desired>>,
+    kernel_problems: watch::Receiver<Vec<String>>,
     key_log: KeyLog,
     notices: Notices,
     started: Instant,
 }
 
 impl Shell {
-    /// Puts them together; `kernel` and `kernel_problem` are the ends of
+    /// Puts them together; `kernel` and `kernel_problems` are the ends of
     /// [`crate::kernel::keep`].
     pub fn new(
         now: Instant,
         supervisor: Supervisor,
         plane: DataPlane,
-        (kernel, kernel_problem): (watch::Sender<Desired>, watch::Receiver<Option<String>>),
+        (kernel, kernel_problems): (watch::Sender<Desired>, watch::Receiver<Vec<String>>),
         key_log: KeyLog,
         notices: Notices,
     ) -> Self {
         let mut shell = Self {
             supervisor,
             plane,
-            kernel,
-            kernel_problem,
+            kernel: Some(kernel),
+            kernel_problems,
             key_log,
             notices,
             started: now,
@@ -66,6 +67,13 @@ impl Shell {
     /// See [`Supervisor::is_quiet`].
     pub fn is_quiet(&self) -> bool {
         self.supervisor.is_quiet()
+    }
+
+    /// Leaves the kernel's routes as they are from now on, whatever the supervisor
+    /// says: a gateway that ends takes its tunnels down and has no routes, but
+    /// what it guards stays guarded.
+    pub fn leave_kernel(&mut self) {
+        self.kernel = None;
     }
 
     /// Has the supervisor take something in, then does what it says.
@@ -107,7 +115,7 @@ impl Shell {
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
             log,
-            problems: self.kernel_problem.borrow().iter().cloned().collect(),
+            problems: self.kernel_problems.borrow().clone(),
         };
         convert::status(status, surroundings)
     }
@@ -196,13 +204,12 @@ impl Shell {
             }
             Command::SetKernelRoutes(routes) => {
                 let routes: BTreeSet<_> = routes.into_iter().collect();
-                self.kernel.send_modify(|desired| desired.routes = routes);
+                self.want_of_kernel(|desired| desired.routes = routes);
                 Ok(())
             }
             Command::SetInsideAddresses(addresses) => {
                 let addresses: BTreeSet<_> = addresses.into_iter().collect();
-                self.kernel
-                    .send_modify(|desired| desired.addresses = addresses);
+                self.want_of_kernel(|desired| desired.addresses = addresses);
                 Ok(())
             }
             Command::LogIkeKeys {
@@ -214,6 +221,12 @@ impl Shell {
                 self.key_log.ike(spi_i, spi_r, suite, &keys);
                 Ok(())
             }
+        }
+    }
+
+    fn want_of_kernel(&self, change: impl FnOnce(&mut Desired)) {
+        if let Some(kernel) = &self.kernel {
+            kernel.send_modify(change);
         }
     }
 

@@ -242,7 +242,8 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     assert!(matches!(&reply, Reply::Failed { lines } if lines.concat().contains("nonsense")));
     cloud_end.await_tunnels(2);
 
-    // The peer is told that the SAs end, and nothing of ours stays.
+    // The peer is told that the SAs end, and nothing of ours stays but what
+    // keeps the prefixes from leaving in clear.
     cloud_end.process.signal(Signal::SIGTERM).unwrap();
     loop {
         if cloud_end.heard().contains("STOPPING=1") {
@@ -255,5 +256,15 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     assert!(process.stop().unwrap().success());
     assert!(!socket.exists());
     premises.await_tunnels(0);
-    assert_eq!(routes(&topology.vpc), "");
+    let left = routes(&topology.vpc);
+    let guards = [
+        "unreachable 169.254.10.0/30 ",
+        "unreachable 169.254.10.4/30 ",
+        "unreachable 192.168.10.0/24 ",
+        "unreachable 192.168.11.0/24 ",
+    ];
+    assert_eq!(left.lines().count(), guards.len(), "{left}");
+    for (line, guard) in left.lines().zip(guards) {
+        assert!(line.starts_with(guard), "{left}");
+    }
 }

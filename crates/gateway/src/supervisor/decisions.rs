@@ -189,8 +189,8 @@ impl Supervisor {
             cloudhub: self.gateway.cloudhub,
             forwarding: routes::forwarding(&self.gateway, &carried),
             local_prefixes: routes::local_prefixes(&self.gateway),
-            inside_addresses: routes::inside_addresses(&self.gateway),
-            kernel_routes: routes::kernel_routes(&self.gateway),
+            inside_addresses: self.gateway.own_inside_addresses(),
+            kernel_routes: self.gateway.tunnelled_prefixes(),
         }
     }
 

@@ -1,6 +1,5 @@
-//! What leads where, and how: the forwarding table, kernel routes, inside
-//! addresses and the tunnels' treatment that follow from the configuration and
-//! from which tunnels carry.
+//! What leads where, and how: the forwarding table and the tunnels' treatment
+//! that follow from the configuration and from which tunnels carry.
 //!
 //! A prefix keeps leading to its connection's carrier, and the kernel keeps
 //! leading it to the TUN device, while both tunnels are down. Its packets are
@@ -10,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::IpNet;
 
 use super::selection::Which;
 use crate::command::{Treatment, TunnelId};
@@ -66,34 +65,9 @@ pub(super) fn treatments(
         .collect()
 }
 
-/// Prefixes that the kernel leads to the TUN device. The inside addresses are
-/// not among them: the device's own addresses bring their routes.
-pub(super) fn kernel_routes(gateway: &Gateway) -> Vec<IpNet> {
-    let mut routes: Vec<IpNet> = gateway
-        .connections
-        .iter()
-        .flat_map(|connection| gateway.remote_prefixes(connection))
-        .map(IpNet::trunc)
-        .collect();
-    routes.sort_unstable();
-    routes.dedup();
-    routes
-}
-
-/// Our inside address of each tunnel, with its /30.
-pub(super) fn inside_addresses(gateway: &Gateway) -> Vec<(IpAddr, u8)> {
-    let tunnels = gateway.connections.iter().flat_map(|c| &c.tunnels);
-    tunnels
-        .map(|tunnel| {
-            let (ours, _) = gateway.inside_addresses(tunnel);
-            (IpAddr::V4(ours), Ipv4Net::prefix_len(&tunnel.inside_cidr))
-        })
-        .collect()
-}
-
 /// Where decrypted packets may go: behind us, or to an inside address of ours.
 pub(super) fn local_prefixes(gateway: &Gateway) -> Vec<IpNet> {
-    let inside = inside_addresses(gateway);
+    let inside = gateway.own_inside_addresses();
     let ours = inside.into_iter().map(|(address, _)| IpNet::from(address));
     gateway.cidrs.iter().map(IpNet::trunc).chain(ours).collect()
 }

@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 use super::{Daemon, Inputs, signals};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
-use crate::kernel::{self, Desired, Link, Netlink};
+use crate::kernel::{self, Desired, Guard, Link, Netlink};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
 use crate::mtu::Notices;
@@ -36,12 +36,16 @@ struct Opened {
     control: Listener,
     metrics: Option<TcpListener>,
     tun: Tun,
-    netlink: Netlink,
     outside: Vec<OutsideSockets>,
     key_log: KeyLog,
 }
 
-pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result<(Daemon, Inputs)> {
+pub(super) async fn start(
+    path: &Path,
+    loaded: Loaded,
+    mut logging: Logging,
+) -> Result<(Daemon, Inputs)> {
+    let netlink = guard(&loaded).await?;
     let opened = open(&loaded)?;
     // Before any thread is started: each has privileges of its own.
     privileges::drop_privileges()?;
@@ -53,7 +57,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         DataPlaneEvent::Failed { what } => failure_sender.send(what).is_ok(),
         event => event_sender.try_send(event).is_ok(),
     };
-    let link = Link::new(opened.netlink, opened.tun.index(), loaded.settings.tun.mtu);
+    let tun = &loaded.settings.tun;
+    let link = Link::new(netlink, opened.tun.index(), tun.mtu, Guard::of(&tun.name));
     let config = Config {
         tun: opened.tun,
         outside: opened.outside,
@@ -68,7 +73,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     );
 
     let (kernel, desired) = watch::channel(Desired::default());
-    let (problem, kernel_problem) = watch::channel(None);
+    let (problems, kernel_problems) = watch::channel(Vec::new());
     let now = Instant::now();
     let supervisor = Supervisor::with_limits(
         now,
@@ -76,11 +81,11 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         loaded.settings.limits,
         Box::new(random()?),
     );
-    let kernel_ends = (kernel, kernel_problem);
+    let kernel_ends = (kernel, kernel_problems);
     let notices = Notices::new(loaded.settings.tun.mtu);
     let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log, notices);
     // Only now, so that the first look at the kernel already knows what should be.
-    tokio::spawn(kernel::keep(link, desired, problem));
+    tokio::spawn(kernel::keep(link, desired, problems));
 
     let (asked_sender, asked) = mpsc::channel(REQUESTS);
     tokio::spawn(opened.control.serve(asked_sender));
@@ -119,17 +124,32 @@ fn workers(data_plane: &config::DataPlane) -> usize {
     data_plane.workers.unwrap_or_else(cores)
 }
 
+/// Sees that nothing leaves in clear, before anything else is done: the more can
+/// fail after this. What the kernel refuses is tried again as long as we run.
+async fn guard(loaded: &Loaded) -> Result<Netlink> {
+    let settings = &loaded.settings;
+    let runtime = Handle::current();
+    let netlink = run_in(settings.network_namespace.as_ref(), || {
+        Netlink::open(&runtime)
+    })
+    .context("opening a netlink socket")?;
+    let prefixes = Desired::of(&loaded.gateway).guarded();
+    let guard = Guard::of(&settings.tun.name);
+    if let Err(error) = guard.add_missing(&netlink, &prefixes).await {
+        tracing::error!(%error, "the VPC is not guarded yet");
+    }
+    Ok(netlink)
+}
+
 fn open(loaded: &Loaded) -> Result<Opened> {
     let settings = &loaded.settings;
     // First, because it tells whether we are running already.
     let control = Listener::bind(&settings.control.socket, settings.control.mode)?;
     let metrics = settings.metrics.map(listen).transpose()?;
-    let runtime = Handle::current();
     let features = settings.data_plane.features;
     let workers = workers(&settings.data_plane);
-    let (tun, netlink) = run_in(settings.network_namespace.as_ref(), || {
-        let tun = Tun::open(&settings.tun.name, workers, features)?;
-        Ok((tun, Netlink::open(&runtime)?))
+    let tun = run_in(settings.network_namespace.as_ref(), || {
+        Tun::open(&settings.tun.name, workers, features)
     })
     .with_context(|| format!("opening the TUN device {}", settings.tun.name))?;
     let outside = loaded
@@ -144,7 +164,6 @@ fn open(loaded: &Loaded) -> Result<Opened> {
         control,
         metrics,
         tun,
-        netlink,
         outside,
         key_log,
     })

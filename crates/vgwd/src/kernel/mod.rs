@@ -1,36 +1,34 @@
-//! The kernel's side of the VPC: the TUN link, its inside addresses, and the
-//! routes that lead to it, by netlink.
+//! The kernel's side of the VPC: the TUN link, its inside addresses, the routes
+//! that lead to it, and the guard routes behind those, by netlink.
 //!
 //! What should be is compared with what is, and only the difference is done,
 //! so that a route that stays is never gone for a moment. Our routes carry
 //! [`ROUTE_PROTOCOL`], which tells them from everybody else's; those that a
-//! former run left on a persistent device are found by it and removed.
+//! former run left are found by it, and removed if nobody wants them any more.
 
 use std::collections::BTreeSet;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::AddressFamily;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
-use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope,
-};
-use rtnetlink::{Handle, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vgw_dataplane::SUPER_PACKET;
+use vgw_gateway::domain::Gateway;
 
 mod difference;
+mod guard;
+mod routes;
 
 use difference::Difference;
 
-/// The number that marks our routes in the kernel's table (`ip route` shows
-/// `proto 203`); no routing daemon in Debian's `rt_protos` has it.
-pub const ROUTE_PROTOCOL: u8 = 203;
+pub use guard::Guard;
+pub use routes::ROUTE_PROTOCOL;
 
 /// The kernel is looked at this often even when nothing changed, because
 /// others change it: a link set down loses its routes.
@@ -43,6 +41,27 @@ pub struct Desired {
     pub routes: BTreeSet<IpNet>,
     /// Addresses of the TUN device, each with its prefix length.
     pub addresses: BTreeSet<(IpAddr, u8)>,
+}
+
+impl Desired {
+    /// What a gateway needs.
+    #[must_use]
+    pub fn of(gateway: &Gateway) -> Self {
+        Self {
+            routes: gateway.tunnelled_prefixes().into_iter().collect(),
+            addresses: gateway.own_inside_addresses().into_iter().collect(),
+        }
+    }
+
+    /// Everything whose packets must not leave but through a tunnel: what leads to
+    /// the TUN device, by our routes or by those that its addresses bring.
+    #[must_use]
+    pub fn guarded(&self) -> BTreeSet<IpNet> {
+        let inside = self.addresses.iter();
+        let inside = inside.filter_map(|(address, length)| IpNet::new(*address, *length).ok());
+        let routes = self.routes.iter().copied();
+        routes.chain(inside).map(|net| net.trunc()).collect()
+    }
 }
 
 /// One thing the kernel would not do.
@@ -95,31 +114,41 @@ pub struct Link {
     netlink: Netlink,
     index: u32,
     mtu: u16,
+    guard: Guard,
 }
 
 impl Link {
-    /// The link `index` in the namespace of `netlink`, to have this MTU.
+    /// The link `index` in the namespace of `netlink`, to have this MTU and
+    /// these guard routes.
     #[must_use]
-    pub fn new(netlink: Netlink, index: u32, mtu: u16) -> Self {
+    pub fn new(netlink: Netlink, index: u32, mtu: u16, guard: Guard) -> Self {
         Self {
             netlink,
             index,
             mtu,
+            guard,
         }
     }
 
     /// Makes the kernel have what is desired. Everything is tried, whatever
-    /// fails before it.
-    ///
-    /// # Errors
-    /// The first thing that failed.
-    pub async fn reconcile(&self, desired: &Desired) -> Result<(), KernelError> {
+    /// fails before it; gives what failed. A prefix has its guard before it has
+    /// its route, and loses it after.
+    pub async fn reconcile(&self, desired: &Desired) -> Vec<KernelError> {
+        let guarded = desired.guarded();
+        let routes = self
+            .netlink
+            .reconcile_tun_routes(self.index, &desired.routes);
         let results = [
+            self.guard.add_missing(&self.netlink, &guarded).await,
             self.set_up().await,
             self.reconcile_addresses(&desired.addresses).await,
-            self.reconcile_routes(&desired.routes).await,
+            routes.await,
+            self.guard
+                .remove_all_but(&self.netlink, &guarded)
+                .await
+                .map(drop),
         ];
-        results.into_iter().collect()
+        results.into_iter().filter_map(Result::err).collect()
     }
 
     /// Without a link-local address the kernel sends no router solicitations into
@@ -195,91 +224,31 @@ impl Link {
             .await
             .map_err(failed("reading the addresses"))
     }
-
-    async fn reconcile_routes(&self, wanted: &BTreeSet<IpNet>) -> Result<(), KernelError> {
-        let mut found = BTreeSet::new();
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            found.append(&mut self.routes(family).await?);
-        }
-        let difference = Difference::between(&found, wanted);
-        let mut result = Ok(());
-        for prefix in difference.surplus {
-            let request = self.netlink.handle.route().del(self.route_to(prefix)?);
-            let doing = format!("removing the route to {prefix}");
-            result = result.and(request.execute().await.map_err(failed(doing)));
-        }
-        for prefix in difference.missing {
-            let request = self.netlink.handle.route().add(self.route_to(prefix)?);
-            let doing = format!("adding the route to {prefix}");
-            result = result.and(request.execute().await.map_err(failed(doing)));
-        }
-        result
-    }
-
-    /// Our routes that lead to the link.
-    async fn routes(&self, family: AddressFamily) -> Result<BTreeSet<IpNet>, KernelError> {
-        let mut ours = RouteMessage::default();
-        ours.header.address_family = family;
-        ours.header.table = RouteHeader::RT_TABLE_MAIN;
-        ours.header.protocol = RouteProtocol::Other(ROUTE_PROTOCOL);
-        ours.attributes.push(RouteAttribute::Oif(self.index));
-        let mut answers = std::pin::pin!(self.netlink.handle.route().get(ours).execute());
-        let mut found = BTreeSet::new();
-        while let Some(answer) = answers.next().await {
-            let route = answer.map_err(failed("reading the routes"))?;
-            if self.is_ours(&route) {
-                found.extend(destination_of(&route));
-            }
-        }
-        Ok(found)
-    }
-
-    /// The kernel filters already, where it is new enough.
-    fn is_ours(&self, route: &RouteMessage) -> bool {
-        route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
-            && route.header.table == RouteHeader::RT_TABLE_MAIN
-            && route.attributes.contains(&RouteAttribute::Oif(self.index))
-    }
-
-    fn route_to(&self, prefix: IpNet) -> Result<RouteMessage, KernelError> {
-        // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
-        let scope = match prefix {
-            IpNet::V4(_) => RouteScope::Link,
-            IpNet::V6(_) => RouteScope::Universe,
-        };
-        let route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .map_err(failed(format!("the route to {prefix}")))?
-            .output_interface(self.index)
-            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-            .scope(scope);
-        Ok(route.build())
-    }
 }
 
 /// Keeps the kernel as `desired` says, for good. What fails is logged once,
-/// told to `problem` until it is well, and tried again.
+/// told to `problems` until it is well, and tried again.
 pub async fn keep(
     link: Link,
     mut desired: watch::Receiver<Desired>,
-    problem: watch::Sender<Option<String>>,
+    problems: watch::Sender<Vec<String>>,
 ) {
     link.without_link_local_address().await;
     link.with_super_packets_of_one_message().await;
     loop {
         let wanted = desired.borrow_and_update().clone();
-        let outcome = link.reconcile(&wanted).await.err().map(|e| e.to_string());
-        let news = problem.send_if_modified(|known| {
-            let changed = *known != outcome;
-            known.clone_from(&outcome);
+        let failed = link.reconcile(&wanted).await;
+        let failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
+        let news = problems.send_if_modified(|known| {
+            let changed = *known != failed;
+            known.clone_from(&failed);
             changed
         });
-        match outcome {
-            Some(error) if news => {
-                tracing::error!(error, "the VPC's kernel is not as it should be; retrying")
-            }
-            None if news => tracing::info!("the VPC's kernel is as it should be again"),
-            _ => {}
+        if news && failed.is_empty() {
+            tracing::info!("the VPC's kernel is as it should be again");
+        } else if news {
+            let error = failed.join("; ");
+            tracing::error!(error, "the VPC's kernel is not as it should be; retrying");
         }
         tokio::select! {
             changed = desired.changed() => if changed.is_err() { return },
@@ -303,19 +272,4 @@ fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
 
 fn shown(address: Option<(IpAddr, u8)>) -> String {
     address.map_or_else(String::new, |(a, length)| format!("{a}/{length}"))
-}
-
-/// Where a route leads; a default route has no destination attribute.
-fn destination_of(route: &RouteMessage) -> Option<IpNet> {
-    let named = route.attributes.iter().find_map(|a| match a {
-        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some(IpAddr::V4(*a)),
-        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
-        _ => None,
-    });
-    let address = named.or(match route.header.address_family {
-        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
-        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
-        _ => None,
-    })?;
-    IpNet::new(address, route.header.destination_prefix_length).ok()
 }

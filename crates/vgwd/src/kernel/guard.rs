@@ -1,0 +1,140 @@
+//! Guard routes: nothing that is to be encrypted leaves in clear, whether or not
+//! a daemon runs.
+//!
+//! The routes to the TUN device go with the device. Behind each stands a second
+//! one that belongs to no device and says `unreachable`. It is there before the
+//! first and stays when the daemon ends, however it ends, until the configuration
+//! drops the prefix or `vgw flush` removes it.
+//!
+//! `unreachable` and not `blackhole`: the sender is told at once by ICMP (RFC 1812
+//! section 5.2.7.1, RFC 4443 section 3.1), a local one by EHOSTUNREACH. A TCP
+//! connection outlives that (RFC 1122 section 4.2.3.9), so a restart breaks none.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_route::route::{
+    RouteAttribute, RouteMessage, RouteMetric, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::RouteMessageBuilder;
+
+use super::difference::Difference;
+use super::routes::{ROUTE_PROTOCOL, destination_of, priority_of, tun_priority};
+use super::{KernelError, Netlink, failed};
+
+/// The guard routes of one gateway.
+///
+/// Which gateway's they are is told by a mark that follows from the name of its
+/// TUN device, the one thing that two gateways in a namespace cannot share. The
+/// kernel has no field for it in a route without a device; it keeps TCP's
+/// `reordering` there, which nothing reads where no packet passes. The mark is not
+/// in the priority, because that must stay better than every route of others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Guard {
+    mark: u32,
+}
+
+impl Guard {
+    /// That of the gateway whose TUN device has this name.
+    #[must_use]
+    pub fn of(tun_name: &str) -> Self {
+        // FNV-1a of 32 bits: the same in every version of ours.
+        const BASIS: u32 = 0x811C_9DC5;
+        const PRIME: u32 = 0x0100_0193;
+        let mix = |hash: u32, byte: u8| (hash ^ u32::from(byte)).wrapping_mul(PRIME);
+        let hash = tun_name.bytes().fold(BASIS, mix);
+        // The kernel does not keep a zero.
+        Self { mark: hash | 1 }
+    }
+
+    /// Adds what is missing for these prefixes; where another gateway guards a
+    /// prefix, nothing is. All are tried, whatever fails before.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub async fn add_missing(
+        self,
+        netlink: &Netlink,
+        prefixes: &BTreeSet<IpNet>,
+    ) -> Result<(), KernelError> {
+        let found = netlink.our_routes().await?;
+        let closed = found.iter().filter_map(guarded).collect();
+        let mut result = Ok(());
+        for prefix in Difference::between(&closed, prefixes).missing {
+            let outcome = netlink.add_route(self.route_of(prefix)?).await;
+            result = result.and(outcome.map_err(failed(format!("guarding {prefix}"))));
+        }
+        result
+    }
+
+    /// Removes all of them but those of `kept`; gives the prefixes.
+    ///
+    /// # Errors
+    /// The first that failed.
+    pub async fn remove_all_but(
+        self,
+        netlink: &Netlink,
+        kept: &BTreeSet<IpNet>,
+    ) -> Result<Vec<IpNet>, KernelError> {
+        let found = netlink.our_routes().await?;
+        let own = found.iter().filter(|route| self.owns(route));
+        let own = own.filter_map(guarded).collect();
+        let surplus = Difference::between(&own, kept).surplus;
+        let mut result = Ok(());
+        for prefix in &surplus {
+            let outcome = netlink.remove_route(self.route_of(*prefix)?).await;
+            let doing = format!("removing the guard of {prefix}");
+            result = result.and(outcome.map_err(failed(doing)));
+        }
+        result.map(|()| surplus)
+    }
+
+    fn owns(self, route: &RouteMessage) -> bool {
+        route.attributes.iter().any(|attribute| {
+            matches!(attribute, RouteAttribute::Metrics(metrics)
+                if metrics.contains(&RouteMetric::Reordering(self.mark)))
+        })
+    }
+
+    fn route_of(self, prefix: IpNet) -> Result<RouteMessage, KernelError> {
+        let mut route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(prefix.network(), prefix.prefix_len())
+            .map_err(failed(format!("the guard of {prefix}")))?
+            .kind(RouteType::Unreachable)
+            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+            .scope(RouteScope::Universe)
+            .priority(priority(prefix));
+        let mark = RouteMetric::Reordering(self.mark);
+        let attributes = &mut route.get_mut().attributes;
+        attributes.push(RouteAttribute::Metrics(vec![mark]));
+        Ok(route.build())
+    }
+}
+
+/// One worse than the TUN device's, so that only that route is before it: a
+/// default route learnt from elsewhere (by DHCP, 100 or 1,024) must not be.
+fn priority(prefix: IpNet) -> u32 {
+    tun_priority(prefix).saturating_add(1)
+}
+
+/// The prefix that a route of ours guards, if it is a guard route of any gateway.
+fn guarded(route: &RouteMessage) -> Option<IpNet> {
+    let prefix = destination_of(route)?;
+    let guards =
+        route.header.kind == RouteType::Unreachable && priority_of(route) == priority(prefix);
+    guards.then_some(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Guard;
+
+    #[test]
+    fn the_mark_follows_from_the_name_alone_and_differs_with_it() {
+        assert_eq!(Guard::of("vgw0"), Guard::of("vgw0"));
+        assert_ne!(Guard::of("vgw0"), Guard::of("vgw1"));
+        // What another version left must be found.
+        assert_eq!(Guard::of("vgw0").mark, 0x8765_B235);
+    }
+}

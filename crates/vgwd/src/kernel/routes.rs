@@ -1,0 +1,138 @@
+//! Our routes in the kernel's main table, and what they say.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use futures_util::StreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use rtnetlink::RouteMessageBuilder;
+
+use super::difference::Difference;
+use super::{KernelError, Netlink, failed};
+
+/// The number that marks our routes in the kernel's table (`ip route` shows
+/// `proto 203`); no routing daemon in Debian's `rt_protos` has it.
+pub const ROUTE_PROTOCOL: u8 = 203;
+
+impl Netlink {
+    /// Every route with [`ROUTE_PROTOCOL`] in the main table, of any gateway.
+    pub(super) async fn our_routes(&self) -> Result<Vec<RouteMessage>, KernelError> {
+        let mut found = Vec::new();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut ours = RouteMessage::default();
+            ours.header.address_family = family;
+            ours.header.table = RouteHeader::RT_TABLE_MAIN;
+            ours.header.protocol = RouteProtocol::Other(ROUTE_PROTOCOL);
+            let mut answers = std::pin::pin!(self.handle.route().get(ours).execute());
+            while let Some(answer) = answers.next().await {
+                let route = answer.map_err(failed("reading the routes"))?;
+                // The kernel filters already, where it is new enough.
+                if is_ours(&route) {
+                    found.push(route);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) async fn add_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
+        self.handle.route().add(route).execute().await
+    }
+
+    pub(super) async fn remove_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
+        self.handle.route().del(route).execute().await
+    }
+
+    /// Makes the routes that lead to the device `index` those to `wanted`.
+    /// Everything is tried, whatever fails before it.
+    pub(super) async fn reconcile_tun_routes(
+        &self,
+        index: u32,
+        wanted: &BTreeSet<IpNet>,
+    ) -> Result<(), KernelError> {
+        let found = self.our_routes().await?;
+        let led = found.iter().filter_map(|route| leads_to(route, index));
+        let wanted = wanted.iter().map(|prefix| (*prefix, tun_priority(*prefix)));
+        let difference = Difference::between(&led.collect(), &wanted.collect());
+        let mut result = Ok(());
+        for (prefix, priority) in difference.missing {
+            let request = self.add_route(tun_route(index, prefix, priority)?);
+            let doing = format!("adding the route to {prefix}");
+            result = result.and(request.await.map_err(failed(doing)));
+        }
+        for (prefix, priority) in difference.surplus {
+            let request = self.remove_route(tun_route(index, prefix, priority)?);
+            let doing = format!("removing the route to {prefix}");
+            result = result.and(request.await.map_err(failed(doing)));
+        }
+        result
+    }
+}
+
+/// How preferred the route to the TUN device is: before every route of others to
+/// the same prefix. Of IPv6 the kernel reads a zero as 1,024.
+pub(super) const fn tun_priority(prefix: IpNet) -> u32 {
+    match prefix {
+        IpNet::V4(_) => 0,
+        IpNet::V6(_) => 1,
+    }
+}
+
+fn tun_route(index: u32, prefix: IpNet, priority: u32) -> Result<RouteMessage, KernelError> {
+    // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
+    let scope = match prefix {
+        IpNet::V4(_) => RouteScope::Link,
+        IpNet::V6(_) => RouteScope::Universe,
+    };
+    let route = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(prefix.network(), prefix.prefix_len())
+        .map_err(failed(format!("the route to {prefix}")))?
+        .output_interface(index)
+        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+        .scope(scope)
+        .priority(priority);
+    Ok(route.build())
+}
+
+/// The prefix and priority of a route of ours, if it leads to this device. A
+/// guard route does not, although of IPv6 the kernel shows it on the loopback.
+fn leads_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
+    let leads = route.header.kind == RouteType::Unicast
+        && route.attributes.contains(&RouteAttribute::Oif(index));
+    let prefix = destination_of(route).filter(|_| leads)?;
+    Some((prefix, priority_of(route)))
+}
+
+fn is_ours(route: &RouteMessage) -> bool {
+    route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
+        && route.header.table == RouteHeader::RT_TABLE_MAIN
+}
+
+/// Its metric, as `ip route` says; the less, the more preferred.
+pub(super) fn priority_of(route: &RouteMessage) -> u32 {
+    let mut attributes = route.attributes.iter();
+    let priority = attributes.find_map(|attribute| match attribute {
+        RouteAttribute::Priority(priority) => Some(*priority),
+        _ => None,
+    });
+    priority.unwrap_or_default()
+}
+
+/// Where a route leads; a default route has no destination attribute.
+pub(super) fn destination_of(route: &RouteMessage) -> Option<IpNet> {
+    let named = route.attributes.iter().find_map(|a| match a {
+        RouteAttribute::Destination(RouteAddress::Inet(a)) => Some(IpAddr::V4(*a)),
+        RouteAttribute::Destination(RouteAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
+        _ => None,
+    });
+    let address = named.or(match route.header.address_family {
+        AddressFamily::Inet => Some(Ipv4Addr::UNSPECIFIED.into()),
+        AddressFamily::Inet6 => Some(Ipv6Addr::UNSPECIFIED.into()),
+        _ => None,
+    })?;
+    IpNet::new(address, route.header.destination_prefix_length).ok()
+}
