@@ -68,7 +68,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
-        let (mut daemon, mut inputs) = start::start(path, loaded, logging).await?;
+        let (mut daemon, mut inputs) = start::start(path, loaded, logging)?;
         notify::ready(&daemon.summary());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", daemon.summary());
         let outcome = daemon.serve(&mut inputs).await;
@@ -104,7 +104,7 @@ impl Daemon {
                 }
                 _ = inputs.hangup.recv() => drop(self.reload()),
                 () = tick(&mut inputs.watchdog) => notify::watchdog(),
-                Some(what) = inputs.failures.recv() => bail!("the data plane failed: {what}"),
+                Some(what) = inputs.failures.recv() => bail!("{what}"),
                 _ = inputs.terminate.recv() => {
                     tracing::info!("stopping on SIGTERM");
                     return Ok(());

@@ -19,8 +19,29 @@ pub fn run_in<T: Send>(
     namespace: Option<&NetworkNamespace>,
     work: impl FnOnce() -> io::Result<T> + Send,
 ) -> io::Result<T> {
-    let Some(namespace) = namespace else {
+    if namespace.is_none() {
         return work();
+    }
+    // A namespace is entered by a thread; ours must stay where it is.
+    thread::scope(|scope| {
+        scope
+            .spawn(|| {
+                enter(namespace)?;
+                work()
+            })
+            .join()
+            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Puts the calling thread into a network namespace for good; None is our own.
+///
+/// # Errors
+/// When there is no such namespace, or it is not our own and we have no
+/// CAP_SYS_ADMIN.
+pub fn enter(namespace: Option<&NetworkNamespace>) -> io::Result<()> {
+    let Some(namespace) = namespace else {
+        return Ok(());
     };
     let failed = |error: io::Error| {
         io::Error::new(
@@ -29,14 +50,5 @@ pub fn run_in<T: Send>(
         )
     };
     let file = File::open(namespace.path()).map_err(failed)?;
-    // A namespace is entered by a thread; ours must stay where it is.
-    thread::scope(|scope| {
-        scope
-            .spawn(|| {
-                setns(&file, CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()))?;
-                work()
-            })
-            .join()
-            .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    setns(&file, CloneFlags::CLONE_NEWNET).map_err(|errno| failed(errno.into()))
 }

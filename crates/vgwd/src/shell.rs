@@ -16,7 +16,7 @@ use vgw_ike::selector::TrafficSelector;
 
 use crate::admin::convert::{self, Surroundings};
 use crate::admin::wire;
-use crate::kernel::Desired;
+use crate::kernel::{Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
@@ -27,8 +27,8 @@ use crate::mtu::Notices;
 pub struct Shell {
     supervisor: Supervisor,
     plane: DataPlane,
-    /// None once the kernel is left as it is.
-    kernel: Option<watch::Sender<Desired>>,
+    /// What the kernel should have; None once it is left as it is.
+    desired: Option<watch::Sender<Desired>>,
     kernel_problems: watch::Receiver<Vec<String>>,
     key_log: KeyLog,
     notices: Notices,
@@ -36,21 +36,20 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Puts them together; `kernel` and `kernel_problems` are the ends of
-    /// [`crate::kernel::keep`].
+    /// Puts them together.
     pub fn new(
         now: Instant,
         supervisor: Supervisor,
         plane: DataPlane,
-        (kernel, kernel_problems): (watch::Sender<Desired>, watch::Receiver<Vec<String>>),
+        kernel: Kernel,
         key_log: KeyLog,
         notices: Notices,
     ) -> Self {
         let mut shell = Self {
             supervisor,
             plane,
-            kernel: Some(kernel),
-            kernel_problems,
+            desired: Some(kernel.desired),
+            kernel_problems: kernel.problems,
             key_log,
             notices,
             started: now,
@@ -73,7 +72,7 @@ impl Shell {
     /// says: a gateway that ends takes its tunnels down and has no routes, but
     /// what it guards stays guarded.
     pub fn leave_kernel(&mut self) {
-        self.kernel = None;
+        self.desired = None;
     }
 
     /// Has the supervisor take something in, then does what it says.
@@ -225,8 +224,12 @@ impl Shell {
     }
 
     fn want_of_kernel(&self, change: impl FnOnce(&mut Desired)) {
-        if let Some(kernel) = &self.kernel {
-            kernel.send_modify(change);
+        if let Some(desired) = &self.desired {
+            desired.send_if_modified(|desired| {
+                let before = desired.clone();
+                change(desired);
+                *desired != before
+            });
         }
     }
 

@@ -7,13 +7,17 @@
 )]
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
-use vgw_lab::{Lab, Namespace, Veth};
-use vgwd::kernel::{Desired, Guard, Link, Netlink};
+use vgw_lab::{Lab, Namespace, Veth, wait_until};
+use vgwd::config::{self, Loaded};
+use vgwd::kernel::{Desired, Guard, Keeper, Kernel, Link, Netlink};
 
 const MTU: u16 = 1400;
+/// Long enough on a busy machine, and shorter than any look by the clock.
+const SOON: Duration = Duration::from_secs(20);
 
 /// A VPC, and another namespace that two cables lead to: one stands for the TUN
 /// device, the other for the way out.
@@ -155,4 +159,160 @@ fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
     let own = prefixes(&["169.254.10.0/30", "192.168.11.0/24"]);
     assert_eq!(removed, Ok(own.into_iter().collect()));
     assert_eq!(routes(&vpc, true), ["192.168.30.0/24", "fd00:30::/64"]);
+}
+
+/// A configuration for this VPC.
+fn loaded(vpc: &Namespace) -> Loaded {
+    let netns = vpc.name();
+    let text = format!(
+        r#"
+        [gateway]
+        outside_addresses = ["203.0.113.1", "203.0.113.2"]
+        [vpc]
+        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
+        netns = "{netns}"
+        [[customer_gateway]]
+        id = "cgw-office"
+        ip_address = "198.51.100.7"
+        [[vpn_connection]]
+        id = "vpn-office"
+        customer_gateway = "cgw-office"
+        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.0/30"
+        pre_shared_key = "correct.horse.battery"
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.4/30"
+        pre_shared_key = "staple.correct.horse"
+        "#
+    );
+    config::load_str(&text, "test").unwrap()
+}
+
+/// Starts the thread that keeps the routes of this VPC.
+fn keep(vpc: &Namespace) -> Kernel {
+    let Loaded {
+        gateway, settings, ..
+    } = loaded(vpc);
+    let failed = |why: String| eprintln!("{why}");
+    let keeper = Keeper::start(&settings, Desired::of(&gateway), failed).unwrap();
+    let all = [
+        "169.254.10.0/30",
+        "169.254.10.4/30",
+        "192.168.10.0/24",
+        "fd00:20::/64",
+    ];
+    assert_eq!(routes(vpc, true), all, "before there is a device");
+    assert_eq!(routes(vpc, false), [""; 0]);
+    let kernel = keeper.keep(vpc.run(|| if_nametoindex("vgw0").unwrap()).unwrap());
+    await_whole(vpc);
+    kernel
+}
+
+/// Waits until everything that is configured is there.
+fn await_whole(vpc: &Namespace) {
+    wait_until("link, addresses, routes and their guards", SOON, || {
+        let link = ip(vpc, "link show vgw0");
+        let addresses = ip(vpc, "address show vgw0");
+        let whole = routes(vpc, false) == ["192.168.10.0/24", "fd00:20::/64"]
+            && routes(vpc, true).len() == 4
+            && link.contains(",UP")
+            && link.contains(" mtu 1406 ")
+            && addresses.contains("169.254.10.1/30")
+            && addresses.contains("169.254.10.5/30");
+        Ok(whole.then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_others_undo_is_done_again_when_it_happens() {
+    let lab = Lab::new("watched").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let _kernel = keep(&vpc);
+    let undo = [
+        "route flush dev vgw0 proto 203",
+        "-6 route flush dev vgw0 proto 203",
+        "route flush proto 203",
+        "-6 route flush proto 203",
+        "route delete unreachable 192.168.10.0/24 proto 203",
+        "address flush dev vgw0",
+        "link set vgw0 mtu 1400",
+        "link set vgw0 down",
+    ];
+    for command in undo {
+        ip(&vpc, command);
+        await_whole(&vpc);
+    }
+}
+
+#[test]
+fn every_address_of_the_namespace_is_known() {
+    let lab = Lab::new("addresses").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    let known = |address: &str| {
+        let address = address.parse().unwrap();
+        kernel.local_addresses.borrow().contains(&address)
+    };
+    let await_known = |address: &str, expected: bool| {
+        wait_until(address, SOON, || {
+            Ok((known(address) == expected).then_some(()))
+        })
+        .unwrap();
+    };
+    await_known("169.254.10.1", true);
+    await_known("127.0.0.1", true);
+    for address in ["10.0.0.9", "fd00:10::9"] {
+        ip(&vpc, &format!("address add {address}/24 dev out"));
+        ip(&vpc, &format!("address add {address}/24 dev vgw0"));
+        await_known(address, true);
+        ip(&vpc, &format!("address delete {address}/24 dev out"));
+    }
+    // Nobody wants it on the TUN device, so that it goes from there, too.
+    await_known("10.0.0.9", false);
+    await_known("fd00:10::9", false);
+}
+
+#[test]
+fn a_program_that_keeps_undoing_it_is_told_of_and_does_not_keep_us_busy() {
+    let lab = Lab::new("fight").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    for _ in 0..12 {
+        ip(&vpc, "route flush dev vgw0 proto 203");
+        await_whole(&vpc);
+    }
+    wait_until("a complaint", SOON, || {
+        let problems = kernel.problems.borrow();
+        let told = problems
+            .iter()
+            .any(|problem| problem.contains("another program"));
+        Ok(told.then_some(()))
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_prefix_that_cannot_be_guarded_is_told_of() {
+    let lab = Lab::new("unguarded").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    ip(&vpc, "route delete unreachable 192.168.10.0/24 proto 203");
+    await_whole(&vpc);
+    // In its very place.
+    ip(&vpc, "route replace prohibit 192.168.10.0/24 metric 1");
+    wait_until("a problem", SOON, || {
+        let problems = kernel.problems.borrow();
+        let told = problems
+            .iter()
+            .any(|problem| problem.contains("guarding 192.168.10.0/24"));
+        Ok(told.then_some(()))
+    })
+    .unwrap();
+    ip(&vpc, "route delete prohibit 192.168.10.0/24 metric 1");
+    wait_until("no problem", SOON, || {
+        Ok(kernel.problems.borrow().is_empty().then_some(()))
+    })
+    .unwrap();
 }

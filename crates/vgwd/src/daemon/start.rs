@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tokio::net::TcpListener;
-use tokio::runtime::Handle;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 use zeroize::Zeroizing;
@@ -17,7 +16,7 @@ use zeroize::Zeroizing;
 use super::{Daemon, Inputs, signals};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
-use crate::kernel::{self, Desired, Guard, Link, Netlink};
+use crate::kernel::{Desired, Keeper};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
 use crate::mtu::Notices;
@@ -40,25 +39,25 @@ struct Opened {
     key_log: KeyLog,
 }
 
-pub(super) async fn start(
-    path: &Path,
-    loaded: Loaded,
-    mut logging: Logging,
-) -> Result<(Daemon, Inputs)> {
-    let netlink = guard(&loaded).await?;
+pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result<(Daemon, Inputs)> {
+    let (failure_sender, failures) = mpsc::unbounded_channel();
+    // Before anything else, because the more can fail after it: from here on nothing
+    // leaves in clear.
+    let keeper = keep_kernel(&loaded, failure_sender.clone())?;
     let opened = open(&loaded)?;
     // Before any thread is started: each has privileges of its own.
     privileges::drop_privileges()?;
     logging.start_writer()?;
 
     let (event_sender, events) = mpsc::channel(EVENTS);
-    let (failure_sender, failures) = mpsc::unbounded_channel();
     let on_event = move |event| match event {
-        DataPlaneEvent::Failed { what } => failure_sender.send(what).is_ok(),
+        DataPlaneEvent::Failed { what } => {
+            let what = format!("the data plane failed: {what}");
+            failure_sender.send(what).is_ok()
+        }
         event => event_sender.try_send(event).is_ok(),
     };
-    let tun = &loaded.settings.tun;
-    let link = Link::new(netlink, opened.tun.index(), tun.mtu, Guard::of(&tun.name));
+    let kernel = keeper.keep(opened.tun.index());
     let config = Config {
         tun: opened.tun,
         outside: opened.outside,
@@ -72,8 +71,6 @@ pub(super) async fn start(
         "the data plane runs with what the kernel and the CPU offer"
     );
 
-    let (kernel, desired) = watch::channel(Desired::default());
-    let (problems, kernel_problems) = watch::channel(Vec::new());
     let now = Instant::now();
     let supervisor = Supervisor::with_limits(
         now,
@@ -81,11 +78,8 @@ pub(super) async fn start(
         loaded.settings.limits,
         Box::new(random()?),
     );
-    let kernel_ends = (kernel, kernel_problems);
     let notices = Notices::new(loaded.settings.tun.mtu);
-    let shell = Shell::new(now, supervisor, plane, kernel_ends, opened.key_log, notices);
-    // Only now, so that the first look at the kernel already knows what should be.
-    tokio::spawn(kernel::keep(link, desired, problems));
+    let shell = Shell::new(now, supervisor, plane, kernel, opened.key_log, notices);
 
     let (asked_sender, asked) = mpsc::channel(REQUESTS);
     tokio::spawn(opened.control.serve(asked_sender));
@@ -124,21 +118,13 @@ fn workers(data_plane: &config::DataPlane) -> usize {
     data_plane.workers.unwrap_or_else(cores)
 }
 
-/// Sees that nothing leaves in clear, before anything else is done: the more can
-/// fail after this. What the kernel refuses is tried again as long as we run.
-async fn guard(loaded: &Loaded) -> Result<Netlink> {
-    let settings = &loaded.settings;
-    let runtime = Handle::current();
-    let netlink = run_in(settings.network_namespace.as_ref(), || {
-        Netlink::open(&runtime)
-    })
-    .context("opening a netlink socket")?;
-    let prefixes = Desired::of(&loaded.gateway).guarded();
-    let guard = Guard::of(&settings.tun.name);
-    if let Err(error) = guard.add_missing(&netlink, &prefixes).await {
-        tracing::error!(%error, "the VPC is not guarded yet");
-    }
-    Ok(netlink)
+fn keep_kernel(loaded: &Loaded, failures: mpsc::UnboundedSender<String>) -> Result<Keeper> {
+    let desired = Desired::of(&loaded.gateway);
+    let on_failure = move |why| {
+        // A daemon that has ended need not know.
+        let _ = failures.send(why);
+    };
+    Keeper::start(&loaded.settings, desired, on_failure).context("guarding the VPC")
 }
 
 fn open(loaded: &Loaded) -> Result<Opened> {

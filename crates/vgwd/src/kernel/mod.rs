@@ -5,34 +5,35 @@
 //! so that a route that stays is never gone for a moment. Our routes carry
 //! [`ROUTE_PROTOCOL`], which tells them from everybody else's; those that a
 //! former run left are found by it, and removed if nobody wants them any more.
+//! All of it is done by one thread, [`Keeper`], which hears of every change by
+//! others and undoes it.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use rtnetlink::{Handle, LinkUnspec};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use vgw_dataplane::SUPER_PACKET;
 use vgw_gateway::domain::Gateway;
 
 mod difference;
 mod guard;
+mod keeper;
+mod pace;
 mod routes;
+pub mod watch;
 
 use difference::Difference;
 
 pub use guard::Guard;
+pub use keeper::{Keeper, Kernel};
 pub use routes::ROUTE_PROTOCOL;
-
-/// The kernel is looked at this often even when nothing changed, because
-/// others change it: a link set down loses its routes.
-const LOOK_AGAIN: Duration = Duration::from_secs(30);
 
 /// What the kernel should have.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -85,6 +86,8 @@ fn failed<E: std::fmt::Display>(doing: impl Into<String>) -> impl FnOnce(E) -> K
 pub struct Netlink {
     handle: Handle,
     task: JoinHandle<()>,
+    /// Changes made by it.
+    changes: Cell<u64>,
 }
 
 impl Netlink {
@@ -98,7 +101,19 @@ impl Netlink {
         // The kernel filters dumps only for those who ask strictly.
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()?;
         let task = runtime.spawn(connection);
-        Ok(Self { handle, task })
+        Ok(Self {
+            handle,
+            task,
+            changes: Cell::new(0),
+        })
+    }
+
+    /// Counts a change if it was made.
+    fn count<E>(&self, outcome: Result<(), E>) -> Result<(), E> {
+        if outcome.is_ok() {
+            self.changes.set(self.changes.get().wrapping_add(1));
+        }
+        outcome
     }
 }
 
@@ -128,6 +143,18 @@ impl Link {
             mtu,
             guard,
         }
+    }
+
+    /// Its index.
+    #[must_use]
+    pub const fn index(&self) -> u32 {
+        self.index
+    }
+
+    /// How many changes were made so far.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.netlink.changes.get()
     }
 
     /// Makes the kernel have what is desired. Everything is tried, whatever
@@ -176,15 +203,24 @@ impl Link {
         }
     }
 
+    /// Only if it is not, because a change is told to everybody, us too.
     async fn set_up(&self) -> Result<(), KernelError> {
+        let found = self.netlink.handle.link().get().match_index(self.index);
+        let found: Vec<_> = found
+            .execute()
+            .try_collect()
+            .await
+            .map_err(failed("reading the TUN link"))?;
+        let state = found.first().map(watch::state_of);
+        if state.is_some_and(|now| now.up && now.mtu == u32::from(self.mtu)) {
+            return Ok(());
+        }
         let up = LinkUnspec::new_with_index(self.index)
             .mtu(u32::from(self.mtu))
             .up();
         let request = self.netlink.handle.link().set(up.build());
-        request
-            .execute()
-            .await
-            .map_err(failed("bringing the TUN link up"))
+        let outcome = self.netlink.count(request.execute().await);
+        outcome.map_err(failed("bringing the TUN link up"))
     }
 
     async fn reconcile_addresses(
@@ -199,7 +235,8 @@ impl Link {
             if address_of(&message).is_some_and(|a| difference.surplus.contains(&a)) {
                 let doing = format!("removing the address {}", shown(address_of(&message)));
                 let request = self.netlink.handle.address().del(message);
-                result = result.and(request.execute().await.map_err(failed(doing)));
+                let outcome = self.netlink.count(request.execute().await);
+                result = result.and(outcome.map_err(failed(doing)));
             }
         }
         for (address, length) in difference.missing {
@@ -209,9 +246,23 @@ impl Link {
                 .address()
                 .add(self.index, address, length);
             let doing = format!("adding the address {address}/{length}");
-            result = result.and(request.execute().await.map_err(failed(doing)));
+            let outcome = self.netlink.count(request.execute().await);
+            result = result.and(outcome.map_err(failed(doing)));
         }
         result
+    }
+
+    /// Every address in the namespace, each with the index of its link.
+    async fn all_addresses(&self) -> Result<BTreeSet<(u32, IpAddr)>, KernelError> {
+        let all = self.netlink.handle.address().get().execute();
+        let all: Vec<AddressMessage> = all
+            .try_collect()
+            .await
+            .map_err(failed("reading all addresses"))?;
+        let found = all
+            .iter()
+            .filter_map(|message| Some((message.header.index, address_of(message)?.0)));
+        Ok(found.collect())
     }
 
     /// Addresses of the link but those that the kernel makes for itself.
@@ -223,37 +274,6 @@ impl Link {
             .try_collect()
             .await
             .map_err(failed("reading the addresses"))
-    }
-}
-
-/// Keeps the kernel as `desired` says, for good. What fails is logged once,
-/// told to `problems` until it is well, and tried again.
-pub async fn keep(
-    link: Link,
-    mut desired: watch::Receiver<Desired>,
-    problems: watch::Sender<Vec<String>>,
-) {
-    link.without_link_local_address().await;
-    link.with_super_packets_of_one_message().await;
-    loop {
-        let wanted = desired.borrow_and_update().clone();
-        let failed = link.reconcile(&wanted).await;
-        let failed: Vec<String> = failed.iter().map(ToString::to_string).collect();
-        let news = problems.send_if_modified(|known| {
-            let changed = *known != failed;
-            known.clone_from(&failed);
-            changed
-        });
-        if news && failed.is_empty() {
-            tracing::info!("the VPC's kernel is as it should be again");
-        } else if news {
-            let error = failed.join("; ");
-            tracing::error!(error, "the VPC's kernel is not as it should be; retrying");
-        }
-        tokio::select! {
-            changed = desired.changed() => if changed.is_err() { return },
-            () = tokio::time::sleep(LOOK_AGAIN) => {}
-        }
     }
 }
 

@@ -40,11 +40,11 @@ impl Netlink {
     }
 
     pub(super) async fn add_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
-        self.handle.route().add(route).execute().await
+        self.count(self.handle.route().add(route).execute().await)
     }
 
     pub(super) async fn remove_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
-        self.handle.route().del(route).execute().await
+        self.count(self.handle.route().del(route).execute().await)
     }
 
     /// Makes the routes that lead to the device `index` those to `wanted`.

@@ -1,0 +1,296 @@
+//! The thread that keeps the VPC's kernel as it should be. It alone changes links,
+//! addresses and routes.
+
+use std::collections::BTreeSet;
+use std::future::pending;
+use std::io;
+use std::net::IpAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipnet::IpNet;
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{oneshot, watch};
+use tokio::time::sleep_until;
+
+use super::pace::Pace;
+use super::watch::{Change, Watch};
+use super::{Desired, Guard, Link, Netlink};
+use crate::config::Settings;
+use crate::namespace;
+
+/// What the kernel refused is tried again after so long, if nothing changes before.
+const RETRY: Duration = Duration::from_secs(5);
+
+/// The thread, which has put the guard routes in place and waits for the TUN device.
+#[derive(Debug)]
+pub struct Keeper {
+    begin: oneshot::Sender<u32>,
+    kernel: Kernel,
+}
+
+/// What the rest of the daemon has of the kernel.
+#[derive(Debug)]
+pub struct Kernel {
+    /// What should be. When it is dropped, everything stays as it is and the
+    /// thread ends.
+    pub desired: watch::Sender<Desired>,
+    /// What is not as it should be, in words.
+    pub problems: watch::Receiver<Vec<String>>,
+    /// Every address of the VPC's namespace, kept current.
+    pub local_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+}
+
+/// The thread's ends.
+struct Ends {
+    desired: watch::Receiver<Desired>,
+    problems: watch::Sender<Vec<String>>,
+    local_addresses: watch::Sender<BTreeSet<IpAddr>>,
+}
+
+/// What is open in the VPC's namespace.
+struct Opened {
+    runtime: Runtime,
+    netlink: Netlink,
+    watch: Watch,
+}
+
+impl Keeper {
+    /// Starts the thread in the VPC's namespace, and returns when nothing that is to
+    /// be encrypted can leave in clear any more. Guard routes that the kernel
+    /// refuses are tried again as long as the thread runs. `on_failure` is told
+    /// why it ends, if it ends by itself.
+    ///
+    /// # Errors
+    /// When the namespace cannot be entered, which takes CAP_SYS_ADMIN if it is
+    /// another, or what the kernel says.
+    pub fn start(
+        settings: &Settings,
+        desired: Desired,
+        on_failure: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (desired, desired_end) = watch::channel(desired);
+        let (problems_end, problems) = watch::channel(Vec::new());
+        let (addresses_end, local_addresses) = watch::channel(BTreeSet::new());
+        let ends = Ends {
+            desired: desired_end,
+            problems: problems_end,
+            local_addresses: addresses_end,
+        };
+        let (begin, begun) = oneshot::channel();
+        let (ready, is_ready) = sync_channel(1);
+        let settings = settings.clone();
+        let body = move || work(&settings, ends, &ready, begun);
+        thread::Builder::new()
+            .name("vgw-kernel".to_owned())
+            .spawn(move || {
+                let why = match catch_unwind(AssertUnwindSafe(body)) {
+                    Ok(Ok(())) => return,
+                    Ok(Err(error)) => format!("watching the VPC's kernel: {error}"),
+                    Err(_) => "the thread vgw-kernel panicked".to_owned(),
+                };
+                on_failure(why);
+            })?;
+        is_ready
+            .recv()
+            .map_err(|_| io::Error::other("the thread vgw-kernel panicked"))??;
+        let kernel = Kernel {
+            desired,
+            problems,
+            local_addresses,
+        };
+        Ok(Self { begin, kernel })
+    }
+
+    /// Has everything kept as desired from now on, now that there is a TUN device
+    /// with this index.
+    pub fn keep(self, tun_index: u32) -> Kernel {
+        // A thread that has ended has told why.
+        let _ = self.begin.send(tun_index);
+        self.kernel
+    }
+}
+
+fn work(
+    settings: &Settings,
+    ends: Ends,
+    ready: &SyncSender<io::Result<()>>,
+    begun: oneshot::Receiver<u32>,
+) -> io::Result<()> {
+    let tell = |outcome| {
+        // Whoever started us waits for it.
+        let _ = ready.send(outcome);
+    };
+    let opened = match open(settings) {
+        Ok(opened) => opened,
+        Err(error) => {
+            tell(Err(error));
+            return Ok(());
+        }
+    };
+    let Opened {
+        runtime,
+        netlink,
+        watch,
+    } = opened;
+    let guard = Guard::of(&settings.tun.name);
+    runtime.block_on(async {
+        let guarded = ends.desired.borrow().guarded();
+        if let Err(error) = guard.add_missing(&netlink, &guarded).await {
+            tracing::error!(%error, "the VPC is not guarded yet; retrying");
+        }
+        tell(Ok(()));
+        let Ok(index) = begun.await else {
+            // The daemon did not start.
+            return Ok(());
+        };
+        let link = Link::new(netlink, index, settings.tun.mtu, guard);
+        keep(&link, watch, ends).await
+    })
+}
+
+fn open(settings: &Settings) -> io::Result<Opened> {
+    namespace::enter(settings.network_namespace.as_ref())?;
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let netlink = Netlink::open(runtime.handle())?;
+    let watch = {
+        let _entered = runtime.enter();
+        Watch::open()?
+    };
+    Ok(Opened {
+        runtime,
+        netlink,
+        watch,
+    })
+}
+
+/// Keeps everything as desired until nobody desires anything any more.
+async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
+    link.without_link_local_address().await;
+    link.with_super_packets_of_one_message().await;
+    let mut addresses = read_addresses(link).await?;
+    publish(&addresses, &ends.local_addresses);
+    let mut wanted = ends.desired.borrow_and_update().clone();
+    let mut guarded = wanted.guarded();
+    let mut report = Report::default();
+    let mut pace = Pace::default();
+    let mut due = Some(Instant::now());
+    // Whether others gave reason to look.
+    let mut by_others = false;
+    loop {
+        tokio::select! {
+            changes = watch.next() => {
+                let changes = changes?;
+                if changes.iter().any(|change| concerns(change, link.index(), &guarded)) {
+                    by_others = true;
+                    due = Some(due.unwrap_or_else(|| Instant::now() + pace.delay()));
+                }
+                if changes.contains(&Change::Missed) {
+                    addresses = read_addresses(link).await?;
+                }
+                changes.iter().for_each(|change| note_address(&mut addresses, change));
+                publish(&addresses, &ends.local_addresses);
+            }
+            changed = ends.desired.changed() => {
+                if changed.is_err() {
+                    return Ok(());
+                }
+                wanted = ends.desired.borrow_and_update().clone();
+                guarded = wanted.guarded();
+                by_others = false;
+                due = Some(Instant::now());
+            }
+            () = at(due) => {
+                let before = link.changes();
+                let failed = link.reconcile(&wanted).await;
+                let now = Instant::now();
+                if by_others && link.changes() != before {
+                    pace.note_restored(now);
+                }
+                by_others = false;
+                due = (!failed.is_empty()).then(|| now + RETRY.max(pace.delay()));
+                report.failed = failed.iter().map(ToString::to_string).collect();
+                report.tell(&pace, &ends.problems);
+            }
+            () = at(pace.over_at()) => {
+                pace.rest(Instant::now());
+                report.tell(&pace, &ends.problems);
+            }
+        }
+    }
+}
+
+/// Whether a change may be one of what we keep.
+fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<IpNet>) -> bool {
+    match change {
+        Change::Link { index, .. }
+        | Change::LinkGone { index }
+        | Change::Address { index, .. }
+        | Change::AddressGone { index, .. } => *index == tun,
+        Change::Route { prefix } => guarded.contains(prefix),
+        Change::Missed => true,
+    }
+}
+
+/// What was told last.
+#[derive(Debug, Default)]
+struct Report {
+    failed: Vec<String>,
+    /// As it was logged: what failed, and whether there was a complaint.
+    logged: (Vec<String>, bool),
+}
+
+impl Report {
+    /// Tells what is not as it should be; in the log, only when it is news.
+    fn tell(&mut self, pace: &Pace, problems: &watch::Sender<Vec<String>>) {
+        let complaint = pace.complaint();
+        // How often we restored is no news.
+        let news = (self.failed.clone(), complaint.is_some());
+        let now: Vec<String> = self.failed.iter().cloned().chain(complaint).collect();
+        if news != self.logged && now.is_empty() {
+            tracing::info!("the VPC's kernel is as it should be again");
+        } else if news != self.logged {
+            let error = now.join("; ");
+            tracing::error!(error, "the VPC's kernel is not as it should be; retrying");
+        }
+        self.logged = news;
+        problems.send_replace(now);
+    }
+}
+
+/// Every address of the namespace with its link.
+async fn read_addresses(link: &Link) -> io::Result<BTreeSet<(u32, IpAddr)>> {
+    link.all_addresses().await.map_err(io::Error::other)
+}
+
+fn note_address(addresses: &mut BTreeSet<(u32, IpAddr)>, change: &Change) {
+    match change {
+        Change::Address { index, address } => {
+            addresses.insert((*index, *address));
+        }
+        Change::AddressGone { index, address } => {
+            addresses.remove(&(*index, *address));
+        }
+        _ => {}
+    }
+}
+
+fn publish(addresses: &BTreeSet<(u32, IpAddr)>, local_addresses: &watch::Sender<BTreeSet<IpAddr>>) {
+    let addresses: BTreeSet<IpAddr> = addresses.iter().map(|(_, address)| *address).collect();
+    local_addresses.send_if_modified(|known| {
+        let news = *known != addresses;
+        if news {
+            *known = addresses;
+        }
+        news
+    });
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time.into()).await,
+        None => pending().await,
+    }
+}

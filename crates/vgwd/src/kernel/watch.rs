@@ -1,0 +1,279 @@
+//! What changes in a network namespace, told by the kernel as it happens
+//! (rtnetlink(7)): links, addresses, routes.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use ipnet::IpNet;
+use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::socket::{
+    AddressFamily as Domain, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
+    socket,
+};
+use tokio::io::unix::AsyncFd;
+
+use super::address_of;
+use super::routes::destination_of;
+
+/// Links, addresses and routes of both families.
+const GROUPS: [libc::c_int; 5] = [
+    libc::RTMGRP_LINK,
+    libc::RTMGRP_IPV4_IFADDR,
+    libc::RTMGRP_IPV6_IFADDR,
+    libc::RTMGRP_IPV4_ROUTE,
+    libc::RTMGRP_IPV6_ROUTE,
+];
+/// No message of the kernel is longer, bytes (NLMSG_GOODSIZE is at most 8 KiB).
+const LONGEST: usize = 32 * 1024;
+/// Datagrams that are taken before the others of the thread have their turn.
+const AT_ONCE: usize = 64;
+
+/// Something that changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A link appeared, or is not what it was.
+    Link {
+        /// Its index.
+        index: u32,
+        /// What it is now.
+        now: LinkState,
+    },
+    /// A link is gone from the namespace.
+    LinkGone {
+        /// What its index was.
+        index: u32,
+    },
+    /// An address appeared, or is not what it was.
+    Address {
+        /// The link that it is on.
+        index: u32,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address is gone.
+    AddressGone {
+        /// The link that it was on.
+        index: u32,
+        /// The address.
+        address: IpAddr,
+    },
+    /// A route to this prefix, of any table, appeared, changed or is gone. The
+    /// kernel does not tell of the IPv4 routes that go with a link.
+    Route {
+        /// Where it leads.
+        prefix: IpNet,
+    },
+    /// The kernel had no room for all that it had to tell, or told what we do not
+    /// understand: anything may have changed.
+    Missed,
+}
+
+/// A link as the kernel tells of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkState {
+    /// Its name.
+    pub name: String,
+    /// Whether it is up (IFF_UP).
+    pub up: bool,
+    /// The largest packet that it carries, octets.
+    pub mtu: u32,
+}
+
+/// A socket that hears of every change in the namespace where it was opened.
+#[derive(Debug)]
+pub struct Watch {
+    socket: AsyncFd<OwnedFd>,
+    buffer: Vec<u8>,
+}
+
+impl Watch {
+    /// Opens it in the network namespace of the calling thread, which must be one
+    /// of a tokio runtime. It takes no privilege.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> io::Result<Self> {
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let protocol = SockProtocol::NetlinkRoute;
+        let socket = socket(Domain::Netlink, SockType::Raw, flags, protocol)?;
+        let groups = GROUPS.into_iter().fold(0, |all, group| all | group);
+        let groups = u32::try_from(groups).map_err(io::Error::other)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
+        Ok(Self {
+            socket: registered(socket)?,
+            buffer: vec![0; LONGEST],
+        })
+    }
+
+    /// Waits for changes; gives those that are there, in their order. Nothing is
+    /// lost if it is not waited for to the end.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub async fn next(&mut self) -> io::Result<Vec<Change>> {
+        let mut changes = Vec::new();
+        loop {
+            let mut ready = self.socket.readable().await?;
+            for _ in 0..AT_ONCE {
+                let socket = ready.get_inner().as_raw_fd();
+                // MSG_TRUNC: the length that it had, also if it did not fit.
+                match recv(socket, &mut self.buffer, MsgFlags::MSG_TRUNC) {
+                    Ok(len) => match self.buffer.get(..len) {
+                        Some(messages) => read(messages, &mut changes),
+                        None => changes.push(Change::Missed),
+                    },
+                    Err(Errno::ENOBUFS) => changes.push(Change::Missed),
+                    Err(Errno::EINTR) => {}
+                    Err(Errno::EAGAIN) => {
+                        ready.clear_ready();
+                        break;
+                    }
+                    Err(errno) => return Err(errno.into()),
+                }
+            }
+            if !changes.is_empty() {
+                return Ok(changes);
+            }
+        }
+    }
+}
+
+#[allow(
+    unsafe_code,
+    reason = "tokio has no safe way to wait for a netlink socket"
+)]
+fn registered(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: an OwnedFd is open and names the same description until it is dropped,
+    // which the AsyncFd does that owns it.
+    Ok(unsafe { AsyncFd::register(socket) }?)
+}
+
+/// Reads the messages of one datagram.
+fn read(mut messages: &[u8], changes: &mut Vec<Change>) {
+    /// `struct nlmsghdr`; messages are aligned to 4.
+    const HEADER: usize = 16;
+    while let Some(length) = messages.first_chunk() {
+        let length = usize::try_from(u32::from_ne_bytes(*length)).unwrap_or(usize::MAX);
+        let Some(message) = messages.get(..length).filter(|_| length >= HEADER) else {
+            changes.push(Change::Missed);
+            return;
+        };
+        match NetlinkMessage::deserialize(message) {
+            Ok(message) => changes.extend(change(message.payload)),
+            Err(error) => {
+                tracing::debug!(%error, "a message of the kernel is not understood");
+                changes.push(Change::Missed);
+            }
+        }
+        messages = messages
+            .get(length.next_multiple_of(4)..)
+            .unwrap_or_default();
+    }
+}
+
+fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
+    let NetlinkPayload::InnerMessage(message) = payload else {
+        return matches!(payload, NetlinkPayload::Overrun(_)).then_some(Change::Missed);
+    };
+    Some(match message {
+        // Of a bridge's or a family's part of a link there are messages of its own.
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link)
+            if link.header.interface_family != AddressFamily::Unspec =>
+        {
+            return None;
+        }
+        RouteNetlinkMessage::NewLink(link) => Change::Link {
+            index: link.header.index,
+            now: state_of(&link),
+        },
+        RouteNetlinkMessage::DelLink(link) => Change::LinkGone {
+            index: link.header.index,
+        },
+        RouteNetlinkMessage::NewAddress(address) => Change::Address {
+            index: address.header.index,
+            address: address_of(&address)?.0,
+        },
+        RouteNetlinkMessage::DelAddress(address) => Change::AddressGone {
+            index: address.header.index,
+            address: address_of(&address)?.0,
+        },
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
+            Change::Route {
+                prefix: destination_of(&route)?,
+            }
+        }
+        _ => return None,
+    })
+}
+
+pub(super) fn state_of(link: &LinkMessage) -> LinkState {
+    let mut state = LinkState {
+        name: String::new(),
+        up: link.header.flags.contains(LinkFlags::Up),
+        mtu: 0,
+    };
+    for attribute in &link.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => state.name.clone_from(name),
+            LinkAttribute::Mtu(mtu) => state.mtu = *mtu,
+            _ => {}
+        }
+    }
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{Change, read};
+
+    fn changes(messages: &[u8]) -> Vec<Change> {
+        let mut changes = Vec::new();
+        read(messages, &mut changes);
+        changes
+    }
+
+    /// RTM_DELROUTE of 192.168.10.0/24 by 203, as `strace ip monitor route` shows it.
+    fn route_gone() -> Vec<u8> {
+        let mut message = Vec::new();
+        message.extend(36_u32.to_ne_bytes());
+        message.extend(25_u16.to_ne_bytes());
+        message.extend([0; 10]);
+        message.extend([2, 24, 0, 0, 254, 203, 253, 1, 0, 0, 0, 0]);
+        message.extend(8_u16.to_ne_bytes());
+        message.extend(1_u16.to_ne_bytes());
+        message.extend([192, 168, 10, 0]);
+        message
+    }
+
+    #[test]
+    fn each_message_of_a_datagram_is_read() {
+        let prefix = "192.168.10.0/24".parse().unwrap();
+        let change = Change::Route { prefix };
+        let two = [route_gone(), route_gone()].concat();
+        assert_eq!(changes(&two), [change.clone(), change]);
+    }
+
+    #[test]
+    fn what_is_cut_off_may_have_told_of_anything() {
+        let whole = route_gone();
+        assert_eq!(changes(&whole[..20]), [Change::Missed]);
+        assert_eq!(changes(&[0; 16]), [Change::Missed]);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_changes_or_not(kind in 16_u16..30, rest in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let length = u32::try_from(16 + rest.len()).unwrap();
+            let message = [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &[0; 10], &rest].concat();
+            changes(&message);
+            changes(&rest);
+        }
+    }
+}
