@@ -1,8 +1,9 @@
 //! What the daemon may do after it has started: as little as possible.
 //!
 //! Sockets and the TUN device are open by then, so that of everything root may
-//! do only the changing of routes and addresses is still needed. The same is
-//! done with and without systemd.
+//! do only the changing of links, addresses and routes is still needed. Capabilities
+//! are a thread's own: one thread keeps [`NETLINK`], and those that read what comes
+//! from the network have none. The same is done with and without systemd.
 
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
@@ -10,8 +11,8 @@ use nix::errno::Errno;
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 
-/// What is kept: routes and addresses of the VPC by netlink.
-pub const KEPT: [Capability; 1] = [Capability::CAP_NET_ADMIN];
+/// What the thread needs that changes links, addresses and routes by netlink.
+pub const NETLINK: [Capability; 1] = [Capability::CAP_NET_ADMIN];
 
 /// Why privileges could not be dropped.
 #[derive(Debug, thiserror::Error)]
@@ -29,19 +30,19 @@ pub enum PrivilegeError {
     },
 }
 
-/// Drops everything but [`KEPT`] from the calling thread and those that it will
-/// start, for good. Call it before there is another thread.
+/// Drops everything but `kept` from the calling thread and those that it will start,
+/// for good. Threads that there are already keep what they have.
 ///
 /// # Errors
 /// When the kernel refuses; the process should then not go on.
-pub fn drop_privileges() -> Result<(), PrivilegeError> {
+pub fn drop_privileges(kept: &[Capability]) -> Result<(), PrivilegeError> {
     let limit = |what| move |errno| PrivilegeError::Limit { what, errno };
     // Keys are in memory: no core dump, and no debugger of the same user.
     prctl::set_dumpable(false).map_err(limit("PR_SET_DUMPABLE"))?;
     setrlimit(Resource::RLIMIT_CORE, 0, 0).map_err(limit("RLIMIT_CORE"))?;
     prctl::set_no_new_privs().map_err(limit("PR_SET_NO_NEW_PRIVS"))?;
 
-    let kept = CapsHashSet::from(KEPT);
+    let kept: CapsHashSet = kept.iter().copied().collect();
     let permitted = caps::read(None, CapSet::Permitted)?;
     if permitted.contains(&Capability::CAP_SETPCAP) {
         for capability in caps::all().difference(&kept) {

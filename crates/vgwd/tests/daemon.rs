@@ -142,6 +142,30 @@ fn routes(namespace: &Namespace) -> String {
     String::from_utf8(output.unwrap().stdout).unwrap()
 }
 
+/// Every thread has dropped its privileges; one may change routes.
+fn see_privileges(process: u32) {
+    const NONE: &str = "0000000000000000";
+    const NET_ADMIN: &str = "0000000000001000";
+    let mut names = Vec::new();
+    for task in std::fs::read_dir(format!("/proc/{process}/task")).unwrap() {
+        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
+        let name = status.lines().next().unwrap().trim_start_matches("Name:\t");
+        let may = if name == "vgw-kernel" {
+            NET_ADMIN
+        } else {
+            NONE
+        };
+        for set in ["CapPrm", "CapEff", "CapBnd"] {
+            assert!(status.contains(&format!("{set}:\t{may}\n")), "{status}");
+        }
+        assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+        names.push(name.to_owned());
+    }
+    for name in ["vgw-kernel", "vgw-in-0", "vgw-out-0"] {
+        assert!(names.iter().any(|n| n == name), "{names:?}");
+    }
+}
+
 #[test]
 fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     let lab = Lab::new("daemon").unwrap();
@@ -162,13 +186,7 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     cloud_end.await_tunnels(2);
     premises.await_tunnels(2);
 
-    // Every thread of it has dropped its privileges.
-    let tasks = format!("/proc/{}/task", cloud_end.process.id());
-    for task in std::fs::read_dir(tasks).unwrap() {
-        let status = std::fs::read_to_string(task.unwrap().path().join("status")).unwrap();
-        assert!(status.contains("CapPrm:\t0000000000001000\n"), "{status}");
-        assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
-    }
+    see_privileges(cloud_end.process.id());
     let mode = std::fs::metadata(&cloud_end.socket).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o660);
 

@@ -9,7 +9,9 @@
 
 use std::fs;
 
+use caps::Capability;
 use nix::sys::resource::{Resource, getrlimit};
+use vgwd::privileges::{NETLINK, drop_privileges};
 
 /// A capability set in `/proc/PID/status`, one bit a capability.
 fn set(status: &str, name: &str) -> u64 {
@@ -19,22 +21,28 @@ fn set(status: &str, name: &str) -> u64 {
 
 // The limits hold for the whole process, so this is the only test here.
 #[test]
-fn only_net_admin_is_kept_for_this_thread_and_those_it_starts() {
+fn a_thread_and_those_it_starts_keep_what_is_named_and_nothing_else() {
     const NET_ADMIN: u64 = 1 << 12;
+    for (kept, expected) in [(&NETLINK[..], NET_ADMIN), (&[], 0)] {
+        see(kept, expected);
+    }
+    assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
+    assert!(!nix::sys::prctl::get_dumpable().unwrap());
+}
+
+fn see(kept: &'static [Capability], expected: u64) {
     let read = || fs::read_to_string("/proc/thread-self/status").unwrap();
     let statuses = std::thread::spawn(move || {
-        vgwd::privileges::drop_privileges().unwrap();
+        drop_privileges(kept).unwrap();
         let child = std::thread::spawn(read).join().unwrap();
         [read(), child]
     });
     for status in statuses.join().unwrap() {
-        assert_eq!(set(&status, "CapEff"), NET_ADMIN);
-        assert_eq!(set(&status, "CapPrm"), NET_ADMIN);
-        assert_eq!(set(&status, "CapBnd"), NET_ADMIN);
+        assert_eq!(set(&status, "CapEff"), expected);
+        assert_eq!(set(&status, "CapPrm"), expected);
+        assert_eq!(set(&status, "CapBnd"), expected);
         assert_eq!(set(&status, "CapInh"), 0);
         assert_eq!(set(&status, "CapAmb"), 0);
         assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     }
-    assert_eq!(getrlimit(Resource::RLIMIT_CORE).unwrap(), (0, 0));
-    assert!(!nix::sys::prctl::get_dumpable().unwrap());
 }

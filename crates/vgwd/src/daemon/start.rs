@@ -45,8 +45,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     // leaves in clear.
     let keeper = keep_kernel(&loaded, failure_sender.clone())?;
     let opened = open(&loaded)?;
-    // Before any thread is started: each has privileges of its own.
-    privileges::drop_privileges()?;
+    // Before any other thread is started: each has privileges of its own.
+    privileges::drop_privileges(&[])?;
     logging.start_writer()?;
 
     let (event_sender, events) = mpsc::channel(EVENTS);

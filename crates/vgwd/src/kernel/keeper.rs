@@ -1,5 +1,5 @@
 //! The thread that keeps the VPC's kernel as it should be. It alone changes links,
-//! addresses and routes.
+//! addresses and routes, and it alone may.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -20,6 +20,7 @@ use super::watch::{Change, Watch};
 use super::{Desired, Guard, Link, Netlink};
 use crate::config::Settings;
 use crate::namespace;
+use crate::privileges::{NETLINK, drop_privileges};
 
 /// What the kernel refused is tried again after so long, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -159,6 +160,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
         let _entered = runtime.enter();
         Watch::open()?
     };
+    drop_privileges(&NETLINK).map_err(io::Error::other)?;
     Ok(Opened {
         runtime,
         netlink,
