@@ -45,7 +45,7 @@ impl Entrant {
         interrupt::check()?;
         say(&format!("starting {} {}", subject.name(), suite.name()));
         let files = format!("bench-{}-{}", subject.name(), suite.name().to_lowercase());
-        let stage = Stage::new(&files)?;
+        let stage = Stage::unwatched(&files)?;
         let logs = workspace::directory(&files);
         let running = subject
             .start(programs, &stage, suite)

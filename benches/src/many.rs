@@ -11,6 +11,7 @@ use vgw_interop::tools::run as tool;
 use vgw_interop::workspace;
 use vgw_lab::interrupt;
 use vgw_lab::probe::ping;
+use vgw_lab::topology::{HOST_LINK, ON_PREMISES_HOST, VPC_HOST};
 
 use crate::Plan;
 use crate::entrant::transfer_of;
@@ -51,16 +52,33 @@ fn one(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
         connections: CONNECTIONS,
         options: AES_128_GCM,
     };
-    let stage = Stage::new(FILES)?;
-    // Every address of these networks is a host.
+    let stage = Stage::unwatched(FILES)?;
+    // Every address of these networks is one of the host behind the gateway.
     let topology = &stage.topology;
-    for (namespace, network) in [
-        (&topology.vpc, "10.0.0.0/15"),
-        (&topology.on_premises, "172.16.0.0/12"),
+    for (gateway, host, network, address) in [
+        (&topology.vpc, &topology.vpc_host, "10.0.0.0/15", VPC_HOST),
+        (
+            &topology.on_premises,
+            &topology.on_premises_host,
+            "172.16.0.0/12",
+            ON_PREMISES_HOST,
+        ),
     ] {
-        let local = ["route", "add", "local", network, "dev", "lo"];
-        tool(namespace, "ip", &local)?;
+        let address = address.to_string();
+        tool(host, "ip", &["route", "add", "local", network, "dev", "lo"])?;
+        tool(gateway, "ip", &["route", "add", network, "via", &address])?;
     }
+    // One address of the first network is the gateway's.
+    let gateway = [
+        "route",
+        "add",
+        "10.0.0.254",
+        "dev",
+        HOST_LINK,
+        "table",
+        "local",
+    ];
+    tool(&topology.vpc_host, "ip", &gateway)?;
     let program = &plan.programs.vgw;
     let cloud = setup.start_cloud(program, &stage)?;
     let before = cloud.resident_kib()?;
@@ -94,7 +112,7 @@ fn carry(stage: &Stage, number: u16) -> Result<()> {
     let [high, low] = number.to_be_bytes();
     let from = IpAddr::V4(Ipv4Addr::new(10, high, low, 1));
     let to = IpAddr::V4(Ipv4Addr::new(172, 16 + high, low, 1));
-    let answer = ping(&stage.topology.vpc, from, to, SOON)?;
+    let answer = ping(&stage.topology.vpc_host, from, to, SOON)?;
     answer.with_context(|| format!("no answer to a ping from {from} to {to}"))?;
     Ok(())
 }

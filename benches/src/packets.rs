@@ -6,9 +6,9 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use vgw_lab::interrupt;
 use vgw_lab::probe::{Arrivals, Patience, Stream};
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, ON_PREMISES_HOST, VPC_HOST};
+use vgw_lab::{Namespace, interrupt};
 
 use crate::Plan;
 use crate::entrant::{self, Entrant};
@@ -110,16 +110,19 @@ pub fn run(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
     entrants.into_iter().try_for_each(Entrant::end)
 }
 
-/// Says what the probe itself can do on the same path around the tunnel: it must not be
-/// what limits a subject.
+/// Says what the probe itself can do between the gateways, around the tunnel: it must not
+/// be what limits a subject.
 fn around(entrant: &Entrant) -> Result<()> {
     let [outside, _] = GATEWAY_OUTSIDE;
+    let topology = &entrant.stage.topology;
     for size in SIZES {
         for way in WAYS {
             let path = Path {
-                entrant,
                 size,
-                ends: [CUSTOMER_OUTSIDE, outside],
+                ends: [
+                    (&topology.on_premises, CUSTOMER_OUTSIDE),
+                    (&topology.vpc, outside),
+                ],
             };
             let rate = path.highest(way, None)?;
             say(&format!(
@@ -139,10 +142,13 @@ fn measure(
     found: &mut Found,
     rounds: &mut Rounds,
 ) -> Result<()> {
+    let topology = &entrant.stage.topology;
     let path = Path {
-        entrant,
         size,
-        ends: [ON_PREMISES_HOST, VPC_HOST],
+        ends: [
+            (&topology.on_premises_host, ON_PREMISES_HOST),
+            (&topology.vpc_host, VPC_HOST),
+        ],
     };
     let subject = entrant.subject.name();
     let near = found.get(&(subject, size, way)).copied();
@@ -173,9 +179,8 @@ fn measure(
 /// Packets of one size from the first address, on the premises, to the second, in the
 /// VPC.
 struct Path<'a> {
-    entrant: &'a Entrant,
     size: usize,
-    ends: [IpAddr; 2],
+    ends: [(&'a Namespace, IpAddr); 2],
 }
 
 impl Path<'_> {
@@ -243,11 +248,9 @@ impl Path<'_> {
     }
 
     fn send(&self, stream: Stream, port: u16) -> Result<Arrivals> {
-        let topology = &self.entrant.stage.topology;
-        let [from, to] = self.ends;
-        stream.run(
-            (&topology.on_premises, (from, port).into()),
-            (&topology.vpc, (to, port).into()),
-        )
+        let [from, to] = self
+            .ends
+            .map(|(host, address)| (host, (address, port).into()));
+        stream.run(from, to)
     }
 }

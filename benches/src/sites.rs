@@ -10,8 +10,8 @@ use vgw_interop::iperf3::Transfer;
 use vgw_interop::stage::{SOON, Stage};
 use vgw_interop::workspace;
 use vgw_lab::probe::ping;
-use vgw_lab::topology::{BRANCH_HOST, BRANCH_OUTSIDE, CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
-use vgw_lab::{Lab, Namespace, interrupt};
+use vgw_lab::topology::{BRANCH_HOST, BRANCH_OUTSIDE, Branch, CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
+use vgw_lab::{Lab, interrupt};
 
 use crate::Plan;
 use crate::entrant::transfer_of;
@@ -30,7 +30,7 @@ struct Hub {
     subject: Subject,
     // End before the networks do.
     gateways: [Gateway; 3],
-    second: Namespace,
+    second: Branch,
     stage: Stage,
     files: String,
 }
@@ -61,7 +61,7 @@ impl Hub {
         interrupt::check()?;
         say(&format!("starting {}, site to site", subject.name()));
         let files = format!("bench-{}-sites", subject.name());
-        let stage = Stage::new(&files)?;
+        let stage = Stage::unwatched(&files)?;
         let second = stage.topology.add_branch(&Lab::new(&files)?)?;
         let hub = {
             let config = stage.workspace.write("vgw.toml", &hub_file()?)?;
@@ -75,9 +75,9 @@ impl Hub {
             Gateway::start_as(program, namespace, &config)
         };
         let first = site(0, &stage.topology.on_premises, CUSTOMER_OUTSIDE)?;
-        let other = site(1, &second, BRANCH_OUTSIDE)?;
+        let other = site(1, &second.gateway, BRANCH_OUTSIDE)?;
         hub.await_tunnels(TUNNELS, SOON)?;
-        ping(&second, BRANCH_HOST, ON_PREMISES_HOST, SOON)?
+        ping(&second.host, BRANCH_HOST, ON_PREMISES_HOST, SOON)?
             .context("no answer to a ping from one site to the other")?;
         Ok(Self {
             subject,
@@ -92,8 +92,8 @@ impl Hub {
         let processes = self.gateways.each_ref().map(Gateway::id);
         transfer_of(self.subject, &processes, CASE, rounds, || {
             Transfer { flows: 1, seconds }.run(
-                (&self.second, BRANCH_HOST),
-                (&self.stage.topology.on_premises, ON_PREMISES_HOST),
+                (&self.second.host, BRANCH_HOST),
+                (&self.stage.topology.on_premises_host, ON_PREMISES_HOST),
                 self.stage.workspace.directory(),
             )
         })

@@ -53,13 +53,22 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// Boots the guest with its network card as the tap device `tap` of
-    /// `namespace`, and waits until it is ready. `parameters` go to the
-    /// guest's `init` by the kernel's command line.
+    /// Boots the guest with its network cards, `eth0` and so on, as the tap devices `taps`
+    /// of `namespace`, and waits until it is ready. `parameters` go to the guest's `init`
+    /// by the kernel's command line.
     ///
     /// # Errors
     /// When it does not come up; the error has what the console said.
-    pub fn boot(image: &Image, namespace: &Namespace, tap: &str, parameters: &str) -> Result<Self> {
+    pub fn boot(
+        image: &Image,
+        namespace: &Namespace,
+        taps: &[&str],
+        parameters: &str,
+    ) -> Result<Self> {
+        let cards = taps.iter().flat_map(|tap| {
+            let card = format!("tap,ifname={tap},script=no,downscript=no,model=virtio-net-pci");
+            ["-nic".to_owned(), card]
+        });
         let mut machine = namespace
             .command("qemu-system-x86_64")
             .args(["-machine", "q35,accel=tcg", "-cpu", "max", "-m", "256"])
@@ -77,10 +86,7 @@ impl Guest {
             .arg(&image.initramfs)
             .arg("-append")
             .arg(format!("console=ttyS0 quiet panic=-1 {parameters}"))
-            .arg("-nic")
-            .arg(format!(
-                "tap,ifname={tap},script=no,downscript=no,model=virtio-net-pci"
-            ))
+            .args(cards)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()

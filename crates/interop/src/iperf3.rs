@@ -35,8 +35,8 @@ impl Transfer {
     /// # Errors
     /// When iperf3 gives no figure.
     pub fn to_vpc(&self, stage: &Stage) -> Result<Arrived> {
-        let client = (&stage.topology.on_premises, ON_PREMISES_HOST);
-        let server = (&stage.topology.vpc, VPC_HOST);
+        let client = (&stage.topology.on_premises_host, ON_PREMISES_HOST);
+        let server = (&stage.topology.vpc_host, VPC_HOST);
         self.run(client, server, stage.workspace.directory())
     }
 

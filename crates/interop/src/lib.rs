@@ -4,6 +4,9 @@
 //! `mod.rs`, which says what is done and what must be seen. What is seen is read
 //! from `vgw status --json`, from `swanctl` and from the probes of `vgw-lab`;
 //! nothing is judged by waiting or by the text of a log.
+//!
+//! Hosts are behind the gateways, and every scenario fails if one address of theirs, or
+//! of a tunnel's inside, is seen on the internet outside ESP: [`stage::leaks`].
 
 #![allow(
     clippy::disallowed_methods,

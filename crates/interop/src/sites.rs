@@ -1,8 +1,8 @@
 //! Two customers' sites, each with a strongSwan and a VPN connection of its own.
 
 use anyhow::Result;
-use vgw_lab::topology::{branch_cidr, on_premises_cidr, vpc_cidr};
-use vgw_lab::{Lab, Namespace};
+use vgw_lab::Lab;
+use vgw_lab::topology::{Branch, branch_cidr, on_premises_cidr, vpc_cidr};
 
 use crate::gateway::Gateway;
 use crate::stage::{SOON, Stage};
@@ -20,7 +20,7 @@ pub struct Sites {
     /// On the premises and in the branch.
     pub peers: [StrongSwan; 2],
     /// The second site.
-    pub branch: Namespace,
+    pub branch: Branch,
     /// All else.
     pub stage: Stage,
 }
@@ -48,7 +48,7 @@ impl Sites {
         };
         let peers = [
             start(&stage.topology.on_premises, "site", branch_cidr())?,
-            start(&branch, "branch", on_premises_cidr())?,
+            start(&branch.gateway, "branch", on_premises_cidr())?,
         ];
         gateway.await_tunnels(TUNNELS.len(), SOON)?;
         Ok(Self {

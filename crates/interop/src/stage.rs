@@ -1,16 +1,19 @@
 //! What nearly every scenario has: our daemon in the VPC, strongSwan on the
 //! premises, two tunnels between them.
 
+use std::mem::take;
 use std::net::SocketAddr;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_lab::probe::{EchoFlow, FlowReport, ping};
 use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, on_premises_cidr, vpc_cidr};
-use vgw_lab::{Lab, Namespace, wait_until};
+use vgw_lab::{Lab, Namespace, Watcher, wait_until};
 
 use crate::gateway::Gateway;
 use crate::strongswan::StrongSwan;
+use crate::tools::translate_one_to_one;
 use crate::workspace::Workspace;
 
 /// How long anything that is about to happen may take on a busy machine.
@@ -23,17 +26,42 @@ pub const CHILDREN: [&str; 2] = ["net1", "net2"];
 /// The peer's connections.
 pub const CONNECTIONS: [&str; 2] = ["tunnel1", "tunnel2"];
 
+/// What the watchers of stages that are gone have seen.
+static LEAKS: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// What has leaked on stages that are gone, since this was asked last.
+#[must_use]
+pub fn leaks() -> Vec<String> {
+    take(&mut *LEAKS.lock().unwrap_or_else(PoisonError::into_inner))
+}
+
 /// The networks and files of a scenario.
 #[derive(Debug)]
 pub struct Stage {
+    // Only to be dropped with the stage, and before the networks.
+    _watch: Option<Watch>,
     /// The networks.
     pub topology: Topology,
     /// The files.
     pub workspace: Workspace,
 }
 
+/// A watcher that has its say when the stage goes, so that no scenario can forget it.
+#[derive(Debug)]
+struct Watch(Watcher);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.check() {
+            let mut leaks = LEAKS.lock().unwrap_or_else(PoisonError::into_inner);
+            leaks.push(format!("{error:#}"));
+        }
+    }
+}
+
 impl Stage {
-    /// The stage of the scenario whose folder has this name.
+    /// The stage of the scenario whose folder has this name. It is watched for leaks:
+    /// see [`leaks`].
     ///
     /// # Errors
     /// When the networks cannot be made.
@@ -49,9 +77,35 @@ impl Stage {
         Self::with(scenario, Topology::build_with_nat)
     }
 
+    /// As [`Self::new`], with a NAT before our gateway that has an outside address for
+    /// each of the gateway's own, as clouds have it.
+    ///
+    /// # Errors
+    /// As [`Self::new`], and when `nft` refuses.
+    pub fn in_a_cloud(scenario: &str) -> Result<Self> {
+        let stage = Self::with(scenario, Topology::build_with_vpc_nat)?;
+        translate_one_to_one(&stage.topology)?;
+        Ok(stage)
+    }
+
+    /// As [`Self::new`], without the watcher: for benches.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn unwatched(scenario: &str) -> Result<Self> {
+        Self::build(scenario, Topology::build)
+    }
+
     fn with(scenario: &str, build: fn(&Lab) -> Result<Topology>) -> Result<Self> {
+        let mut stage = Self::build(scenario, build)?;
+        stage._watch = Some(Watch(Watcher::start(&stage.topology.internet)?));
+        Ok(stage)
+    }
+
+    fn build(scenario: &str, build: fn(&Lab) -> Result<Topology>) -> Result<Self> {
         let lab = Lab::new(&scenario.replace('_', "-"))?;
         Ok(Self {
+            _watch: None,
             topology: build(&lab)?,
             workspace: Workspace::new(scenario)?,
         })
@@ -110,9 +164,9 @@ impl Stage {
     /// When there is no answer.
     pub fn ping_both_ways(&self) -> Result<()> {
         let (vpc, site) = (VPC_HOST, ON_PREMISES_HOST);
-        let answered = ping(&self.topology.vpc, vpc, site, SOON)?;
+        let answered = ping(&self.topology.vpc_host, vpc, site, SOON)?;
         answered.context("no answer to a ping from the VPC")?;
-        let answered = ping(&self.topology.on_premises, site, vpc, SOON)?;
+        let answered = ping(&self.topology.on_premises_host, site, vpc, SOON)?;
         answered.context("no answer to a ping from the premises")?;
         Ok(())
     }
@@ -190,15 +244,21 @@ impl Stage {
 
     fn hosts(&self) -> [(&Namespace, SocketAddr); 2] {
         [
-            (&self.topology.vpc, (VPC_HOST, 7000).into()),
-            (&self.topology.on_premises, (ON_PREMISES_HOST, 7000).into()),
+            (&self.topology.vpc_host, (VPC_HOST, 7000).into()),
+            (
+                &self.topology.on_premises_host,
+                (ON_PREMISES_HOST, 7000).into(),
+            ),
         ]
     }
 }
 
 /// Waits until a line of the status says why something is refused and names all of
 /// these words; gives it.
-fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
+///
+/// # Errors
+/// When none does in time, with those there are.
+pub fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
     let mut seen = Vec::new();
     let outcome = wait_until("a reason in the status", SOON, || {
         let status = gateway.status()?;

@@ -115,11 +115,13 @@ impl StrongSwan {
         self.process.id()
     }
 
-    /// Leads packets to another prefix of the far side to charon's TUN device.
+    /// Leads packets to another prefix of the far side to charon's TUN device. Without
+    /// the device, as when charon has ended, they go nowhere.
     ///
     /// # Errors
     /// When the kernel refuses.
     pub fn lead(&self, far_side: IpNet) -> Result<()> {
+        self.namespace.guard(far_side)?;
         self.namespace.add_link_route(far_side, TUN)
     }
 

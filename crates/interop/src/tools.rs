@@ -6,7 +6,7 @@ use std::process::Output;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use vgw_lab::Namespace;
-use vgw_lab::topology::Topology;
+use vgw_lab::topology::{GATEWAY_BEHIND_NAT, GATEWAY_OUTSIDE, Topology};
 
 /// Runs a program in a namespace; gives what it prints.
 ///
@@ -51,6 +51,30 @@ pub fn masquerade(topology: &Topology, ports: &str) -> Result<()> {
          add chain ip nat out {{ type nat hook postrouting priority srcnat; }}; \
          add rule ip nat out oifname wan meta l4proto udp masquerade to :{ports}"
     );
+    nft(nat, &rules)
+}
+
+/// The address translator before our gateway: it has an outside address for each of the
+/// gateway's own, and translates either into the other whatever the ports.
+///
+/// # Errors
+/// When the topology has no such NAT or `nft` refuses.
+pub fn translate_one_to_one(topology: &Topology) -> Result<()> {
+    let nat = topology
+        .vpc_nat
+        .as_ref()
+        .context("this stage has no NAT before our gateway")?;
+    let mut rules = String::from(
+        "add table ip nat; \
+         add chain ip nat in { type nat hook prerouting priority dstnat; }; \
+         add chain ip nat out { type nat hook postrouting priority srcnat; }; ",
+    );
+    for (outside, behind) in GATEWAY_OUTSIDE.into_iter().zip(GATEWAY_BEHIND_NAT) {
+        rules += &format!(
+            "add rule ip nat in ip daddr {outside} dnat to {behind}; \
+             add rule ip nat out ip saddr {behind} snat to {outside}; "
+        );
+    }
     nft(nat, &rules)
 }
 

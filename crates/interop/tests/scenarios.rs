@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use vgw_interop::stage::leaks;
 use vgw_interop::workspace::{directory, forget};
 
 /// Scenarios measure losses and times; they would disturb one another.
@@ -10,10 +11,18 @@ static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
 fn alone(name: &str, scenario: fn() -> Result<()>) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-    let outcome = scenario().and_then(|()| forget(name));
-    let failure = outcome.err().map(|error| format!("{error:#}"));
+    let failure = |outcome: Result<()>| outcome.err().map(|error| format!("{error:#}"));
+    let mut failures: Vec<String> = failure(scenario()).into_iter().chain(leaks()).collect();
     let logs = directory(name);
-    assert_eq!(failure, None, "its logs are in {}", logs.display());
+    if failures.is_empty() {
+        failures.extend(failure(forget(name)));
+    }
+    assert!(
+        failures.is_empty(),
+        "{}\nits logs are in {}",
+        failures.join("\n"),
+        logs.display()
+    );
 }
 
 macro_rules! scenarios {

@@ -1,4 +1,5 @@
-//! Network namespaces, veth pairs and probes for the demo, the scenarios and the benches.
+//! Network namespaces, veth pairs, probes and a watcher for leaks: for the demo, the
+//! scenarios and the benches.
 //!
 //! Everything here is made by system calls and netlink, so that the demo needs no
 //! package beyond the toolchain; everything made is removed when its owner is
@@ -21,6 +22,7 @@ mod process;
 mod scratch;
 pub mod topology;
 mod wait;
+mod watcher;
 
 pub use lab::Lab;
 pub use link::Veth;
@@ -29,3 +31,4 @@ pub use path::Cut;
 pub use process::{PrivateRun, Process};
 pub use scratch::Scratch;
 pub use wait::wait_until;
+pub use watcher::{Kind, Leak, Watcher};

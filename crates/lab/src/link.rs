@@ -8,7 +8,7 @@ use futures_util::TryStreamExt;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use netlink_packet_route::address::AddressHeaderFlags;
 use netlink_packet_route::link::{InfoData, InfoVeth};
-use netlink_packet_route::route::RouteMessage;
+use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::rule::RuleAction;
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
@@ -106,6 +106,23 @@ impl Namespace {
             handle.route().add(route.build()).execute().await
         })
         .with_context(|| format!("{}: adding the route {destination} to {link}", self.name()))
+    }
+
+    /// Has what is for `destination` go nowhere rather than by a wider route, such as the
+    /// default route, whenever no other route leads just there.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn guard(&self, destination: IpNet) -> Result<()> {
+        self.netlink(async |handle| {
+            let route = RouteMessageBuilder::<IpAddr>::new()
+                .kind(RouteType::Unreachable)
+                .priority(u32::MAX)
+                .destination_prefix(destination.addr(), destination.prefix_len())
+                .map_err(|_| Error::RequestFailed)?;
+            handle.route().add(route.build()).replace().execute().await
+        })
+        .with_context(|| format!("{}: guarding {destination}", self.name()))
     }
 
     /// Adds a default route by `gateway` for what is sent from `source` only, as a

@@ -55,6 +55,8 @@ impl Namespace {
             path,
             file,
         }));
+        // IPv6 addresses of links to come are usable at once: nobody here has the same.
+        namespace.set_parameter("ipv6/conf/default/accept_dad", "0")?;
         namespace.link_up("lo")?;
         Ok(namespace)
     }

@@ -34,9 +34,9 @@ const SURELY_PASSED: u64 = 100;
 
 pub fn run() -> Result<()> {
     let sites = Sites::start("bandwidth_limit")?;
-    let site = (&sites.stage.topology.on_premises, ON_PREMISES_HOST);
-    let branch = (&sites.branch, BRANCH_HOST);
-    let vpc = (&sites.stage.topology.vpc, VPC_HOST);
+    let site = (&sites.stage.topology.on_premises_host, ON_PREMISES_HOST);
+    let branch = (&sites.branch.host, BRANCH_HOST);
+    let vpc = (&sites.stage.topology.vpc_host, VPC_HOST);
 
     let before = Counts::of(&sites, |traffic| traffic.packets_out)?;
     let (burst, steady) = at_once((vpc, site), (vpc, branch))?;

@@ -26,8 +26,8 @@ const TRANSFER: Transfer = Transfer {
 pub fn run() -> Result<()> {
     let sites = Sites::start("cloudhub")?;
     let hosts = [
-        (&sites.stage.topology.on_premises, ON_PREMISES_HOST),
-        (&sites.branch, BRANCH_HOST),
+        (&sites.stage.topology.on_premises_host, ON_PREMISES_HOST),
+        (&sites.branch.host, BRANCH_HOST),
     ];
     for host in hosts {
         answers(host, VPC_HOST)?;

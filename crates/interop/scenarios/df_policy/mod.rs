@@ -12,10 +12,10 @@ use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
 use vgw_interop::stage::{SOON, Stage};
 use vgw_interop::tools::{count_packets, counted_packets, told_mtu};
-use vgw_lab::topology::VPC_HOST;
+use vgw_lab::topology::{HOST_LINK, VPC_HOST, VPC_HOST_V6};
 use vgw_lab::wait_until;
 
-/// The TUN device's MTU, and so the largest packet that the VPC's kernel lets pass.
+/// The MTU of every link and of the TUN device: the largest packet that reaches it.
 const LARGEST: usize = 1500;
 /// Of AES-GCM in UDP over IPv4 (AWS's user guide, "MTU and MSS").
 const MTU: usize = 1438;
@@ -24,14 +24,13 @@ const MTU: usize = 1438;
 const SITE_HOSTS: [[&str; 2]; 2] = [["192.168.10.1", "fd00:192::1"], ["192.168.10.2", "fd00:192::2"]];
 
 const FRAGMENTS: &str = "ip daddr 192.0.2.1 ip frag-off & 0x3fff != 0";
-const WHOLE_WITH_DF: &str = "iifname ipsec0 ip length 1500 ip frag-off & 0x4000 != 0";
+const WHOLE_WITH_DF: &str = "iifname eth0 ip length 1500 ip frag-off & 0x4000 != 0";
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("df_policy")?;
-    let (vpc, site) = (&stage.topology.vpc, &stage.topology.on_premises);
-    vpc.add_address("lo", "fd00:10::1/128".parse()?)?;
-    for address in ["192.168.10.2/32", "fd00:192::1/128", "fd00:192::2/128"] {
-        site.add_address("lo", address.parse()?)?;
+    let site = &stage.topology.on_premises_host;
+    for address in ["192.168.10.2/24", "fd00:192::2/64"] {
+        site.add_address(HOST_LINK, address.parse()?)?;
     }
     count_packets(&stage.topology.internet, "fragments", "forward", FRAGMENTS)?;
     count_packets(site, "whole", "input", WHOLE_WITH_DF)?;
@@ -71,13 +70,13 @@ impl Way {
     fn of_both_families(stage: &Stage, [v4, v6]: [&str; 2]) -> Result<[Self; 2]> {
         Ok([
             Self::open(stage, VPC_HOST, v4)?,
-            Self::open(stage, "fd00:10::1".parse()?, v6)?,
+            Self::open(stage, VPC_HOST_V6, v6)?,
         ])
     }
 
     /// By IPv4, as a sender that sets no DF.
     fn without_df(stage: &Stage, [v4, _]: [&str; 2]) -> Result<Self> {
-        let vpc = &stage.topology.vpc;
+        let vpc = &stage.topology.vpc_host;
         vpc.set_parameter("ipv4/ip_no_pmtu_disc", "1")?;
         let way = Self::open(stage, VPC_HOST, v4);
         vpc.set_parameter("ipv4/ip_no_pmtu_disc", "0")?;
@@ -85,10 +84,10 @@ impl Way {
     }
 
     fn open(stage: &Stage, from: IpAddr, to: &str) -> Result<Self> {
-        let receiver = stage.topology.on_premises.run(|| UdpSocket::bind((to, 0)))??;
+        let receiver = stage.topology.on_premises_host.run(|| UdpSocket::bind((to, 0)))??;
         receiver.set_read_timeout(Some(SOON))?;
         Ok(Self {
-            sender: stage.topology.vpc.run(|| UdpSocket::bind((from, 0)))??,
+            sender: stage.topology.vpc_host.run(|| UdpSocket::bind((from, 0)))??,
             to: receiver.local_addr()?,
             receiver,
             headers: if from.is_ipv4() { 28 } else { 48 },
@@ -113,7 +112,7 @@ fn is_answered(stage: &Stage, gateway: &Gateway, way: &Way) -> Result<()> {
     let dropped = gateway.dropped("too_big")?;
     let fragments = fragments(stage)?;
     way.send(LARGEST)?;
-    let told = wait_until("the answer", SOON, || told_mtu(&stage.topology.vpc, way.to.ip()))?;
+    let told = wait_until("the answer", SOON, || told_mtu(&stage.topology.vpc_host, way.to.ip()))?;
     println!("too large for {}: told {told}", way.to.ip());
     ensure!(usize::try_from(told)? == MTU, "the sender was told {told}, expected {MTU}");
     way.send(MTU)?;
@@ -131,7 +130,7 @@ fn travels_in_fragments(stage: &Stage, gateway: &Gateway, way: &Way) -> Result<(
     let fragments = self::fragments(stage)? - fragments;
     println!("too large for {}: {fragments} fragments", way.to.ip());
     ensure!(fragments == 2, "{fragments} fragments");
-    ensure!(told_mtu(&stage.topology.vpc, way.to.ip())?.is_none(), "the sender was told");
+    ensure!(told_mtu(&stage.topology.vpc_host, way.to.ip())?.is_none(), "the sender was told");
     ensure!(gateway.dropped("too_big")? == dropped);
     Ok(())
 }

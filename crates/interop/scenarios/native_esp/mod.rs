@@ -4,26 +4,34 @@
 //! Seen: neither end encapsulates in UDP; traffic begun at either end passes
 //! through each tunnel; rekeys begun at either end leave it flowing.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
 use vgw_interop::guest::{Guest, Image};
 use vgw_interop::stage::{SOON, Stage};
+use vgw_interop::tools::run as run_in;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
-use vgw_lab::wait_until;
+use vgw_lab::{Lab, Namespace, wait_until};
 
-const PARAMETERS: &str = "address=172.16.1.1/24 gateway=172.16.1.254 inside=192.168.10.1/24";
+const PARAMETERS: &str = "address=198.18.1.1/24 gateway=198.18.1.254 inside=192.168.10.254/24";
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("native_esp")?;
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/native_esp/guest");
     let image = Image::build(&recipe, &stage.workspace.directory().join("guest"))?;
     let internet = &stage.topology.internet;
-    let mut guest = Guest::boot(&image, internet, "guest", PARAMETERS)?;
-    internet.add_address("guest", "172.16.1.254/24".parse()?)?;
+    let mut guest = Guest::boot(&image, internet, &["guest", "guestlan"], PARAMETERS)?;
+    internet.add_address("guest", "198.18.1.254/24".parse()?)?;
     internet.link_up("guest")?;
+    let host = Lab::new("native-esp")?.namespace("guesthost")?;
+    run_in(internet, "ip", &["link", "set", "guestlan", "netns", host.name()])?;
+    host.add_address("guestlan", "192.168.10.1/24".parse()?)?;
+    host.link_up("guestlan")?;
+    host.add_route("0.0.0.0/0".parse()?, "192.168.10.254".parse()?)?;
+    let hosts = [(&stage.topology.vpc_host, VPC_HOST), (&host, ON_PREMISES_HOST)];
     guest.write(
         "/etc/swanctl/swanctl.conf",
         &std::fs::read_to_string(stage.workspace.file("swanctl.conf")?)?,
@@ -32,7 +40,7 @@ pub fn run() -> Result<()> {
 
     let mut gateway = stage.start_gateway()?;
     up(&mut gateway, &mut guest, 1)?;
-    carries(&stage, &gateway, &mut guest, 1)?;
+    carries(&gateway, hosts, 1)?;
 
     gateway.ask(&["tunnel", "rekey", "vpn-site/1"])?;
     gateway.ask(&["tunnel", "rekey", "--ike", "vpn-site/1"])?;
@@ -41,14 +49,14 @@ pub fn run() -> Result<()> {
         let counters = gateway.tunnel(1)?.counters;
         Ok((counters.ike_rekeys >= 1 && counters.child_rekeys >= 2).then_some(()))
     })?;
-    carries(&stage, &gateway, &mut guest, 1)?;
+    carries(&gateway, hosts, 1)?;
 
     // This peer has no device for a tunnel: with both up, its policies would take
     // only what comes through the one it installed last.
     gateway.ask(&["tunnel", "down", "vpn-site/1"])?;
     gateway.await_tunnel(1, false, SOON)?;
     up(&mut gateway, &mut guest, 2)?;
-    carries(&stage, &gateway, &mut guest, 2)
+    carries(&gateway, hosts, 2)
 }
 
 /// Has the guest bring a tunnel up, and sees that it does without UDP.
@@ -60,12 +68,15 @@ fn up(gateway: &mut Gateway, guest: &mut Guest, number: usize) -> Result<()> {
     Ok(())
 }
 
-/// Pings from either end, and sees in the counters that this tunnel carried both.
-fn carries(stage: &Stage, gateway: &Gateway, guest: &mut Guest, tunnel: usize) -> Result<()> {
+/// Pings between hosts behind either end, and sees in the counters that this tunnel
+/// carried both.
+fn carries(gateway: &Gateway, hosts: [(&Namespace, IpAddr); 2], tunnel: usize) -> Result<()> {
     let before = gateway.tunnel(tunnel)?.traffic;
-    let answered = ping(&stage.topology.vpc, VPC_HOST, ON_PREMISES_HOST, SOON)?;
+    let [(vpc, vpc_host), (site, site_host)] = hosts;
+    let answered = ping(vpc, vpc_host, site_host, SOON)?;
     answered.context("no answer to a ping from the VPC")?;
-    guest.run(&format!("ping -c 1 -w 20 -I {ON_PREMISES_HOST} {VPC_HOST}"))?;
+    let answered = ping(site, site_host, vpc_host, SOON)?;
+    answered.context("no answer to a ping from the premises")?;
     wait_until("both pings in the counters", SOON, || {
         let after = gateway.tunnel(tunnel)?.traffic;
         let passed = after.packets_in >= before.packets_in + 2

@@ -26,7 +26,7 @@ pub fn run() -> Result<()> {
     let stage = Stage::new("old_kernel")?;
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/old_kernel/guest");
     let image = Image::build(&recipe, &stage.workspace.directory().join("guest"))?;
-    let mut guest = Guest::boot(&image, &stage.topology.internet, "guest", "")?;
+    let mut guest = Guest::boot(&image, &stage.topology.internet, &["guest"], "")?;
     let kernel = guest.run("uname -r")?;
     ensure!(kernel.contains("6.1."), "kernel {kernel}");
 

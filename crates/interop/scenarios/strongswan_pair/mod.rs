@@ -17,11 +17,11 @@ pub fn run() -> Result<()> {
     let topology = &stage.topology;
     let limit = Duration::from_secs(2);
     let (vpc, site) = (VPC_HOST, ON_PREMISES_HOST);
-    ensure!(ping(&topology.vpc, vpc, site, limit)?.is_some());
-    ensure!(ping(&topology.on_premises, site, vpc, limit)?.is_some());
+    ensure!(ping(&topology.vpc_host, vpc, site, limit)?.is_some());
+    ensure!(ping(&topology.on_premises_host, site, vpc, limit)?.is_some());
 
-    let client = (&topology.on_premises, (site, 7000).into());
-    let server = (&topology.vpc, (vpc, 7000).into());
+    let client = (&topology.on_premises_host, (site, 7000).into());
+    let server = (&topology.vpc_host, (vpc, 7000).into());
     let flow = EchoFlow::start(client, server, Duration::from_millis(2))?;
     wait_until("a hundred echoes", Duration::from_secs(10), || {
         Ok((flow.answered() >= 100).then_some(()))
