@@ -49,6 +49,8 @@ scenarios!(
     ipv6_inside,
     vpc_namespace,
     nat,
+    cloud_nat,
+    algorithm_lists,
     cloudhub,
     bandwidth_limit,
     df_policy,
