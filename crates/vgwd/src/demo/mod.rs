@@ -1,8 +1,10 @@
 //! `vgw demo`: the whole on one machine, for somebody who has never seen IPsec.
 //!
-//! Three network namespaces, the real daemon in one and our own customer gateway in
-//! another, as processes that talk over real sockets and TUN devices. What is
-//! measured is measured from the hosts that use the tunnels.
+//! Network namespaces for two gateways, a host behind each, and the internet between
+//! them; the real daemon in one and our own customer gateway in another, as processes
+//! that talk over real sockets and TUN devices. What is measured is measured from the
+//! hosts that use the tunnels, and a watcher on the internet sees whether anything of
+//! theirs gets out.
 
 mod end;
 mod failover;
@@ -18,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST};
-use vgw_lab::{Lab, interrupt, wait_until};
+use vgw_lab::{Lab, Watcher, interrupt, wait_until};
 
 use end::End;
 use report::Report;
@@ -78,6 +80,7 @@ fn perform(args: &Args, screen: &mut Screen) -> Result<()> {
     let scratch = lab.scratch()?;
     screen.step("Building three networks on this machine");
     let topology = Topology::build(&lab)?;
+    let mut watcher = Watcher::start(&topology.internet)?;
     screen.networks(&topology);
 
     screen.step("Starting a gateway at each end");
@@ -92,7 +95,14 @@ fn perform(args: &Args, screen: &mut Screen) -> Result<()> {
     if outcome.is_err() && !interrupt::requested() {
         screen.logs(&stage);
     }
-    outcome
+    // Nor may anything get out when they end.
+    drop(stage);
+    outcome.and_then(|()| watcher.check())?;
+    screen.say(
+        "No packet with an address of the two networks was seen on the internet outside the \
+         tunnels,\nfrom the start to the end of both gateways.",
+    );
+    Ok(())
 }
 
 fn show(stage: &mut Stage, start: Instant, args: &Args, screen: &mut Screen) -> Result<()> {
@@ -153,9 +163,9 @@ fn hold(stage: &mut Stage, screen: &mut Screen) -> Result<()> {
 
 /// The hosts at the ends of a probe: from the VPC to the premises on this port.
 fn hosts(stage: &Stage, port: u16) -> (Endpoint<'_>, Endpoint<'_>) {
-    let vpc = (&stage.topology.vpc, (VPC_HOST, port).into());
-    let premises = (&stage.topology.on_premises, (ON_PREMISES_HOST, port).into());
-    (vpc, premises)
+    let vpc = (&stage.topology.vpc_host, (VPC_HOST, port).into());
+    let host = &stage.topology.on_premises_host;
+    (vpc, (host, (ON_PREMISES_HOST, port).into()))
 }
 
 type Endpoint<'a> = (&'a vgw_lab::Namespace, std::net::SocketAddr);

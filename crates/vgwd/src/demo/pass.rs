@@ -21,10 +21,15 @@ const BULK: Duration = Duration::from_secs(4);
 pub(super) fn pings(stage: &Stage, screen: &Screen) -> Result<()> {
     let topology = &stage.topology;
     let ways = [
-        ("VPC to premises", &topology.vpc, VPC_HOST, ON_PREMISES_HOST),
+        (
+            "VPC to premises",
+            &topology.vpc_host,
+            VPC_HOST,
+            ON_PREMISES_HOST,
+        ),
         (
             "premises to VPC",
-            &topology.on_premises,
+            &topology.on_premises_host,
             ON_PREMISES_HOST,
             VPC_HOST,
         ),
@@ -50,6 +55,10 @@ pub(super) fn bulk(stage: &Stage, screen: &mut Screen) -> Result<Throughput> {
         std::thread::sleep(Duration::from_millis(100));
     }
     let result = bulk.finish()?;
+    screen.say(
+        "Its packets travel in UDP, as through a NAT, of which the kernel takes and gives many at \
+         once;\nbare ESP it moves one by one, and slower.",
+    );
     screen.say(&format!(
         "{} MB in {:.1} s: {:.2} Gbit/s, encrypted and decrypted on this machine.",
         result.octets / 1_000_000,

@@ -80,11 +80,15 @@ impl Screen {
     pub(super) fn networks(&self, topology: &Topology) {
         let [a, b] = GATEWAY_OUTSIDE;
         self.say(&format!(
-            "VPC       {VPC_CIDR}, with a host {VPC_HOST} and two internet lines, {a} and {b}\n\
-             premises  {ON_PREMISES_CIDR}, with a host {ON_PREMISES_HOST} and one internet line, \
-             {CUSTOMER_OUTSIDE}\n\
-             internet  joins the three lines, and knows nothing of the private networks\n\
-             Each is a network namespace: {}, …",
+            "VPC       {VPC_CIDR}: a host {VPC_HOST} behind a gateway with two internet lines, {a}\n\
+             {:10}and {b}\n\
+             premises  {ON_PREMISES_CIDR}: a host {ON_PREMISES_HOST} behind a gateway with one \
+             internet line,\n\
+             {:10}{CUSTOMER_OUTSIDE}\n\
+             internet  joins the three lines; a watcher there looks for packets of the two networks\n\
+             Hosts, gateways and internet are a network namespace each: {}, …",
+            "",
+            "",
             topology.vpc.name()
         ));
     }
@@ -124,12 +128,16 @@ impl Screen {
     pub(super) fn holding(&mut self, stage: &Stage) {
         self.step("Everything stays up until ^C; look around from another terminal");
         self.say(&format!(
-            "a shell in the VPC          nsenter --net={}\n\
+            "a shell at the VPC's host   nsenter --net={}\n\
+             a shell at the gateway      nsenter --net={}\n\
              a shell on the premises     nsenter --net={}\n\
+             a shell at their gateway    nsenter --net={}\n\
              what a gateway says         vgw status --watch --socket {}\n\
              the other gateway           vgw status --watch --socket {}\n\
-             from the VPC                ping -I {VPC_HOST} {ON_PREMISES_HOST}",
+             from the VPC's host         ping {ON_PREMISES_HOST}",
+            stage.topology.vpc_host.path().display(),
             stage.topology.vpc.path().display(),
+            stage.topology.on_premises_host.path().display(),
             stage.topology.on_premises.path().display(),
             stage.cloud.socket().display(),
             stage.customer.socket().display(),

@@ -56,7 +56,8 @@ fn connection(keys: [String; 2]) -> String {
         format!(
             "\n[[vpn_connection.tunnel]]\noutside_address = \"{outside}\"\n\
              tunnel_inside_cidr = \"{inside}\"\npre_shared_key = \"{key}\"\n\
-             dpd_timeout_seconds = {DPD_TIMEOUT_SECONDS}\ndpd_timeout_action = \"restart\"\n"
+             dpd_timeout_seconds = {DPD_TIMEOUT_SECONDS}\ndpd_timeout_action = \"restart\"\n\
+             encapsulation = \"udp\"\n"
         )
     };
     format!(
