@@ -5,6 +5,7 @@
 
 pub mod command;
 pub mod domain;
+pub mod line_limit;
 pub mod rules;
 pub mod status;
 pub mod supervisor;

@@ -1,12 +1,14 @@
 //! What the negotiator takes and gives: datagrams, commands to install SAs, news.
 
+use std::fmt;
 use std::net::SocketAddr;
 
-use vgw_crypto::{DirectionKeys, EspSuite, IkeSuite, Secret};
+use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
 
 use crate::config::PeerId;
 use crate::identity::Identity;
 use crate::selector::TrafficSelector;
+use crate::wire::{Notify, NotifyType};
 
 /// Names one IKE SA for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -170,6 +172,86 @@ pub enum Event {
         /// One line.
         why: String,
     },
+    /// Something an operator may want to know that changes no SA.
+    Diagnostic {
+        /// Which peer.
+        peer: PeerId,
+        /// Its IKE SA, or the attempt at one.
+        sa: SaId,
+        /// What it is.
+        diagnostic: Diagnostic,
+    },
+}
+
+/// What an operator may want to know. The negotiator writes no log lines that a
+/// peer can cause: who gets these events decides how many are worth a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Diagnostic {
+    /// The peer reports errors in an INFORMATIONAL request.
+    PeerErrors(PeerErrors),
+    /// The peer's public value is of another group than we want: it was asked
+    /// for one of this group (RFC 7296 section 1.3).
+    GroupDemanded(Group),
+    /// The peer asked us for a public value of this group.
+    GroupRequested(Group),
+    /// Both sides rekey the IKE SA at once (RFC 7296 section 2.8.2).
+    IkeRekeyCollision,
+    /// Both sides rekey the CHILD SA with this inbound SPI at once (RFC 7296
+    /// section 2.8.1).
+    ChildRekeyCollision(u32),
+}
+
+impl fmt::Display for Diagnostic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerErrors(errors) => write!(f, "the peer reports {errors}"),
+            Self::GroupDemanded(group) => {
+                write!(f, "asking the peer for key exchange group {group}")
+            }
+            Self::GroupRequested(group) => {
+                write!(f, "the peer asks for key exchange group {group}")
+            }
+            Self::IkeRekeyCollision => f.write_str("both sides rekey the IKE SA"),
+            Self::ChildRekeyCollision(spi_in) => {
+                write!(f, "both sides rekey the CHILD SA {spi_in:08x}")
+            }
+        }
+    }
+}
+
+/// The error notifications of one message: the first few, and how many more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerErrors {
+    first: [Option<NotifyType>; Self::SHOWN],
+    more: usize,
+}
+
+impl PeerErrors {
+    /// As many as are named.
+    const SHOWN: usize = 4;
+
+    /// Of a message's notifications. None: there is no error among them.
+    pub(crate) fn among(notifies: &[Notify]) -> Option<Self> {
+        let mut errors = notifies.iter().map(|n| n.kind).filter(|k| k.is_error());
+        let mut first = [None; Self::SHOWN];
+        for (place, kind) in first.iter_mut().zip(errors.by_ref()) {
+            *place = Some(kind);
+        }
+        let more = errors.count();
+        first[0].is_some().then_some(Self { first, more })
+    }
+}
+
+impl fmt::Display for PeerErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (place, kind) in self.first.iter().flatten().enumerate() {
+            write!(f, "{}{kind}", if place == 0 { "" } else { ", " })?;
+        }
+        match self.more {
+            0 => Ok(()),
+            more => write!(f, " and {more} more errors"),
+        }
+    }
 }
 
 /// What an established IKE SA is.
@@ -227,8 +309,8 @@ pub enum DownReason {
     Refused(String),
 }
 
-impl std::fmt::Display for DownReason {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for DownReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Rekeyed => f.write_str("rekeyed"),
             Self::PeerDeleted => f.write_str("deleted by the peer"),

@@ -107,7 +107,6 @@ impl HalfOpen {
         };
         let suite = choice.suite;
         let group = suite.group;
-        // Anyone can bring this about, without end: it is said aloud in IKE_AUTH.
         tracing::debug!(peer = %config.name, remote = %at.remote, %suite, "selected a suite");
         if offer.ke.group != group.iana() {
             return Err(RefusedInit {
@@ -347,10 +346,6 @@ impl HalfOpen {
             id: &id_r,
         }
         .sign(&config.psk);
-        tracing::info!(
-            peer = %config.name, remote = %at.remote, suite = %self.suite,
-            "selected the first common suite in our order of preference"
-        );
         let foundation = Foundation {
             id: self.id,
             peer,

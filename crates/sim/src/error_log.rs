@@ -1,4 +1,5 @@
-//! Log lines of level ERROR: none of them may be written in a simulated run.
+//! Log lines, caught to be counted. Of level ERROR none may be written in a
+//! simulated run.
 
 use std::fmt::Write;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,14 +11,34 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{Registry, filter::LevelFilter};
 
 /// The lines so far.
-#[derive(Debug, Clone, Default)]
-pub struct ErrorLog(Arc<Mutex<Vec<String>>>);
+#[derive(Debug, Clone)]
+pub struct ErrorLog {
+    caught: Level,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Default for ErrorLog {
+    fn default() -> Self {
+        Self::up_to(Level::ERROR)
+    }
+}
 
 impl ErrorLog {
-    /// Runs something and catches what it logs at level ERROR. With `shown`,
-    /// everything up to that level is also printed.
+    /// Catches lines up to this level.
+    #[must_use]
+    pub fn up_to(level: Level) -> Self {
+        Self {
+            caught: level,
+            lines: Arc::default(),
+        }
+    }
+
+    /// Runs something and catches what it logs. With `shown`, everything up to
+    /// that level is also printed.
     pub fn watch<T>(&self, shown: Option<Level>, run: impl FnOnce() -> T) -> T {
-        let caught = self.clone().with_filter(LevelFilter::ERROR);
+        let caught = self
+            .clone()
+            .with_filter(LevelFilter::from_level(self.caught));
         let level = shown.map_or(LevelFilter::OFF, LevelFilter::from_level);
         let printed = tracing_subscriber::fmt::layer()
             .without_time()
@@ -30,7 +51,7 @@ impl ErrorLog {
     /// Takes the lines.
     #[must_use]
     pub fn take(&self) -> Vec<String> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -38,7 +59,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ErrorLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut line = Line(event.metadata().target().to_owned());
         event.record(&mut line);
-        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.push(line.0);
     }
 }

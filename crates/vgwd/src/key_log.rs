@@ -10,8 +10,10 @@ use std::io::{self, Write as _};
 use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::Path;
+use std::time::Instant;
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, IkeSuite, Integrity, Secret};
+use vgw_gateway::line_limit::LineLimit;
 use vgw_ike::event::{ChildSa, IkeKeyLog};
 use zeroize::Zeroizing;
 
@@ -20,11 +22,16 @@ use crate::config;
 /// Only the owner may read or write.
 const MODE: u32 = 0o600;
 
+/// So many failures to write keys are logged in a minute: peers decide how often
+/// there are new ones.
+const FAILURES: u32 = 5;
+
 /// Files that keys are appended to; either may be off.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KeyLog {
     ike: Option<File>,
     esp: Option<File>,
+    failure_lines: LineLimit,
 }
 
 impl KeyLog {
@@ -37,20 +44,25 @@ impl KeyLog {
         Ok(Self {
             ike: open(&config.ike)?,
             esp: open(&config.esp)?,
+            failure_lines: LineLimit::new(FAILURES),
         })
     }
 
     /// Appends the keys of an IKE SA.
     pub fn ike(&mut self, spi_i: u64, spi_r: u64, suite: IkeSuite, keys: &IkeKeyLog) {
         if let Some(file) = &mut self.ike {
-            append(file, &ike_line(spi_i, spi_r, suite, keys));
+            append(
+                file,
+                &ike_line(spi_i, spi_r, suite, keys),
+                &mut self.failure_lines,
+            );
         }
     }
 
     /// Appends the keys of both directions of a CHILD SA.
     pub fn child(&mut self, child: &ChildSa) {
         if let Some(file) = &mut self.esp {
-            append(file, &esp_lines(child));
+            append(file, &esp_lines(child), &mut self.failure_lines);
         }
     }
 }
@@ -77,9 +89,12 @@ fn append_privately(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn append(file: &mut File, lines: &str) {
-    if let Err(error) = file.write_all(lines.as_bytes()) {
-        tracing::warn!(%error, "keys could not be appended to the key log");
+fn append(file: &mut File, lines: &str, failures: &mut LineLimit) {
+    if let Err(error) = file.write_all(lines.as_bytes())
+        && let Some(line) = failures.allow(Instant::now())
+    {
+        let held_back = line.held_back;
+        tracing::warn!(%error, held_back, "keys could not be appended to the key log");
     }
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use vgw_dataplane::{ChildSpec, ControlError, DataPlane, Selector, Selectors, TunnelSettings};
 use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
 use vgw_gateway::domain::DfPolicy;
+use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
@@ -22,6 +23,10 @@ use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
 use crate::mtu::Notices;
 
+/// So many refused commands are logged in a minute: a peer that sets up SAs again
+/// and again can bring them about.
+const FAILURES: u32 = 20;
+
 /// The supervisor and everything that obeys it.
 #[derive(Debug)]
 pub struct Shell {
@@ -32,6 +37,7 @@ pub struct Shell {
     kernel_problems: watch::Receiver<Vec<String>>,
     key_log: KeyLog,
     notices: Notices,
+    failure_lines: LineLimit,
     started: Instant,
 }
 
@@ -52,6 +58,7 @@ impl Shell {
             kernel_problems: kernel.problems,
             key_log,
             notices,
+            failure_lines: LineLimit::new(FAILURES),
             started: now,
         };
         shell.drain();
@@ -147,8 +154,11 @@ impl Shell {
     fn drain(&mut self) {
         while let Some(command) = self.supervisor.poll_command() {
             let affected = tunnel_of_mtu(&command);
-            if let Err(error) = self.carry_out(command) {
-                tracing::error!(%error, "the data plane did not take a change");
+            if let Err(error) = self.carry_out(command)
+                && let Some(line) = self.failure_lines.allow(Instant::now())
+            {
+                let held_back = line.held_back;
+                tracing::error!(%error, held_back, "the data plane did not take a change");
             }
             if let Some(tunnel) = affected {
                 self.notice_mtu(tunnel);

@@ -12,6 +12,7 @@ use super::tunnel::{DRAIN_TIME, Drain, Then, Tunnel};
 use super::{Change, Pair, Supervisor, Which};
 use crate::command::TunnelId;
 use crate::domain::{Connection, Gateway, TunnelName};
+use crate::line_limit::{LineLimit, STATES};
 
 impl Supervisor {
     /// Puts a configuration in force. What did not change is not touched: no
@@ -78,6 +79,7 @@ impl Supervisor {
             carrier: Which::First,
             failback: connection.failback,
             again: None,
+            lines: LineLimit::new(STATES),
         };
         self.pairs.insert(connection.id.clone(), pair);
     }

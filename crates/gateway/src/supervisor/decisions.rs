@@ -38,7 +38,12 @@ impl Supervisor {
             return;
         };
         for sa in tunnel.sas.take_redundant(now) {
-            tracing::info!(tunnel = %tunnel.name, "deleting an IKE SA that serves no purpose");
+            if let Some(line) = tunnel.lines.sas.allow(now) {
+                tracing::info!(
+                    tunnel = %tunnel.name, sa = sa.0, held_back = line.held_back,
+                    "deleting an IKE SA that serves no purpose"
+                );
+            }
             self.endpoint.delete(now, sa);
         }
         let outbound = tunnel.sas.outbound();
@@ -148,12 +153,15 @@ impl Supervisor {
         if choice.carrier == pair.carrier {
             return;
         }
-        let (from, to) = (pair.carrier.number(), choice.carrier.number());
-        let why = pair.carrier.of(&candidates).state;
-        tracing::info!(
-            connection = name.connection,
-            "traffic moves from tunnel {from} ({why}) to tunnel {to}"
-        );
+        if let Some(line) = pair.lines.allow(now) {
+            let (from, to) = (pair.carrier.number(), choice.carrier.number());
+            let why = pair.carrier.of(&candidates).state;
+            tracing::info!(
+                connection = name.connection,
+                held_back = line.held_back,
+                "traffic moves from tunnel {from} ({why}) to tunnel {to}"
+            );
+        }
         pair.carrier = choice.carrier;
         self.stale = true;
     }

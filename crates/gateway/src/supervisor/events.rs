@@ -1,11 +1,11 @@
 //! What the negotiator reports, entered into the books of its tunnel.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vgw_ike::event::{ChildSa, DownReason, Event, IkeDetails, IkeKeyLog, Path, SaId};
+use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, Path, SaId};
 
-use super::complaint::Subject;
 use super::lifecycle::{self, State};
 use super::tunnel::{Said, Tunnel};
 use super::{Stranger, Supervisor};
@@ -47,7 +47,7 @@ impl Supervisor {
                 reason,
             } => self.on_child_down(now, peer.into(), spi_in, &reason),
             Event::PathChanged { peer, sa, path } => {
-                self.on_path_changed(peer.into(), sa, path);
+                self.on_path_changed(now, peer.into(), sa, path);
             }
             Event::Alive { peer, .. } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&peer.into()) {
@@ -57,6 +57,11 @@ impl Supervisor {
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer.map(TunnelId::from), remote, &why);
             }
+            Event::Diagnostic {
+                peer,
+                sa,
+                diagnostic,
+            } => self.on_diagnostic(now, peer.into(), sa, diagnostic),
         }
     }
 
@@ -79,19 +84,25 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        let what = if replaces.is_some() {
-            "IKE SA rekeyed"
-        } else {
-            "IKE SA up"
-        };
-        tracing::info!(
-            tunnel = %tunnel.name,
-            remote = %details.path.remote,
-            id = %details.remote_id,
-            suite = %details.suite,
-            role = ?details.role,
-            "{what}"
-        );
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            let what = match replaces {
+                Some(_) => "IKE SA rekeyed",
+                None => "IKE SA up",
+            };
+            tracing::info!(
+                tunnel = %tunnel.name,
+                sa = sa.0,
+                replaces = replaces.map(|old| old.0),
+                remote = %details.path.remote,
+                id = %details.remote_id,
+                suite = %details.suite,
+                role = ?details.role,
+                nat_local = details.nat.local,
+                nat_remote = details.nat.remote,
+                held_back = line.held_back,
+                "{what}"
+            );
+        }
         let keys: IkeKeyLog = std::mem::take(&mut details.key_log);
         let (spi_i, spi_r, suite) = (details.spi_i, details.spi_r, details.suite);
         tunnel.sas.ike_up(now, sa, details, replaces);
@@ -113,6 +124,10 @@ impl Supervisor {
             return;
         };
         tunnel.sas.ike_down(sa);
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::info!(%tunnel, sa = sa.0, %reason, held_back, "IKE SA ends");
+        }
         let why = reason.to_string();
         if is_trouble(reason) {
             tunnel.blame(now, &why);
@@ -144,6 +159,10 @@ impl Supervisor {
         tunnel.attempt = None;
         tunnel.retry.failed();
         let why = reason.to_string();
+        if let Some(line) = tunnel.lines.refusals.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::warn!(%tunnel, sa = sa.0, held_back, "initiating failed: {why}");
+        }
         tunnel.blame(now, &why);
         if !tunnel.sas.has_ike() {
             tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
@@ -161,6 +180,18 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            tracing::info!(
+                tunnel = %tunnel.name,
+                sa = sa.0,
+                suite = %child.suite,
+                spi_in = %Spi(child.spi_in),
+                spi_out = %Spi(child.spi_out),
+                rekeys = rekeys.map(|old| tracing::field::display(Spi(old))),
+                held_back = line.held_back,
+                "CHILD SA negotiated"
+            );
+        }
         tunnel.sas.child_inbound(now, sa, &child, rekeys);
         let replay_window = tunnel.options.replay_window;
         self.spis.insert(child.spi_in, id);
@@ -191,6 +222,10 @@ impl Supervisor {
         if tunnel.sas.child_down(now, spi_in).is_none() {
             return;
         }
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::info!(%tunnel, spi_in = %Spi(spi_in), %reason, held_back, "CHILD SA ends");
+        }
         if !tunnel.sas.usable() {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
         }
@@ -199,11 +234,14 @@ impl Supervisor {
         self.outbox.remove(id, spi_in, until);
     }
 
-    fn on_path_changed(&mut self, id: TunnelId, sa: SaId, path: Path) {
+    fn on_path_changed(&mut self, now: Instant, id: TunnelId, sa: SaId, path: Path) {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        tracing::info!(tunnel = %tunnel.name, remote = %path.remote, "peer's address changed");
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::info!(%tunnel, sa = sa.0, remote = %path.remote, held_back, "peer's address changed");
+        }
         tunnel.sas.path_changed(sa, path);
         // An IKE SA that is about to go does not lead the newer one's packets astray.
         if tunnel.sas.keeper().is_none_or(|keeper| keeper == sa) {
@@ -217,19 +255,38 @@ impl Supervisor {
             || why.to_owned(),
             |name| format!("{why}; {name} was taken down by hand"),
         );
-        let tunnel = id.and_then(|id| self.tunnels.get_mut(&id));
-        let subject = match &tunnel {
-            Some(tunnel) => Subject::Tunnel(tunnel.id),
-            None => Subject::Address(remote.ip()),
-        };
-        if let Some(held_back) = self.complaints.allow(now, subject) {
-            let name = tunnel.as_ref().map(|tunnel| tunnel.name.to_string());
-            let tunnel = name.as_deref().unwrap_or("unknown");
-            tracing::warn!(tunnel, %remote, held_back, "refused: {why}");
+        if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
+            if let Some(line) = tunnel.lines.refusals.allow(now) {
+                let (tunnel, held_back) = (&tunnel.name, line.held_back);
+                tracing::warn!(%tunnel, %remote, held_back, "refused: {why}");
+            }
+            return tunnel.blame(now, why);
         }
-        match tunnel {
-            Some(tunnel) => tunnel.blame(now, why),
-            None => self.remember_stranger(now, remote, why),
+        if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
+            tracing::warn!(tunnel = "unknown", %remote, held_back = line.held_back, "refused: {why}");
+        }
+        self.remember_stranger(now, remote, why);
+    }
+
+    fn on_diagnostic(&mut self, now: Instant, id: TunnelId, sa: SaId, diagnostic: Diagnostic) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let name = &tunnel.name;
+        match diagnostic {
+            Diagnostic::PeerErrors(_) => {
+                if let Some(line) = tunnel.lines.refusals.allow(now) {
+                    tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                }
+            }
+            Diagnostic::GroupDemanded(_)
+            | Diagnostic::GroupRequested(_)
+            | Diagnostic::IkeRekeyCollision
+            | Diagnostic::ChildRekeyCollision(_) => {
+                if let Some(line) = tunnel.lines.sas.allow(now) {
+                    tracing::info!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                }
+            }
         }
     }
 
@@ -251,6 +308,15 @@ impl Supervisor {
         let text = why.to_owned();
         let said = Said { at: now, text };
         self.strangers.push_back(Stranger { remote, said });
+    }
+}
+
+/// An SPI as logs and captures show it.
+struct Spi(u32);
+
+impl fmt::Display for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
     }
 }
 

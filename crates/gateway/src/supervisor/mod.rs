@@ -14,7 +14,6 @@
 
 mod apply;
 mod change;
-mod complaint;
 mod decisions;
 mod events;
 mod lifecycle;
@@ -47,12 +46,12 @@ pub use selection::{FAILBACK_HOLD, Which};
 pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use tunnel::DRAIN_TIME;
 
-use self::complaint::Complaints;
 use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::tunnel::{Said, Tunnel};
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
 use crate::domain::{Gateway, TunnelName};
+use crate::line_limit::{LineLimit, StrangerLines};
 
 /// What the supervisor remembers of a connection.
 struct Pair {
@@ -61,6 +60,8 @@ struct Pair {
     failback: bool,
     /// When to choose the carrier again.
     again: Option<Instant>,
+    /// Lines about which tunnel carries.
+    lines: LineLimit,
 }
 
 /// A refused datagram of somebody who is no configured peer.
@@ -85,7 +86,7 @@ pub struct Supervisor {
     stale: bool,
     outbox: Outbox,
     jitter: Jitter,
-    complaints: Complaints,
+    stranger_lines: StrangerLines,
     strangers: VecDeque<Stranger>,
     /// What the data plane had counted for tunnels that were removed, by
     /// number: it goes on counting if the number is given out again.
@@ -133,7 +134,7 @@ impl Supervisor {
             stale: false,
             outbox: Outbox::default(),
             jitter,
-            complaints: Complaints::default(),
+            stranger_lines: StrangerLines::default(),
             strangers: VecDeque::new(),
             retired: BTreeMap::new(),
         };
@@ -214,7 +215,12 @@ impl Supervisor {
             return;
         };
         child.rekey_asked = Some(now);
-        tracing::info!(tunnel = %tunnel.name, spi_in = format_args!("{spi_in:08x}"), "rekeying CHILD SA: {why}");
+        if let Some(line) = tunnel.lines.sas.allow(now) {
+            tracing::info!(
+                tunnel = %tunnel.name, spi_in = format_args!("{spi_in:08x}"),
+                held_back = line.held_back, "rekeying CHILD SA: {why}"
+            );
+        }
         self.endpoint.rekey_child(now, spi_in);
     }
 

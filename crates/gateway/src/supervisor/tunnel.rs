@@ -10,6 +10,7 @@ use super::retry::Retry;
 use super::sas::Sas;
 use crate::command::{TunnelId, TunnelTraffic};
 use crate::domain::{self, StartupAction, TunnelName};
+use crate::line_limit::TunnelLines;
 
 /// Traffic is given this long to move to the other tunnel before the SAs of a
 /// tunnel that is taken down are deleted: what is on the way, in either
@@ -73,6 +74,8 @@ pub(super) struct Tunnel {
     pub(super) counters_before: PeerCounters,
     /// The deadline under which the supervisor keeps it.
     pub(super) armed: Option<Instant>,
+    /// How much is written about it, whatever its peer does.
+    pub(super) lines: TunnelLines,
 }
 
 impl Tunnel {
@@ -105,6 +108,7 @@ impl Tunnel {
             traffic_before,
             counters_before,
             armed: None,
+            lines: TunnelLines::default(),
         }
     }
 
@@ -119,10 +123,13 @@ impl Tunnel {
             self.retry
                 .was_up_for(now.saturating_duration_since(self.since));
         }
-        if before == State::Up && after == State::Down {
-            tracing::warn!(tunnel = %self.name, "{before} -> {after} ({reason})");
-        } else {
-            tracing::info!(tunnel = %self.name, "{before} -> {after} ({reason})");
+        if let Some(line) = self.lines.states.allow(now) {
+            let (tunnel, held_back) = (&self.name, line.held_back);
+            if before == State::Up && after == State::Down {
+                tracing::warn!(%tunnel, held_back, "{before} -> {after} ({reason})");
+            } else {
+                tracing::info!(%tunnel, held_back, "{before} -> {after} ({reason})");
+            }
         }
         // Coming back from a drain, the tunnel has been up all the time; but a
         // fresh start lets failback wait as for any other return.

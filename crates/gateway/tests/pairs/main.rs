@@ -3,10 +3,16 @@
 #![allow(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "a test's helpers fail the test"
+)]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "an arbitrary start of virtual time"
 )]
 
 mod failover;
 mod lifecycle;
+mod noisy;
 mod reload;
 mod rig;

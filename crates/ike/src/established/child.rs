@@ -103,13 +103,6 @@ impl Established {
             rekey_at,
             expire_at,
         } = env.schedule(self.config.child_lifetime);
-        tracing::info!(
-            peer = %self.config.name, sa = self.id.0, suite = %new.suite,
-            spi_in = format_args!("{:08x}", new.spi_in),
-            spi_out = format_args!("{:08x}", new.spi_out),
-            rekeys = new.replaces.map(|spi| format!("{spi:08x}")),
-            "CHILD SA negotiated"
-        );
         let child = Child {
             spi_in: new.spi_in,
             spi_out: new.spi_out,
@@ -178,10 +171,6 @@ impl Established {
         if let ChildPhase::Replaced { by } = child.phase {
             self.use_outbound(env, by);
         }
-        tracing::info!(
-            peer = %self.config.name, sa = self.id.0,
-            spi_in = format_args!("{spi_in:08x}"), %reason, "CHILD SA ends"
-        );
         env.core.owner.remove(&spi_in);
         env.emit(Event::ChildDown {
             peer: self.peer,

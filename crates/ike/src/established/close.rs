@@ -52,7 +52,6 @@ impl Established {
             });
             env.release_spi(spi_in);
         }
-        tracing::info!(peer = %self.config.name, sa = self.id.0, %reason, "IKE SA ends");
         effect(
             env,
             Effect::Report(Box::new(Event::IkeDown {

@@ -14,7 +14,7 @@ use super::tasks::{Active, Task};
 use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
 use crate::config::PeerConfig;
 use crate::env::Env;
-use crate::event::{DownReason, Role};
+use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::Nonces;
 use crate::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
 use crate::wire::{KeyExchange, Notify, NotifyType, Payload};
@@ -98,7 +98,7 @@ impl Established {
             Some(group) => {
                 let theirs = offer.ke.filter(|ke| ke.group == group.iana());
                 let Some(theirs) = theirs else {
-                    tracing::info!(peer = %self.config.name, %group, "asking for another key exchange group");
+                    self.diagnose(env, Diagnostic::GroupDemanded(group));
                     return Err(Reply::notify(demand_group(group)));
                 };
                 let (ke, shared) = respond_key_exchange(env, group, &theirs)?;

@@ -4,7 +4,7 @@ use super::child::ChildPhase;
 use super::tasks::Active;
 use super::{Established, Phase, Reply, Then};
 use crate::env::Env;
-use crate::event::{DownReason, Event};
+use crate::event::{Diagnostic, DownReason, Event, PeerErrors};
 use crate::messages::Informational;
 use crate::wire::{Delete, NotifyType, Payload, ProtocolId};
 
@@ -48,8 +48,8 @@ impl Established {
         env: &mut Env<'_>,
         request: Informational,
     ) -> Reply {
-        for notify in request.notifies.0.iter().filter(|n| n.kind.is_error()) {
-            tracing::warn!(peer = %self.config.name, sa = self.id.0, error = %notify.kind, "the peer reports an error");
+        if let Some(errors) = PeerErrors::among(&request.notifies.0) {
+            self.diagnose(env, Diagnostic::PeerErrors(errors));
         }
         // RFC 7296 section 2.21.2: an initiator that does not accept our AUTH may
         // say so without a Delete payload, and the IKE SA ends all the same.

@@ -26,7 +26,7 @@ use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
 use crate::config::{PeerConfig, PeerId};
 use crate::env::{Effect, Env, Schedule};
-use crate::event::{DownReason, Event, IkeDetails, Nat, Path, Role, SaId};
+use crate::event::{Diagnostic, DownReason, Event, IkeDetails, Nat, Path, Role, SaId};
 use crate::grammar::GrammarError;
 use crate::identity::Identity;
 use crate::keys::{IkeKeys, Nonces, SpiPair};
@@ -249,12 +249,6 @@ impl Established {
 
     /// Reports the SA as up.
     pub(crate) fn announce(&self, env: &mut Env<'_>, replaces: Option<SaId>) {
-        tracing::info!(
-            peer = %self.config.name, sa = self.id.0, role = ?self.role, suite = %self.suite,
-            remote_id = %self.remote_id, remote = %self.path.remote,
-            nat_local = self.nat.local, nat_remote = self.nat.remote,
-            replaces = replaces.map(|sa| sa.0), "IKE SA is up"
-        );
         env.emit(Event::IkeUp {
             peer: self.peer,
             sa: self.id,
@@ -405,6 +399,14 @@ impl Established {
         env.count(self.peer, |c| c.dropped += 1);
     }
 
+    fn diagnose(&self, env: &mut Env<'_>, diagnostic: Diagnostic) {
+        env.emit(Event::Diagnostic {
+            peer: self.peer,
+            sa: self.id,
+            diagnostic,
+        });
+    }
+
     fn open(&self, message: &ClearMessage, datagram: &[u8]) -> Result<Vec<Payload>, OpenError> {
         let sealed = message.sealed.as_ref().ok_or(OpenError::Forged)?;
         let plaintext = self
@@ -513,10 +515,6 @@ impl Established {
         if remote == self.path.remote || !self.nat.remote || self.behind_nat {
             return;
         }
-        tracing::info!(
-            peer = %self.config.name, sa = self.id.0, from = %self.path.remote, to = %remote,
-            "the peer's address behind NAT changed"
-        );
         self.path.remote = remote;
         if self.phase == Phase::Up {
             env.emit(Event::PathChanged {

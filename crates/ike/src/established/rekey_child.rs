@@ -13,7 +13,7 @@ use super::pending::PendingChild;
 use super::tasks::{Active, Task};
 use super::{Established, Reply};
 use crate::env::Env;
-use crate::event::DownReason;
+use crate::event::{Diagnostic, DownReason};
 use crate::keys::Nonces;
 use crate::messages::{ChildOffer, CreateChildRequest, CreateChildResponse};
 use crate::wire::{Notify, NotifyType, Payload};
@@ -59,11 +59,11 @@ impl Established {
         }) = &mut self.active
             && *ours == old
         {
-            tracing::info!(peer = %self.config.name, spi_in = format_args!("{old:08x}"), "both sides rekey the CHILD SA");
             *collision = Some(ChildCollision {
                 spi_in: new,
                 nonces: agreed.nonces,
             });
+            self.diagnose(env, Diagnostic::ChildRekeyCollision(old));
         }
         agreed.reply
     }

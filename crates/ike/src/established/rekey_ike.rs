@@ -8,7 +8,7 @@ use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, generate, 
 use super::tasks::{Active, Task};
 use super::{Established, Foundation, Phase, Reply, effect};
 use crate::env::{Effect, Env};
-use crate::event::{Role, SaId};
+use crate::event::{Diagnostic, Role, SaId};
 use crate::initiator::offered_ike;
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{CreateChildRequest, CreateChildResponse, IkeOffer, Notifies};
@@ -100,11 +100,11 @@ impl Established {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
         };
         if let Some(Active::RekeyIke { collision, .. }) = &mut self.active {
-            tracing::info!(peer = %self.config.name, sa = self.id.0, "both sides rekey the IKE SA");
             *collision = Some(IkeCollision {
                 candidate: new,
                 nonces: nonces.clone(),
             });
+            self.diagnose(env, Diagnostic::IkeRekeyCollision);
         } else {
             self.be_replaced(env, new);
         }

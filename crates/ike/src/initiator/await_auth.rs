@@ -95,7 +95,7 @@ impl AwaitAuth {
                 Some((sealed.first, plaintext))
             });
         let Some((first, plaintext)) = plaintext else {
-            attempt.discard(env, "not authentic");
+            attempt.discard(env, &"not authentic");
             return self.waiting(attempt);
         };
         let response = decode_payloads(first, &plaintext)

@@ -6,7 +6,7 @@ use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
 use crate::env::Env;
 use crate::established::{PendingChild, demanded_group, generate, public};
-use crate::event::{DownReason, Role};
+use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected, NAT_T_PORT, with_port};
@@ -118,7 +118,7 @@ impl AwaitInit {
                     && self.restarts < MAX_RESTARTS
             });
             if let Some(key_pair) = usable.and_then(|group| generate(env, group)) {
-                tracing::info!(peer = %config.name, group = %key_pair.group(), "the peer wants another group");
+                attempt.diagnose(env, Diagnostic::GroupRequested(key_pair.group()));
                 self.key_pair = key_pair;
                 return self.restart(env, attempt);
             }
@@ -180,7 +180,7 @@ impl AwaitInit {
         let shared = match std::mem::replace(&mut self.key_pair, spare).agree(&offer.ke.data) {
             Ok(shared) => shared,
             Err(error) if self.restarts < MAX_RESTARTS => {
-                attempt.discard(env, &error.to_string());
+                attempt.discard(env, &error);
                 return self.restart(env, attempt);
             }
             Err(error) => {

@@ -17,7 +17,7 @@ use self::await_init::AwaitInit;
 use crate::config::{PeerConfig, PeerId};
 use crate::env::Env;
 use crate::established::{Established, generate};
-use crate::event::{DownReason, Event, SaId};
+use crate::event::{Diagnostic, DownReason, Event, SaId};
 use crate::messages::InitResponse;
 use crate::nat::{Arrival, IKE_PORT};
 use crate::proposal;
@@ -84,7 +84,7 @@ impl Initiator {
             give_up_at: env.now + env.limits().handshake_timeout,
             window: Window::default(),
         };
-        tracing::info!(peer = %config.name, sa = attempt.id.0, %remote, "initiating an IKE SA");
+        tracing::debug!(peer = %config.name, sa = attempt.id.0, %remote, "initiating an IKE SA");
         let mut this = Self {
             attempt,
             state: State::AwaitInit(Box::new(state)),
@@ -153,7 +153,7 @@ impl Initiator {
     ) -> Outcome {
         let awaited = self.attempt.window.awaits(message.header.message_id);
         if !awaited || message.header.initiator || at.remote.ip() != self.attempt.way.remote.ip() {
-            self.attempt.discard(env, "not the awaited response");
+            self.attempt.discard(env, &"not the awaited response");
             return Outcome::Waiting(Box::new(self));
         }
         match self.state {
@@ -164,7 +164,7 @@ impl Initiator {
                         state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
                     }
                     Err(error) => {
-                        self.attempt.discard(env, &error.to_string());
+                        self.attempt.discard(env, &error);
                         self.state = State::AwaitInit(state);
                         Outcome::Waiting(Box::new(self))
                     }
@@ -182,17 +182,24 @@ impl Initiator {
 }
 
 impl Attempt {
-    fn discard(&self, env: &mut Env<'_>, why: &str) {
-        tracing::debug!(peer = %self.config.name, sa = self.id.0, why, "message dropped");
+    fn discard(&self, env: &mut Env<'_>, why: &dyn std::fmt::Display) {
+        tracing::debug!(peer = %self.config.name, sa = self.id.0, %why, "message dropped");
         env.count(self.peer, |c| c.dropped += 1);
     }
 
     fn report(&self, env: &mut Env<'_>, reason: DownReason) {
-        tracing::warn!(peer = %self.config.name, sa = self.id.0, %reason, "initiating failed");
         env.emit(Event::InitiateFailed {
             peer: self.peer,
             sa: self.id,
             reason,
+        });
+    }
+
+    fn diagnose(&self, env: &mut Env<'_>, diagnostic: Diagnostic) {
+        env.emit(Event::Diagnostic {
+            peer: self.peer,
+            sa: self.id,
+            diagnostic,
         });
     }
 

@@ -323,6 +323,25 @@ fn an_initiator_that_does_not_accept_our_auth_needs_no_delete_to_end_the_sa() {
 }
 
 #[test]
+fn the_errors_that_a_peer_reports_in_one_message_are_one_short_remark() {
+    let mut pair = Pair::up(20);
+    let error = |n: u16| Payload::Notify(Notify::new(NotifyType(8192 + n), vec![0; 8]));
+    let payloads: Vec<_> = (0..60).map(error).collect();
+    for id in 2..12 {
+        let message = seal(&pair, A, ExchangeType::INFORMATIONAL, id, &payloads);
+        inject(&mut pair, A, message);
+    }
+    let said: Vec<_> = pair.sides[B]
+        .diagnostics
+        .iter()
+        .map(ToString::to_string)
+        .collect();
+    let expected = "the peer reports 8192, 8193, 8194, 8195 and 56 more errors";
+    assert_eq!(said.len(), 10, "{said:?}");
+    assert!(said.iter().all(|said| said == expected), "{}", said[0]);
+}
+
+#[test]
 fn rekeying_without_deleting_comes_to_an_end() {
     let mut pair = Pair::up(13);
     let mut old = pair.sides[A].child().spi_in;

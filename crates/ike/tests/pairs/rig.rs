@@ -12,7 +12,7 @@ use vgw_ike::config::{
     Psk,
 };
 use vgw_ike::endpoint::Endpoint;
-use vgw_ike::event::{ChildSa, Content, DownReason, Event, IkeDetails, SaId};
+use vgw_ike::event::{ChildSa, Content, Diagnostic, DownReason, Event, IkeDetails, SaId};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, decode_header};
 
@@ -82,6 +82,7 @@ pub struct Side {
     pub children: BTreeMap<u32, ChildSa>,
     pub outbound: Option<u32>,
     pub refusals: Vec<String>,
+    pub diagnostics: Vec<Diagnostic>,
     pub ends: Vec<DownReason>,
     pub child_ends: Vec<DownReason>,
     pub failures: Vec<DownReason>,
@@ -98,6 +99,7 @@ impl Side {
             children: BTreeMap::new(),
             outbound: None,
             refusals: Vec::new(),
+            diagnostics: Vec::new(),
             ends: Vec::new(),
             child_ends: Vec::new(),
             failures: Vec::new(),
@@ -162,6 +164,7 @@ impl Side {
             }
             Event::Alive { .. } => self.alive += 1,
             Event::Refused { why, .. } => self.refusals.push(why),
+            Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }
     }
 

@@ -1,0 +1,187 @@
+//! How many lines of the log others can cause: a peer with its messages, a
+//! stranger with anything. Each gets an allowance for each kind of line; what
+//! is beyond it is held back, and the next line says how many were.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+/// After this long an allowance is full again.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// So many lines say what was refused, or what a peer complains about.
+const REFUSALS: u32 = 5;
+
+/// So many say what becomes of a tunnel's SAs. All CHILD SAs that a peer may
+/// have come up and are rekeyed once within it.
+const SAS: u32 = 40;
+
+/// And so many what becomes of a tunnel, or of a connection.
+pub(crate) const STATES: u32 = 20;
+
+/// So many addresses are told apart; all others share one allowance. An
+/// attacker with many addresses, or forged ones, gains no memory and few lines.
+const ADDRESSES: usize = 64;
+
+/// What may be written about one thing in one [`WINDOW`].
+#[derive(Debug, Clone)]
+pub struct LineLimit {
+    most: u32,
+    from: Option<Instant>,
+    used: u32,
+    held_back: u32,
+}
+
+/// Leave to write one line, which must show `held_back`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub struct Allowed {
+    /// Lines that were not written since the last one; None: all were.
+    pub held_back: Option<u32>,
+}
+
+impl LineLimit {
+    /// At most so many lines in a [`WINDOW`].
+    #[must_use]
+    pub const fn new(most: u32) -> Self {
+        Self {
+            most,
+            from: None,
+            used: 0,
+            held_back: 0,
+        }
+    }
+
+    /// Whether a line may be written now. Ask before the line is put together:
+    /// what nobody reads should cost nothing.
+    pub fn allow(&mut self, now: Instant) -> Option<Allowed> {
+        if self.from.is_none_or(|from| now >= from + WINDOW) {
+            self.from = Some(now);
+            self.used = 0;
+        }
+        if self.used == self.most {
+            self.held_back = self.held_back.saturating_add(1);
+            return None;
+        }
+        self.used += 1;
+        let held_back = std::mem::take(&mut self.held_back);
+        Some(Allowed {
+            held_back: (held_back > 0).then_some(held_back),
+        })
+    }
+
+    fn is_over(&self, now: Instant) -> bool {
+        self.from.is_none_or(|from| now >= from + WINDOW)
+    }
+}
+
+/// The allowances of one tunnel. They are apart, so that a flood of one kind
+/// does not hold back the others.
+#[derive(Debug, Clone)]
+pub(crate) struct TunnelLines {
+    /// What was refused, what the peer complains about, what failed.
+    pub(crate) refusals: LineLimit,
+    /// What becomes of its SAs.
+    pub(crate) sas: LineLimit,
+    /// What becomes of it.
+    pub(crate) states: LineLimit,
+}
+
+impl Default for TunnelLines {
+    fn default() -> Self {
+        Self {
+            refusals: LineLimit::new(REFUSALS),
+            sas: LineLimit::new(SAS),
+            states: LineLimit::new(STATES),
+        }
+    }
+}
+
+/// The allowances of those who are no configured peer, by address.
+#[derive(Debug)]
+pub(crate) struct StrangerLines {
+    addresses: BTreeMap<IpAddr, LineLimit>,
+    others: LineLimit,
+}
+
+impl Default for StrangerLines {
+    fn default() -> Self {
+        Self {
+            addresses: BTreeMap::new(),
+            others: LineLimit::new(REFUSALS),
+        }
+    }
+}
+
+impl StrangerLines {
+    /// See [`LineLimit::allow`].
+    pub(crate) fn allow(&mut self, now: Instant, address: IpAddr) -> Option<Allowed> {
+        if let Some(limit) = self.addresses.get_mut(&address) {
+            return limit.allow(now);
+        }
+        if self.addresses.len() == ADDRESSES {
+            self.addresses.retain(|_, limit| !limit.is_over(now));
+        }
+        if self.addresses.len() == ADDRESSES {
+            return self.others.allow(now);
+        }
+        let limit = self.addresses.entry(address);
+        limit.or_insert_with(|| LineLimit::new(REFUSALS)).allow(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Instant;
+
+    use super::{ADDRESSES, LineLimit, REFUSALS, StrangerLines, TunnelLines, WINDOW};
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an epoch; its value decides nothing"
+    )]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    fn stranger(number: u32) -> IpAddr {
+        IpAddr::V4(Ipv4Addr::from(number))
+    }
+
+    #[test]
+    fn a_few_lines_are_allowed_and_the_next_one_says_how_many_were_held_back() {
+        let now = epoch();
+        let mut limit = LineLimit::new(5);
+        let lines = (0..100).filter_map(|_| limit.allow(now));
+        assert_eq!(lines.count(), 5);
+        let held_back = |limit: &mut LineLimit| limit.allow(now + WINDOW).map(|a| a.held_back);
+        assert_eq!(held_back(&mut limit), Some(Some(95)));
+        assert_eq!(held_back(&mut limit), Some(None));
+    }
+
+    #[test]
+    fn countless_forged_addresses_cost_neither_memory_nor_log() {
+        let now = epoch();
+        let mut strangers = StrangerLines::default();
+        let lines = (0..2_000).filter_map(|n| strangers.allow(now, stranger(n)));
+        assert_eq!(
+            lines.count(),
+            ADDRESSES + usize::try_from(REFUSALS).unwrap()
+        );
+        assert!(strangers.addresses.len() <= ADDRESSES);
+        assert!(strangers.allow(now + WINDOW, stranger(9_999)).is_some());
+    }
+
+    #[test]
+    fn one_kind_of_line_does_not_use_up_the_allowance_of_another() {
+        let now = epoch();
+        let mut tunnel = TunnelLines::default();
+        for _ in 0..2_000 {
+            let _ = tunnel.refusals.allow(now);
+            let _ = tunnel.sas.allow(now);
+        }
+        assert!(tunnel.refusals.allow(now).is_none());
+        assert!(tunnel.states.allow(now).is_some());
+    }
+}

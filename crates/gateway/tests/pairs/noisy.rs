@@ -1,0 +1,162 @@
+//! What a peer that has authenticated can write into the log.
+
+use std::time::{Duration, Instant};
+
+use tracing::Level;
+use vgw_crypto::AeadKey;
+use vgw_gateway::command::Command;
+use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::event::Content;
+use vgw_ike::wire::{
+    ExchangeType, Header, Notify, NotifyType, Payload, begin_sealed, encode_payloads,
+};
+use vgw_sim::dice::Dice;
+use vgw_sim::error_log::ErrorLog;
+use vgw_sim::setup;
+
+/// A virtual private gateway, and its customer gateway which has its keys and
+/// means no good.
+struct Noisy {
+    now: Instant,
+    vgw: Supervisor,
+    cgw: Supervisor,
+    /// What the first one logged.
+    log: ErrorLog,
+    keys: Vec<Command>,
+}
+
+impl Noisy {
+    fn up() -> Self {
+        let now = Instant::now();
+        let mut gateway = setup::gateway(1);
+        gateway.connections.push(setup::connection(1, 1));
+        let vgw = Supervisor::new(now, gateway, Dice::new(1).source());
+        let mut noisy = Self {
+            now,
+            vgw,
+            cgw: customer(now, 2),
+            log: ErrorLog::up_to(Level::INFO),
+            keys: Vec::new(),
+        };
+        noisy.exchange();
+        assert_eq!(noisy.keys.len(), 2, "both tunnels are up");
+        noisy
+    }
+
+    /// Lets both talk until neither has more to say.
+    fn exchange(&mut self) {
+        let now = self.now;
+        loop {
+            let mut quiet = true;
+            while let Some(command) = self.vgw.poll_command() {
+                if let Command::LogIkeKeys { .. } = command {
+                    self.keys.push(command);
+                }
+            }
+            while self.cgw.poll_command().is_some() {}
+            while let Some(sent) = self.vgw.poll_transmit() {
+                if let Content::Ike(message) = sent.content {
+                    quiet = false;
+                    let (local, remote) = (sent.remote, sent.local);
+                    self.cgw.handle_datagram(now, local, remote, &message);
+                }
+            }
+            while let Some(sent) = self.cgw.poll_transmit() {
+                if let Content::Ike(message) = sent.content {
+                    quiet = false;
+                    let (local, remote) = (sent.remote, sent.local);
+                    let vgw = &mut self.vgw;
+                    self.log.watch(None, || {
+                        vgw.handle_datagram(now, local, remote, &message);
+                    });
+                }
+            }
+            if quiet {
+                return;
+            }
+        }
+    }
+
+    /// An INFORMATIONAL request of the customer gateway in its first IKE SA.
+    fn report(&mut self, message_id: u32, errors: u16) {
+        let Some(Command::LogIkeKeys {
+            spi_i,
+            spi_r,
+            suite,
+            keys,
+        }) = self.keys.first()
+        else {
+            panic!("no IKE SA");
+        };
+        let header = Header {
+            spi_i: *spi_i,
+            spi_r: *spi_r,
+            exchange: ExchangeType::INFORMATIONAL,
+            initiator: true,
+            response: false,
+            message_id,
+        };
+        let error = |n| Payload::Notify(Notify::new(NotifyType(8192 + n), vec![0; 8]));
+        let payloads: Vec<_> = (0..errors).map(error).collect();
+        let key = AeadKey::new(suite.encryption, keys.sk_ei.expose()).unwrap();
+        let (first, mut body) = encode_payloads(&payloads);
+        body.push(0);
+        let mut message = begin_sealed(&header, first, 8 + body.len() + 16);
+        let iv = u64::MAX.to_be_bytes();
+        let icv = key.seal_in_place(iv, &message, &mut body);
+        message.extend_from_slice(&iv);
+        message.extend_from_slice(&body);
+        message.extend_from_slice(&icv);
+        let local = (setup::outside(1, 1), 500).into();
+        let remote = (setup::customer_address(1), 500).into();
+        let (now, vgw) = (self.now, &mut self.vgw);
+        self.log
+            .watch(None, || vgw.handle_datagram(now, local, remote, &message));
+        assert!(
+            vgw.poll_transmit().is_some(),
+            "it is authentic and answered"
+        );
+    }
+}
+
+/// A customer gateway that knows of no earlier SA.
+fn customer(now: Instant, seed: u64) -> Supervisor {
+    let mut customer = setup::customer(1);
+    let connection = setup::initiating(setup::connection(1, 1));
+    customer.connections.push(connection);
+    Supervisor::new(now, customer, Dice::new(seed).source())
+}
+
+#[test]
+fn errors_that_a_peer_reports_without_end_are_a_few_lines_a_minute() {
+    let mut noisy = Noisy::up();
+    drop(noisy.log.take());
+    for id in 2..1_002 {
+        noisy.report(id, 60);
+    }
+    let lines = noisy.log.take();
+    assert_eq!(lines.len(), 5);
+    assert!(lines.iter().all(|line| line.len() < 300), "{}", lines[0]);
+    noisy.now += Duration::from_secs(60);
+    noisy.report(1_002, 60);
+    let lines = noisy.log.take();
+    assert_eq!(lines.len(), 1);
+    assert!(lines[0].contains("held_back=995"), "{}", lines[0]);
+}
+
+#[test]
+fn a_peer_that_begins_anew_again_and_again_does_not_fill_the_log() {
+    let mut noisy = Noisy::up();
+    drop(noisy.log.take());
+    for seed in 3..103 {
+        noisy.now += Duration::from_millis(500);
+        noisy.cgw = customer(noisy.now, seed);
+        noisy.exchange();
+    }
+    assert_eq!(noisy.keys.len(), 202, "each time two IKE SAs came up");
+    let lines = noisy.log.take();
+    // For each of two tunnels, and for their connection.
+    let most = 2 * (5 + 40 + 20) + 20;
+    assert!(lines.len() <= most, "{} lines", lines.len());
+    assert!(lines.len() > 40, "{} lines", lines.len());
+}
