@@ -47,6 +47,16 @@ pub enum KeyError {
 #[error("integrity check value does not match")]
 pub struct NotAuthentic;
 
+/// A message of a burst whose integrity check value has no place in the buffer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("no place for the integrity check value behind octets {start} to {end} of the buffer")]
+pub struct NoPlace {
+    /// Where the message was to begin.
+    pub start: usize,
+    /// Where it was to end.
+    pub end: usize,
+}
+
 /// Data for a block cipher that are not whole blocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("{found} octets are not a multiple of the block of {block}")]

@@ -31,7 +31,7 @@ mod x86;
 pub use accelerated::accelerated;
 pub use aead::AeadKey;
 pub use cbc::CbcKey;
-pub use error::{KeyError, KeyExchangeError, LengthError, NotAuthentic};
+pub use error::{KeyError, KeyExchangeError, LengthError, NoPlace, NotAuthentic};
 pub use key_exchange::KeyPair;
 pub use mac::{Covered, MacKey};
 pub use secret::Secret;

@@ -100,6 +100,8 @@ drop_reasons! {
     /// Outbound: the TUN device was read too slowly, and the kernel's queue in
     /// front of it was full. A super-packet counts as one.
     TunReadFull = 23 "tun_read_full",
+    /// Outbound: the packet could not be sealed, so it was not sent.
+    SealFailed = 24 "seal_failed",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

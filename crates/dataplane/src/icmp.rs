@@ -140,7 +140,7 @@ fn write_icmp(
     *header = [kind, code, 0, 0, r0, r1, r2, r3];
     let sum = pseudo
         .and_sum(Sum::of(header))
-        .and_sum(Sum::of_copied(quoted, body));
+        .and_sum(Sum::of_copied(quoted, body)?);
     let [c0, c1] = sum.checksum().to_be_bytes();
     *header = [kind, code, c0, c1, r0, r1, r2, r3];
     Some(())

@@ -282,7 +282,7 @@ impl Plan {
             return None;
         }
         headers.copy_from_slice(packet.get(..self.headers)?);
-        let sum = self.sum.and_sum(Sum::of_copied(from, to));
+        let sum = self.sum.and_sum(Sum::of_copied(from, to)?);
         let (ip, upper) = headers.split_at_mut_checked(self.transport)?;
         let upper_len = u16::try_from(total.checked_sub(self.transport)?).ok()?;
         match self.ip {

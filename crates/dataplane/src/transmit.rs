@@ -280,12 +280,12 @@ fn seal_packets(buffer: &mut [u8], packets: &[Plain], egress: &Egress) -> Result
         }
     }
     let sa = &egress.outbound.sa;
-    let count = u32::try_from(packets.len()).map_err(|_| DropReason::Malformed)?;
+    let count = u32::try_from(packets.len()).map_err(|_| DropReason::SealFailed)?;
     let first = sa
         .reserve(count)
         .map_err(|_| DropReason::SequenceExhausted)?;
     sa.seal_burst(first, buffer, packets)
-        .map_err(|_| DropReason::Malformed)
+        .map_err(|_| DropReason::SealFailed)
 }
 
 /// A batch as batches of one packet, which every kernel and device takes.

@@ -62,8 +62,7 @@ pub(crate) fn seal(
     keys.cbc
         .encrypt_burst(buffer, payloads.get(..group.len())?)
         .ok()?;
-    keys.mac.icv_burst(buffer, covered.get(..group.len())?);
-    Some(())
+    keys.mac.icv_burst(buffer, covered.get(..group.len())?).ok()
 }
 
 /// NIST SP 800-38A appendix C, first method: a nonce, here the sequence number,

@@ -44,6 +44,13 @@ pub enum SealError {
         /// The last number that the SA may use.
         last: u64,
     },
+    /// A packet has its place, but the cipher did not take it: none of the
+    /// packets may be sent, some of them are still in clear.
+    #[error("the cipher did not take all of {packets} packets")]
+    Unsealed {
+        /// Packets of the burst.
+        packets: usize,
+    },
     /// A packet of a burst overlaps the one before it or leaves the buffer.
     #[error(
         "ESP packet at {at}, around {inner_len} octets, does not lie between {free_from} and {buffer_len}"
@@ -184,7 +191,8 @@ impl OutboundSa {
     ///
     /// # Errors
     /// [`SealError`] if `buf` is not [`Self::sealed_len`] octets long or the
-    /// number is out of range; `buf` is unchanged then.
+    /// number is out of range; `buf` is unchanged then. [`SealError::Unsealed`]
+    /// leaves it undefined, and perhaps in clear.
     pub fn seal(
         &self,
         sequence: u64,
@@ -215,7 +223,9 @@ impl OutboundSa {
     ///
     /// # Errors
     /// [`SealError`] if the packets do not ascend in `buffer` without overlap, or
-    /// a number is out of range. Nothing is sealed then.
+    /// a number is out of range; nothing is sealed then. [`SealError::Unsealed`]
+    /// leaves some sealed and some in clear. Whatever the error is, none of the
+    /// packets may be sent.
     pub fn seal_burst(
         &self,
         first: u64,
@@ -238,8 +248,16 @@ impl OutboundSa {
                 crate::floor::seal(&self.frame, sequence, packet, plain)
             }),
         };
-        debug_assert!(sealed.is_some(), "every packet has its place");
-        Ok(())
+        sealed.ok_or(SealError::Unsealed {
+            packets: packets.len(),
+        })
+    }
+
+    /// With a layout that its cipher does not go with.
+    #[cfg(test)]
+    pub(crate) fn with_layout_for_test(mut self, layout: Layout) -> Self {
+        self.frame.layout = layout;
+        self
     }
 
     fn seal_each(

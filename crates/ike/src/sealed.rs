@@ -96,8 +96,7 @@ impl SealKey {
                 }
                 message.extend_from_slice(&iv);
                 message.extend_from_slice(&body);
-                let mut icv = vec![0; icv_len];
-                mac.icv(&[&message], &mut icv);
+                let icv = mac.icv(&[&message]);
                 message.extend_from_slice(&icv);
                 message
             }

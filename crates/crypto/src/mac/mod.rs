@@ -5,7 +5,7 @@ use std::ops::{Deref, Range};
 
 use subtle::ConstantTimeEq;
 
-use crate::error::{KeyError, NotAuthentic};
+use crate::error::{KeyError, NoPlace, NotAuthentic};
 use crate::keyed_hash::KeyedHash;
 use crate::transform::Integrity;
 use crate::wide::{MAX_ICV_LEN, MAX_LANES, Wide};
@@ -86,22 +86,33 @@ impl MacKey {
         self.integrity.icv_len()
     }
 
-    /// Writes the integrity check value over the concatenated `parts` into
-    /// `out`, which the caller makes [`Self::icv_len`] octets long.
-    pub fn icv(&self, parts: &[&[u8]], out: &mut [u8]) {
-        debug_assert_eq!(out.len(), self.icv_len());
-        self.keyed.digest_into(parts, out);
+    /// The integrity check value over the concatenated `parts`, of
+    /// [`Self::icv_len`] octets.
+    #[must_use]
+    pub fn icv(&self, parts: &[&[u8]]) -> Vec<u8> {
+        let mut icv = vec![0; self.icv_len()];
+        self.keyed.digest_into(parts, &mut icv);
+        icv
     }
 
     /// Writes behind each of `messages`, which lie in `buffer`, its integrity
-    /// check value. None is written for what does not lie there.
-    pub fn icv_burst(&self, buffer: &mut [u8], messages: &[Covered]) {
+    /// check value.
+    ///
+    /// # Errors
+    /// [`NoPlace`] for the first message that does not lie in `buffer` with its
+    /// check value. It has none then; the others have theirs.
+    pub fn icv_burst(&self, buffer: &mut [u8], messages: &[Covered]) -> Result<(), NoPlace> {
+        let mut result = Ok(());
         self.for_each_icv(messages, buffer, |buffer, message, icv| {
             let place = message.icv_place(icv.len());
             if let Some(place) = place.and_then(|place| buffer.get_mut(place)) {
                 place.copy_from_slice(icv);
+            } else if result.is_ok() {
+                let Range { start, end } = message.range;
+                result = Err(NoPlace { start, end });
             }
         });
+        result
     }
 
     /// Says of each of `messages` whether its integrity check value, which lies
@@ -129,7 +140,8 @@ impl MacKey {
             if !self.wide.icvs(&buffer, group, &mut icvs) {
                 for (message, icv) in group.iter().zip(&mut icvs) {
                     let icv = icv.get_mut(..len).unwrap_or_default();
-                    self.icv(&[message.octets(&buffer), message.high()], icv);
+                    let parts = [message.octets(&buffer), message.high()];
+                    self.keyed.digest_into(&parts, icv);
                 }
             }
             for (message, icv) in group.iter().zip(&icvs) {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use vgw_crypto::{Encryption, EspSuite, Integrity, KeyError};
 
 use super::{SPI, cbc, gcm, ipv4, keys, pair, seal, seal_as};
-use crate::{Exhausted, NEXT_HEADER_IPV4, OutboundSa, SealError};
+use crate::{Exhausted, Layout, NEXT_HEADER_IPV4, OutboundSa, Plain, SealError};
 
 const LAST: u64 = 0xffff_ffff;
 
@@ -121,4 +121,30 @@ fn debug_output_shows_no_key_and_sas_are_shared_between_threads() {
         format!("{inbound:?}"),
         "InboundSa { spi: 0x00008765, suite: AES128/SHA1/ESN, .. }"
     );
+}
+
+#[test]
+fn a_packet_that_the_cipher_does_not_take_is_an_error_and_not_a_sealed_one() {
+    for suite in [gcm(false), cbc(false)] {
+        let (sa, _) = pair(suite);
+        // More padding than its length field can tell (RFC 4303 section 2.4).
+        let block_len = 512;
+        let layout = Layout {
+            block_len,
+            ..sa.layout()
+        };
+        let sa = sa.with_layout_for_test(layout);
+        let len = sa.sealed_len(40);
+        let plains = [0, len].map(|at| Plain {
+            at,
+            inner_len: 40,
+            next_header: NEXT_HEADER_IPV4,
+        });
+        let mut buffer = vec![0x45; 2 * len];
+        assert_eq!(
+            sa.seal_burst(1, &mut buffer, &plains),
+            Err(SealError::Unsealed { packets: 2 }),
+            "{suite}"
+        );
+    }
 }

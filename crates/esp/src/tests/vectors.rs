@@ -104,9 +104,7 @@ fn the_published_cbc_packet_opens_to_its_ping() {
          e4ecaec78ac53aad7a0f022b859243c647752e94a859352b8a4d4d2decd136e5\
          c177f132ad3fbfb2201ac9904c74ee0a109e0ca1e4dfe9d5a100b842f1c22f0d");
     let mac = MacKey::new(Integrity::HmacSha256_128, &[7; 32]).unwrap();
-    let mut icv = [0; 16];
-    mac.icv(&[&packet], &mut icv);
-    packet.extend(icv);
+    packet.extend(mac.icv(&[&packet]));
     let sa = InboundSa::new(0x8765, suite, &keys, 64).unwrap();
     let opened = sa.opener().open(&mut packet).unwrap();
     assert_eq!(opened.sequence, 2);
