@@ -226,6 +226,7 @@ impl DataPlane {
         });
         let outbound = Arc::new(Outbound {
             spi_in: spec.spi_in,
+            tunnel,
             sa: sending,
             selectors,
             child: Arc::clone(&traffic),

@@ -4,7 +4,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use arc_swap::Cache;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use vgw_esp::{GROUP, Opened};
@@ -19,7 +18,7 @@ use crate::rate;
 use crate::receive::Receiver;
 use crate::relay::Relay;
 use crate::sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
-use crate::tables::{Slot, Tables};
+use crate::tables::{Slot, TableCache, Tables};
 use crate::worker::{Shared, Worker};
 
 /// Sockets that may be ready at once; more are seen the next time round.
@@ -84,7 +83,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         .flat_map(|outside| sources(outside, number))
         .collect();
     let epoll = watch(worker, &sources).map_err(|errno| format!("epoll: {errno}"))?;
-    let mut tables = Cache::new(&shared.tables);
+    let mut tables = TableCache::new(&shared.tables);
     let features = shared.tun.features();
     let mut inlet = Inlet {
         shared,
@@ -112,16 +111,17 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         // Before looking at what changed: a change after the look wakes again.
         if ready.iter().any(|event| event.data() == WAKE) {
             worker.clear_wake();
+            // Lets go of old tables, even if no packet comes.
+            tables.load();
         }
         if shared.stopping() {
             return Ok(());
         }
-        let tables = tables.load();
         let numbers = ready.iter().map(|event| usize::try_from(event.data()));
         for number in numbers.flatten() {
             // No source has the number of the wake-up.
             if let Some(source) = sources.get_mut(number) {
-                inlet.take(tables, source)?;
+                inlet.take(&mut tables, source)?;
             }
         }
     }
@@ -172,17 +172,19 @@ fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
 impl Inlet<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
-    fn take(&mut self, tables: &Tables, source: &mut Source<'_>) -> Result<(), String> {
+    fn take(&mut self, tables: &mut TableCache<'_>, source: &mut Source<'_>) -> Result<(), String> {
         // An error here is a past one of the socket, such as an ICMP error;
         // reading has taken it away.
         if self.receiver.receive(source.socket).is_err() {
             return Ok(());
         }
+        // Only now: an SA that was installed before its packet came is found.
+        let tables = tables.load();
         self.local = None;
         self.count_overflows(source);
         self.sort(source);
         self.open(tables);
-        self.relay.flush(tables);
+        self.relay.flush();
         self.deliver()
     }
 

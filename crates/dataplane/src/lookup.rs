@@ -37,7 +37,6 @@ impl<'a> Lookup<'a> {
     ///
     /// Why it would be dropped.
     pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<u32, DropReason> {
-        let (way, _) = self.0.load().way_out(packet)?;
-        Ok(way.tunnel)
+        Ok(self.0.load().way_out(packet)?.outbound.tunnel)
     }
 }

@@ -2,8 +2,8 @@
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
-use arc_swap::Cache;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -13,7 +13,7 @@ use crate::icmp::{ANSWERS, MAX_ANSWER, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
 use crate::segment::Segments;
-use crate::tables::{Egress, Tables, Way};
+use crate::tables::{Egress, TableCache, Tables};
 use crate::transmit::Transmit;
 use crate::vnet::{NEEDS_CSUM, VNET_HEADER_LEN, VnetHeader};
 use crate::worker::{Shared, Worker};
@@ -35,7 +35,7 @@ struct Outlet<'a> {
 
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
-    let mut tables = Cache::new(&shared.tables);
+    let mut tables = TableCache::new(&shared.tables);
     let mut outlet = Outlet {
         shared,
         number,
@@ -47,11 +47,10 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         transmit: Transmit::new(shared, number, worker),
     };
     while !shared.stopping() {
-        let tables = tables.load();
         let drained = outlet
-            .fill(tables)
+            .fill(&mut tables)
             .map_err(|errno| tun_failed(shared, errno))?;
-        outlet.transmit.flush(tables);
+        outlet.transmit.flush();
         if drained {
             wait(shared, number, worker)?;
         }
@@ -92,13 +91,17 @@ fn tun_failed(shared: &Shared, errno: Errno) -> String {
 impl Outlet<'_> {
     /// Reads until there is enough to send, and lays it out. Returns whether
     /// the device has nothing more.
-    fn fill(&mut self, tables: &Tables) -> Result<bool, Errno> {
+    fn fill(&mut self, tables: &mut TableCache<'_>) -> Result<bool, Errno> {
         self.answers_left = ANSWERS;
         while !self.transmit.is_full() {
             let read = self
                 .shared
                 .tun
                 .read(self.number, &mut self.header, &mut self.packet);
+            // After the read, so that what was changed before the packet came counts
+            // for it; and also if none came, so that old tables are let go of. While
+            // nothing changes this compares a pointer.
+            let tables = tables.load();
             let len = match read {
                 Ok(len) => len,
                 Err(Errno::EAGAIN) => return Ok(true),
@@ -117,7 +120,7 @@ impl Outlet<'_> {
     /// out to be sealed.
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
-        let (way, egress, next_header) = find_way(tables, packet)?;
+        let (egress, next_header) = find_way(tables, packet)?;
         let header = VnetHeader::from_octets(self.header);
         clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
         let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
@@ -135,10 +138,10 @@ impl Outlet<'_> {
                 segments.segment_len()
             };
             if !self.transmit.fits(egress, len) {
-                self.transmit.flush(tables);
+                self.transmit.flush();
             }
             self.transmit
-                .push((way, egress), class, next_header, len, |room| {
+                .push(egress, class, next_header, len, |room| {
                     segments.write(index, room)
                 })
                 .ok_or(DropReason::TooBig)?;
@@ -164,8 +167,7 @@ impl Outlet<'_> {
 }
 
 /// How a packet from inside leaves, and what ESP calls it; or why it does not.
-fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(Way, &'t Egress, u8), DropReason> {
+fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(&'t Arc<Egress>, u8), DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
-    let (way, egress) = tables.way_out(&packet)?;
-    Ok((way, egress, packet.next_header()))
+    Ok((tables.way_out(&packet)?, packet.next_header()))
 }

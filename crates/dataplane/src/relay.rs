@@ -1,13 +1,15 @@
 //! From tunnel to tunnel: what came out of one goes into another without
 //! touching the TUN device.
 
+use std::sync::Arc;
+
 use crate::counters::DropReason;
 use crate::ecn::outer_traffic_class;
 use crate::hop::decrement_hops;
 use crate::icmp::{ANSWERS, MAX_ANSWER, time_exceeded, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
-use crate::tables::{Egress, Tables, Way};
+use crate::tables::{Egress, Tables};
 use crate::transmit::Transmit;
 use crate::worker::{Shared, Worker};
 
@@ -36,12 +38,12 @@ impl<'a> Relay<'a> {
     ) -> Result<(), DropReason> {
         let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
         let next_header = packet.next_header();
-        let (way, egress) = tables.way_out(&packet).map_err(|reason| match reason {
+        let egress = tables.way_out(&packet).map_err(|reason| match reason {
             DropReason::NoRoute => DropReason::UnknownDestination,
             other => other,
         })?;
         // Back into the tunnel it came from: the peer's routes are wrong.
-        if way.tunnel == from {
+        if egress.outbound.tunnel == from {
             return Err(DropReason::UnknownDestination);
         }
         if !decrement_hops(octets) {
@@ -56,22 +58,15 @@ impl<'a> Relay<'a> {
             return Err(DropReason::TooBig);
         }
         if !self.transmit.fits(egress, octets.len()) {
-            self.transmit.flush(tables);
+            self.transmit.flush();
         }
         let class = outer_traffic_class(octets, egress.lane.policy.settings.copy_dscp);
-        copy_to(
-            &mut self.transmit,
-            (way, egress),
-            class,
-            next_header,
-            octets,
-        )
-        .ok_or(DropReason::TooBig)
+        copy_to(&mut self.transmit, egress, class, next_header, octets).ok_or(DropReason::TooBig)
     }
 
     /// Sends what was forwarded.
-    pub(crate) fn flush(&mut self, tables: &Tables) {
-        self.transmit.flush(tables);
+    pub(crate) fn flush(&mut self) {
+        self.transmit.flush();
         self.answers_left = ANSWERS;
     }
 
@@ -86,10 +81,10 @@ impl<'a> Relay<'a> {
         let Ok(packet) = InnerPacket::parse(answer) else {
             return;
         };
-        let Ok(way) = tables.way_out(&packet) else {
+        let Ok(egress) = tables.way_out(&packet) else {
             return;
         };
-        let laid_out = copy_to(&mut self.transmit, way, 0, packet.next_header(), answer);
+        let laid_out = copy_to(&mut self.transmit, egress, 0, packet.next_header(), answer);
         if laid_out.is_some() {
             self.answers_left -= 1;
         }
@@ -98,12 +93,12 @@ impl<'a> Relay<'a> {
 
 fn copy_to(
     transmit: &mut Transmit<'_>,
-    way: (Way, &Egress),
+    egress: &Arc<Egress>,
     traffic_class: u8,
     next_header: u8,
     octets: &[u8],
 ) -> Option<()> {
-    transmit.push(way, traffic_class, next_header, octets.len(), |room| {
+    transmit.push(egress, traffic_class, next_header, octets.len(), |room| {
         room.copy_from_slice(octets);
         Some(())
     })

@@ -4,6 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Cache};
 use ipnet::IpNet;
 use socket2::SockAddr;
 use ts_bart::{RoutingTable, Table};
@@ -63,6 +64,7 @@ impl Policy {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     pub(crate) spi_in: u32,
+    pub(crate) tunnel: u32,
     pub(crate) sa: OutboundSa,
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
@@ -148,28 +150,16 @@ pub(crate) struct Egress {
     pub(crate) lane: Lane,
 }
 
-/// Where an inner destination goes.
-#[derive(Debug, PartialEq, Eq)]
-enum Forward {
-    NoRoute,
-    NoSa,
-    OutsideSelectors,
-    By(Way),
-}
-
-/// An entry of a tunnel in the tables that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Way {
-    pub(crate) tunnel: u32,
-    egress: usize,
-}
+/// A worker's own hold on the newest tables.
+pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
     slots: Chunks<Option<Slot>>,
-    /// By tunnel number; the newest SA first.
-    tunnels: Chunks<Vec<Egress>>,
+    /// By tunnel number; the newest SA first. What waits to be sent keeps its entry,
+    /// whatever becomes of the tables.
+    tunnels: Chunks<Vec<Arc<Egress>>>,
     fib: Arc<Table<u32>>,
     local: Arc<Table<()>>,
     site_to_site: bool,
@@ -187,42 +177,23 @@ impl Tables {
         self.local.contains(destination)
     }
 
-    /// How a packet from inside leaves.
-    fn forward(&self, packet: &InnerPacket<'_>) -> Forward {
-        let Some(&tunnel) = self.fib.lookup(packet.destination()) else {
-            return Forward::NoRoute;
-        };
-        let ways = self.egresses(tunnel);
+    /// By which SA a packet leaves, or why it does not.
+    pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
+        let tunnel = self.fib.lookup(packet.destination());
+        let ways = self.egresses(*tunnel.ok_or(DropReason::NoRoute)?);
         if ways.is_empty() {
-            return Forward::NoSa;
+            return Err(DropReason::NoSa);
         }
         ways.iter()
-            .position(|way| way.outbound.selectors.admit_outbound(packet))
-            .map_or(Forward::OutsideSelectors, |egress| {
-                Forward::By(Way { tunnel, egress })
-            })
+            .find(|way| way.outbound.selectors.admit_outbound(packet))
+            .ok_or(DropReason::OutsideSelectors)
     }
 
-    /// By which SA a packet leaves, or why it does not.
-    pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<(Way, &Egress), DropReason> {
-        match self.forward(packet) {
-            Forward::NoRoute => Err(DropReason::NoRoute),
-            Forward::NoSa => Err(DropReason::NoSa),
-            Forward::OutsideSelectors => Err(DropReason::OutsideSelectors),
-            Forward::By(way) => Ok((way, self.egress(way).ok_or(DropReason::NoSa)?)),
-        }
-    }
-
-    fn egresses(&self, tunnel: u32) -> &[Egress] {
+    fn egresses(&self, tunnel: u32) -> &[Arc<Egress>] {
         usize::try_from(tunnel)
             .ok()
             .and_then(|tunnel| self.tunnels.get(tunnel))
             .map_or(&[], Vec::as_slice)
-    }
-
-    /// The entry that [`Forward::By`] names.
-    pub(crate) fn egress(&self, way: Way) -> Option<&Egress> {
-        self.egresses(way.tunnel).get(way.egress)
     }
 
     /// Whether what came out of one tunnel may go into another.
@@ -264,7 +235,7 @@ impl Tables {
         }
         if let Some(ways) = self.ways_of(tunnel) {
             ways.retain(|way| way.outbound.selectors != egress.outbound.selectors);
-            ways.insert(0, egress);
+            ways.insert(0, Arc::new(egress));
         }
     }
 
@@ -300,12 +271,14 @@ impl Tables {
             }
         }
         for way in self.ways_of(tunnel).into_iter().flatten() {
-            way.lane = lane(&way.lane, way.outbound.sa.layout());
+            let lane = lane(&way.lane, way.outbound.sa.layout());
+            let outbound = Arc::clone(&way.outbound);
+            *way = Arc::new(Egress { outbound, lane });
         }
     }
 
     /// A tunnel's ways, to be changed, if it ever had any.
-    fn ways_of(&mut self, tunnel: u32) -> Option<&mut Vec<Egress>> {
+    fn ways_of(&mut self, tunnel: u32) -> Option<&mut Vec<Arc<Egress>>> {
         self.tunnels.get_mut(usize::try_from(tunnel).ok()?)
     }
 

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -13,7 +14,7 @@ use crate::mtu::{Family, outer_payload};
 use crate::rate;
 use crate::send::{MAX_MESSAGE, MAX_SEGMENTS, Parcel, Sender};
 use crate::sockets::OutsideSockets;
-use crate::tables::{Egress, Tables, Way};
+use crate::tables::Egress;
 use crate::worker::{Shared, Worker};
 
 /// How long a full outside socket may hold up the worker, milliseconds.
@@ -30,7 +31,8 @@ const PACKETS: usize = 1024;
 
 /// Consecutive packets that leave by one SA with one traffic class.
 struct Run {
-    way: Way,
+    /// Kept, so that a change of the tables does not matter to what is laid out.
+    egress: Arc<Egress>,
     traffic_class: u8,
     packets: Range<usize>,
     /// Up to here they are sealed.
@@ -89,11 +91,10 @@ impl<'a> Transmit<'a> {
     }
 
     /// Lays out an inner packet of `len` octets, which `write` writes, to leave by
-    /// `way`, which is `egress`. None, and nothing laid out, if it does not fit
-    /// or `write` fails.
+    /// `egress`. None, and nothing laid out, if it does not fit or `write` fails.
     pub(crate) fn push(
         &mut self,
-        (way, egress): (Way, &Egress),
+        egress: &Arc<Egress>,
         traffic_class: u8,
         next_header: u8,
         len: usize,
@@ -108,12 +109,14 @@ impl<'a> Transmit<'a> {
         write(self.buffer.get_mut(start..start + len)?)?;
         let number = self.packets.len();
         let same = |run: &Run| {
-            run.way == way && run.traffic_class == traffic_class && run.packets.end == number
+            Arc::ptr_eq(&run.egress, egress)
+                && run.traffic_class == traffic_class
+                && run.packets.end == number
         };
         match self.runs.last_mut() {
             Some(run) if same(run) => run.packets.end = number + 1,
             _ => self.runs.push(Run {
-                way,
+                egress: Arc::clone(egress),
                 traffic_class,
                 packets: number..number + 1,
                 sealed: number,
@@ -129,48 +132,45 @@ impl<'a> Transmit<'a> {
         if let Some(run) = self.runs.last_mut()
             && run.packets.end - run.sealed == GROUP
         {
-            seal(self.worker, &mut self.buffer, &self.packets, run, egress);
+            seal(self.worker, &mut self.buffer, &self.packets, run);
         }
         Some(())
     }
 
     /// Seals what is not sealed yet and sends everything, in order.
-    pub(crate) fn flush(&mut self, tables: &Tables) {
+    pub(crate) fn flush(&mut self) {
         if self.packets.is_empty() {
             return;
         }
         self.batches.clear();
         for (number, run) in self.runs.iter_mut().enumerate() {
-            let Some(egress) = tables.egress(run.way) else {
-                continue;
-            };
-            seal(self.worker, &mut self.buffer, &self.packets, run, egress);
+            seal(self.worker, &mut self.buffer, &self.packets, run);
             let packets = self.packets.get(run.packets.clone()).unwrap_or_default();
             let sealed = packets.iter().map(|packet| {
-                let len = egress.outbound.sa.sealed_len(packet.inner_len);
+                let len = run.egress.outbound.sa.sealed_len(packet.inner_len);
                 packet.at..packet.at + len
             });
-            let limit = segment_limit(self.shared, egress);
+            let limit = segment_limit(self.shared, &run.egress);
             batch(number, run.packets.start, sealed, limit, &mut self.batches);
         }
-        self.send(tables);
+        self.send();
         self.used = 0;
         self.packets.clear();
         self.runs.clear();
     }
 
     /// Sends the batches, those of one socket together.
-    fn send(&mut self, tables: &Tables) {
+    fn send(&mut self) {
         let batches = std::mem::take(&mut self.batches);
         let mut rest = batches.as_slice();
-        while let Some(way_out) = rest.first().map(|first| self.way_out(tables, first)) {
+        while let Some(way_out) = rest.first().map(|first| self.way_out(first)) {
             let same = rest
                 .iter()
-                .take_while(|batch| self.way_out(tables, batch) == way_out)
+                .take_while(|batch| self.way_out(batch) == way_out)
                 .count();
             let (now, later) = rest.split_at_checked(same).unwrap_or((rest, &[]));
             if let Some((outside, udp)) = way_out {
-                self.send_by(tables, outside, udp, now);
+                self.send_by(outside, udp, now);
             }
             rest = later;
         }
@@ -178,14 +178,14 @@ impl<'a> Transmit<'a> {
     }
 
     /// The outside address that a batch leaves from, and whether in UDP.
-    fn way_out(&self, tables: &Tables, batch: &Batch) -> Option<(&'a OutsideSockets, bool)> {
-        let route = &egress_of(tables, &self.runs, batch)?.lane.route;
+    fn way_out(&self, batch: &Batch) -> Option<(&'a OutsideSockets, bool)> {
+        let route = &self.runs.get(batch.run)?.egress.lane.route;
         let outside = self.shared.outside.get(route.outside)?;
         Some((outside, route.udp_encapsulation))
     }
 
     /// Sends batches of one socket and counts what went.
-    fn send_by(&mut self, tables: &Tables, outside: &OutsideSockets, udp: bool, batches: &[Batch]) {
+    fn send_by(&mut self, outside: &OutsideSockets, udp: bool, batches: &[Batch]) {
         let socket = if udp {
             outside.natt(self.number)
         } else {
@@ -195,14 +195,12 @@ impl<'a> Transmit<'a> {
         let mut waited = false;
         while let Some((first, others)) = rest.split_first() {
             let (runs, buffer) = (&self.runs, &self.buffer);
-            let parcels = rest
-                .iter()
-                .map_while(|batch| parcel(tables, runs, buffer, batch));
+            let parcels = rest.iter().map_while(|batch| parcel(runs, buffer, batch));
             match self.sender.send(socket.as_fd(), parcels) {
                 Ok(sent) => {
                     let (gone, left) = rest.split_at_checked(sent).unwrap_or((rest, &[]));
                     for batch in gone {
-                        self.count(tables, batch);
+                        self.count(batch);
                     }
                     rest = left;
                 }
@@ -223,7 +221,7 @@ impl<'a> Transmit<'a> {
                         outside.refuse_gso();
                     }
                     let singles = singles(first);
-                    self.send_by(tables, outside, udp, &singles);
+                    self.send_by(outside, udp, &singles);
                     rest = others;
                 }
                 Err(errno) => {
@@ -238,29 +236,26 @@ impl<'a> Transmit<'a> {
         }
     }
 
-    fn count(&self, tables: &Tables, batch: &Batch) {
-        let (Some(egress), Some(packets)) = (
-            egress_of(tables, &self.runs, batch),
+    fn count(&self, batch: &Batch) {
+        let (Some(run), Some(packets)) = (
+            self.runs.get(batch.run),
             self.packets.get(batch.packets.clone()),
         ) else {
             return;
         };
         let octets = packets.iter().map(|packet| packet.inner_len).sum();
-        egress.outbound.child.outbound.add(packets.len(), octets);
-        egress
-            .outbound
-            .tunnel_traffic
-            .outbound
-            .add(packets.len(), octets);
+        let outbound = &run.egress.outbound;
+        outbound.child.outbound.add(packets.len(), octets);
+        outbound.tunnel_traffic.outbound.add(packets.len(), octets);
     }
 }
 
 /// Seals what is left of a run. Packets that cannot be sealed are counted, and
 /// are then no part of the run.
-fn seal(worker: &Worker, buffer: &mut [u8], packets: &[Plain], run: &mut Run, egress: &Egress) {
+fn seal(worker: &Worker, buffer: &mut [u8], packets: &[Plain], run: &mut Run) {
     let unsealed = run.sealed..run.packets.end;
     let packets = packets.get(unsealed.clone()).unwrap_or_default();
-    match seal_packets(buffer, packets, egress) {
+    match seal_packets(buffer, packets, &run.egress) {
         Ok(()) => run.sealed = unsealed.end,
         Err(reason) => {
             worker.drops.add(reason, packets.len());
@@ -305,20 +300,11 @@ fn singles(batch: &Batch) -> Vec<Batch> {
         .collect()
 }
 
-fn egress_of<'t>(tables: &'t Tables, runs: &[Run], batch: &Batch) -> Option<&'t Egress> {
-    tables.egress(runs.get(batch.run)?.way)
-}
-
-fn parcel<'p>(
-    tables: &'p Tables,
-    runs: &[Run],
-    buffer: &'p [u8],
-    batch: &Batch,
-) -> Option<Parcel<'p>> {
+fn parcel<'p>(runs: &'p [Run], buffer: &'p [u8], batch: &Batch) -> Option<Parcel<'p>> {
     let run = runs.get(batch.run)?;
     Some(Parcel {
         octets: buffer.get(batch.octets.clone())?,
-        to: &tables.egress(run.way)?.lane.route.to,
+        to: &run.egress.lane.route.to,
         segment: batch.segment,
         traffic_class: run.traffic_class,
     })

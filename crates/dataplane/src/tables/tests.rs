@@ -3,8 +3,8 @@ use std::sync::Arc;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use super::{Egress, Forward, Inbound, Lane, Outbound, Policy, Route, Slot, Tables, Way};
-use crate::counters::Count;
+use super::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables};
+use crate::counters::{Count, DropReason};
 use crate::inner::InnerPacket;
 use crate::inner::tests::ipv4;
 use crate::selector::{Selector, Selectors};
@@ -67,6 +67,7 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
     Egress {
         outbound: Arc::new(Outbound {
             spi_in,
+            tunnel: 0,
             sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
             selectors: selectors(remote),
             child: Arc::default(),
@@ -76,13 +77,11 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
     }
 }
 
-fn forward(tables: &Tables, destination: [u8; 4]) -> Forward {
+/// The inbound SPI of the SA by which a packet leaves.
+fn forward(tables: &Tables, destination: [u8; 4]) -> Result<u32, DropReason> {
     let octets = ipv4([10, 0, 0, 1], destination, 17, &[0; 8]);
-    tables.forward(&InnerPacket::parse(&octets).unwrap())
-}
-
-fn by(tunnel: u32, egress: usize) -> Forward {
-    Forward::By(Way { tunnel, egress })
+    let way = tables.way_out(&InnerPacket::parse(&octets).unwrap())?;
+    Ok(way.outbound.spi_in)
 }
 
 #[test]
@@ -120,21 +119,24 @@ fn the_longest_prefix_leads_to_the_tunnel() {
     for tunnel in [0, 1] {
         tables.use_outbound(tunnel, egress(tunnel, "10.1.0.0/16"));
     }
-    assert_eq!(forward(&tables, [10, 1, 1, 1]), by(0, 0));
-    assert_eq!(forward(&tables, [10, 1, 2, 1]), by(1, 0));
-    assert_eq!(forward(&tables, [10, 2, 0, 1]), Forward::NoRoute);
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(0));
+    assert_eq!(forward(&tables, [10, 1, 2, 1]), Ok(1));
+    assert_eq!(forward(&tables, [10, 2, 0, 1]), Err(DropReason::NoRoute));
 }
 
 #[test]
 fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     let mut tables = Tables::default();
     tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), 3)]);
-    assert_eq!(forward(&tables, [10, 1, 1, 1]), Forward::NoSa);
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
     tables.use_outbound(3, egress(1, "10.1.0.0/16"));
     tables.use_outbound(3, egress(2, "10.2.0.0/16"));
-    assert_eq!(forward(&tables, [10, 2, 1, 1]), by(3, 0));
-    assert_eq!(forward(&tables, [10, 1, 1, 1]), by(3, 1));
-    assert_eq!(forward(&tables, [10, 3, 1, 1]), Forward::OutsideSelectors);
+    assert_eq!(forward(&tables, [10, 2, 1, 1]), Ok(2));
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(1));
+    assert_eq!(
+        forward(&tables, [10, 3, 1, 1]),
+        Err(DropReason::OutsideSelectors)
+    );
 }
 
 #[test]
@@ -167,8 +169,9 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     let inbound_port = |spi| tables.inbound(spi).unwrap().lane.route.remote.port();
     assert_eq!(inbound_port(0x0010_0000), 60000);
     assert_eq!(inbound_port(0x0010_0001), 4500);
-    let Forward::By(way) = by(0, 0) else { panic!() };
-    let egress = tables.egress(way).unwrap();
+    let [egress] = tables.egresses(0) else {
+        panic!()
+    };
     assert_eq!(egress.lane.route.remote.port(), 60000);
 }
 

@@ -10,6 +10,7 @@
 )]
 
 mod carry;
+mod change;
 mod device;
 mod differential;
 mod failing;

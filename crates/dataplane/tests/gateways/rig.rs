@@ -1,7 +1,8 @@
 //! Two data planes, each in a namespace, with a cable between their outsides.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -32,6 +33,8 @@ pub struct Side {
     pub namespace: Namespace,
     pub plane: DataPlane,
     pub events: Receiver<DataPlaneEvent>,
+    /// What a worker waits for after each event, if there is one.
+    gate: Arc<Mutex<Option<Receiver<()>>>>,
     /// Outside addresses, IPv4 and IPv6.
     pub outside: [IpAddr; 2],
     /// Inside addresses, IPv4 and IPv6.
@@ -121,9 +124,18 @@ impl Side {
         }
         namespace.link_up("tun0").unwrap();
         let (sender, events) = sync_channel(16);
+        let gate = Arc::<Mutex<Option<Receiver<()>>>>::default();
+        let worker_gate = Arc::clone(&gate);
         let plane = DataPlane::start(
             config,
-            Box::new(move |event| sender.try_send(event).is_ok()),
+            Box::new(move |event| {
+                let taken = sender.try_send(event).is_ok();
+                if let Some(gate) = &*worker_gate.lock().unwrap() {
+                    // An error says that nothing is held any more.
+                    let _ = gate.recv();
+                }
+                taken
+            }),
         )
         .unwrap();
         plane.set_forwarding(inside.map(|net| (net, TUNNEL)).into());
@@ -132,6 +144,7 @@ impl Side {
             namespace,
             plane,
             events,
+            gate,
             outside,
             inside: inside.map(|net| net.addr()),
         }
@@ -223,6 +236,14 @@ impl Side {
             .iter()
             .find(|child| child.spi_in == spi_in)
             .unwrap()
+    }
+
+    /// Holds up a worker after each event that it gives, until something is sent by
+    /// what is returned, or that is dropped.
+    pub fn hold_after_events(&self) -> Sender<()> {
+        let (go_on, gate) = channel();
+        *self.gate.lock().unwrap() = Some(gate);
+        go_on
     }
 
     pub fn event(&self) -> DataPlaneEvent {
