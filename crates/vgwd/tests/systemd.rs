@@ -20,9 +20,13 @@ fn unit(name: &str) -> String {
     fs::read_to_string(folder.join(name)).unwrap()
 }
 
-/// The unit in a folder of its own, with programs that are there.
-fn installed(folder: &Path) -> PathBuf {
-    let text = unit("vgwd.service")
+/// Both units in a folder, with programs that are there.
+fn installed(folder: &Path) -> [PathBuf; 2] {
+    ["vgwd.service", "vgwd-guard.service"].map(|name| install(folder, name))
+}
+
+fn install(folder: &Path, name: &str) -> PathBuf {
+    let text = unit(name)
         .replace(
             "/usr/local/sbin/vgwd ",
             concat!(env!("CARGO_BIN_EXE_vgwd"), " "),
@@ -31,7 +35,7 @@ fn installed(folder: &Path) -> PathBuf {
             "/usr/local/sbin/vgw ",
             concat!(env!("CARGO_BIN_EXE_vgw"), " "),
         );
-    let path = folder.join("vgwd.service");
+    let path = folder.join(name);
     fs::write(&path, text).unwrap();
     path
 }
@@ -53,30 +57,34 @@ fn analyze(arguments: &[&str], unit: &Path) -> String {
 }
 
 #[test]
-fn systemd_takes_the_unit_without_a_word() {
+fn systemd_takes_the_units_without_a_word() {
     let folder = tempfile::tempdir().unwrap();
-    let said = analyze(&["verify", "--man=no"], &installed(folder.path()));
-    assert_eq!(said.trim(), "");
+    for unit in installed(folder.path()) {
+        let said = analyze(&["verify", "--man=no"], &unit);
+        assert_eq!(said.trim(), "");
+    }
 }
 
 #[test]
 fn the_sandbox_is_as_tight_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
-    let unit = installed(folder.path());
-    analyze(&["security", "--offline=true", THRESHOLD], &unit);
+    for unit in installed(folder.path()) {
+        analyze(&["security", "--offline=true", THRESHOLD], &unit);
+    }
 }
 
 #[test]
-fn the_namespace_drop_in_adds_to_the_unit_what_setns_takes() {
+fn the_namespace_drop_in_adds_to_the_units_what_setns_takes() {
     let folder = tempfile::tempdir().unwrap();
-    let unit_file = installed(folder.path());
-    let drop_ins = folder.path().join("vgwd.service.d");
-    fs::create_dir(&drop_ins).unwrap();
-    fs::write(
-        drop_ins.join("network-namespace.conf"),
-        unit("network-namespace.conf"),
-    )
-    .unwrap();
-    let said = analyze(&["verify", "--man=no"], &unit_file);
-    assert_eq!(said.trim(), "");
+    for unit_file in installed(folder.path()) {
+        let drop_ins = unit_file.with_extension("service.d");
+        fs::create_dir(&drop_ins).unwrap();
+        fs::write(
+            drop_ins.join("network-namespace.conf"),
+            unit("network-namespace.conf"),
+        )
+        .unwrap();
+        let said = analyze(&["verify", "--man=no"], &unit_file);
+        assert_eq!(said.trim(), "");
+    }
 }

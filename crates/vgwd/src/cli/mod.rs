@@ -10,6 +10,7 @@ use crate::{config, daemon, demo};
 
 mod ask;
 mod failure;
+mod guard;
 mod print;
 
 use failure::Failure;
@@ -62,6 +63,21 @@ enum Command {
         #[command(subcommand)]
         command: TunnelCommand,
     },
+    /// Keeps what is for tunnels from leaving in clear before there is a daemon: at boot.
+    Guard {
+        /// The configuration.
+        #[arg(default_value = CONFIG)]
+        file: PathBuf,
+    },
+    /// Removes the routes that a daemon left so that nothing leaves in clear.
+    Flush {
+        /// The configuration that it had.
+        #[arg(default_value = CONFIG)]
+        file: PathBuf,
+        /// Also while a daemon answers.
+        #[arg(long)]
+        force: bool,
+    },
     /// Shows all of it at work on this machine, between network namespaces.
     Demo(demo::Args),
 }
@@ -111,6 +127,8 @@ pub fn main() -> ExitCode {
     let outcome = match line.command {
         Command::Run(options) => run(&options),
         Command::Check { file } => check(&file),
+        Command::Guard { file } => guard::guard(&file),
+        Command::Flush { file, force } => guard::flush(&file, force),
         Command::Reload => ask::act(&line.socket, &Request::Reload),
         Command::Status { json, watch } => ask::status(&line.socket, json, watch),
         Command::Tunnel { command } => ask::act(&line.socket, &request(command)),

@@ -27,6 +27,13 @@ pub(super) const STAND_IN_PREFIX: IpNet = IpNet::V4(Ipv4Net::new_assert(
     32,
 ));
 
+/// Whether it may stand for a prefix that could not be read: one address of the
+/// network that all of those are of.
+pub(super) fn is_stand_in(prefix: &IpNet) -> bool {
+    let network = Ipv4Net::new_assert(std::net::Ipv4Addr::new(192, 0, 2, 0), 24);
+    prefix.prefix_len() == 32 && IpNet::V4(network).contains(prefix)
+}
+
 /// A customer gateway and where the file has it.
 pub(super) struct Customer {
     /// `customer_gateway[1]`.

@@ -6,11 +6,13 @@
 //! error: a value that cannot be read is noted and stood in for, so that the
 //! rest is still checked.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use ipnet::IpNet;
 use toml::de::DeTable;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules;
@@ -32,7 +34,9 @@ mod values;
 mod tests;
 
 use document::{Notes, Table};
-use keys::{Generation, InlineOnly, KeySource, Machine};
+use keys::{Generation, InlineOnly, KeySource, Machine, Unread};
+
+use crate::kernel::Desired;
 
 pub use problem::Problem;
 pub use settings::{Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
@@ -69,6 +73,48 @@ pub fn check(path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
     load_file(path, Generation::Announce).map(|loaded| loaded.warnings)
 }
 
+/// What must not leave in clear by a configuration, as far as it can be read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Outline {
+    /// Everything but the gateway.
+    pub settings: Settings,
+    /// What is for tunnels.
+    pub prefixes: BTreeSet<IpNet>,
+    /// Everything that could not be read; whether the rest makes sense is not asked.
+    pub problems: Vec<Problem>,
+}
+
+/// Reads what must not leave in clear, in spite of errors elsewhere in the file and
+/// without its pre-shared keys: a mistake in one tunnel must not open the others.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn outline(path: &Path) -> Result<Outline, Vec<Problem>> {
+    let origin = path.display().to_string();
+    let (text, _) = File::open(path)
+        .map_err(|error| format!("cannot be opened: {error}"))
+        .and_then(contents)
+        .map_err(|message| whole(&origin, message))?;
+    Ok(outline_of(&text, &origin))
+}
+
+fn outline_of(text: &str, origin: &str) -> Outline {
+    let mut notes = Notes::new(origin, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    errors.iter().for_each(|error| notes.syntax(error));
+    let (gateway, settings) = read(document.get_ref(), &mut notes, &mut Unread);
+    let problems = notes.verdict().err().unwrap_or_default();
+    let mut prefixes = Desired::of(&gateway).guarded();
+    if !problems.is_empty() {
+        prefixes.retain(|prefix| !gateway::is_stand_in(prefix));
+    }
+    Outline {
+        settings,
+        prefixes,
+        problems,
+    }
+}
+
 /// Loads a configuration from memory; `origin` stands for the file's name in
 /// messages. Its pre-shared keys must be inline.
 ///
@@ -80,16 +126,10 @@ pub fn load_str(text: &str, origin: &str) -> Result<Loaded, Vec<Problem>> {
 
 fn load_file(path: &Path, generation: Generation) -> Result<Loaded, Vec<Problem>> {
     let origin = path.display().to_string();
-    let whole = |message: String| {
-        vec![Problem {
-            file: origin.clone(),
-            line: None,
-            field: String::new(),
-            message,
-        }]
-    };
-    let file = File::open(path).map_err(|error| whole(format!("cannot be opened: {error}")))?;
-    let (text, mode) = contents(file).map_err(whole)?;
+    let (text, mode) = File::open(path)
+        .map_err(|error| format!("cannot be opened: {error}"))
+        .and_then(contents)
+        .map_err(|message| whole(&origin, message))?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut machine = Machine {
         directory,
@@ -97,6 +137,16 @@ fn load_file(path: &Path, generation: Generation) -> Result<Loaded, Vec<Problem>
         generation,
     };
     interpret(&text, &origin, &mut machine, Some(mode))
+}
+
+/// A problem of the file as a whole.
+fn whole(origin: &str, message: String) -> Vec<Problem> {
+    vec![Problem {
+        file: origin.to_owned(),
+        line: None,
+        field: String::new(),
+        message,
+    }]
 }
 
 /// A file's text, which may hold keys, and its mode.
@@ -136,10 +186,7 @@ fn interpret(
     if !errors.is_empty() {
         return Err(notes.verdict().err().unwrap_or_default());
     }
-    let mut root = Table::root(document.get_ref());
-    let (gateway, network_namespace) = gateway::read(&mut root, &mut notes, keys);
-    let settings = daemon::read(&mut root, &mut notes, network_namespace);
-    root.finish(&mut notes);
+    let (gateway, settings) = read(document.get_ref(), &mut notes, keys);
     for violation in rules::gateway(&gateway) {
         // Those of a customer gateway are found where it is defined.
         if !violation.field.contains(".customer_gateway.") {
@@ -156,4 +203,17 @@ fn interpret(
         settings,
         warnings,
     })
+}
+
+/// Turns a document into values, whatever is wrong with it.
+fn read(
+    document: &DeTable<'_>,
+    notes: &mut Notes,
+    keys: &mut dyn KeySource,
+) -> (Gateway, Settings) {
+    let mut root = Table::root(document);
+    let (gateway, network_namespace) = gateway::read(&mut root, notes, keys);
+    let settings = daemon::read(&mut root, notes, network_namespace);
+    root.finish(notes);
+    (gateway, settings)
 }

@@ -277,6 +277,26 @@ impl Link {
     }
 }
 
+/// Removes the routes that a daemon which is gone left: the guard routes, and on a
+/// persistent device those that lead to it. Gives the prefixes.
+///
+/// # Errors
+/// The first that could not be removed.
+pub async fn flush(netlink: &Netlink, tun_name: &str) -> Result<Vec<IpNet>, KernelError> {
+    // A device that is not there has no routes. It is looked for here, because
+    // the calling thread may be in another namespace than the socket.
+    let links = netlink.handle.link().get();
+    let links = links.match_name(tun_name.to_owned()).execute();
+    if let Ok(Some(link)) = std::pin::pin!(links).try_next().await {
+        let none = BTreeSet::new();
+        netlink
+            .reconcile_tun_routes(link.header.index, &none)
+            .await?;
+    }
+    let guard = Guard::of(tun_name);
+    guard.remove_all_but(netlink, &BTreeSet::new()).await
+}
+
 fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
     // Of a point-to-point link, Local is ours and Address the peer's.
     let local = message.attributes.iter().find_map(|a| match a {

@@ -3,12 +3,20 @@
 use proptest::prelude::*;
 
 use super::{OTHER_END, SMALLEST};
-use crate::config::load_str;
+use crate::config::{load_str, outline_of};
+use crate::kernel::Desired;
 
-/// Either a gateway that breaks no rule, or problems that each say something.
+/// Either a gateway that breaks no rule, or problems that each say something; and in
+/// any case an outline, which says the same of what is for tunnels.
 fn is_total(text: &str) {
+    let outline = outline_of(text, "vgw.toml");
     match load_str(text, "vgw.toml") {
-        Ok(loaded) => assert!(vgw_gateway::rules::gateway(&loaded.gateway).is_empty()),
+        Ok(loaded) => {
+            assert!(vgw_gateway::rules::gateway(&loaded.gateway).is_empty());
+            assert_eq!(outline.problems, []);
+            assert_eq!(outline.settings, loaded.settings);
+            assert_eq!(outline.prefixes, Desired::of(&loaded.gateway).guarded());
+        }
         Err(problems) => {
             assert!(!problems.is_empty());
             assert!(problems.iter().all(|problem| !problem.message.is_empty()));

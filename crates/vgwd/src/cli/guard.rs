@@ -1,0 +1,75 @@
+//! Guard routes by hand: put up before there is a daemon, taken down after the
+//! last one.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+
+use anyhow::Context;
+use tokio::runtime::Builder;
+
+use super::failure::Failure;
+use super::print;
+use crate::config::{self, Outline, Settings};
+use crate::kernel::{self, Guard, KernelError, Netlink};
+use crate::namespace::run_in;
+
+/// Sees that nothing leaves in clear that is for a tunnel, with or without a
+/// daemon. What the file has right counts, also where the rest is wrong.
+pub(super) fn guard(file: &Path) -> Result<(), Failure> {
+    let Outline {
+        settings,
+        prefixes,
+        problems,
+    } = config::outline(file).map_err(Failure::Configuration)?;
+    let guard = Guard::of(&settings.tun.name);
+    with_netlink(&settings, async |netlink| {
+        guard.add_missing(&netlink, &prefixes).await
+    })?;
+    print::line(&format!("{} prefixes are guarded", prefixes.len()));
+    if problems.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::Configuration(problems))
+    }
+}
+
+/// Removes what a daemon that is gone left, so that packets may leave in clear.
+pub(super) fn flush(file: &Path, force: bool) -> Result<(), Failure> {
+    let settings = config::outline(file)
+        .map_err(Failure::Configuration)?
+        .settings;
+    let socket = &settings.control.socket;
+    if !force && UnixStream::connect(socket).is_ok() {
+        return Err(Failure::Refused(vec![format!(
+            "a daemon answers at {}, expected none: stop it first (--force does it all the same, \
+             and a daemon that is well puts everything back)",
+            socket.display()
+        )]));
+    }
+    let removed = with_netlink(&settings, async |netlink| {
+        kernel::flush(&netlink, &settings.tun.name).await
+    })?;
+    for prefix in &removed {
+        print::line(&format!("{prefix}: not guarded any more"));
+    }
+    if removed.is_empty() {
+        print::line("nothing was guarded");
+    }
+    Ok(())
+}
+
+/// Does it with a netlink socket in the VPC's namespace.
+fn with_netlink<T: Send>(
+    settings: &Settings,
+    work: impl AsyncFnOnce(Netlink) -> Result<T, KernelError> + Send,
+) -> Result<T, Failure> {
+    let outcome = run_in(settings.network_namespace.as_ref(), || {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let netlink = Netlink::open(runtime.handle())?;
+        let outcome = runtime.block_on(work(netlink));
+        outcome.map_err(io::Error::other)
+    });
+    let outcome = outcome.context("changing the VPC's routes");
+    outcome.map_err(Failure::Other)
+}

@@ -1,0 +1,127 @@
+//! `vgw guard` and `vgw flush`, in a network namespace; needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use vgw_lab::{Lab, Namespace};
+
+/// A configuration of whose first connection the key cannot be had, and whose second
+/// has a prefix that is none.
+fn configuration(vpc: &Namespace, socket: &Path) -> String {
+    let netns = vpc.name();
+    let socket = socket.display();
+    format!(
+        r#"
+        [gateway]
+        outside_addresses = ["203.0.113.1", "203.0.113.2"]
+        [vpc]
+        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
+        netns = "{netns}"
+        [control]
+        socket = "{socket}"
+        [[customer_gateway]]
+        id = "cgw-office"
+        ip_address = "198.51.100.7"
+        [[vpn_connection]]
+        id = "vpn-office"
+        customer_gateway = "cgw-office"
+        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.0/30"
+        pre_shared_key_file = "/nowhere"
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.4/30"
+        pre_shared_key_credential = "none"
+        [[vpn_connection]]
+        id = "vpn-branch"
+        customer_gateway = "cgw-office"
+        static_routes = ["192.168.300.0/24", "192.168.30.0/24"]
+        "#
+    )
+}
+
+fn vgw(arguments: &[&str], file: &Path) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vgw"));
+    command.args(arguments).arg(file).output().unwrap()
+}
+
+fn routes(vpc: &Namespace) -> Vec<String> {
+    let shown = ["-4", "-6"].map(|family| {
+        let mut ip = vpc.command("ip");
+        let output = ip.args([family, "route", "show", "proto", "203"]).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    });
+    let lines = shown.iter().flat_map(|text| text.lines());
+    let words = lines.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
+    words.collect()
+}
+
+#[test]
+fn what_can_be_read_is_guarded_without_keys_until_it_is_flushed() {
+    let lab = Lab::new("guardcli").unwrap();
+    let vpc = lab.namespace("vpc").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vgw.toml");
+    let socket = folder.path().join("control.sock");
+    std::fs::write(&file, configuration(&vpc, &socket)).unwrap();
+
+    let output = vgw(&["guard"], &file);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("192.168.300.0"), "{said}");
+    assert!(!said.contains("/nowhere"), "{said}");
+    let guarded = [
+        "unreachable 169.254.10.0/30",
+        "unreachable 169.254.10.4/30",
+        "unreachable 192.168.10.0/24",
+        "unreachable 192.168.30.0/24",
+        "unreachable fd00:20::/64",
+    ];
+    assert_eq!(routes(&vpc), guarded);
+
+    let daemon = UnixListener::bind(&socket).unwrap();
+    let output = vgw(&["flush"], &file);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("a daemon answers"), "{said}");
+    assert_eq!(routes(&vpc), guarded);
+    let output = vgw(&["flush", "--force"], &file);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(routes(&vpc), [""; 0]);
+
+    drop(daemon);
+    vgw(&["guard"], &file);
+    assert_eq!(routes(&vpc), guarded);
+    let output = vgw(&["flush"], &file);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        said.contains("192.168.10.0/24: not guarded any more"),
+        "{said}"
+    );
+    assert_eq!(routes(&vpc), [""; 0]);
+}
+
+#[test]
+fn a_whole_configuration_is_guarded_in_silence() {
+    let lab = Lab::new("guardwhole").unwrap();
+    let vpc = lab.namespace("vpc").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vgw.toml");
+    let text = configuration(&vpc, &folder.path().join("control.sock"));
+    let (whole, _) = text
+        .split_once("[[vpn_connection]]\n        id = \"vpn-branch\"")
+        .unwrap();
+    std::fs::write(&file, whole).unwrap();
+    for _ in 0..2 {
+        let output = vgw(&["guard"], &file);
+        assert!(output.status.success(), "{output:?}");
+        assert_eq!(routes(&vpc).len(), 4);
+    }
+}
