@@ -16,6 +16,7 @@ use crate::counters::{ChildTraffic, Count, DropReason, Traffic, TunnelTraffic};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
 use crate::lookup::Lookup;
+use crate::paths::SeenPath;
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
@@ -315,6 +316,13 @@ impl DataPlane {
         tables.set_lane(tunnel, Some(&route), &policy);
         self.publish(tables);
         Ok(())
+    }
+
+    /// Takes where packets came from that is not on their SAs' paths: of each SA
+    /// the newest packet's address since this was last asked.
+    #[must_use]
+    pub fn take_paths(&self) -> Vec<SeenPath> {
+        self.shared.paths.take()
     }
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.

@@ -14,14 +14,10 @@ pub enum DataPlaneEvent {
         /// The message.
         message: Vec<u8>,
     },
-    /// An authenticated ESP packet, newer than any before on its SA, came from
-    /// another address or port than the SA's path says (RFC 7296 section 2.23).
-    PathSeen {
-        /// The SA's inbound SPI.
-        spi_in: u32,
-        /// Where the packet came from; the port is 0 for protocol 50.
-        remote: SocketAddr,
-    },
+    /// Packets came from elsewhere than their SAs' paths say:
+    /// [`crate::DataPlane::take_paths`] has them. It is not told again before
+    /// they are taken.
+    PathsSeen,
     /// A worker cannot go on; the data plane must be started anew.
     Failed {
         /// What failed and how.

@@ -263,35 +263,22 @@ impl Inlet<'_> {
     fn open(&mut self, tables: &Tables) {
         let esp = std::mem::take(&mut self.esp);
         let mut start = 0;
-        let mut path_seen = None;
         let runs = esp.chunk_by(|a, b| a.spi == b.spi);
         // Handed on while they are in a first-level cache since they were opened.
         for run in runs.flat_map(|run| run.chunks(GROUP)) {
             match run.first().and_then(|packet| tables.inbound(packet.spi)) {
-                Some(slot) => {
-                    path_seen = self.open_run(tables, slot, run, start).or(path_seen);
-                }
+                Some(slot) => self.open_run(tables, slot, run, start),
                 None => self.worker.drops.add(DropReason::UnknownSpi, run.len()),
             }
             start += run.len();
         }
         self.esp = esp;
-        if let Some(event) = path_seen {
-            // The next burst tells it again if the queue is full.
-            (self.shared.events)(event);
-        }
     }
 
     /// Opens the packets of one SA, whose places are listed from `start`, and
-    /// hands them on. Returns the news that its newest packet came by another
-    /// path, if it did.
-    fn open_run(
-        &mut self,
-        tables: &Tables,
-        slot: &Slot,
-        run: &[EspPacket],
-        start: usize,
-    ) -> Option<DataPlaneEvent> {
+    /// hands them on. Notes where its newest packet came from if that is not on
+    /// its path.
+    fn open_run(&mut self, tables: &Tables, slot: &Slot, run: &[EspPacket], start: usize) {
         let inbound = &*slot.inbound;
         let places = std::mem::take(&mut self.places);
         let mut opened = std::mem::take(&mut self.opened);
@@ -334,10 +321,13 @@ impl Inlet<'_> {
         self.opened = opened;
         inbound.child.inbound.add(packets, bytes);
         inbound.tunnel_traffic.inbound.add(packets, bytes);
-        let (sequence, esp) = newest?;
-        (inbound.newest.raise_to(sequence) < sequence)
-            .then(|| elsewhere(slot, esp))
-            .flatten()
+        if let Some((sequence, esp)) = newest
+            && inbound.newest.raise_to(sequence) < sequence
+            && is_elsewhere(slot, esp)
+            && self.shared.paths.note(esp.spi, sequence, esp.remote)
+        {
+            (self.shared.events)(DataPlaneEvent::PathsSeen);
+        }
     }
 
     /// Checks a decrypted packet (RFC 4301 section 5.2) and hands it on, to the
@@ -397,22 +387,17 @@ impl Inlet<'_> {
     }
 }
 
-/// The news that a packet came by another path than its SA's. A packet in the
-/// other encapsulation than the path's is no news: a peer may send either
+/// Whether a packet came by another path than its SA's. One in the other
+/// encapsulation than the path's does not count: a peer may send either
 /// (RFC 7296 section 2.23).
-fn elsewhere(slot: &Slot, esp: &EspPacket) -> Option<DataPlaneEvent> {
+fn is_elsewhere(slot: &Slot, esp: &EspPacket) -> bool {
     let route = &slot.lane.route;
     let expected = if esp.udp_encapsulation {
         esp.remote == route.remote
     } else {
         esp.remote.ip() == route.remote.ip()
     };
-    (route.udp_encapsulation == esp.udp_encapsulation && !expected).then_some(
-        DataPlaneEvent::PathSeen {
-            spi_in: esp.spi,
-            remote: esp.remote,
-        },
-    )
+    route.udp_encapsulation == esp.udp_encapsulation && !expected
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -38,7 +38,7 @@ pub(crate) struct Inbound {
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
     pub(crate) tunnel_traffic: Arc<Traffic>,
-    /// Highest sequence number accepted, for [`crate::DataPlaneEvent::PathSeen`].
+    /// Highest sequence number accepted, for [`crate::SeenPath`].
     pub(crate) newest: Count,
 }
 

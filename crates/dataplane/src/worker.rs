@@ -11,6 +11,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{Count, Drops};
 use crate::event::{DataPlaneEvent, EventSink};
+use crate::paths::SeenPaths;
 use crate::sockets::OutsideSockets;
 use crate::tables::Tables;
 use crate::tun::Tun;
@@ -23,6 +24,8 @@ pub(crate) struct Shared {
     pub(crate) outside: Vec<OutsideSockets>,
     pub(crate) tables: ArcSwap<Tables>,
     pub(crate) events: EventSink,
+    /// Where packets came from that is not on their SAs' paths.
+    pub(crate) paths: SeenPaths,
     /// From outside to inside, by number.
     pub(crate) inbound: Vec<Worker>,
     /// From inside to outside, by number.
@@ -49,6 +52,7 @@ impl Shared {
             outside,
             tables: ArcSwap::default(),
             events,
+            paths: SeenPaths::default(),
             keepalives: Count::default(),
             stop: AtomicBool::new(false),
         })

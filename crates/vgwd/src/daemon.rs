@@ -19,8 +19,11 @@ use crate::logging::Logging;
 use crate::shell::Shell;
 use crate::{metrics, notify};
 
+mod paths;
 mod reload;
 mod start;
+
+use self::paths::PathNews;
 
 /// How often the supervisor learns what the data plane counted.
 const SAMPLE: Duration = Duration::from_secs(1);
@@ -29,8 +32,10 @@ const FAREWELL: Duration = Duration::from_secs(3);
 
 /// Everything that can wake the loop.
 struct Inputs {
-    /// IKE messages and paths from the data plane.
+    /// IKE messages from the data plane.
     events: mpsc::Receiver<DataPlaneEvent>,
+    /// Packets that came by new paths.
+    paths: PathNews,
     /// A data plane that cannot go on.
     failures: mpsc::UnboundedReceiver<String>,
     /// The admin socket.
@@ -96,6 +101,7 @@ impl Daemon {
             tokio::select! {
                 Some(event) = inputs.events.recv() => self.on_event(event),
                 () = due(self.shell.deadline()) => self.on_timeout(),
+                () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked),
                 Some(scrape) = inputs.scrapes.recv() => {
@@ -125,11 +131,8 @@ impl Daemon {
                 remote,
                 message,
             } => supervisor.handle_datagram(now, local, remote, &message),
-            DataPlaneEvent::PathSeen { spi_in, remote } => {
-                supervisor.note_path(now, spi_in, remote);
-            }
-            // Those have a channel of their own, which is never full.
-            DataPlaneEvent::Failed { .. } => {}
+            // Those have ways of their own, which are never full.
+            DataPlaneEvent::PathsSeen | DataPlaneEvent::Failed { .. } => {}
         });
     }
 

@@ -6,7 +6,9 @@ use std::io;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use vgw_dataplane::{ChildSpec, ControlError, DataPlane, Selector, Selectors, TunnelSettings};
+use vgw_dataplane::{
+    ChildSpec, ControlError, DataPlane, SeenPath, Selector, Selectors, TunnelSettings,
+};
 use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
 use vgw_gateway::domain::DfPolicy;
 use vgw_gateway::line_limit::LineLimit;
@@ -104,6 +106,16 @@ impl Shell {
             .map(child_traffic)
             .collect();
         self.drive(|supervisor| supervisor.handle_traffic(now, &tunnels, &children));
+    }
+
+    /// Tells the supervisor where packets came from that is not on their SAs' paths.
+    pub fn follow_paths(&mut self, now: Instant) {
+        let seen = self.plane.take_paths();
+        self.drive(|supervisor| {
+            for SeenPath { spi_in, remote } in seen {
+                supervisor.note_path(now, spi_in, remote);
+            }
+        });
     }
 
     /// Everything there is to see, with traffic as of now.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use vgw_dataplane::{DataPlaneEvent, DropReason};
+use vgw_dataplane::{DataPlaneEvent, DropReason, SeenPath};
 
 use crate::rig::{Forger, GCM, Rig, inner};
 
@@ -71,12 +71,13 @@ fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() 
     let old = forger.seal(&inner(LEFT, RIGHT), 4);
     let new = forger.seal(&inner(LEFT, RIGHT), 4);
     let elsewhere = SocketAddr::from((rig.left.outside[0], 4600));
-    let news = DataPlaneEvent::PathSeen {
+    let news = [SeenPath {
         spi_in: SPI,
         remote: elsewhere,
-    };
+    }];
     forger.send(&new);
-    assert_eq!(rig.right.event(), news);
+    assert_eq!(rig.right.event(), DataPlaneEvent::PathsSeen);
+    assert_eq!(rig.right.plane.take_paths(), news);
 
     // The older packet, and a newer one once the path has followed, tell nothing.
     forger.send(&old);
@@ -84,12 +85,41 @@ fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() 
     path.remote = elsewhere;
     let receiver = rig.right.inside_socket(0);
     forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
-    assert_eq!(rig.right.event(), news);
+    assert_eq!(rig.right.event(), DataPlaneEvent::PathsSeen);
     rig.right.plane.set_path(0, path).unwrap();
+    assert_eq!(rig.right.plane.take_paths(), news);
     forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
     let mut buffer = [0; 100];
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
     assert!(rig.right.events.try_recv().is_err());
+    assert_eq!(rig.right.plane.take_paths(), []);
+}
+
+#[test]
+fn a_peer_that_changes_its_port_with_every_packet_is_one_event_and_one_path() {
+    const PACKETS: u16 = 200;
+    let rig = Rig::new("ports");
+    rig.connect(1, GCM, 0, true);
+    let forger = Forger::new(&rig, SPI, 4600);
+    let receiver = rig.right.inside_socket(0);
+    for port in 10_000..10_000 + PACKETS {
+        let sender = rig.left.socket((rig.left.outside[0], port).into());
+        let to = (rig.right.outside[0], 4500);
+        let packet = forger.seal(&inner(LEFT, RIGHT), 4);
+        sender.send_to(&packet, to).unwrap();
+    }
+    // A packet's path is noted before the packet is delivered.
+    let mut buffer = [0; 100];
+    for _ in 0..PACKETS {
+        receiver.recv(&mut buffer).unwrap();
+    }
+    assert_eq!(rig.right.event(), DataPlaneEvent::PathsSeen);
+    assert!(rig.right.events.try_recv().is_err());
+    let newest = SeenPath {
+        spi_in: SPI,
+        remote: (rig.left.outside[0], 10_000 + PACKETS - 1).into(),
+    };
+    assert_eq!(rig.right.plane.take_paths(), [newest]);
 }
 
 #[test]

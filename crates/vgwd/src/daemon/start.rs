@@ -2,17 +2,19 @@
 //! the rest.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 use zeroize::Zeroizing;
 
+use super::paths::PathNews;
 use super::{Daemon, Inputs, signals};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
@@ -50,7 +52,13 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     logging.start_writer()?;
 
     let (event_sender, events) = mpsc::channel(EVENTS);
+    let seen = Arc::new(Notify::new());
+    let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
+        DataPlaneEvent::PathsSeen => {
+            seen.notify_one();
+            true
+        }
         DataPlaneEvent::Failed { what } => {
             let what = format!("the data plane failed: {what}");
             failure_sender.send(what).is_ok()
@@ -91,6 +99,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let (sample, watchdog) = Inputs::intervals();
     let inputs = Inputs {
         events,
+        paths,
         failures,
         asked,
         scrapes,
