@@ -339,4 +339,6 @@ pub struct PeerCounters {
     pub duplicates: u64,
     /// Messages dropped: malformed, unauthentic, out of place.
     pub dropped: u64,
+    /// Moves of the peer to another address or port, each proved.
+    pub path_changes: u64,
 }

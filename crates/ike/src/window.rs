@@ -125,6 +125,16 @@ impl Window {
         Some(outstanding.message.clone())
     }
 
+    /// Sends the request again as soon as the shortest pause has passed since the
+    /// last time.
+    pub(crate) fn hasten(&mut self, now: Instant, limits: &Limits) {
+        if let Some(outstanding) = &mut self.outstanding {
+            let sent = outstanding.resend_at.checked_sub(outstanding.pause);
+            let soonest = sent.map_or(now, |at| (at + limits.retransmit_first).max(now));
+            outstanding.resend_at = outstanding.resend_at.min(soonest);
+        }
+    }
+
     /// Whether a response with this ID is the one awaited.
     pub(crate) fn awaits(&self, id: u32) -> bool {
         self.outstanding.is_some() && id == self.next_request

@@ -170,5 +170,6 @@ fn counted_since(counted: PeerCounters, before: PeerCounters) -> PeerCounters {
         retransmissions: counted.retransmissions - before.retransmissions,
         duplicates: counted.duplicates - before.duplicates,
         dropped: counted.dropped - before.dropped,
+        path_changes: counted.path_changes - before.path_changes,
     }
 }

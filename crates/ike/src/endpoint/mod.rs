@@ -151,11 +151,11 @@ impl Endpoint {
     }
 
     /// An authentic ESP packet, the newest of its CHILD SA, came from here. If
-    /// the peer is behind a NAT and we are not, the path follows
-    /// (RFC 7296 section 2.23).
+    /// the peer is behind a NAT and we are not, it is asked there, and the path
+    /// follows once it answers from there (RFC 7296 section 2.23).
     pub fn note_path(&mut self, now: Instant, spi_in: u32, remote: SocketAddr) {
         if let Some(&sa) = self.core.owner.get(&spi_in) {
-            self.with_established(now, sa, |sa, env| sa.follow(env, remote));
+            self.with_established(now, sa, |sa, env| sa.note_path(env, remote));
         }
     }
 

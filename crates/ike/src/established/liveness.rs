@@ -41,6 +41,8 @@ impl Established {
                 deadlines.push(Some(self.expire_at));
                 deadlines.push(self.ask_at());
                 deadlines.push(self.next_keepalive);
+                let move_due = self.moving.due(self.established_at);
+                deadlines.push(move_due.filter(|_| self.window.is_idle()));
                 deadlines.extend(self.children.values().map(super::Child::deadline));
             }
             Phase::Candidate { until, .. } | Phase::Replaced { until } => {
@@ -61,7 +63,7 @@ impl Established {
             return self.close(env, DownReason::PeerDead, false);
         }
         if let Some(message) = self.window.resend(env.now, &limits) {
-            env.send(self.way(), message);
+            self.repeat(env, message);
             env.count(self.peer, |c| c.retransmissions += 1);
         }
         match self.phase {

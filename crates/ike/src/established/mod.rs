@@ -8,19 +8,20 @@ mod create_child;
 mod first_child;
 mod informational;
 mod liveness;
+mod path;
 mod pending;
 mod rekey_child;
 mod rekey_ike;
 mod tasks;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::IkeSuite;
 
 use self::child::Child;
+use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, generate, public};
 use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
@@ -54,6 +55,7 @@ pub(crate) struct Established {
     nonces: Nonces,
     remote_id: Identity,
     path: Path,
+    moving: Move,
     nat: Nat,
     // Unlike `nat.local`, without what we only pretend.
     behind_nat: bool,
@@ -191,6 +193,7 @@ impl Established {
             nonces: from.nonces,
             remote_id: from.remote_id,
             path: from.path,
+            moving: Move::default(),
             nat: from.nat,
             behind_nat: from.behind_nat,
             window: from.window,
@@ -333,7 +336,7 @@ impl Established {
             }
             _ => return self.discard(env, at, "exchange has no place here"),
         };
-        self.heard(env, at.remote);
+        self.heard(env, at);
         self.answer(env, at, message, datagram, reply);
     }
 
@@ -354,8 +357,8 @@ impl Established {
             Err(OpenError::Forged) => return self.discard(env, at, "not authentic"),
             Err(OpenError::Malformed(error)) => return self.end_malformed(env, &error),
         };
-        self.heard(env, at.remote);
         self.window.acknowledge();
+        self.heard_answer(env, at);
         let Some(active) = self.active.take() else {
             return;
         };
@@ -455,6 +458,9 @@ impl Established {
     /// Starts the next task, if the window allows one.
     pub(crate) fn advance(&mut self, env: &mut Env<'_>) {
         while self.window.is_idle() && self.active.is_none() && !self.is_closed() {
+            if self.ask_new_address(env) {
+                return;
+            }
             let Some(task) = self.tasks.take_due(env.now) else {
                 return;
             };
@@ -466,9 +472,19 @@ impl Established {
     }
 
     fn request(&mut self, env: &mut Env<'_>, active: Active, payloads: &[Payload]) {
+        self.request_by(env, self.way(), active, payloads);
+    }
+
+    fn request_by(
+        &mut self,
+        env: &mut Env<'_>,
+        way: Arrival,
+        active: Active,
+        payloads: &[Payload],
+    ) {
         let header = self.header(active.exchange(), self.window.next_request(), false);
         let message = self.keys.seal.seal(&header, payloads, env.random());
-        env.send(self.way(), message.clone());
+        env.send(way, message.clone());
         let limits = env.limits();
         self.window.sent(env.now, &limits, message);
         self.active = Some(active);
@@ -500,28 +516,6 @@ impl Established {
             child.rekey_at = None;
             self.tasks.plan(Task::RekeyChild(spi_in), env.now);
             self.advance(env);
-        }
-    }
-
-    /// An authentic packet came from the peer.
-    fn heard(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
-        self.last_heard = env.now;
-        self.follow(env, remote);
-    }
-
-    /// RFC 7296 section 2.23: a peer behind a NAT is answered where its newest
-    /// authentic packet came from, unless we are behind one ourselves.
-    pub(crate) fn follow(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
-        if remote == self.path.remote || !self.nat.remote || self.behind_nat {
-            return;
-        }
-        self.path.remote = remote;
-        if self.phase == Phase::Up {
-            env.emit(Event::PathChanged {
-                peer: self.peer,
-                sa: self.id,
-                path: self.path,
-            });
         }
     }
 

@@ -13,6 +13,7 @@ mod deletes;
 mod handshake;
 mod hostile;
 mod liveness;
+mod moving;
 mod nat;
 mod quiet;
 mod rekey;

@@ -5,9 +5,9 @@ use vgw_ike::event::DownReason;
 
 use crate::rig::{A, B, Nat, Pair, address, seconds};
 
-const PUBLIC: &str = "203.0.113.9";
+pub const PUBLIC: &str = "203.0.113.9";
 
-fn behind_nat(seed: u64) -> Pair {
+pub fn behind_nat(seed: u64) -> Pair {
     let mut pair = Pair::with(seed, |side, config| {
         if side == B {
             config.remote = None;

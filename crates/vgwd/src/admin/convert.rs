@@ -198,6 +198,7 @@ fn counters(counters: PeerCounters) -> wire::Counters {
         retransmissions: counters.retransmissions,
         duplicates: counters.duplicates,
         dropped: counters.dropped,
+        path_changes: counters.path_changes,
     }
 }
 

@@ -306,6 +306,8 @@ pub struct Counters {
     pub duplicates: u64,
     /// IKE messages dropped.
     pub dropped: u64,
+    /// Moves of the peer to another address or port.
+    pub path_changes: u64,
 }
 
 /// What happened last.

@@ -139,6 +139,12 @@ impl Collector for Sample {
             "IKE messages dropped: malformed, unauthentic or out of place",
             |t| t.counters.dropped,
         )?;
+        self.counters(
+            metric,
+            "path_changes",
+            "Moves of the peer to another address or port, each proved",
+            |t| t.counters.path_changes,
+        )?;
         self.drops(metric)?;
         self.log_lines(metric)?;
         metric
