@@ -20,7 +20,7 @@ use crate::paths::SeenPath;
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
-use crate::tables::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables};
+use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables};
 use crate::tun::Tun;
 use crate::worker::{Direction, Shared, spawn};
 
@@ -374,8 +374,8 @@ impl DataPlane {
     }
 
     /// Replaces the forwarding table: which tunnel carries which inside
-    /// destination, by longest prefix.
-    pub fn set_forwarding(&self, routes: Vec<(IpNet, u32)>) {
+    /// destination, and so may have packets from there, by longest prefix.
+    pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
         let _control = self.control();
         let mut tables = self.tables();
         tables.set_forwarding(routes);

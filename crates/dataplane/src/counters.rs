@@ -102,6 +102,9 @@ drop_reasons! {
     TunReadFull = 23 "tun_read_full",
     /// Outbound: the packet could not be sealed, so it was not sent.
     SealFailed = 24 "seal_failed",
+    /// Inbound: no route leads to the source through the tunnel's connection, or
+    /// it is an address of ours.
+    SourceNotRouted = 25 "source_not_routed",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

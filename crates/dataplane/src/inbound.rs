@@ -73,6 +73,8 @@ struct Inlet<'a> {
     /// The last destination of this burst that was found local: most often it
     /// is the next one's too.
     local: Option<IpAddr>,
+    /// The last source of this burst that was found routed, and to which tunnel.
+    source: Option<(IpAddr, u32)>,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
@@ -99,6 +101,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         }),
         relay: Relay::new(shared, number, worker),
         local: None,
+        source: None,
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
@@ -181,6 +184,7 @@ impl Inlet<'_> {
         // Only now: an SA that was installed before its packet came is found.
         let tables = tables.load();
         self.local = None;
+        self.source = None;
         self.count_overflows(source);
         self.sort(source);
         self.open(tables);
@@ -346,6 +350,15 @@ impl Inlet<'_> {
             .unwrap_or_default();
         let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
         slot.inbound.selectors.admit_inbound(&packet)?;
+        if slot.lane.policy.settings.source_check {
+            let source = (packet.source(), slot.inbound.tunnel);
+            if self.source != Some(source) {
+                if !tables.is_routed_to(source.0, source.1) {
+                    return Err(DropReason::SourceNotRouted);
+                }
+                self.source = Some(source);
+            }
+        }
         let len = packet.octets().len();
         let destination = packet.destination();
         let local = self.local == Some(destination) || tables.is_local(destination);

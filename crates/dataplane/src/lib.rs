@@ -68,6 +68,6 @@ pub use selector::{Selector, Selectors};
 pub use send::SUPER_PACKET;
 pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
-pub use tables::SLOT_BITS;
+pub use tables::{NextHop, SLOT_BITS};
 pub use tun::Tun;
 pub use vnet::{VNET_HEADER_LEN, VnetHeader};

@@ -14,6 +14,8 @@ pub struct TunnelSettings {
     /// Bits of inner packets per second that the tunnel carries at most, in
     /// each direction.
     pub rate_limit: Option<u64>,
+    /// Drops what the peer sends from sources that no route leads to through it.
+    pub source_check: bool,
 }
 
 /// What becomes of a packet whose sender asked that it not be fragmented, and
@@ -28,13 +30,14 @@ pub enum DfPolicy {
 }
 
 impl Default for TunnelSettings {
-    /// Ethernet, senders are told, DSCP stays inside, no limit.
+    /// Ethernet, senders are told, DSCP stays inside, no limit, sources are checked.
     fn default() -> Self {
         Self {
             link_mtu: 1500,
             df: DfPolicy::Honor,
             copy_dscp: false,
             rate_limit: None,
+            source_check: true,
         }
     }
 }

@@ -150,6 +150,35 @@ pub(crate) struct Egress {
     pub(crate) lane: Lane,
 }
 
+/// What leads to an inside prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHop {
+    /// The tunnel that packets to there leave by.
+    pub carrier: u32,
+    /// The other tunnel that packets from there may come by: the peer need not
+    /// choose the one that we do.
+    pub standby: Option<u32>,
+}
+
+impl From<u32> for NextHop {
+    /// One tunnel and no other.
+    fn from(carrier: u32) -> Self {
+        Self {
+            carrier,
+            standby: None,
+        }
+    }
+}
+
+impl NextHop {
+    const fn is_by(self, tunnel: u32) -> bool {
+        if self.carrier == tunnel {
+            return true;
+        }
+        matches!(self.standby, Some(standby) if standby == tunnel)
+    }
+}
+
 /// A worker's own hold on the newest tables.
 pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
@@ -160,7 +189,7 @@ pub(crate) struct Tables {
     /// By tunnel number; the newest SA first. What waits to be sent keeps its entry,
     /// whatever becomes of the tables.
     tunnels: Chunks<Vec<Arc<Egress>>>,
-    fib: Arc<Table<u32>>,
+    fib: Arc<Table<NextHop>>,
     local: Arc<Table<()>>,
     site_to_site: bool,
 }
@@ -177,10 +206,19 @@ impl Tables {
         self.local.contains(destination)
     }
 
+    /// Whether what this tunnel's peer sends may have this source: the reverse
+    /// path to it leads through the tunnel or its standby (RFC 3704 section 2.3),
+    /// and it is no address of ours. Whom a default route leads to may have any
+    /// source but these.
+    pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: u32) -> bool {
+        let hop = self.fib.lookup(source);
+        hop.is_some_and(|hop| hop.is_by(tunnel)) && !self.is_local(source)
+    }
+
     /// By which SA a packet leaves, or why it does not.
     pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
-        let tunnel = self.fib.lookup(packet.destination());
-        let ways = self.egresses(*tunnel.ok_or(DropReason::NoRoute)?);
+        let hop = self.fib.lookup(packet.destination());
+        let ways = self.egresses(hop.ok_or(DropReason::NoRoute)?.carrier);
         if ways.is_empty() {
             return Err(DropReason::NoSa);
         }
@@ -283,10 +321,10 @@ impl Tables {
     }
 
     /// Replaces the forwarding table.
-    pub(crate) fn set_forwarding(&mut self, routes: impl IntoIterator<Item = (IpNet, u32)>) {
+    pub(crate) fn set_forwarding(&mut self, routes: impl IntoIterator<Item = (IpNet, NextHop)>) {
         let mut fib = Table::default();
-        for (prefix, tunnel) in routes {
-            fib.insert(prefix.trunc(), tunnel);
+        for (prefix, hop) in routes {
+            fib.insert(prefix.trunc(), hop);
         }
         self.fib = Arc::new(fib);
     }

@@ -87,7 +87,7 @@ fn octets_of_each(suite: EspSuite) -> usize {
     }
     plane.set_forwarding(
         (0..TUNNELS)
-            .map(|tunnel| (routes(tunnel), tunnel))
+            .map(|tunnel| (routes(tunnel), tunnel.into()))
             .collect(),
     );
     // The workers let go of the tables before when they have woken.

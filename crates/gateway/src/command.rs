@@ -56,8 +56,9 @@ pub enum Command {
     },
     /// Let what comes out of one tunnel into another, or not; at first it may not.
     SetCloudHub(bool),
-    /// Replace the forwarding table: which tunnel carries which inside destination.
-    SetForwarding(Vec<(IpNet, TunnelId)>),
+    /// Replace the forwarding table: which tunnel carries which inside destination,
+    /// and may have packets from there.
+    SetForwarding(Vec<(IpNet, NextHop)>),
     /// Replace the set of prefixes that decrypted packets may go to: the
     /// networks behind us and our inside addresses.
     SetLocalPrefixes(Vec<IpNet>),
@@ -79,6 +80,15 @@ pub enum Command {
     },
 }
 
+/// What leads to an inside prefix.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NextHop {
+    /// The tunnel that packets to there leave by.
+    pub carrier: TunnelId,
+    /// The other tunnel that packets from there may come by.
+    pub standby: Option<TunnelId>,
+}
+
 /// How a tunnel's packets are treated, beside being sealed and opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Treatment {
@@ -90,6 +100,8 @@ pub struct Treatment {
     pub copy_dscp: bool,
     /// Bits of inner packets per second in each direction; None: no limit.
     pub bandwidth_limit: Option<u64>,
+    /// Whether what the peer sends must have a source that its routes lead to.
+    pub source_check: bool,
 }
 
 /// What the data plane counted for one tunnel, since it was made.

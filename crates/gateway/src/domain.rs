@@ -76,6 +76,9 @@ pub struct Connection {
     /// Whether traffic returns to the first tunnel once it is well again;
     /// otherwise it stays where it is.
     pub failback: bool,
+    /// Whether packets from its tunnels must have a source that one of its
+    /// prefixes holds.
+    pub source_check: bool,
     /// Both tunnels.
     pub tunnels: [Tunnel; 2],
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipnet::IpNet;
 use vgw_esp::{InboundSa, NEXT_HEADER_IPV4, OutboundSa};
-use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
+use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
 use vgw_ike::event::{ChildSa, Path};
 use vgw_ike::spi::SLOT_BITS;
 
@@ -66,7 +66,7 @@ pub struct Plane {
     children: BTreeMap<u32, Child>,
     sending: BTreeMap<TunnelId, u32>,
     traffic: BTreeMap<TunnelId, TunnelTraffic>,
-    forwarding: Vec<(IpNet, TunnelId)>,
+    forwarding: Vec<(IpNet, NextHop)>,
     local: Vec<IpNet>,
     kernel_routes: Vec<IpNet>,
     treatments: BTreeMap<TunnelId, Treatment>,
@@ -181,9 +181,8 @@ impl Plane {
     /// # Errors
     /// Why it cannot be sent.
     pub fn send(&mut self, source: Ipv4Addr, to: Ipv4Addr, number: u64) -> Result<Packet, NotSent> {
-        let leads = |(net, _): &&(IpNet, TunnelId)| net.contains(&IpAddr::V4(to));
-        let (_, tunnel) = self.forwarding.iter().find(leads).ok_or(NotSent::NoRoute)?;
-        let spi_in = self.sending.get(tunnel).ok_or(NotSent::NoSa)?;
+        let tunnel = self.leads_to(to).ok_or(NotSent::NoRoute)?;
+        let spi_in = self.sending.get(&tunnel).ok_or(NotSent::NoSa)?;
         let child = self.children.get_mut(spi_in).ok_or(NotSent::NoSa)?;
         let sequence = child.outbound.reserve(1).map_err(|_| NotSent::Exhausted)?;
         let mut octets = vec![0; child.outbound.sealed_len(INNER_LEN)];
@@ -199,7 +198,7 @@ impl Plane {
         child.traffic.packets_out += 1;
         child.traffic.bytes_out += len;
         child.traffic.sequence = sequence;
-        let total = self.traffic.entry(*tunnel).or_default();
+        let total = self.traffic.entry(tunnel).or_default();
         total.packets_out += 1;
         total.bytes_out += len;
         let path = child.path;
@@ -267,11 +266,15 @@ impl Plane {
     /// The tunnel that a destination leads to.
     #[must_use]
     pub fn leads_to(&self, to: Ipv4Addr) -> Option<TunnelId> {
-        let leads = |(net, _): &&(IpNet, TunnelId)| net.contains(&IpAddr::V4(to));
-        self.forwarding
-            .iter()
-            .find(leads)
-            .map(|(_, tunnel)| *tunnel)
+        self.next_hop(to).map(|hop| hop.carrier)
+    }
+
+    /// What leads to a destination.
+    #[must_use]
+    pub fn next_hop(&self, to: Ipv4Addr) -> Option<NextHop> {
+        let leads = |(net, _): &&(IpNet, NextHop)| net.contains(&IpAddr::V4(to));
+        let found = self.forwarding.iter().find(leads);
+        found.map(|(_, hop)| *hop)
     }
 
     /// How a tunnel's packets are treated.

@@ -102,6 +102,7 @@ pub fn connection(gateway: u8, customer: u8) -> Connection {
         local_network_cidrs: vec![everything],
         remote_network_cidrs: vec![everything],
         failback: false,
+        source_check: true,
         tunnels: [1, 2].map(|number| tunnel(gateway, customer, number)),
     }
 }

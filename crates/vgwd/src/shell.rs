@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use vgw_dataplane::{
     ChildSpec, ControlError, DataPlane, SeenPath, Selector, Selectors, TunnelSettings,
 };
-use vgw_gateway::command::{ChildTraffic, Command, Treatment, TunnelId, TunnelTraffic};
+use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
 use vgw_gateway::domain::DfPolicy;
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
@@ -215,7 +215,7 @@ impl Shell {
                 Ok(())
             }
             Command::SetForwarding(routes) => {
-                let routes = routes.into_iter().map(|(net, tunnel)| (net, tunnel.0));
+                let routes = routes.into_iter().map(|(net, hop)| (net, next_hop(hop)));
                 self.plane.set_forwarding(routes.collect());
                 Ok(())
             }
@@ -319,6 +319,14 @@ const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
         },
         copy_dscp: treatment.copy_dscp,
         rate_limit: treatment.bandwidth_limit,
+        source_check: treatment.source_check,
+    }
+}
+
+fn next_hop(hop: NextHop) -> vgw_dataplane::NextHop {
+    vgw_dataplane::NextHop {
+        carrier: hop.carrier.0,
+        standby: hop.standby.map(|tunnel| tunnel.0),
     }
 }
 

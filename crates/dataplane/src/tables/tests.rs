@@ -3,7 +3,7 @@ use std::sync::Arc;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use super::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables};
+use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables};
 use crate::counters::{Count, DropReason};
 use crate::inner::InnerPacket;
 use crate::inner::tests::ipv4;
@@ -115,7 +115,7 @@ fn a_slot_takes_another_sa_only_after_the_first_is_removed() {
 fn the_longest_prefix_leads_to_the_tunnel() {
     let mut tables = Tables::default();
     let nets = [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)];
-    tables.set_forwarding(nets.map(|(net, tunnel)| (net.parse().unwrap(), tunnel)));
+    tables.set_forwarding(nets.map(|(net, tunnel)| (net.parse().unwrap(), tunnel.into())));
     for tunnel in [0, 1] {
         tables.use_outbound(tunnel, egress(tunnel, "10.1.0.0/16"));
     }
@@ -125,9 +125,37 @@ fn the_longest_prefix_leads_to_the_tunnel() {
 }
 
 #[test]
+fn a_source_is_routed_to_both_tunnels_of_its_connection_and_to_no_other() {
+    let mut tables = Tables::default();
+    let hop = |carrier, standby| NextHop { carrier, standby };
+    let routes = [
+        ("0.0.0.0/0", hop(0, Some(1))),
+        ("10.1.0.0/16", hop(3, Some(2))),
+        ("169.254.10.2/32", hop(2, None)),
+        ("fd01::/16", hop(3, Some(2))),
+    ];
+    tables.set_forwarding(routes.map(|(net, hop)| (net.parse().unwrap(), hop)));
+    let ours = ["10.0.0.0/16", "169.254.10.1/32"];
+    tables.set_local_prefixes(ours.map(|net| net.parse().unwrap()));
+    let tunnels = |source: &str| {
+        let source = source.parse().unwrap();
+        let may = |tunnel: &u32| tables.is_routed_to(source, *tunnel);
+        (0..5).filter(may).collect::<Vec<_>>()
+    };
+    assert_eq!(tunnels("10.1.2.3"), [2, 3]);
+    assert_eq!(tunnels("fd01::1"), [2, 3]);
+    assert_eq!(tunnels("8.8.8.8"), [0, 1], "by the default route");
+    assert_eq!(tunnels("fd02::1"), [0; 0], "nothing leads there");
+    assert_eq!(tunnels("169.254.10.2"), [2], "of that tunnel alone");
+    for ours in ["10.0.0.5", "169.254.10.1"] {
+        assert_eq!(tunnels(ours), [0; 0], "{ours} is ours");
+    }
+}
+
+#[test]
 fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     let mut tables = Tables::default();
-    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), 3)]);
+    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), 3.into())]);
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
     tables.use_outbound(3, egress(1, "10.1.0.0/16"));
     tables.use_outbound(3, egress(2, "10.2.0.0/16"));

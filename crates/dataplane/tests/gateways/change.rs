@@ -79,7 +79,7 @@ fn a_route_that_is_changed_before_a_packet_is_sent_counts_for_it() {
         }
         let (index, tunnel) = [(0, TUNNEL + 1), (1, TUNNEL + 2)][change % 2];
         left.plane
-            .set_forwarding(vec![(busy, TUNNEL), (changed, tunnel)]);
+            .set_forwarding(vec![(busy, TUNNEL.into()), (changed, tunnel.into())]);
         let before: u64 = counted().iter().sum();
         socket.send_to(b"data", "10.9.0.77:7000").unwrap();
         expected[index] += 1;

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use vgw_dataplane::{ChildTraffic, DropReason, InnerPacket, Path, TunnelSettings};
+use vgw_dataplane::{ChildTraffic, DropReason, InnerPacket, NextHop, Path, TunnelSettings};
 use vgw_esp::InboundSa;
 use vgw_lab::wait_until;
 
@@ -51,7 +51,7 @@ impl Hub {
         });
         let routes = (0..)
             .zip(SITES)
-            .map(|(tunnel, site)| (site.parse().unwrap(), tunnel));
+            .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(tunnel)));
         hub.plane.set_forwarding(routes.collect());
         hub.plane.set_site_to_site(true);
         Self { rig, sites }
@@ -120,6 +120,40 @@ fn a_packet_for_another_site_arrives_there_one_hop_older_and_never_on_the_tun_de
         Ok(counted.iter().all(all).then_some(()))
     })
     .unwrap();
+}
+
+#[test]
+fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() {
+    let hub = Hub::new("spoof");
+    let plane = &hub.rig.right.plane;
+    let as_the_other = packet(1, 1, 64, false, 10);
+    hub.send(0, &as_the_other);
+    let vpc = hub.rig.right.inside[0];
+    let IpAddr::V4(vpc) = vpc else {
+        panic!("{vpc} is no IPv4 address");
+    };
+    hub.send(0, &inner(vpc.octets(), HOSTS[1]));
+    hub.send(0, &inner([8, 8, 8, 8], HOSTS[1]));
+    hub.rig.right.await_drops(DropReason::SourceNotRouted, 3);
+
+    // What is routed to either tunnel of a connection may come by both.
+    let hops = [(0, None), (1, Some(0))].map(|(carrier, standby)| NextHop { carrier, standby });
+    let routes = SITES
+        .map(|site| site.parse().unwrap())
+        .into_iter()
+        .zip(hops);
+    plane.set_forwarding(routes.collect());
+    hub.send(0, &as_the_other);
+    assert_eq!(source(&hub.receive(1)), IpAddr::from(HOSTS[1]));
+
+    let unchecked = TunnelSettings {
+        source_check: false,
+        ..TunnelSettings::default()
+    };
+    plane.set_tunnel(0, unchecked);
+    hub.send(0, &inner([8, 8, 8, 8], HOSTS[1]));
+    assert_eq!(source(&hub.receive(1)), IpAddr::from([8, 8, 8, 8]));
+    assert_eq!(hub.rig.right.dropped(DropReason::SourceNotRouted), 3);
 }
 
 #[test]

@@ -138,7 +138,7 @@ impl Side {
             }),
         )
         .unwrap();
-        plane.set_forwarding(inside.map(|net| (net, TUNNEL)).into());
+        plane.set_forwarding(inside.map(|net| (net, TUNNEL.into())).into());
         plane.set_local_prefixes(inside.map(|net| net.addr().into()).into());
         Self {
             namespace,

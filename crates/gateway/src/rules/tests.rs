@@ -62,6 +62,7 @@ fn connection(number: u8) -> Connection {
         local_network_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
         remote_network_cidrs: vec!["0.0.0.0/0".parse().unwrap()],
         failback: false,
+        source_check: true,
         tunnels: [
             tunnel("203.0.113.1", &format!("169.254.{}.0/30", number + 10)),
             tunnel("203.0.113.2", &format!("169.254.{}.4/30", number + 10)),

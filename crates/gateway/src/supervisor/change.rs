@@ -92,6 +92,7 @@ pub(super) fn connection_fields(old: &Connection, new: &Connection) -> Vec<&'sta
             old.remote_network_cidrs == new.remote_network_cidrs,
         ),
         ("failback", old.failback == new.failback),
+        ("source_check", old.source_check == new.source_check),
     ])
 }
 

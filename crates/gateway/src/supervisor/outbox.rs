@@ -8,14 +8,14 @@ use std::time::Instant;
 use ipnet::IpNet;
 use vgw_ike::spi::SLOT_BITS;
 
-use crate::command::{Command, Treatment, TunnelId};
+use crate::command::{Command, NextHop, Treatment, TunnelId};
 
 /// The tables that follow from the configuration and from who carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TableSet {
     pub(super) treatments: BTreeMap<TunnelId, Treatment>,
     pub(super) cloudhub: bool,
-    pub(super) forwarding: Vec<(IpNet, TunnelId)>,
+    pub(super) forwarding: Vec<(IpNet, NextHop)>,
     pub(super) local_prefixes: Vec<IpNet>,
     pub(super) inside_addresses: Vec<(IpAddr, u8)>,
     pub(super) kernel_routes: Vec<IpNet>,

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::selection::Which;
-use crate::command::{Treatment, TunnelId};
+use crate::command::{NextHop, Treatment, TunnelId};
 use crate::domain::{Connection, Gateway};
 
 /// A connection with its tunnels' numbers and the one that carries.
@@ -25,18 +25,25 @@ pub(super) struct Carried<'a> {
 /// The forwarding table: the networks behind the peer by the carrier, and each
 /// peer's inside address by its own tunnel, whether that carries or not. Where
 /// two connections claim the same prefix, the first in the file has it.
-pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpNet, TunnelId)> {
+pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpNet, NextHop)> {
     let mut table = BTreeMap::new();
     for one in carried {
         for (tunnel, id) in one.connection.tunnels.iter().zip(one.tunnels) {
             let (_, peer) = gateway.inside_addresses(tunnel);
-            table.entry(IpNet::from(IpAddr::V4(peer))).or_insert(id);
+            let hop = NextHop {
+                carrier: id,
+                standby: None,
+            };
+            table.entry(IpNet::from(IpAddr::V4(peer))).or_insert(hop);
         }
     }
     for one in carried {
         for prefix in gateway.remote_prefixes(one.connection) {
-            let id = *one.carrier.of(&one.tunnels);
-            table.entry(prefix.trunc()).or_insert(id);
+            let hop = NextHop {
+                carrier: *one.carrier.of(&one.tunnels),
+                standby: Some(*one.carrier.other().of(&one.tunnels)),
+            };
+            table.entry(prefix.trunc()).or_insert(hop);
         }
     }
     table.into_iter().collect()
@@ -48,17 +55,19 @@ pub(super) fn treatments(
     carried: &[Carried<'_>],
 ) -> BTreeMap<TunnelId, Treatment> {
     const BITS_PER_MEGABIT: u64 = 1_000_000;
-    let tunnels = carried
-        .iter()
-        .flat_map(|one| one.tunnels.into_iter().zip(&one.connection.tunnels));
+    let tunnels = carried.iter().flat_map(|one| {
+        let tunnels = one.tunnels.into_iter().zip(&one.connection.tunnels);
+        tunnels.map(move |(id, tunnel)| (id, one.connection, tunnel))
+    });
     tunnels
-        .map(|(id, tunnel)| {
+        .map(|(id, connection, tunnel)| {
             let limit = tunnel.bandwidth_limit_mbps.map(u64::from);
             let treatment = Treatment {
                 outside_mtu: gateway.outside_mtu,
                 df_policy: tunnel.df_policy,
                 copy_dscp: tunnel.copy_dscp,
                 bandwidth_limit: limit.map(|mbps| mbps * BITS_PER_MEGABIT),
+                source_check: connection.source_check,
             };
             (id, treatment)
         })

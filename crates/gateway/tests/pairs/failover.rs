@@ -1,5 +1,6 @@
 //! Dead peers, failover and return.
 
+use vgw_gateway::command::NextHop;
 use vgw_gateway::domain::DpdAction;
 use vgw_gateway::status::{State, Which};
 use vgw_gateway::supervisor::FAILBACK_HOLD;
@@ -35,6 +36,34 @@ fn traffic_moves_to_the_other_tunnel_within_the_dpd_timeout_and_stays_there() {
         assert_eq!(active(&world, VGW), Some(Which::Second));
         assert_eq!(missing(&world), before);
         assert!(world.violations.is_empty(), "{:?}", world.violations);
+    }
+}
+
+#[test]
+fn what_is_routed_to_a_connection_may_come_by_either_of_its_tunnels() {
+    let mut world = up(|_, _| {});
+    for (carrier, standby) in [(1, 2), (2, 1)] {
+        for (end, other) in [(VGW, CGW), (CGW, VGW)] {
+            let id = |number| tunnel(&world, end, number).id;
+            let hop = NextHop {
+                carrier: id(carrier),
+                standby: Some(id(standby)),
+            };
+            let node = &world.nodes[end];
+            assert_eq!(node.plane.next_hop(world.nodes[other].host), Some(hop));
+            for number in [1, 2] {
+                let which = usize::from(number) - 1;
+                let tunnel = &node.config.connections[0].tunnels[which];
+                let (_, peer) = node.config.inside_addresses(tunnel);
+                let own = NextHop {
+                    carrier: id(number),
+                    standby: None,
+                };
+                assert_eq!(node.plane.next_hop(peer), Some(own));
+            }
+        }
+        cut(&mut world, 1);
+        world.run(seconds(60));
     }
 }
 

@@ -117,6 +117,7 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
     let changes = reload(&mut world, VGW, |gateway| {
         gateway.outside_mtu = 9_000;
         gateway.cloudhub = true;
+        gateway.connections[0].source_check = false;
         let [first, _] = &mut gateway.connections[0].tunnels;
         first.df_policy = DfPolicy::Ignore;
         first.copy_dscp = true;
@@ -127,6 +128,7 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
         printed,
         [
             "gateway: changed outside_mtu, cloudhub",
+            "vpn-1-1: changed source_check",
             "vpn-1-1/1: changed df_policy, copy_dscp, bandwidth_limit_mbps, stays up"
         ]
     );
@@ -142,6 +144,7 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
         df_policy: DfPolicy::Honor,
         copy_dscp: false,
         bandwidth_limit: None,
+        source_check: false,
     };
     assert_eq!(treatment(2), Some(plain));
     let changed = Treatment {

@@ -36,6 +36,9 @@ pub(super) fn read(
     let failback = table
         .read(notes, "failback", values::boolean)
         .unwrap_or_default();
+    let source_check = table
+        .read(notes, "source_check", values::boolean)
+        .unwrap_or(true);
     let tunnels = tunnels(&mut table, notes, keys, gateway, index);
     let customer_gateway = customer(&mut table, notes, customers, &tunnels);
     let place = table.place().to_owned();
@@ -49,6 +52,7 @@ pub(super) fn read(
         local_network_cidrs: local,
         remote_network_cidrs: remote,
         failback,
+        source_check,
         tunnels,
     };
     warn_of_what_goes_nowhere(notes, &place, gateway, &connection);

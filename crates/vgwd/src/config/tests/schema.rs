@@ -32,6 +32,7 @@ fn what_is_not_set_has_awss_defaults() {
         ["0.0.0.0/0".parse().unwrap()]
     );
     assert!(!connection.failback);
+    assert!(connection.source_check);
     for tunnel in &connection.tunnels {
         assert_eq!(tunnel.identity, Identity::Address(tunnel.outside_address));
         assert_eq!(tunnel.phase1.lifetime, Duration::from_secs(28_800));
