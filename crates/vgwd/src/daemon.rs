@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
+use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
-use vgw_dataplane::DataPlaneEvent;
 use vgw_gateway::domain::Gateway;
+use vgw_ike::wire::glance;
 
 use crate::admin::request::Request;
 use crate::admin::server::Asked;
 use crate::admin::wire::{self, Reply};
 use crate::config::Loaded;
+use crate::inbox::{self, Message};
 use crate::logging::Logging;
 use crate::shell::Shell;
 use crate::{metrics, notify};
@@ -25,6 +27,9 @@ mod start;
 
 use self::paths::PathNews;
 
+/// For so long, and for so many IKE messages, the loop looks at nothing else.
+const TURN: Duration = Duration::from_millis(5);
+const MESSAGES: usize = 64;
 /// How often the supervisor learns what the data plane counted.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long peers may take to confirm that their SAs are deleted.
@@ -33,7 +38,7 @@ const FAREWELL: Duration = Duration::from_secs(3);
 /// Everything that can wake the loop.
 struct Inputs {
     /// IKE messages from the data plane.
-    events: mpsc::Receiver<DataPlaneEvent>,
+    ike: inbox::Exit,
     /// Packets that came by new paths.
     paths: PathNews,
     /// A data plane that cannot go on.
@@ -95,21 +100,13 @@ impl Inputs {
 }
 
 impl Daemon {
-    /// One input at a time, each followed by what it leads to.
+    /// One input at a time, each followed by what it leads to. The order is that
+    /// of precedence: what keeps the daemon alive and what its operator wants come
+    /// before what anybody may send, and that is taken in small portions.
     async fn serve(&mut self, inputs: &mut Inputs) -> Result<()> {
         loop {
             tokio::select! {
-                Some(event) = inputs.events.recv() => self.on_event(event),
-                () = due(self.shell.deadline()) => self.on_timeout(),
-                () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
-                _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
-                Some(asked) = inputs.asked.recv() => self.on_asked(asked),
-                Some(scrape) = inputs.scrapes.recv() => {
-                    // A scraper that has gone away needs no answer.
-                    let _ = scrape.send(self.shell.metrics(Instant::now(), self.logging.losses()));
-                }
-                _ = inputs.hangup.recv() => drop(self.reload()),
-                () = tick(&mut inputs.watchdog) => notify::watchdog(),
+                biased;
                 Some(what) = inputs.failures.recv() => bail!("{what}"),
                 _ = inputs.terminate.recv() => {
                     tracing::info!("stopping on SIGTERM");
@@ -119,21 +116,51 @@ impl Daemon {
                     tracing::info!("stopping on SIGINT");
                     return Ok(());
                 }
+                () = tick(&mut inputs.watchdog) => notify::watchdog(),
+                () = due(self.shell.deadline()) => self.on_timeout(),
+                _ = inputs.hangup.recv() => drop(self.reload()),
+                Some(asked) = inputs.asked.recv() => self.on_asked(asked),
+                () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
+                _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
+                Some(scrape) = inputs.scrapes.recv() => {
+                    // A scraper that has gone away needs no answer.
+                    let _ = scrape.send(self.shell.metrics(Instant::now(), self.logging.losses()));
+                }
+                message = inputs.ike.take() => {
+                    self.on_messages(message, &mut inputs.ike);
+                    // Clients' tasks and timers move on only while the loop waits.
+                    yield_now().await;
+                }
             }
+            self.shell.tell_who_is_known();
         }
     }
 
-    fn on_event(&mut self, event: DataPlaneEvent) {
+    /// Takes what waits, up to a portion, and ends early for a timer that is due.
+    fn on_messages(&mut self, first: Message, rest: &mut inbox::Exit) {
+        let until = Instant::now() + TURN;
+        self.on_message(&first);
+        for _ in 1..MESSAGES {
+            let now = Instant::now();
+            if now >= until || self.shell.deadline().is_some_and(|due| due <= now) {
+                return;
+            }
+            let Some(message) = rest.try_take() else {
+                return;
+            };
+            self.on_message(&message);
+        }
+    }
+
+    fn on_message(&mut self, message: &Message) {
         let now = Instant::now();
-        self.shell.drive(|supervisor| match event {
-            DataPlaneEvent::Ike {
-                local,
-                remote,
-                message,
-            } => supervisor.handle_datagram(now, local, remote, &message),
-            // Those have ways of their own, which are never full.
-            DataPlaneEvent::PathsSeen | DataPlaneEvent::Failed { .. } => {}
-        });
+        let Message {
+            local,
+            remote,
+            octets,
+        } = message;
+        self.shell
+            .drive(|supervisor| supervisor.handle_datagram(now, *local, *remote, octets));
     }
 
     fn on_timeout(&mut self) {
@@ -194,12 +221,11 @@ impl Daemon {
         while !self.shell.is_quiet() {
             let deadline = self.shell.deadline().map_or(last, |at| at.min(last));
             tokio::select! {
-                event = timeout_at(deadline.into(), inputs.events.recv()) => match event {
+                message = timeout_at(deadline.into(), inputs.ike.take()) => match message {
                     // A refusal would make a peer wait longer before it tries the
                     // daemon that comes after us.
-                    Ok(Some(event)) if begins_anew(&event) => {}
-                    Ok(Some(event)) => self.on_event(event),
-                    Ok(None) => return,
+                    Ok(message) if begins_anew(&message) => {}
+                    Ok(message) => self.on_message(&message),
                     Err(_) if deadline == last => return,
                     Err(_) => self.on_timeout(),
                 },
@@ -225,12 +251,9 @@ impl Daemon {
     }
 }
 
-/// Whether it is an IKE_SA_INIT message (RFC 7296 section 3.1).
-fn begins_anew(event: &DataPlaneEvent) -> bool {
-    const EXCHANGE_TYPE: usize = 18;
-    const IKE_SA_INIT: u8 = 34;
-    matches!(event, DataPlaneEvent::Ike { message, .. }
-        if message.get(EXCHANGE_TYPE) == Some(&IKE_SA_INIT))
+/// Whether it asks for a new IKE SA.
+fn begins_anew(message: &Message) -> bool {
+    glance(&message.octets).is_some_and(|seen| seen.begins)
 }
 
 const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {
@@ -240,9 +263,11 @@ const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {
     }
 }
 
-/// Waits until then; without a time, for ever.
+/// Waits until then; without a time, for ever. The runtime's own clock stands still
+/// while the loop is busy, so what is past is seen here.
 async fn due(deadline: Option<Instant>) {
     match deadline {
+        Some(deadline) if deadline <= Instant::now() => {}
         Some(deadline) => sleep_until(deadline.into()).await,
         None => std::future::pending().await,
     }

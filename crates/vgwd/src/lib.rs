@@ -14,6 +14,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod demo;
+mod inbox;
 pub mod kernel;
 pub mod key_log;
 pub mod logging;

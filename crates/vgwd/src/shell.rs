@@ -10,7 +10,7 @@ use vgw_dataplane::{
     ChildSpec, ControlError, DataPlane, SeenPath, Selector, Selectors, TunnelSettings,
 };
 use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
-use vgw_gateway::domain::DfPolicy;
+use vgw_gateway::domain::{DfPolicy, Gateway};
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
@@ -19,6 +19,7 @@ use vgw_ike::selector::TrafficSelector;
 
 use crate::admin::convert::{self, Surroundings};
 use crate::admin::wire;
+use crate::inbox::Directory;
 use crate::kernel::{Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
@@ -37,6 +38,7 @@ pub struct Shell {
     /// What the kernel should have; None once it is left as it is.
     desired: Option<watch::Sender<Desired>>,
     kernel_problems: watch::Receiver<Vec<String>>,
+    directory: Directory,
     key_log: KeyLog,
     notices: Notices,
     failure_lines: LineLimit,
@@ -44,12 +46,13 @@ pub struct Shell {
 }
 
 impl Shell {
-    /// Puts them together.
+    /// Puts them together. `directory` knows the configured addresses already.
     pub fn new(
         now: Instant,
         supervisor: Supervisor,
         plane: DataPlane,
         kernel: Kernel,
+        directory: Directory,
         key_log: KeyLog,
         notices: Notices,
     ) -> Self {
@@ -58,6 +61,7 @@ impl Shell {
             plane,
             desired: Some(kernel.desired),
             kernel_problems: kernel.problems,
+            directory,
             key_log,
             notices,
             failure_lines: LineLimit::new(FAILURES),
@@ -89,6 +93,16 @@ impl Shell {
         let result = input(&mut self.supervisor);
         self.drain();
         result
+    }
+
+    /// Tells the data plane's workers whose messages come first now.
+    pub fn tell_who_is_known(&mut self) {
+        self.directory.update(&self.supervisor);
+    }
+
+    /// Peers may come from the addresses of this configuration.
+    pub fn expect_from(&self, gateway: &Gateway) {
+        self.directory.set_addresses(gateway);
     }
 
     /// Tells the supervisor what the data plane counted.
@@ -133,6 +147,7 @@ impl Shell {
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
             log,
+            ike: self.directory.counted(),
             problems: self.kernel_problems.borrow().clone(),
         };
         convert::status(status, surroundings)
@@ -150,6 +165,7 @@ impl Shell {
                 .collect(),
             drops: self.drops(),
             log,
+            ike: self.directory.counted(),
             half_open: status.half_open,
         }
     }

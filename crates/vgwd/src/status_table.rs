@@ -1,9 +1,10 @@
 //! `vgw status` for people: what is up, which tunnel carries the traffic, and why
 //! the others do not.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::admin::wire::{Connection, Log, Side, Status, Traffic, Tunnel};
+use crate::admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 10] = [
     "CONNECTION",
@@ -145,15 +146,11 @@ fn footer(status: &Status) -> String {
     for problem in &status.problems {
         let _ = writeln!(text, "\nATTENTION: {problem}");
     }
-    let drops: Vec<String> = status
-        .drops
-        .iter()
-        .filter(|(_, packets)| **packets > 0)
-        .map(|(reason, packets)| format!("{reason} {packets}"))
-        .collect();
+    let drops = listed(&status.drops);
     if !drops.is_empty() {
-        let _ = writeln!(text, "\npackets dropped: {}", drops.join(", "));
+        let _ = writeln!(text, "\npackets dropped: {drops}");
     }
+    text.push_str(&ike_messages(&status.ike_messages));
     let Log {
         lines_lost,
         lines_held_back,
@@ -176,6 +173,25 @@ fn footer(status: &Status) -> String {
         );
     }
     text
+}
+
+/// Empty while every message could be read.
+fn ike_messages(messages: &IkeMessages) -> String {
+    let dropped = listed(&messages.dropped);
+    if dropped.is_empty() {
+        return String::new();
+    }
+    let received = listed(&messages.received);
+    format!("\nIKE messages: {received}; dropped unread: {dropped}\n")
+}
+
+/// What was counted at all, as in "no_sa 2, replayed 1".
+fn listed(counts: &BTreeMap<String, u64>) -> String {
+    let counted = counts.iter().filter(|(_, count)| **count > 0);
+    let each: Vec<_> = counted
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    each.join(", ")
 }
 
 /// A time span with its two largest units.

@@ -34,7 +34,7 @@ use std::time::Instant;
 
 use rand_core::CryptoRng;
 use vgw_ike::config::{Limits, PeerId};
-use vgw_ike::endpoint::Endpoint;
+use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
 
 pub use change::Change;
@@ -267,6 +267,17 @@ impl Supervisor {
     #[must_use]
     pub fn has_child(&self, spi_in: u32) -> bool {
         self.spis.contains_key(&spi_in)
+    }
+
+    /// The SPIs that messages may name our IKE SAs by, in ascending order.
+    pub fn ike_spis(&self) -> impl Iterator<Item = (u64, Standing)> {
+        self.endpoint.spis()
+    }
+
+    /// Differs from an earlier one if [`Self::ike_spis`] has changed since.
+    #[must_use]
+    pub const fn ike_spis_revision(&self) -> u64 {
+        self.endpoint.spis_revision()
     }
 
     /// Whether every SA is gone, and every peer has answered that it knows.

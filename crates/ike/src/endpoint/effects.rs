@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::sa::{Next, Sa};
-use super::{Endpoint, MAX_CLOSED, REPEAT_FOR};
+use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
 use crate::config::PeerId;
 use crate::env::{Effect, Env};
 use crate::established::Established;
@@ -30,12 +30,13 @@ impl Endpoint {
             Next::Sa(sa) => {
                 if !matches!(sa, Sa::HalfOpen(_)) {
                     self.forget_origin(id);
+                    self.spis.authenticated(sa.our_spi());
                 }
                 self.put(sa);
             }
             Next::Gone(our_spi, answered) => {
                 self.deadlines.set(id, None);
-                self.by_spi.remove(&our_spi);
+                self.spis.remove(our_spi);
                 self.forget_origin(id);
                 if let Some(answered) = answered {
                     self.remember_closed(now, our_spi, answered);
@@ -145,7 +146,7 @@ impl Endpoint {
                 Effect::Report(event) => self.core.events.push_back(*event),
                 Effect::Spawn(sa) => {
                     let id = sa.id();
-                    self.by_spi.insert(sa.our_spi(), id);
+                    self.spis.insert(sa.our_spi(), id, Standing::Known);
                     let peer = sa.peer();
                     self.put(Sa::Established(sa));
                     self.with_established(now, id, Established::advance);

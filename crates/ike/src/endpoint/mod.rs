@@ -10,6 +10,7 @@
 mod effects;
 mod receive;
 mod sa;
+mod spis;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -18,7 +19,10 @@ use std::time::{Duration, Instant};
 
 use rand_core::CryptoRng;
 
+pub use self::spis::Standing;
+
 use self::sa::Sa;
+use self::spis::Spis;
 use crate::config::{Limits, PeerConfig, PeerId};
 use crate::cookie::CookieJar;
 use crate::env::{Core, Env};
@@ -40,8 +44,7 @@ pub struct Endpoint {
     core: Core,
     peers: Peers,
     sas: BTreeMap<SaId, Sa>,
-    // By the SPI that the peer's messages name us by.
-    by_spi: BTreeMap<u64, SaId>,
+    spis: Spis,
     // Half-open SAs by who began them, for repeated IKE_SA_INITs.
     by_origin: BTreeMap<(SocketAddr, u64), SaId>,
     origins: BTreeMap<SaId, (SocketAddr, u64)>,
@@ -71,7 +74,7 @@ impl Endpoint {
             },
             peers: BTreeMap::new(),
             sas: BTreeMap::new(),
-            by_spi: BTreeMap::new(),
+            spis: Spis::default(),
             by_origin: BTreeMap::new(),
             origins: BTreeMap::new(),
             closed: BTreeMap::new(),
@@ -108,7 +111,7 @@ impl Endpoint {
         let config = self.peers.get(&peer)?.clone();
         let attempt = Initiator::begin(&mut self.env(now), peer, &config)?;
         let id = attempt.id();
-        self.by_spi.insert(attempt.our_spi(), id);
+        self.spis.insert(attempt.our_spi(), id, Standing::Known);
         self.put(Sa::Initiating(Box::new(attempt)));
         Some(id)
     }
@@ -206,6 +209,18 @@ impl Endpoint {
     #[must_use]
     pub fn counters(&self, peer: PeerId) -> PeerCounters {
         self.core.counters.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// The SPIs that messages may name our IKE SAs by, in ascending order. They
+    /// are random, so that whoever names one has seen the SA's messages.
+    pub fn spis(&self) -> impl Iterator<Item = (u64, Standing)> {
+        self.spis.iter()
+    }
+
+    /// Differs from an earlier one if [`Self::spis`] has changed since.
+    #[must_use]
+    pub const fn spis_revision(&self) -> u64 {
+        self.spis.revision()
     }
 
     /// IKE SAs that peers began and did not authenticate yet.

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use super::Endpoint;
 use super::sa::{Next, Sa};
+use super::{Endpoint, Standing};
 use crate::admission::admits;
 use crate::messages::{InitRequest, InitResponse};
 use crate::nat::Arrival;
@@ -33,7 +33,7 @@ impl Endpoint {
         } else {
             header.spi_i
         };
-        if let Some(&id) = self.by_spi.get(&our_spi) {
+        if let Some(id) = self.spis.get(our_spi) {
             return self.receive_for(now, id, at, message, datagram);
         }
         let repeated = self
@@ -164,7 +164,8 @@ impl Endpoint {
             Ok(half_open) => {
                 self.by_origin.insert(half_open.origin(), half_open.id());
                 self.origins.insert(half_open.id(), half_open.origin());
-                self.by_spi.insert(half_open.our_spi(), half_open.id());
+                self.spis
+                    .insert(half_open.our_spi(), half_open.id(), Standing::HalfOpen);
                 self.put(Sa::HalfOpen(Box::new(half_open)));
             }
             Err(refused) => {

@@ -16,12 +16,14 @@ pub mod iana;
 mod decode;
 mod encode;
 mod fault;
+mod glance;
 mod payload;
 mod sa;
 mod ts;
 
 pub use decode::{decode_cleartext, decode_header, decode_payloads};
 pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
+pub use glance::{Glance, glance};
 pub use iana::{
     AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };

@@ -169,6 +169,26 @@ proptest! {
     }
 
     #[test]
+    fn a_glance_sees_what_the_header_says(header in header(), other in 0..60_usize, at: prop::sample::Index, value: u8) {
+        let mut datagram = begin_sealed(&header, PayloadType::NONE, 0);
+        datagram.resize(datagram.len() + other.saturating_sub(56), 0);
+        let at = at.index(datagram.len());
+        datagram[at] = value;
+        let seen = glance(&datagram);
+        let read = decode_header(&datagram).ok();
+        let expected = read.map(|header| Glance {
+            our_spi: if header.initiator { header.spi_r } else { header.spi_i },
+            begins: header.exchange == ExchangeType::IKE_SA_INIT && !header.response,
+        });
+        prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn a_glance_at_any_octets_sees_a_header_where_one_is(datagram in octets(0..60)) {
+        prop_assert_eq!(glance(&datagram).is_some(), decode_header(&datagram).is_ok());
+    }
+
+    #[test]
     fn any_octets_are_read_or_refused(datagram in octets(0..400), first: u8) {
         let _ = decode_cleartext(&datagram);
         let _ = decode_payloads(PayloadType(first), &datagram);

@@ -18,3 +18,4 @@ mod nat;
 mod quiet;
 mod rekey;
 mod rig;
+mod spis;

@@ -14,6 +14,7 @@ use vgw_gateway::supervisor;
 use vgw_ike::event::{PeerCounters, Role};
 
 use super::wire;
+use crate::inbox::Counted;
 use crate::logging::Losses;
 
 /// What the daemon knows beside the supervisor.
@@ -25,6 +26,8 @@ pub struct Surroundings {
     pub drops: Vec<(&'static str, u64)>,
     /// Log lines that were not written.
     pub log: Losses,
+    /// IKE messages that arrived.
+    pub ike: Counted,
     /// The MTU of each tunnel that can send, octets.
     pub mtus: BTreeMap<TunnelId, usize>,
     /// Threads of the data plane: in, out.
@@ -68,8 +71,22 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
             lines_lost: surroundings.log.lost,
             lines_held_back: surroundings.log.held_back,
         },
+        ike_messages: ike_messages(&surroundings.ike),
         problems: surroundings.problems,
         refusals: status.strangers.into_iter().map(refusal).collect(),
+    }
+}
+
+fn ike_messages(counted: &Counted) -> wire::IkeMessages {
+    let named = |counts: &[(&'static str, u64)]| {
+        let counts = counts.iter();
+        counts.map(|(name, n)| ((*name).to_owned(), *n)).collect()
+    };
+    wire::IkeMessages {
+        received: named(&counted.received),
+        begin: counted.begins,
+        unknown_spi: counted.unknown_spi,
+        dropped: named(&counted.dropped),
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Status {
     pub half_open: usize,
     /// Packets dropped since the start, by reason; every reason is there.
     pub drops: BTreeMap<String, u64>,
+    /// IKE messages that arrived, whoever sent them.
+    #[serde(default)]
+    pub ike_messages: IkeMessages,
     /// What became of log lines.
     #[serde(default)]
     pub log: Log,
@@ -91,6 +94,21 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Datagrams of no tunnel that were refused last, newest first.
     pub refusals: Vec<Refusal>,
+}
+
+/// IKE messages since the start, before any was answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IkeMessages {
+    /// Well-formed ones: `established` name an IKE SA with a peer, `handshake` one
+    /// whose peer has yet to authenticate, or come from a configured address;
+    /// `stranger` are all others.
+    pub received: BTreeMap<String, u64>,
+    /// Requests for a new IKE SA among them.
+    pub begin: u64,
+    /// Those among them that name no IKE SA of ours.
+    pub unknown_spi: u64,
+    /// Dropped unread, by reason; every reason is there.
+    pub dropped: BTreeMap<String, u64>,
 }
 
 /// Log lines that were not written since the start.

@@ -62,6 +62,7 @@ impl Daemon {
         }
         // What waits for the next start is still what runs.
         let level = loaded.settings.log.level;
+        self.shell.expect_from(&loaded.gateway);
         self.loaded.gateway = loaded.gateway;
         self.loaded.settings.log.level = level;
         Ok(lines)

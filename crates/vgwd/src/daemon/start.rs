@@ -18,6 +18,7 @@ use super::paths::PathNews;
 use super::{Daemon, Inputs, signals};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
+use crate::inbox::{self, Message};
 use crate::kernel::{Desired, Keeper};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
@@ -26,9 +27,6 @@ use crate::namespace::run_in;
 use crate::shell::Shell;
 use crate::{metrics, privileges};
 
-/// IKE messages that may wait for the control loop; what comes beyond them is
-/// dropped and counted, and sent again by its peer.
-const EVENTS: usize = 1024;
 /// Requests that may wait.
 const REQUESTS: usize = 16;
 
@@ -51,7 +49,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     privileges::drop_privileges(&[])?;
     logging.start_writer()?;
 
-    let (event_sender, events) = mpsc::channel(EVENTS);
+    let (entrance, ike, directory) = inbox::open();
+    directory.set_addresses(&loaded.gateway);
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
@@ -63,7 +62,15 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
             let what = format!("the data plane failed: {what}");
             failure_sender.send(what).is_ok()
         }
-        event => event_sender.try_send(event).is_ok(),
+        DataPlaneEvent::Ike {
+            local,
+            remote,
+            message: octets,
+        } => entrance.put(Message {
+            local,
+            remote,
+            octets,
+        }),
     };
     let kernel = keeper.keep(opened.tun.index());
     let config = Config {
@@ -87,7 +94,15 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         Box::new(random()?),
     );
     let notices = Notices::new(loaded.settings.tun.mtu);
-    let shell = Shell::new(now, supervisor, plane, kernel, opened.key_log, notices);
+    let shell = Shell::new(
+        now,
+        supervisor,
+        plane,
+        kernel,
+        directory,
+        opened.key_log,
+        notices,
+    );
 
     let (asked_sender, asked) = mpsc::channel(REQUESTS);
     tokio::spawn(opened.control.serve(asked_sender));
@@ -98,7 +113,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let [hangup, terminate, interrupt] = signals().context("taking signals")?;
     let (sample, watchdog) = Inputs::intervals();
     let inputs = Inputs {
-        events,
+        ike,
         paths,
         failures,
         asked,

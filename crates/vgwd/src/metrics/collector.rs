@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use vgw_gateway::command::TunnelTraffic;
 use vgw_ike::event::PeerCounters;
 
+use crate::inbox::Counted;
 use crate::logging::Losses;
 
 /// Everything that is measured, at one moment.
@@ -23,6 +24,8 @@ pub struct Sample {
     pub drops: Vec<(&'static str, u64)>,
     /// Log lines that were not written.
     pub log: Losses,
+    /// IKE messages that arrived.
+    pub ike: Counted,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
 }
@@ -146,6 +149,7 @@ impl Collector for Sample {
             |t| t.counters.path_changes,
         )?;
         self.drops(metric)?;
+        self.ike_messages(metric)?;
         self.log_lines(metric)?;
         metric
             .encode_descriptor(
@@ -187,27 +191,66 @@ impl Sample {
 
     fn drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "Packets dropped by the data plane, by reason";
-        by_reason(encoder, "dropped_packets", help, &self.drops)
+        family(encoder, "dropped_packets", help, ("reason", &self.drops))
+    }
+
+    fn ike_messages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Counted {
+            received,
+            dropped,
+            begins,
+            unknown_spi,
+        } = &self.ike;
+        family(
+            encoder,
+            "ike_messages_received",
+            "Well-formed IKE messages that arrived, by whose they may be",
+            ("class", received),
+        )?;
+        family(
+            encoder,
+            "ike_messages_unread",
+            "IKE messages dropped before they were read, by reason",
+            ("reason", dropped),
+        )?;
+        for (name, help, count) in [
+            (
+                "ike_sa_init_requests",
+                "Requests for a new IKE SA that arrived, whoever sent them",
+                begins,
+            ),
+            (
+                "ike_messages_of_unknown_spi",
+                "IKE messages that arrived and name no IKE SA",
+                unknown_spi,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Counter)?
+                .encode_counter::<NoExemplar, _, u64>(count, None)?;
+        }
+        Ok(())
     }
 
     fn log_lines(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "Log lines not written: lost to a slow reader, or held back as too many";
         let Losses { lost, held_back } = self.log;
         let lines = [("lost", lost), ("held_back", held_back)];
-        by_reason(encoder, "missing_log_lines", help, &lines)
+        family(encoder, "missing_log_lines", help, ("reason", &lines))
     }
 }
 
-fn by_reason(
+/// A counter with a label, which differs from one to the next.
+fn family(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,
     help: &str,
-    counted: &[(&'static str, u64)],
+    (label, counted): (&'static str, &[(&'static str, u64)]),
 ) -> Result<(), Error> {
     let mut metric = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-    counted.iter().try_for_each(|(reason, count)| {
+    counted.iter().try_for_each(|(value, count)| {
         metric
-            .encode_family(&[("reason", *reason)])?
+            .encode_family(&[(label, *value)])?
             .encode_counter::<NoExemplar, _, u64>(count, None)
     })
 }
@@ -247,6 +290,7 @@ mod tests {
     use vgw_ike::event::PeerCounters;
 
     use super::{Sample, TunnelSample, text};
+    use crate::inbox::Counted;
 
     fn tunnel(number: u8) -> TunnelSample {
         TunnelSample {
@@ -266,6 +310,11 @@ mod tests {
         let sample = Sample {
             tunnels: vec![tunnel(1), tunnel(2)],
             drops: vec![("no_sa", 0), ("replayed", 0)],
+            ike: Counted {
+                received: vec![("established", 0), ("stranger", 0)],
+                dropped: vec![("malformed", 0)],
+                ..Counted::default()
+            },
             ..Sample::default()
         };
         let text = text(sample).unwrap();

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::{octets, render, span};
 use crate::admin::wire::{
-    Child, Connection, Counters, DataPlane, Gateway, Last, Log, Refusal, Side, Status, Traffic,
-    Tunnel,
+    Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Refusal, Side, Status,
+    Traffic, Tunnel,
 };
 
 fn tunnel(number: u8) -> Tunnel {
@@ -51,6 +51,19 @@ fn status(connections: Vec<Connection>) -> Status {
         data_plane: DataPlane::default(),
         half_open: 0,
         drops: BTreeMap::from([("no_sa".to_owned(), 0), ("replayed".to_owned(), 2)]),
+        ike_messages: IkeMessages {
+            begin: 12,
+            unknown_spi: 3,
+            received: BTreeMap::from([
+                ("established".to_owned(), 100),
+                ("handshake".to_owned(), 20),
+                ("stranger".to_owned(), 3),
+            ]),
+            dropped: BTreeMap::from([
+                ("malformed".to_owned(), 7),
+                ("stranger_queue_full".to_owned(), 0),
+            ]),
+        },
         log: Log {
             lines_lost: 3,
             lines_held_back: 0,
@@ -120,6 +133,8 @@ vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  1
 
 packets dropped: replayed 2
 
+IKE messages: established 100, handshake 20, stranger 3; dropped unread: malformed 7
+
 log lines missing: 3 lost, 0 held back as too many
 "
     );
@@ -135,6 +150,7 @@ fn what_needs_attention_stands_below_the_table() {
             why: "no tunnel has this peer".to_owned(),
         }],
         drops: BTreeMap::new(),
+        ike_messages: IkeMessages::default(),
         log: Log::default(),
         ..status(Vec::new())
     };

@@ -1,0 +1,73 @@
+//! The SPIs by which whoever sorts messages knows whose they are.
+
+use vgw_ike::endpoint::Standing;
+use vgw_ike::wire::{Glance, glance};
+
+use crate::rig::{A, B, DELAY, Datagram, Load, Pair, seconds};
+
+fn standings(pair: &Pair, side: usize) -> Vec<Standing> {
+    let spis = pair.sides[side].endpoint.spis();
+    spis.map(|(_, standing)| standing).collect()
+}
+
+#[test]
+fn an_ike_sa_is_half_open_until_its_peer_authenticates_and_gone_when_it_ends() {
+    let mut pair = Pair::new(1);
+    let empty = pair.sides[B].endpoint.spis_revision();
+    pair.initiate(A);
+    // Who begins knows with whom.
+    assert_eq!(standings(&pair, A), [Standing::Known]);
+    pair.run(DELAY);
+    assert_eq!(standings(&pair, B), [Standing::HalfOpen]);
+    let half_open = pair.sides[B].endpoint.spis_revision();
+    assert_ne!(half_open, empty);
+    pair.run(seconds(1));
+    assert_eq!(standings(&pair, B), [Standing::Known]);
+    assert_ne!(pair.sides[B].endpoint.spis_revision(), half_open);
+
+    let (before, revision) = (spis(&pair, B), pair.sides[B].endpoint.spis_revision());
+    pair.run(seconds(60));
+    assert_eq!(pair.sides[B].endpoint.spis_revision(), revision);
+    pair.rekey_ike(A);
+    pair.run(seconds(10));
+    let after = spis(&pair, B);
+    assert!(
+        after.len() == 1 && after != before,
+        "{before:x?} {after:x?}"
+    );
+
+    let (sa, _) = pair.sides[A].ike();
+    pair.call(A, |endpoint, now| endpoint.delete(now, sa));
+    pair.run(seconds(1));
+    assert!(spis(&pair, A).is_empty() && spis(&pair, B).is_empty());
+}
+
+fn spis(pair: &Pair, side: usize) -> Vec<u64> {
+    let spis = pair.sides[side].endpoint.spis();
+    spis.map(|(spi, _)| spi).collect()
+}
+
+#[test]
+fn every_message_of_a_peer_but_its_first_names_one_of_them() {
+    for initiator in [A, B] {
+        let mut pair = Pair::new(2);
+        pair.establish(initiator);
+        pair.run(seconds(60));
+        pair.rekey_ike(A);
+        pair.run(seconds(60));
+        let seen: Vec<_> = pair.log.iter().filter_map(seen).collect();
+        let (first, later): (Vec<_>, Vec<_>) = seen.iter().partition(|(_, seen)| seen.begins);
+        assert_eq!(first.len(), 1);
+        assert!(later.iter().all(|(_, seen)| seen.our_spi != 0));
+        // The last ones name an SA that is still there.
+        let (_, last) = later.iter().rfind(|(from, _)| *from == A).unwrap();
+        assert!(spis(&pair, B).contains(&last.our_spi));
+    }
+}
+
+fn seen(datagram: &Datagram) -> Option<(usize, Glance)> {
+    match &datagram.load {
+        Load::Ike(message) => Some((datagram.from, glance(message).unwrap())),
+        Load::Esp { .. } => None,
+    }
+}

@@ -1,0 +1,279 @@
+//! IKE messages on their way from the data plane's workers to the control loop.
+//!
+//! Anyone can send them, and more than the loop can take. So each is looked at on
+//! the worker's thread, and waits in the queue of its [`Class`]: what is known
+//! comes before what is not, and whoever fills a queue stands in the way of his
+//! own class only. Each queue is bounded in messages and in octets.
+//!
+//! The class comes from what the sender says and cannot prove yet. SPIs are 64
+//! random bits, so naming one takes having seen its SA's messages; an address can
+//! be forged, so configured ones share a queue with half-open SAs and not with
+//! those that are established.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+use vgw_ike::wire::glance;
+
+mod known;
+
+pub use known::Directory;
+use known::Known;
+
+/// Whose message it may be. The order is that of precedence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It names an IKE SA with a configured peer, established or begun by us.
+    Established,
+    /// It names an IKE SA whose peer has yet to authenticate, or comes from an
+    /// address that a customer gateway is configured with.
+    Handshake,
+    /// Everybody else's.
+    Stranger,
+}
+
+impl Class {
+    /// Every class, in order of its index.
+    const ALL: [Self; 3] = [Self::Established, Self::Handshake, Self::Stranger];
+
+    const fn index(self) -> usize {
+        match self {
+            Self::Established => 0,
+            Self::Handshake => 1,
+            Self::Stranger => 2,
+        }
+    }
+
+    /// Its name in status and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::Handshake => "handshake",
+            Self::Stranger => "stranger",
+        }
+    }
+
+    /// Messages, and octets of them, that may wait.
+    const fn room(self) -> (usize, usize) {
+        match self {
+            Self::Established => (1024, 4 << 20),
+            Self::Handshake => (256, 1 << 20),
+            Self::Stranger => (128, 256 << 10),
+        }
+    }
+}
+
+/// Who is taken first, turn by turn, while all have something. So what is known
+/// comes first, and nobody starves.
+const TURNS: [Class; 7] = [
+    Class::Established,
+    Class::Established,
+    Class::Handshake,
+    Class::Established,
+    Class::Established,
+    Class::Handshake,
+    Class::Stranger,
+];
+
+/// An IKE message that arrived, the non-ESP marker already taken off.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// The outside address and port that it came to.
+    pub local: SocketAddr,
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// Its octets.
+    pub octets: Vec<u8>,
+}
+
+/// IKE messages since the start, before any was answered.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Well-formed ones, by class.
+    pub received: Vec<(&'static str, u64)>,
+    /// Those that were dropped, by reason.
+    pub dropped: Vec<(&'static str, u64)>,
+    /// Requests for a new IKE SA.
+    pub begins: u64,
+    /// Those that name no IKE SA of ours.
+    pub unknown_spi: u64,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    received: [AtomicU64; 3],
+    full: [AtomicU64; 3],
+    malformed: AtomicU64,
+    begins: AtomicU64,
+    unknown_spi: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    known: ArcSwap<Known>,
+    counters: Counters,
+    /// Octets that wait, by class.
+    waiting: [AtomicUsize; 3],
+}
+
+/// Where workers put messages. It never blocks.
+#[derive(Debug)]
+pub struct Entrance {
+    shared: Arc<Shared>,
+    queues: [mpsc::Sender<Message>; 3],
+}
+
+/// Where the loop takes them.
+#[derive(Debug)]
+pub struct Exit {
+    shared: Arc<Shared>,
+    queues: [mpsc::Receiver<Message>; 3],
+    /// Whose turn it is, an index of [`TURNS`].
+    turn: usize,
+}
+
+/// The ends of a new inbox: workers', the loop's, and that of whoever says who is known.
+#[must_use]
+pub fn open() -> (Entrance, Exit, Directory) {
+    let shared = Arc::<Shared>::default();
+    let [established, handshake, stranger] = Class::ALL.map(|class| mpsc::channel(class.room().0));
+    let entrance = Entrance {
+        shared: Arc::clone(&shared),
+        queues: [established.0, handshake.0, stranger.0],
+    };
+    let exit = Exit {
+        shared: Arc::clone(&shared),
+        queues: [established.1, handshake.1, stranger.1],
+        turn: 0,
+    };
+    (entrance, exit, Directory::new(shared))
+}
+
+impl Entrance {
+    /// Puts a message into the queue of its class. False: that is full.
+    pub fn put(&self, message: Message) -> bool {
+        let counters = &self.shared.counters;
+        let Some(seen) = glance(&message.octets) else {
+            add(&counters.malformed);
+            return true;
+        };
+        let known = self.shared.known.load();
+        let by_spi = known.by_spi(seen.our_spi);
+        if seen.begins {
+            add(&counters.begins);
+        } else if by_spi.is_none() {
+            add(&counters.unknown_spi);
+        }
+        let class = by_spi
+            .filter(|_| !seen.begins)
+            .or_else(|| known.by_address(message.remote.ip()))
+            .unwrap_or(Class::Stranger);
+        count(&counters.received, class);
+        let taken = self.queue(class, message);
+        if !taken {
+            count(&counters.full, class);
+        }
+        taken
+    }
+
+    fn queue(&self, class: Class, message: Message) -> bool {
+        let index = class.index();
+        let (Some(queue), Some(waiting)) = (self.queues.get(index), self.shared.waiting.get(index))
+        else {
+            return false;
+        };
+        let len = message.octets.len();
+        let before = waiting.fetch_add(len, Ordering::Relaxed);
+        let (_, most) = class.room();
+        let taken = before.saturating_add(len) <= most && queue.try_send(message).is_ok();
+        if !taken {
+            waiting.fetch_sub(len, Ordering::Relaxed);
+        }
+        taken
+    }
+}
+
+impl Exit {
+    /// The next message; waits for one. Dropped before it is ready, it loses none.
+    pub async fn take(&mut self) -> Message {
+        if let Some(message) = self.try_take() {
+            return message;
+        }
+        let [established, handshake, stranger] = &mut self.queues;
+        let (class, message) = tokio::select! {
+            biased;
+            Some(message) = established.recv() => (Class::Established, message),
+            Some(message) = handshake.recv() => (Class::Handshake, message),
+            Some(message) = stranger.recv() => (Class::Stranger, message),
+            // The data plane is gone, and that is told elsewhere.
+            else => std::future::pending().await,
+        };
+        self.taken(class, &message);
+        message
+    }
+
+    /// The next message, if one is there.
+    pub fn try_take(&mut self) -> Option<Message> {
+        let first = TURNS.get(self.turn).copied();
+        self.turn = (self.turn + 1) % TURNS.len();
+        let classes = first.into_iter().chain(Class::ALL);
+        for class in classes {
+            let queue = self.queues.get_mut(class.index())?;
+            if let Ok(message) = queue.try_recv() {
+                self.taken(class, &message);
+                return Some(message);
+            }
+        }
+        None
+    }
+
+    fn taken(&self, class: Class, message: &Message) {
+        if let Some(waiting) = self.shared.waiting.get(class.index()) {
+            waiting.fetch_sub(message.octets.len(), Ordering::Relaxed);
+        }
+    }
+}
+
+impl Counters {
+    fn read(&self) -> Counted {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let named = |counters: &[AtomicU64; 3], name: fn(Class) -> &'static str| -> Vec<_> {
+            let classes = Class::ALL.into_iter().zip(counters);
+            classes.map(|(class, n)| (name(class), read(n))).collect()
+        };
+        let mut dropped = vec![("malformed", read(&self.malformed))];
+        dropped.extend(named(&self.full, full));
+        Counted {
+            received: named(&self.received, Class::name),
+            dropped,
+            begins: read(&self.begins),
+            unknown_spi: read(&self.unknown_spi),
+        }
+    }
+}
+
+/// The reason for what found its class's queue full.
+const fn full(class: Class) -> &'static str {
+    match class {
+        Class::Established => "established_queue_full",
+        Class::Handshake => "handshake_queue_full",
+        Class::Stranger => "stranger_queue_full",
+    }
+}
+
+fn count(counters: &[AtomicU64; 3], class: Class) {
+    if let Some(counter) = counters.get(class.index()) {
+        add(counter);
+    }
+}
+
+fn add(counter: &AtomicU64) {
+    counter.fetch_add(1, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests;

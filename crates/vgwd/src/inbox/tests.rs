@@ -1,0 +1,168 @@
+use std::net::SocketAddr;
+
+use vgw_ike::endpoint::Standing;
+use vgw_ike::wire::{ExchangeType, Header, PayloadType, begin_sealed};
+
+use super::{Class, Directory, Entrance, Exit, Message, TURNS, open};
+
+const ESTABLISHED: u64 = 0x0123_4567_89ab_cdef;
+const HALF_OPEN: u64 = 0xfedc_ba98_7654_3210;
+const CONFIGURED: &str = "192.0.2.1:500";
+const ELSEWHERE: &str = "198.51.100.66:4500";
+
+fn inbox() -> (Entrance, Exit, Directory) {
+    let (entrance, exit, directory) = open();
+    let configured: SocketAddr = CONFIGURED.parse().unwrap();
+    directory.expect_from(vec![configured.ip()]);
+    let spis = [
+        (ESTABLISHED, Standing::Known),
+        (HALF_OPEN, Standing::HalfOpen),
+    ];
+    directory.show(spis.into_iter());
+    (entrance, exit, directory)
+}
+
+/// A message of an initiator to us, or its first if `spi` is 0.
+fn message(remote: &str, spi: u64, len: usize) -> Message {
+    let header = Header {
+        spi_i: 1,
+        spi_r: spi,
+        exchange: if spi == 0 {
+            ExchangeType::IKE_SA_INIT
+        } else {
+            ExchangeType::INFORMATIONAL
+        },
+        initiator: true,
+        response: false,
+        message_id: 0,
+    };
+    let mut octets = begin_sealed(&header, PayloadType::NONE, len);
+    octets.resize(octets.len() + len, 0);
+    Message {
+        local: "203.0.113.1:500".parse().unwrap(),
+        remote: remote.parse().unwrap(),
+        octets,
+    }
+}
+
+fn of(class: Class) -> Message {
+    match class {
+        Class::Established => message(ELSEWHERE, ESTABLISHED, 0),
+        Class::Handshake => message(CONFIGURED, 0, 0),
+        Class::Stranger => message(ELSEWHERE, 0, 0),
+    }
+}
+
+fn received(directory: &Directory, class: Class) -> u64 {
+    directory.counted().received[class.index()].1
+}
+
+fn dropped(directory: &Directory, reason: &str) -> u64 {
+    let counted = directory.counted().dropped;
+    let found = counted.iter().find(|(name, _)| *name == reason);
+    found.unwrap().1
+}
+
+#[test]
+fn a_message_is_of_the_class_that_its_spi_or_else_its_address_says() {
+    for (class, message) in [
+        (Class::Established, message(ELSEWHERE, ESTABLISHED, 0)),
+        (Class::Established, message(CONFIGURED, ESTABLISHED, 0)),
+        (Class::Handshake, message(ELSEWHERE, HALF_OPEN, 0)),
+        (Class::Handshake, message(CONFIGURED, 0, 0)),
+        (Class::Handshake, message(CONFIGURED, 7, 0)),
+        (Class::Stranger, message(ELSEWHERE, 7, 0)),
+        (Class::Stranger, message(ELSEWHERE, 0, 0)),
+    ] {
+        let (entrance, _exit, directory) = inbox();
+        assert!(entrance.put(message.clone()));
+        for other in Class::ALL {
+            let expected = u64::from(other == class);
+            assert_eq!(received(&directory, other), expected, "{message:?}");
+        }
+    }
+}
+
+#[test]
+fn an_ike_sa_that_ended_is_known_no_longer() {
+    let (entrance, _exit, directory) = inbox();
+    directory.show([(HALF_OPEN, Standing::Known)].into_iter());
+    entrance.put(message(ELSEWHERE, ESTABLISHED, 0));
+    assert_eq!(received(&directory, Class::Stranger), 1);
+    entrance.put(message(ELSEWHERE, HALF_OPEN, 0));
+    assert_eq!(received(&directory, Class::Established), 1);
+    // Addresses stay as they were.
+    entrance.put(message(CONFIGURED, 0, 0));
+    assert_eq!(received(&directory, Class::Handshake), 1);
+}
+
+#[test]
+fn garbage_is_counted_and_reaches_nobody() {
+    let (entrance, mut exit, directory) = inbox();
+    for octets in [vec![], vec![0; 27], vec![0xFF; 100]] {
+        let garbage = Message {
+            octets,
+            ..of(Class::Stranger)
+        };
+        assert!(entrance.put(garbage));
+    }
+    assert_eq!(dropped(&directory, "malformed"), 3);
+    assert_eq!(exit.try_take(), None);
+}
+
+#[test]
+fn a_flood_of_a_class_displaces_nothing_of_another() {
+    for flood in Class::ALL {
+        let (entrance, mut exit, directory) = inbox();
+        let taken = (0..10_000).filter(|_| entrance.put(of(flood))).count();
+        assert_eq!(taken, flood.room().0);
+        let reason = super::full(flood);
+        let lost = u64::try_from(10_000 - taken).unwrap();
+        assert_eq!(dropped(&directory, reason), lost);
+        for other in Class::ALL.into_iter().filter(|other| *other != flood) {
+            let message = of(other);
+            assert!(entrance.put(message.clone()));
+            // Not behind the flood, but within one round of turns.
+            let soon: Vec<_> = TURNS.iter().filter_map(|_| exit.try_take()).collect();
+            assert!(soon.contains(&message), "{other:?} behind {flood:?}");
+        }
+    }
+}
+
+#[test]
+fn whoever_is_known_comes_first_and_nobody_starves() {
+    let (entrance, mut exit, _) = inbox();
+    for class in Class::ALL {
+        while entrance.put(of(class)) {}
+    }
+    let mut taken = [0; 3];
+    for _ in 0..10 * TURNS.len() {
+        let message = exit.try_take().unwrap();
+        let class = Class::ALL.into_iter().find(|class| of(*class) == message);
+        taken[class.unwrap().index()] += 1;
+    }
+    assert_eq!(taken, [40, 20, 10]);
+}
+
+#[test]
+fn octets_that_wait_are_bounded_and_what_is_taken_makes_room() {
+    let (entrance, mut exit, _) = inbox();
+    for (class, spi) in [(Class::Established, ESTABLISHED), (Class::Stranger, 0)] {
+        let large = message(ELSEWHERE, spi, 60_000);
+        let room = class.room().1 / large.octets.len();
+        for _ in 0..2 {
+            let taken = (0..1000).filter(|_| entrance.put(large.clone())).count();
+            assert_eq!(taken, room);
+            assert_eq!(std::iter::from_fn(|| exit.try_take()).count(), room);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_loop_is_woken_by_a_message_of_any_class() {
+    let (entrance, mut exit, _) = inbox();
+    for class in Class::ALL {
+        let (taken, _) = tokio::join!(exit.take(), async { entrance.put(of(class)) });
+        assert_eq!(taken, of(class));
+    }
+}
