@@ -18,6 +18,7 @@ use crate::admin::wire::{self, Reply};
 use crate::config::Loaded;
 use crate::inbox::{self, Message};
 use crate::logging::Logging;
+use crate::notify::Notifier;
 use crate::shell::Shell;
 use crate::{metrics, notify};
 
@@ -61,6 +62,7 @@ struct Daemon {
     /// The outside addresses that have sockets.
     bound: Vec<IpAddr>,
     logging: Logging,
+    notifier: Notifier,
     shell: Shell,
 }
 
@@ -79,10 +81,10 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
         .context("starting the event loop")?;
     runtime.block_on(async {
         let (mut daemon, mut inputs) = start::start(path, loaded, logging)?;
-        notify::ready(&daemon.summary());
+        daemon.notifier.ready(&daemon.summary());
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", daemon.summary());
         let outcome = daemon.serve(&mut inputs).await;
-        notify::stopping();
+        daemon.notifier.stopping();
         daemon.farewell(&mut inputs).await;
         outcome
     })
@@ -116,7 +118,7 @@ impl Daemon {
                     tracing::info!("stopping on SIGINT");
                     return Ok(());
                 }
-                () = tick(&mut inputs.watchdog) => notify::watchdog(),
+                () = tick(&mut inputs.watchdog) => self.notifier.watchdog(),
                 () = due(self.shell.deadline()) => self.on_timeout(),
                 _ = inputs.hangup.recv() => drop(self.reload()),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked),
@@ -132,7 +134,6 @@ impl Daemon {
                     yield_now().await;
                 }
             }
-            self.shell.tell_who_is_known();
         }
     }
 

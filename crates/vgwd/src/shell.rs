@@ -95,11 +95,6 @@ impl Shell {
         result
     }
 
-    /// Tells the data plane's workers whose messages come first now.
-    pub fn tell_who_is_known(&mut self) {
-        self.directory.update(&self.supervisor);
-    }
-
     /// Peers may come from the addresses of this configuration.
     pub fn expect_from(&self, gateway: &Gateway) {
         self.directory.set_addresses(gateway);
@@ -192,6 +187,8 @@ impl Shell {
                 self.notice_mtu(tunnel);
             }
         }
+        // So that the answer to what is sent now is seen to be no stranger's.
+        self.directory.update(&self.supervisor);
         while let Some(transmit) = self.supervisor.poll_transmit() {
             if let Err(error) = self.send(&transmit) {
                 // As if it had been lost on the way; IKE sends again.

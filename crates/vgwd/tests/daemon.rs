@@ -8,16 +8,23 @@
     reason = "in a test's helpers too, what cannot be had fails the test"
 )]
 
+use std::net::UdpSocket;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
+use vgw_ike::wire::{
+    ExchangeType, Header, KeyExchange, Payload, Proposal, ProtocolId, Transform, TransformType,
+    encode_cleartext,
+};
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology};
 use vgw_lab::{Lab, Namespace, Process, wait_until};
 use vgwd::admin::client::ask;
-use vgwd::admin::wire::{Reply, Request, Status};
+use vgwd::admin::wire::{Reply, Request, Status, What as RekeyTarget};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const TUNNELS: &str = r#"
@@ -284,5 +291,149 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     assert_eq!(left.lines().count(), guards.len(), "{left}");
     for (line, guard) in left.lines().zip(guards) {
         assert!(line.starts_with(guard), "{left}");
+    }
+}
+
+/// A request for an IKE SA that no connection takes: DES, with a long list of groups.
+fn refused_request(spi_i: u64) -> Vec<u8> {
+    let transform = |kind, id, key_bits| Transform {
+        kind,
+        id,
+        key_bits,
+        unknown_attribute: false,
+    };
+    let groups = (100..160).map(|id| transform(TransformType::KEY_EXCHANGE, id, None));
+    let transforms = [
+        transform(TransformType::ENCRYPTION, 2, None),
+        transform(TransformType::PRF, 1, None),
+        transform(TransformType::INTEGRITY, 1, None),
+    ];
+    let header = Header {
+        spi_i,
+        spi_r: 0,
+        exchange: ExchangeType::IKE_SA_INIT,
+        initiator: true,
+        response: false,
+        message_id: 0,
+    };
+    let proposal = Proposal {
+        number: 1,
+        protocol: ProtocolId::IKE,
+        spi: Vec::new(),
+        transforms: transforms.into_iter().chain(groups).collect(),
+    };
+    let key_exchange = KeyExchange {
+        group: 100,
+        data: vec![7; 32],
+    };
+    let payloads = [
+        Payload::Sa(vec![proposal]),
+        Payload::Ke(key_exchange),
+        Payload::Nonce(vec![9; 32]),
+    ];
+    encode_cleartext(&header, &payloads)
+}
+
+/// Sends refused requests and garbage from a stranger's address, as fast as it can,
+/// until told to stop.
+fn flood(stop: &AtomicBool) {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    let [to, _] = GATEWAY_OUTSIDE;
+    for spi_i in 1.. {
+        if stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let request = refused_request(spi_i);
+        // The socket's queue may be full; that is as good.
+        let _ = socket.send_to(&request, (to, 500));
+        let (_, garbage) = request.split_first().unwrap();
+        let _ = socket.send_to(garbage, (to, 500));
+    }
+}
+
+#[test]
+fn status_the_watchdog_and_known_peers_are_served_while_strangers_flood_and_nobody_reads_the_log() {
+    let lab = Lab::new("flood").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    // A pipe that is open and never read.
+    let log = folder.path().join("cloud.log");
+    nix::unistd::mkfifo(&log, Mode::S_IRWXU).unwrap();
+    let mut options = std::fs::OpenOptions::new();
+    let options = options.read(true).custom_flags(libc::O_NONBLOCK);
+    let _never_read = options.open(&log).unwrap();
+    let own = format!("{}\n[log]\nlevel = \"debug\"", cloud());
+    let cloud_end = End::start("cloud", &topology.vpc, folder.path(), &own, "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| topology.internet.run(|| flood(&stop)).unwrap());
+        // Ends the flood also where something fails below.
+        let _stops = StopWhenDropped(&stop);
+        wait_until("a log beyond what waits for its reader", LIMIT, || {
+            Ok((cloud_end.status().log.lines_lost > 0).then_some(()))
+        })
+        .unwrap();
+        let vpc_cidrs = "vpc_cidrs = [\"10.0.0.0/16\"]";
+        let premises = End::start(
+            "premises",
+            &topology.on_premises,
+            folder.path(),
+            PREMISES,
+            vpc_cidrs,
+        );
+        cloud_end.await_tunnels(2);
+        premises.await_tunnels(2);
+        let before = cloud_end.status().ike_messages;
+        for _ in 0..10 {
+            while cloud_end.heard_anything() != "WATCHDOG=1\n" {}
+            cloud_end.status();
+        }
+        wait_until("more of the flood", LIMIT, || {
+            let now = cloud_end.status().ike_messages;
+            let more = |name: &str| now.received.get(name) > before.received.get(name);
+            let malformed = now.dropped.get("malformed") > before.dropped.get("malformed");
+            Ok((more("stranger") && now.begin > before.begin && malformed).then_some(()))
+        })
+        .unwrap();
+        // Both IKE_SA_INIT and IKE_AUTH of both tunnels, none taken for a stranger's.
+        let counted = cloud_end.status().ike_messages;
+        assert!(counted.received.get("handshake") >= Some(&4), "{counted:?}");
+        assert_eq!(counted.unknown_spi, 0, "{counted:?}");
+        let rekey = Request::Rekey {
+            tunnel: "vpn-office/1".to_owned(),
+            what: RekeyTarget::Ike,
+        };
+        assert!(matches!(
+            ask(&premises.socket, &rekey),
+            Ok(Reply::Done { .. })
+        ));
+        wait_until("a rekey", LIMIT, || {
+            let status = cloud_end.status();
+            let rekeys = status.connections[0].tunnels[0].counters.ike_rekeys;
+            Ok((rekeys > 0).then_some(status.ike_messages))
+        })
+        .map(|counted| {
+            assert!(
+                counted.received.get("established") >= Some(&1),
+                "{counted:?}"
+            );
+            for class in ["established", "handshake"] {
+                let full = format!("{class}_queue_full");
+                assert_eq!(counted.dropped.get(&full), Some(&0), "{counted:?}");
+            }
+        })
+        .unwrap();
+        stop.store(true, Ordering::Relaxed);
+        flooding.join().unwrap();
+    });
+}
+
+struct StopWhenDropped<'a>(&'a AtomicBool);
+
+impl Drop for StopWhenDropped<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
     }
 }

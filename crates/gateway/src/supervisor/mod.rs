@@ -269,15 +269,16 @@ impl Supervisor {
         self.spis.contains_key(&spi_in)
     }
 
-    /// The SPIs that messages may name our IKE SAs by, in ascending order.
-    pub fn ike_spis(&self) -> impl Iterator<Item = (u64, Standing)> {
-        self.endpoint.spis()
+    /// The SPIs that messages may name our IKE SAs of this standing by, in ascending
+    /// order.
+    pub fn ike_spis(&self, standing: Standing) -> impl Iterator<Item = u64> {
+        self.endpoint.spis(standing)
     }
 
     /// Differs from an earlier one if [`Self::ike_spis`] has changed since.
     #[must_use]
-    pub const fn ike_spis_revision(&self) -> u64 {
-        self.endpoint.spis_revision()
+    pub const fn ike_spis_revision(&self, standing: Standing) -> u64 {
+        self.endpoint.spis_revision(standing)
     }
 
     /// Whether every SA is gone, and every peer has answered that it knows.

@@ -211,16 +211,16 @@ impl Endpoint {
         self.core.counters.get(&peer).copied().unwrap_or_default()
     }
 
-    /// The SPIs that messages may name our IKE SAs by, in ascending order. They
-    /// are random, so that whoever names one has seen the SA's messages.
-    pub fn spis(&self) -> impl Iterator<Item = (u64, Standing)> {
-        self.spis.iter()
+    /// The SPIs that messages may name our IKE SAs of this standing by, in ascending
+    /// order. They are random, so that whoever names one has seen the SA's messages.
+    pub fn spis(&self, standing: Standing) -> impl Iterator<Item = u64> {
+        self.spis.iter(standing)
     }
 
     /// Differs from an earlier one if [`Self::spis`] has changed since.
     #[must_use]
-    pub const fn spis_revision(&self) -> u64 {
-        self.spis.revision()
+    pub const fn spis_revision(&self, standing: Standing) -> u64 {
+        self.spis.revision(standing)
     }
 
     /// IKE SAs that peers began and did not authenticate yet.

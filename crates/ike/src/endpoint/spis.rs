@@ -14,45 +14,64 @@ pub enum Standing {
     Known,
 }
 
-/// IKE SAs by SPI, with a revision that tells whether any has changed.
+/// IKE SAs by SPI. Those of each standing are apart, because who has not
+/// authenticated can change one of them often, and not the other.
 #[derive(Debug, Default)]
 pub(super) struct Spis {
-    by_spi: BTreeMap<u64, (SaId, Standing)>,
+    half_open: BySpi,
+    known: BySpi,
+}
+
+#[derive(Debug, Default)]
+struct BySpi {
+    sas: BTreeMap<u64, SaId>,
     revision: u64,
 }
 
 impl Spis {
     pub(super) fn insert(&mut self, spi: u64, id: SaId, standing: Standing) {
-        self.by_spi.insert(spi, (id, standing));
-        self.revision += 1;
+        let of = match standing {
+            Standing::HalfOpen => &mut self.half_open,
+            Standing::Known => &mut self.known,
+        };
+        of.sas.insert(spi, id);
+        of.revision += 1;
     }
 
     pub(super) fn remove(&mut self, spi: u64) {
-        if self.by_spi.remove(&spi).is_some() {
-            self.revision += 1;
+        for of in [&mut self.half_open, &mut self.known] {
+            if of.sas.remove(&spi).is_some() {
+                of.revision += 1;
+            }
         }
     }
 
     /// The peer of this SA has authenticated. Harmless if that is known.
     pub(super) fn authenticated(&mut self, spi: u64) {
-        if let Some((_, standing)) = self.by_spi.get_mut(&spi)
-            && *standing != Standing::Known
-        {
-            *standing = Standing::Known;
-            self.revision += 1;
+        if let Some(id) = self.half_open.sas.remove(&spi) {
+            self.half_open.revision += 1;
+            self.insert(spi, id, Standing::Known);
         }
     }
 
     pub(super) fn get(&self, spi: u64) -> Option<SaId> {
-        self.by_spi.get(&spi).map(|(id, _)| *id)
+        let known = self.known.sas.get(&spi);
+        known.or_else(|| self.half_open.sas.get(&spi)).copied()
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = (u64, Standing)> {
-        let all = self.by_spi.iter();
-        all.map(|(spi, (_, standing))| (*spi, *standing))
+    /// In ascending order.
+    pub(super) fn iter(&self, standing: Standing) -> impl Iterator<Item = u64> {
+        self.of(standing).sas.keys().copied()
     }
 
-    pub(super) const fn revision(&self) -> u64 {
-        self.revision
+    pub(super) const fn revision(&self, standing: Standing) -> u64 {
+        self.of(standing).revision
+    }
+
+    const fn of(&self, standing: Standing) -> &BySpi {
+        match standing {
+            Standing::HalfOpen => &self.half_open,
+            Standing::Known => &self.known,
+        }
     }
 }

@@ -7,15 +7,14 @@ use std::time::Instant;
 use super::Daemon;
 use crate::admin::wire::Reply;
 use crate::config::{self, Loaded, Settings};
-use crate::notify;
 
 impl Daemon {
     /// Reads the configuration again and applies what changed; all of it or,
     /// if anything is wrong with it, nothing.
     pub(super) fn reload(&mut self) -> Reply {
-        notify::reloading();
+        self.notifier.reloading();
         let outcome = self.try_reload();
-        notify::ready(&self.summary());
+        self.notifier.ready(&self.summary());
         match outcome {
             Ok(lines) => {
                 tracing::info!("configuration reloaded: {}", lines.join("; "));

@@ -24,6 +24,7 @@ use crate::key_log::KeyLog;
 use crate::logging::Logging;
 use crate::mtu::Notices;
 use crate::namespace::run_in;
+use crate::notify::Notifier;
 use crate::shell::Shell;
 use crate::{metrics, privileges};
 
@@ -48,6 +49,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     // Before any other thread is started: each has privileges of its own.
     privileges::drop_privileges(&[])?;
     logging.start_writer()?;
+    let notifier = Notifier::start().context("starting the thread of the service manager")?;
 
     let (entrance, ike, directory) = inbox::open();
     directory.set_addresses(&loaded.gateway);
@@ -129,6 +131,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         bound: loaded.gateway.outside_addresses.clone(),
         loaded,
         logging,
+        notifier,
         shell,
     };
     Ok((daemon, inputs))

@@ -9,11 +9,12 @@ use vgw_ike::endpoint::Standing;
 
 use super::{Class, Counted, Shared};
 
-/// Immutable; swapped whole. All lists are sorted.
-#[derive(Debug, Default)]
+/// Immutable; swapped whole, and a new one shares what did not change. All lists
+/// are sorted.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    established: Vec<u64>,
-    half_open: Vec<u64>,
+    established: Arc<[u64]>,
+    half_open: Arc<[u64]>,
     addresses: Arc<[IpAddr]>,
 }
 
@@ -39,14 +40,16 @@ impl Known {
 pub struct Directory {
     shared: Arc<Shared>,
     /// Which of the supervisor's IKE SAs the table shows.
-    revision: Option<u64>,
+    established: Option<u64>,
+    half_open: Option<u64>,
 }
 
 impl Directory {
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
-            revision: None,
+            established: None,
+            half_open: None,
         }
     }
 
@@ -62,37 +65,37 @@ impl Directory {
     pub(super) fn expect_from(&self, mut addresses: Vec<IpAddr>) {
         addresses.sort_unstable();
         addresses.dedup();
-        let known = self.shared.known.load();
-        self.shared.known.store(Arc::new(Known {
-            established: known.established.clone(),
-            half_open: known.half_open.clone(),
-            addresses: addresses.into(),
-        }));
+        self.change(|known| known.addresses = addresses.into());
     }
 
     /// Shows the IKE SAs that there are now. It costs nothing while they are the
-    /// same, and else a walk over all of them: call it once for many messages.
+    /// same. Who has not authenticated can make it copy the half-open ones, whose
+    /// number is limited.
     pub fn update(&mut self, supervisor: &Supervisor) {
-        let revision = supervisor.ike_spis_revision();
-        if self.revision == Some(revision) {
-            return;
+        let half_open = Some(supervisor.ike_spis_revision(Standing::HalfOpen));
+        if self.half_open != half_open {
+            self.half_open = half_open;
+            self.show(Standing::HalfOpen, supervisor.ike_spis(Standing::HalfOpen));
         }
-        self.revision = Some(revision);
-        self.show(supervisor.ike_spis());
+        let established = Some(supervisor.ike_spis_revision(Standing::Known));
+        if self.established != established {
+            self.established = established;
+            self.show(Standing::Known, supervisor.ike_spis(Standing::Known));
+        }
     }
 
     /// `spis` are in ascending order.
-    pub(super) fn show(&self, spis: impl Iterator<Item = (u64, Standing)>) {
-        let mut known = Known {
-            addresses: Arc::clone(&self.shared.known.load().addresses),
-            ..Known::default()
-        };
-        for (spi, standing) in spis {
-            match standing {
-                Standing::Known => known.established.push(spi),
-                Standing::HalfOpen => known.half_open.push(spi),
-            }
-        }
+    pub(super) fn show(&self, standing: Standing, spis: impl Iterator<Item = u64>) {
+        let spis = spis.collect();
+        self.change(|known| match standing {
+            Standing::Known => known.established = spis,
+            Standing::HalfOpen => known.half_open = spis,
+        });
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Known)) {
+        let mut known = Known::clone(&self.shared.known.load());
+        change(&mut known);
         self.shared.known.store(Arc::new(known));
     }
 
