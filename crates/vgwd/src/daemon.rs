@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -31,6 +32,8 @@ use self::paths::PathNews;
 /// For so long, and for so many IKE messages, the loop looks at nothing else.
 const TURN: Duration = Duration::from_millis(5);
 const MESSAGES: usize = 64;
+/// Threads that make texts of status and metrics.
+const CLERKS: usize = 2;
 /// How often the supervisor learns what the data plane counted.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long peers may take to confirm that their SAs are deleted.
@@ -77,6 +80,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .max_blocking_threads(CLERKS)
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
@@ -121,7 +125,7 @@ impl Daemon {
                 () = tick(&mut inputs.watchdog) => self.notifier.watchdog(),
                 () = due(self.shell.deadline()) => self.on_timeout(),
                 _ = inputs.hangup.recv() => drop(self.reload()),
-                Some(asked) = inputs.asked.recv() => self.on_asked(asked),
+                Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
                 () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
                 Some(scrape) = inputs.scrapes.recv() => {
@@ -170,10 +174,22 @@ impl Daemon {
             .drive(|supervisor| supervisor.handle_timeout(now));
     }
 
-    fn on_asked(&mut self, asked: Asked) {
-        let reply = self.reply(asked.request);
-        // A client that has gone away needs no answer.
-        let _ = asked.reply.send(reply);
+    /// Answers all who wait, and those who want the status with the same one.
+    fn on_asked(&mut self, first: Asked, rest: &mut mpsc::Receiver<Asked>) {
+        let mut status = None;
+        let mut next = Some(first);
+        while let Some(Asked { request, reply }) = next {
+            let answer = if request == Request::Status {
+                Arc::clone(status.get_or_insert_with(|| Arc::new(self.reply(request))))
+            } else {
+                // What it does shows in the next status.
+                status = None;
+                Arc::new(self.reply(request))
+            };
+            // A client that has gone away needs no answer.
+            let _ = reply.send(answer);
+            next = rest.try_recv().ok();
+        }
     }
 
     fn reply(&mut self, request: Request) -> Reply {

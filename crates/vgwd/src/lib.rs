@@ -11,6 +11,7 @@
 
 pub mod admin;
 pub mod cli;
+mod clients;
 pub mod config;
 pub mod daemon;
 pub mod demo;

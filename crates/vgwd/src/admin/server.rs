@@ -5,19 +5,22 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::task::Context;
 use std::time::Duration;
 
 use nix::sys::stat::{Mode, umask};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::unix::OwnedReadHalf;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::request::{MAX_REQUEST, Request, RequestError, parse_request};
 use super::wire::Reply;
+use crate::clients::{self, Place};
 
-/// More clients than this wait to be accepted.
+/// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 32;
 /// A client that says nothing for this long is let go.
 const IDLE: Duration = Duration::from_secs(60);
@@ -29,8 +32,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Asked {
     /// What is asked.
     pub request: Request,
-    /// Takes the answer; dropped without one when the daemon stops.
-    pub reply: oneshot::Sender<Reply>,
+    /// Takes the answer, which others may get too; dropped without one when the
+    /// daemon stops.
+    pub reply: oneshot::Sender<Arc<Reply>>,
 }
 
 /// The socket, bound. Its file is removed with it.
@@ -68,34 +72,16 @@ impl Listener {
         Ok(listener)
     }
 
-    /// Serves clients, each in a task of its own so that none waits for
-    /// another, until the receiver of `asked` is gone.
+    /// Serves clients until the receiver of `asked` is gone.
     pub async fn serve(self, asked: mpsc::Sender<Asked>) {
-        let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-        loop {
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-                return;
-            };
-            let client = tokio::select! {
-                accepted = self.socket.accept() => accepted,
-                () = asked.closed() => return,
-            };
-            let client = match client {
-                Ok((client, _)) => client,
-                Err(error) => {
-                    // Out of descriptors, most likely; they come back.
-                    tracing::warn!(%error, "a client of the control socket was not accepted");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                    continue;
-                }
-            };
-            let asked = asked.clone();
-            tokio::spawn(async move {
-                if let Err(error) = serve_client(client, &asked).await {
-                    tracing::debug!(%error, "a client of the control socket was let go");
-                }
-                drop(place);
-            });
+        let accept = |context: &mut Context<'_>| {
+            let accepted = self.socket.poll_accept(context);
+            accepted.map_ok(|(client, _)| client)
+        };
+        let serve = |client, place| serve_client(client, place, asked.clone());
+        tokio::select! {
+            () = clients::serve("control socket", MAX_CLIENTS, accept, serve) => {}
+            () = asked.closed() => {}
         }
     }
 }
@@ -136,7 +122,11 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     }
 }
 
-async fn serve_client(client: UnixStream, asked: &mpsc::Sender<Asked>) -> io::Result<()> {
+async fn serve_client(
+    client: UnixStream,
+    place: Place,
+    asked: mpsc::Sender<Asked>,
+) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read);
     let mut line = Vec::new();
@@ -146,15 +136,24 @@ async fn serve_client(client: UnixStream, asked: &mpsc::Sender<Asked>) -> io::Re
         if line.is_empty() {
             return Ok(());
         }
+        place.is_ours();
         let too_long = line.last() != Some(&b'\n') && line.len() > MAX_REQUEST;
-        let reply = answer(line.trim_ascii_end(), asked).await;
-        let mut octets = serde_json::to_vec(&reply)?;
-        octets.push(b'\n');
+        let reply = answer(line.trim_ascii_end(), &asked).await;
+        let octets = spawn_blocking(move || on_a_line(&reply)).await??;
+        place.is_clients();
         timeout(PATIENCE, write.write_all(&octets)).await??;
         if too_long {
             return Ok(());
         }
     }
+}
+
+/// The status of thousands of tunnels takes longer than the loop's other tasks
+/// should wait: call it elsewhere.
+fn on_a_line(reply: &Reply) -> io::Result<Vec<u8>> {
+    let mut octets = serde_json::to_vec(reply)?;
+    octets.push(b'\n');
+    Ok(octets)
 }
 
 /// Reads up to a newline or the end, and no more than is needed to see that a
@@ -164,18 +163,18 @@ async fn read_line(read: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> i
     read.take(most).read_until(b'\n', line).await
 }
 
-async fn answer(line: &[u8], asked: &mpsc::Sender<Asked>) -> Reply {
+async fn answer(line: &[u8], asked: &mpsc::Sender<Asked>) -> Arc<Reply> {
     let request = match parse_request(line) {
         Ok(request) => request,
-        Err(error) => return refusal(&error),
+        Err(error) => return Arc::new(refusal(&error)),
     };
     let (reply, answer) = oneshot::channel();
     let sent = asked.send(Asked { request, reply }).await;
     match (sent, answer.await) {
         (Ok(()), Ok(reply)) => reply,
-        _ => Reply::Failed {
+        _ => Arc::new(Reply::Failed {
             lines: vec!["the daemon is stopping".to_owned()],
-        },
+        }),
     }
 }
 
@@ -190,10 +189,11 @@ mod tests {
     use std::io::{BufRead, BufReader, Write};
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::net::UnixStream;
+    use std::sync::Arc;
 
     use tokio::sync::mpsc;
 
-    use super::{Listener, MAX_REQUEST};
+    use super::{Listener, MAX_CLIENTS, MAX_REQUEST};
     use crate::admin::request::Request;
     use crate::admin::wire::Reply;
 
@@ -218,7 +218,7 @@ mod tests {
                         Request::Reload => vec!["reloaded".to_owned()],
                         other => vec![format!("{other:?}")],
                     };
-                    let _ = asked.reply.send(Reply::Done { lines });
+                    let _ = asked.reply.send(Arc::new(Reply::Done { lines }));
                 }
             });
             let result = client.await.unwrap();
@@ -237,11 +237,14 @@ mod tests {
     }
 
     #[test]
-    fn a_request_is_answered_while_another_client_says_nothing() {
+    fn a_request_is_answered_however_many_clients_say_nothing() {
         let reply = with_server(|path| {
-            let _silent = UnixStream::connect(path).unwrap();
-            let half = UnixStream::connect(path).unwrap();
-            (&half).write_all(b"{\"request\":").unwrap();
+            let connect = |_| UnixStream::connect(path).unwrap();
+            let silent: Vec<_> = (0..10 * MAX_CLIENTS).map(connect).collect();
+            for half in silent.iter().step_by(2) {
+                // It may have been let go.
+                let _ = (&mut &*half).write_all(b"{\"request\":");
+            }
             ask(
                 &UnixStream::connect(path).unwrap(),
                 b"{\"request\":\"reload\"}\n",

@@ -5,75 +5,110 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Context;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
 use super::{Sample, text};
+use crate::clients::{self, Place};
 
-/// More clients than this wait to be accepted.
+/// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 16;
 /// A request's head may not be longer, octets.
 const MAX_HEAD: usize = 8192;
 /// A client has this long for its request, and again for taking the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Scrapes within this are answered alike.
+const FRESH: Duration = Duration::from_secs(1);
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A sample is asked for; it goes here.
 pub type Asked = oneshot::Sender<Sample>;
 
-/// Serves scrapes, each in a task of its own, until the receiver of `asked` is gone.
+/// Serves scrapes until the receiver of `asked` is gone.
 pub async fn serve(listener: TcpListener, asked: mpsc::Sender<Asked>) {
-    let places = Arc::new(Semaphore::new(MAX_CLIENTS));
-    loop {
-        let Ok(place) = Arc::clone(&places).acquire_owned().await else {
-            return;
-        };
-        let client = tokio::select! {
-            accepted = listener.accept() => accepted,
-            () = asked.closed() => return,
-        };
-        let client = match client {
-            Ok((client, _)) => client,
-            Err(error) => {
-                tracing::warn!(%error, "a client of the metrics was not accepted");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let asked = asked.clone();
-        tokio::spawn(async move {
-            if let Err(error) = serve_client(client, &asked).await {
-                tracing::debug!(%error, "a client of the metrics was let go");
-            }
-            drop(place);
-        });
+    let scrapes = Arc::new(Scrapes {
+        asked,
+        fresh: FRESH,
+        last: Mutex::default(),
+    });
+    let accept = |context: &mut Context<'_>| {
+        let accepted = listener.poll_accept(context);
+        accepted.map_ok(|(client, _)| client)
+    };
+    let serve = |client, place| serve_client(client, place, Arc::clone(&scrapes));
+    tokio::select! {
+        () = clients::serve("metrics", MAX_CLIENTS, accept, serve) => {}
+        () = scrapes.asked.closed() => {}
     }
 }
 
-async fn serve_client(mut client: TcpStream, asked: &mpsc::Sender<Asked>) -> io::Result<()> {
+async fn serve_client(
+    mut client: TcpStream,
+    place: Place,
+    scrapes: Arc<Scrapes>,
+) -> io::Result<()> {
     let head = timeout(PATIENCE, read_head(&mut client)).await??;
-    let answer = match Target::of(&head) {
-        Target::Metrics => match sample(asked).await.and_then(|sample| text(sample).ok()) {
-            Some(text) => response("200 OK", OPENMETRICS, &text),
-            None => response("503 Service Unavailable", PLAIN, "the daemon is stopping\n"),
+    place.is_ours();
+    let (status, kind, body) = match Target::of(&head) {
+        Target::Metrics => match scrapes.text().await {
+            Some(text) => ("200 OK", OPENMETRICS, text),
+            None => failed("503 Service Unavailable", "the daemon is stopping\n"),
         },
-        Target::Unknown => response("404 Not Found", PLAIN, "metrics are at /metrics\n"),
-        Target::WrongMethod => response("405 Method Not Allowed", PLAIN, "only GET\n"),
-        Target::NotHttp => response("400 Bad Request", PLAIN, "expected GET /metrics HTTP/1.1\n"),
+        Target::Unknown => failed("404 Not Found", "metrics are at /metrics\n"),
+        Target::WrongMethod => failed("405 Method Not Allowed", "only GET\n"),
+        Target::NotHttp => failed("400 Bad Request", "expected GET /metrics HTTP/1.1\n"),
     };
-    timeout(PATIENCE, client.write_all(answer.as_bytes())).await??;
-    client.shutdown().await
+    place.is_clients();
+    let head = response_head(status, kind, body.len());
+    let answer = async {
+        client.write_all(head.as_bytes()).await?;
+        client.write_all(body.as_bytes()).await?;
+        client.shutdown().await
+    };
+    timeout(PATIENCE, answer).await?
 }
 
-async fn sample(asked: &mpsc::Sender<Asked>) -> Option<Sample> {
-    let (sample, answer) = oneshot::channel();
-    asked.send(sample).await.ok()?;
-    answer.await.ok()
+/// Status line, content type and body.
+type Answer = (&'static str, &'static str, Arc<str>);
+
+fn failed(status: &'static str, why: &str) -> Answer {
+    (status, PLAIN, why.into())
+}
+
+/// The text of the last scrape. However many scrapers there are, the loop is asked
+/// for a sample once for all that come within [`FRESH`], and a thread that nobody
+/// waits for makes the text of it.
+struct Scrapes {
+    asked: mpsc::Sender<Asked>,
+    fresh: Duration,
+    /// Held while a new one is made, so that the others wait for it.
+    last: Mutex<Option<(Instant, Arc<str>)>>,
+}
+
+impl Scrapes {
+    /// None: the daemon is stopping.
+    async fn text(&self) -> Option<Arc<str>> {
+        let mut last = self.last.lock().await;
+        if let Some((made, known)) = &*last
+            && made.elapsed() < self.fresh
+        {
+            return Some(Arc::clone(known));
+        }
+        let (sample, answer) = oneshot::channel();
+        self.asked.send(sample).await.ok()?;
+        let sample = answer.await.ok()?;
+        let made = Instant::now();
+        let new: Arc<str> = spawn_blocking(|| text(sample)).await.ok()?.ok()?.into();
+        *last = Some((made, Arc::clone(&new)));
+        Some(new)
+    }
 }
 
 /// Reads up to the empty line that ends a head, the end, or too much.
@@ -127,21 +162,24 @@ impl Target {
     }
 }
 
-fn response(status: &str, kind: &str, body: &str) -> String {
+fn response_head(status: &str, kind: &str, length: usize) -> String {
     format!(
-        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
-        body.len()
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n"
     )
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
     use proptest::prelude::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
-    use tokio::sync::mpsc;
+    use tokio::sync::{Mutex, mpsc};
 
-    use super::{Target, serve};
+    use super::{Asked, MAX_CLIENTS, Scrapes, Target, serve};
     use crate::metrics::Sample;
 
     #[test]
@@ -170,31 +208,80 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_scrape_is_answered_while_another_client_says_nothing() {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .unwrap();
-        let answer = runtime.block_on(async {
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let address = listener.local_addr().unwrap();
-            let (sender, mut asked) = mpsc::channel::<super::Asked>(1);
-            tokio::spawn(serve(listener, sender));
-            let _silent = TcpStream::connect(address).await.unwrap();
-            let mut client = TcpStream::connect(address).await.unwrap();
-            client
-                .write_all(b"GET /metrics HTTP/1.1\r\n\r\n")
-                .await
-                .unwrap();
-            let wanted = asked.recv().await.unwrap();
-            wanted.send(Sample::default()).unwrap();
-            let mut answer = String::new();
-            client.read_to_string(&mut answer).await.unwrap();
-            answer
-        });
+    async fn connect(to: SocketAddr) -> TcpStream {
+        let mut client = TcpStream::connect(to).await.unwrap();
+        let request = b"GET /metrics HTTP/1.1\r\n\r\n";
+        client.write_all(request).await.unwrap();
+        client
+    }
+
+    async fn answer(mut client: TcpStream) -> String {
+        let mut answer = String::new();
+        client.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    #[tokio::test]
+    async fn a_scrape_is_answered_however_many_clients_say_nothing() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut asked) = mpsc::channel::<Asked>(1);
+        tokio::spawn(serve(listener, sender));
+        let mut silent = Vec::new();
+        for _ in 0..10 * MAX_CLIENTS {
+            silent.push(TcpStream::connect(address).await.unwrap());
+        }
+        let client = connect(address).await;
+        let wanted = asked.recv().await.unwrap();
+        wanted.send(Sample::default()).unwrap();
+        let answer = answer(client).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("vgw_ike_half_open 0\n"), "{answer}");
         assert!(answer.ends_with("# EOF\n"), "{answer}");
+    }
+
+    #[tokio::test]
+    async fn scrapers_who_come_together_cost_the_loop_one_sample() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut asked) = mpsc::channel::<Asked>(8);
+        tokio::spawn(serve(listener, sender));
+        let mut scrapers = Vec::new();
+        for _ in 0..8 {
+            scrapers.push(connect(address).await);
+        }
+        let wanted = asked.recv().await.unwrap();
+        let sample = Sample {
+            half_open: 7,
+            ..Sample::default()
+        };
+        wanted.send(sample).unwrap();
+        for client in scrapers {
+            let answer = answer(client).await;
+            assert!(answer.contains("vgw_ike_half_open 7\n"), "{answer}");
+        }
+        assert!(asked.try_recv().is_err(), "one sample was enough");
+    }
+
+    #[tokio::test]
+    async fn a_sample_is_not_used_for_longer_than_it_is_fresh() {
+        let (asked, mut wanted) = mpsc::channel::<Asked>(1);
+        let scrapes = Scrapes {
+            asked,
+            fresh: Duration::ZERO,
+            last: Mutex::default(),
+        };
+        for half_open in 1..4 {
+            let give = async {
+                let sample = Sample {
+                    half_open,
+                    ..Sample::default()
+                };
+                wanted.recv().await.unwrap().send(sample).unwrap();
+            };
+            let (text, ()) = tokio::join!(scrapes.text(), give);
+            let line = format!("vgw_ike_half_open {half_open}\n");
+            assert!(text.unwrap().contains(&line));
+        }
     }
 }
