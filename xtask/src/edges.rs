@@ -17,6 +17,7 @@ const IMPURE: &[&str] = &[
     "rtnetlink",
     "mio",
     "rand",
+    "rand_chacha",
     "getrandom",
     "vgw-dataplane",
     "vgw-lab",
@@ -48,7 +49,20 @@ const RULES: &[Rule] = &[
     },
     Rule {
         package: "vgw-dataplane",
-        forbidden: &["vgw-ike", "vgw-gateway", "tokio", "ring"],
+        forbidden: &[
+            "vgw-ike",
+            "vgw-gateway",
+            "tokio",
+            "ring",
+            "rand",
+            "rand_chacha",
+        ],
+    },
+    // A generator that is seeded once makes keys that can be made again: only
+    // tests have one, the daemon draws from the kernel.
+    Rule {
+        package: "vgwd",
+        forbidden: &["vgw-sim", "rand", "rand_chacha"],
     },
 ];
 

@@ -19,6 +19,7 @@ mod keyed_hash;
 mod lanes;
 pub mod mac;
 mod prf;
+pub mod random;
 pub mod secret;
 pub mod suite;
 #[cfg(test)]
@@ -34,6 +35,7 @@ pub use cbc::CbcKey;
 pub use error::{KeyError, KeyExchangeError, LengthError, NoPlace, NotAuthentic};
 pub use key_exchange::KeyPair;
 pub use mac::{Covered, MacKey};
+pub use random::{PublicRandom, RandomError, RandomSources, SecretRandom};
 pub use secret::Secret;
 pub use suite::{DirectionKeys, EspSuite, IkeSuite};
 pub use transform::{Encryption, Group, Integrity, Prf};

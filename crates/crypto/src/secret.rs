@@ -15,6 +15,16 @@ impl Secret {
         Self(Zeroizing::new(octets))
     }
 
+    /// `len` octets that `fill` writes in their place.
+    pub(crate) fn fill<E>(
+        len: usize,
+        fill: impl FnOnce(&mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        let mut octets = Zeroizing::new(vec![0; len]);
+        fill(&mut octets)?;
+        Ok(Self(octets))
+    }
+
     /// The octets themselves. Callers must not print or copy them about.
     #[must_use]
     pub fn expose(&self) -> &[u8] {

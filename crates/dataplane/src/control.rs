@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use thiserror::Error;
 use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
+use zeroize::Zeroizing;
 
 use crate::counters::{ChildTraffic, Count, DropReason, Traffic, TunnelTraffic};
 use crate::event::DataPlaneEvent;
@@ -202,12 +203,12 @@ impl DataPlane {
             return Err(ControlError::TunnelNumber(tunnel));
         }
         let route = self.route(spec.path)?;
-        let mut iv_seed = [0; 32];
-        getrandom::fill(&mut iv_seed).map_err(ControlError::Random)?;
+        let mut iv_seed = Zeroizing::new([0; 32]);
+        getrandom::fill(iv_seed.as_mut_slice()).map_err(ControlError::Random)?;
         let keys = |spi| move |error| ControlError::Keys { spi, error };
         let receiving = InboundSa::new(spec.spi_in, spec.suite, &spec.keys_in, spec.replay_window)
             .map_err(keys(spec.spi_in))?;
-        let sending = OutboundSa::new(spec.spi_out, spec.suite, &spec.keys_out, iv_seed)
+        let sending = OutboundSa::new(spec.spi_out, spec.suite, &spec.keys_out, *iv_seed)
             .map_err(keys(spec.spi_out))?;
 
         let mut control = self.control();

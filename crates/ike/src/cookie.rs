@@ -4,12 +4,13 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rand_core::CryptoRng;
 use subtle::ConstantTimeEq;
-use vgw_crypto::{Prf, Secret};
+use vgw_crypto::{Prf, Secret, SecretRandom};
 
 /// A secret is used this long to make cookies and as long again to check them.
 const ROTATION: Duration = Duration::from_secs(60);
+/// Octets of a secret: as many as the MAC has.
+const KEY_LEN: usize = 32;
 
 struct Generation {
     version: u8,
@@ -26,27 +27,27 @@ pub(crate) struct CookieJar {
 
 impl CookieJar {
     /// The cookie for this initiator. Source address and port are in it, so
-    /// one host cannot collect cookies for many.
+    /// one host cannot collect cookies for many. None: there were no random
+    /// numbers for a secret.
     pub(crate) fn make(
         &mut self,
         now: Instant,
-        random: &mut dyn CryptoRng,
+        random: &mut SecretRandom,
         remote: SocketAddr,
         spi_i: u64,
         nonce: &[u8],
-    ) -> Vec<u8> {
+    ) -> Option<Vec<u8>> {
         self.rotate(now, random);
         self.current
             .as_ref()
             .map(|generation| generation.cookie(remote, spi_i, nonce))
-            .unwrap_or_default()
     }
 
     /// Whether we made this cookie for this initiator, lately.
     pub(crate) fn check(
         &mut self,
         now: Instant,
-        random: &mut dyn CryptoRng,
+        random: &mut SecretRandom,
         (remote, spi_i, nonce): (SocketAddr, u64, &[u8]),
         cookie: &[u8],
     ) -> bool {
@@ -60,12 +61,13 @@ impl CookieJar {
             })
     }
 
-    fn rotate(&mut self, now: Instant, random: &mut dyn CryptoRng) {
+    fn rotate(&mut self, now: Instant, random: &mut SecretRandom) {
         if self.rotate_at.is_some_and(|at| now < at) {
             return;
         }
-        let mut key = vec![0; 32];
-        random.fill_bytes(&mut key);
+        let Ok(key) = random.secret(KEY_LEN) else {
+            return;
+        };
         let version = self
             .current
             .as_ref()
@@ -73,10 +75,7 @@ impl CookieJar {
         // After a pause longer than a rotation, the last secret is too old as well.
         let stale = self.rotate_at.is_some_and(|at| now >= at + ROTATION);
         self.previous = self.current.take().filter(|_| !stale);
-        self.current = Some(Generation {
-            version,
-            key: Secret::new(key),
-        });
+        self.current = Some(Generation { version, key });
         self.rotate_at = Some(now + ROTATION);
     }
 }
@@ -103,6 +102,7 @@ mod tests {
 
     use rand_chacha::ChaCha8Rng;
     use rand_core::SeedableRng;
+    use vgw_crypto::SecretRandom;
 
     use super::CookieJar;
 
@@ -112,12 +112,12 @@ mod tests {
         reason = "an arbitrary start of virtual time"
     )]
     fn a_cookie_holds_for_its_maker_address_port_and_time_only() {
-        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut random = SecretRandom::new(ChaCha8Rng::seed_from_u64(1));
         let mut jar = CookieJar::default();
         let start = Instant::now();
         let remote = "192.0.2.1:500".parse().unwrap();
         let nonce = [7; 32];
-        let cookie = jar.make(start, &mut random, remote, 1, &nonce);
+        let cookie = jar.make(start, &mut random, remote, 1, &nonce).unwrap();
         assert!(cookie.len() <= 64);
         let mut check = |seconds, remote: &str, spi, nonce: &[u8]| {
             let at = start + Duration::from_secs(seconds);

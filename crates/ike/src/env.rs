@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use rand_core::{CryptoRng, Rng};
+use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
 use crate::config::{Lifetime, Limits, PeerId};
 use crate::established::{Established, Inheritance};
 use crate::event::{Content, Event, PeerCounters, SaId, Transmit};
 use crate::nat::Arrival;
+use crate::sealed::IV_KEY_LEN;
 use crate::spi::SpiPool;
 
 /// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
@@ -18,7 +19,7 @@ const NONCE_LEN: usize = 32;
 /// What outlives a single call, apart from the SAs.
 pub(crate) struct Core {
     pub limits: Limits,
-    pub random: Box<dyn CryptoRng + Send>,
+    pub random: RandomSources,
     pub spis: SpiPool,
     /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
     pub owner: BTreeMap<u32, SaId>,
@@ -69,21 +70,42 @@ impl Env<'_> {
         self.core.limits
     }
 
-    /// The random source.
-    pub fn random(&mut self) -> &mut dyn CryptoRng {
-        &mut *self.core.random
+    /// A fresh key pair. This and what follows is None, and reported, when there
+    /// are no random numbers: then nothing is begun or answered that needs them.
+    pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
+        let drawn = KeyPair::generate(group, &mut self.core.random.secret);
+        self.drawn(drawn)
+    }
+
+    /// The key that makes the IVs of one IKE SA's messages.
+    pub fn iv_key(&mut self) -> Option<Secret> {
+        let drawn = self.core.random.secret.secret(IV_KEY_LEN);
+        self.drawn(drawn)
     }
 
     /// A fresh nonce.
-    pub fn nonce(&mut self) -> Vec<u8> {
+    pub fn nonce(&mut self) -> Option<Vec<u8>> {
         let mut nonce = vec![0; NONCE_LEN];
-        self.core.random.fill_bytes(&mut nonce);
-        nonce
+        let drawn = self.core.random.public.fill(&mut nonce);
+        self.drawn(drawn).map(|()| nonce)
     }
 
     /// An SPI for an IKE SA: random and not zero (RFC 7296 section 3.1).
-    pub fn ike_spi(&mut self) -> u64 {
-        self.core.random.next_u64().max(1)
+    pub fn ike_spi(&mut self) -> Option<u64> {
+        let drawn = self.core.random.public.next_u64();
+        self.drawn(drawn).map(|spi| spi.max(1))
+    }
+
+    fn drawn<T>(&mut self, drawn: Result<T, RandomError>) -> Option<T> {
+        if drawn.is_err() {
+            self.emit(Event::NoRandomNumbers);
+        }
+        drawn.ok()
+    }
+
+    /// A number that decides only when something is done.
+    fn any_number(&mut self) -> u32 {
+        self.core.random.public.next_u32().unwrap_or_default()
     }
 
     /// A name for a new IKE SA.
@@ -94,7 +116,7 @@ impl Env<'_> {
 
     /// An inbound SPI for ESP.
     pub fn allocate_spi(&mut self) -> Option<u32> {
-        self.core.spis.allocate(&mut self.core.random)
+        self.core.spis.allocate(&mut self.core.random.public)
     }
 
     /// Gives an inbound SPI back that no event named, or whose end was reported.
@@ -104,12 +126,12 @@ impl Env<'_> {
 
     /// A random duration from `least` to twice that.
     pub fn jitter(&mut self, least: Duration) -> Duration {
-        least + least * (self.core.random.next_u32() % 1001) / 1000
+        least + least * (self.any_number() % 1001) / 1000
     }
 
     /// When to rekey and when to end an SA that begins now.
     pub fn schedule(&mut self, lifetime: Lifetime) -> Schedule {
-        let fuzz = self.core.random.next_u32() % (lifetime.fuzz_percent.min(1000) + 1);
+        let fuzz = self.any_number() % (lifetime.fuzz_percent.min(1000) + 1);
         let margin = lifetime.margin * (100 + fuzz) / 100;
         // Never so early that rekeys follow one another without pause.
         let rekey = lifetime.time.saturating_sub(margin).max(lifetime.time / 4);

@@ -85,7 +85,8 @@ pub struct ChildSa {
     pub path: Path,
 }
 
-/// What happened. Each names its peer; events of one IKE SA come in order.
+/// What happened. Each that is about a peer names it; events of one IKE SA come
+/// in order.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// An IKE SA is up and the peer authenticated. `replaces` names the SA that
@@ -172,6 +173,9 @@ pub enum Event {
         /// One line.
         why: String,
     },
+    /// There were no random numbers for a key, a nonce or an SPI: what needed
+    /// them was not begun or not answered, and the peer will ask again.
+    NoRandomNumbers,
     /// Something an operator may want to know that changes no SA.
     Diagnostic {
         /// Which peer.

@@ -51,12 +51,14 @@ impl SkeySeed {
     }
 
     /// Cuts the keys of the SA from prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
+    /// `iv_key` is a random one.
     pub(crate) fn expand(
         &self,
         suite: IkeSuite,
         nonces: &Nonces,
         spis: SpiPair,
         role: Role,
+        iv_key: &Secret,
     ) -> Result<IkeKeys, KeyError> {
         let prf_len = suite.prf.output_len();
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
@@ -82,7 +84,7 @@ impl SkeySeed {
             Role::Responder => ((&sk_er, &sk_ar), (&sk_ei, &sk_ai)),
         };
         Ok(IkeKeys {
-            seal: SealKey::new(suite, ours.0, ours.1)?,
+            seal: SealKey::new(suite, ours.0, ours.1, iv_key)?,
             open: OpenKey::new(suite, theirs.0, theirs.1)?,
             source: ChildKeySource {
                 prf: suite.prf,

@@ -10,7 +10,7 @@ use vgw_crypto::IkeSuite;
 use crate::auth::{Signed, claimed};
 use crate::config::{IkeAlgorithms, PeerConfig, PeerId};
 use crate::env::{Effect, Env};
-use crate::established::{Established, Foundation, demand_group, generate, public};
+use crate::established::{Established, Foundation, demand_group, public};
 use crate::event::{Path, Role, SaId};
 use crate::initiator::offered_ike;
 use crate::keys::{IkeKeys, Nonces, SkeySeed, SpiPair};
@@ -43,8 +43,9 @@ pub(crate) struct HalfOpen {
 
 /// Why IKE_SA_INIT is refused.
 pub(crate) struct RefusedInit {
-    /// The answer; in clear, so it says no more than the RFC's number.
-    pub notify: Notify,
+    /// The answer; in clear, so it says no more than the RFC's number. None:
+    /// it may go better when the peer asks again, so nothing is answered.
+    pub notify: Option<Notify>,
     /// In words, for us. None where it is part of the usual way.
     pub why: Option<String>,
     /// Whether the key exchange was computed before.
@@ -100,7 +101,7 @@ impl HalfOpen {
         }
         let Some((config, choice)) = chosen else {
             return Err(RefusedInit {
-                notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
+                notify: Some(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new())),
                 why: Some(why),
                 computed: false,
             });
@@ -110,14 +111,19 @@ impl HalfOpen {
         tracing::debug!(peer = %config.name, remote = %at.remote, %suite, "selected a suite");
         if offer.ke.group != group.iana() {
             return Err(RefusedInit {
-                notify: demand_group(group),
+                notify: Some(demand_group(group)),
                 why: None,
                 computed: false,
             });
         }
+        let no_random_numbers = || RefusedInit {
+            notify: None,
+            why: None,
+            computed: false,
+        };
         let spis = SpiPair {
             initiator: spi_i,
-            responder: env.ike_spi(),
+            responder: env.ike_spi().ok_or_else(no_random_numbers)?,
         };
         let request_spis = SpiPair {
             responder: 0,
@@ -126,25 +132,26 @@ impl HalfOpen {
         let detected = Detected::from(&offer.notifies, request_spis, at);
         if let Err(why) = detected.decide(config.encapsulation) {
             return Err(RefusedInit {
-                notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
+                notify: Some(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new())),
                 why: Some(why),
                 computed: false,
             });
         }
         let refused = |error: &dyn std::fmt::Display| RefusedInit {
-            notify: Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()),
+            notify: Some(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new())),
             why: Some(error.to_string()),
             computed: true,
         };
-        let pair = generate(env, group).ok_or_else(|| refused(&"no key pair"))?;
+        let pair = env.key_pair(group).ok_or_else(no_random_numbers)?;
         let ke = public(&pair);
         let shared = pair.agree(&offer.ke.data).map_err(|e| refused(&e))?;
         let nonces = Nonces {
             initiator: offer.nonce.clone(),
-            responder: env.nonce(),
+            responder: env.nonce().ok_or_else(no_random_numbers)?,
         };
+        let iv_key = env.iv_key().ok_or_else(no_random_numbers)?;
         let keys = SkeySeed::first(suite.prf, &nonces, &shared)
-            .expand(suite, &nonces, spis, Role::Responder)
+            .expand(suite, &nonces, spis, Role::Responder, &iv_key)
             .map_err(|e| refused(&e))?;
         let response = InitResponse::Accepted(IkeOffer {
             sa: vec![choice.answer],
@@ -395,7 +402,7 @@ impl HalfOpen {
             message_id: 1,
         };
         let payloads = [Payload::Notify(notify)];
-        let response = self.keys.seal.seal(&header, &payloads, env.random());
+        let response = self.keys.seal.seal(&header, &payloads);
         env.send(at, response.clone());
         Outcome::Refused(Some(Answered::new(1, datagram, &response)))
     }

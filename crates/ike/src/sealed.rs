@@ -1,14 +1,16 @@
 //! The Encrypted payload: sealing and opening (RFC 7296 section 3.14, and
 //! RFC 5282 with an AEAD cipher).
 
-use rand_core::CryptoRng;
-use vgw_crypto::{AeadKey, CbcKey, IkeSuite, KeyError, MacKey, Secret};
+use vgw_crypto::{AeadKey, CbcKey, Encryption, IkeSuite, KeyError, MacKey, Secret};
 
 use crate::wire::{Header, Payload, Sealed, begin_sealed, encode_payloads};
 
 const AEAD_IV_LEN: usize = 8;
 const AEAD_ICV_LEN: usize = 16;
 const CBC_BLOCK_LEN: usize = 16;
+
+/// Octets of the key that makes the IVs of AES-CBC: one of AES-256.
+pub(crate) const IV_KEY_LEN: usize = 32;
 
 /// Not sealed by the peer with the keys of this SA: anyone can send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,39 +43,39 @@ impl Protection {
 /// Seals what we send.
 pub(crate) struct SealKey {
     protection: Protection,
+    iv_key: CbcKey,
     // RFC 5282 section 3.1: an IV never repeats under one key; a counter cannot.
     next_iv: u64,
 }
 
 impl SealKey {
-    /// From SK_e and SK_a of our direction.
+    /// From SK_e and SK_a of our direction, and a random key for IVs that nobody
+    /// else knows.
     pub(crate) fn new(
         suite: IkeSuite,
         encryption: &Secret,
         integrity: &Secret,
+        iv_key: &Secret,
     ) -> Result<Self, KeyError> {
         Ok(Self {
             protection: Protection::new(suite, encryption, integrity)?,
+            iv_key: CbcKey::new(Encryption::AesCbc256, iv_key.expose())?,
             next_iv: 0,
         })
     }
 
     /// A whole message whose payloads are encrypted.
-    pub(crate) fn seal(
-        &mut self,
-        header: &Header,
-        payloads: &[Payload],
-        random: &mut dyn CryptoRng,
-    ) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, header: &Header, payloads: &[Payload]) -> Vec<u8> {
         let (first, mut body) = encode_payloads(payloads);
+        let counter = self.next_iv;
+        self.next_iv += 1;
         match &self.protection {
             Protection::Aead(key) => {
                 // Pad Length; RFC 5282 section 3 asks for no alignment.
                 body.push(0);
                 let body_len = AEAD_IV_LEN + body.len() + AEAD_ICV_LEN;
                 let mut message = begin_sealed(header, first, body_len);
-                let iv = self.next_iv.to_be_bytes();
-                self.next_iv += 1;
+                let iv = counter.to_be_bytes();
                 let icv = key.seal_in_place(iv, &message, &mut body);
                 message.extend_from_slice(&iv);
                 message.extend_from_slice(&body);
@@ -86,8 +88,11 @@ impl SealKey {
                 let pad_len = CBC_BLOCK_LEN - 1 - body.len() % CBC_BLOCK_LEN;
                 body.resize(body.len() + pad_len, 0);
                 body.push(u8::try_from(pad_len).unwrap_or(0));
-                let mut iv = [0; CBC_BLOCK_LEN];
-                random.fill_bytes(&mut iv);
+                // NIST SP 800-38A appendix C, first method: an IV that nobody
+                // can foretell is an encrypted counter.
+                let mut iv = [u128::from(counter).to_be_bytes()];
+                self.iv_key.encrypt_blocks(&mut iv);
+                let [iv] = iv;
                 let body_len = CBC_BLOCK_LEN + body.len() + icv_len;
                 let mut message = begin_sealed(header, first, body_len);
                 if cipher.encrypt_in_place(&iv, &mut body).is_err() {

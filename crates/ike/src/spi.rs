@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use rand_core::Rng;
+use vgw_crypto::PublicRandom;
 
 /// Low bits of an SPI that are its slot; the rest is random.
 pub const SLOT_BITS: u32 = 18;
@@ -21,16 +21,16 @@ pub struct SpiPool {
 }
 
 impl SpiPool {
-    /// A new SPI, or None when every slot is taken. SPIs 0 to 255 are reserved
+    /// A new SPI, or None when every slot is taken or there is no random number. SPIs 0 to 255 are reserved
     /// (RFC 4303 section 2.1), so the random part is never zero.
-    pub fn allocate(&mut self, random: &mut impl Rng) -> Option<u32> {
+    pub fn allocate(&mut self, random: &mut PublicRandom) -> Option<u32> {
+        let tag = (random.next_u32().ok()? >> SLOT_BITS).max(1);
         let slot = if self.free.len() <= RESTING && self.used < 1 << SLOT_BITS {
             self.used += 1;
             self.used - 1
         } else {
             self.free.pop_front()?
         };
-        let tag = (random.next_u32() >> SLOT_BITS).max(1);
         Some((tag << SLOT_BITS) | slot)
     }
 
@@ -45,11 +45,18 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_core::SeedableRng;
 
+    use vgw_crypto::{PublicRandom, RandomSources};
+
     use super::{RESTING, SLOT_BITS, SpiPool};
+
+    fn random() -> PublicRandom {
+        let [secret, public] = [1, 2].map(ChaCha8Rng::seed_from_u64);
+        RandomSources::new(secret, public).public
+    }
 
     #[test]
     fn an_spi_is_never_one_of_the_reserved_and_slots_are_dense() {
-        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut random = random();
         let mut pool = SpiPool::default();
         for slot in 0..100 {
             let spi = pool.allocate(&mut random).unwrap();
@@ -60,7 +67,7 @@ mod tests {
 
     #[test]
     fn a_slot_rests_before_it_is_given_out_again() {
-        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let mut random = random();
         let mut pool = SpiPool::default();
         let mut slots = Vec::new();
         for _ in 0..100 {

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
-use rand_core::{CryptoRng, Rng, SeedableRng};
+use rand_core::{Rng, SeedableRng};
+use vgw_crypto::RandomSources;
 
 /// A source of random decisions.
 #[derive(Debug)]
@@ -39,9 +40,10 @@ impl Dice {
         items.get(usize::try_from(self.below(count)).unwrap_or(0))
     }
 
-    /// A random source for somebody else.
-    pub fn source(&mut self) -> Box<dyn CryptoRng + Send> {
-        Box::new(ChaCha8Rng::seed_from_u64(self.0.next_u64()))
+    /// Random sources for somebody else.
+    pub fn sources(&mut self) -> RandomSources {
+        let [secret, public] = [(); 2].map(|()| ChaCha8Rng::seed_from_u64(self.0.next_u64()));
+        RandomSources::new(secret, public)
     }
 
     /// Octets for a key.

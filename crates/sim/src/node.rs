@@ -58,7 +58,7 @@ impl Node {
     pub fn start(&mut self, now: Instant) {
         self.starts += 1;
         self.plane = Plane::default();
-        let random = self.dice.source();
+        let random = self.dice.sources();
         self.supervisor = Some(Supervisor::new(now, self.config.clone(), random));
         self.next_count = now + COUNT_EVERY;
     }

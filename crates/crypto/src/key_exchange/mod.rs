@@ -12,14 +12,15 @@ use p256::NistP256;
 use p256::elliptic_curve::{Generate, SecretKey};
 use p384::NistP384;
 use p521::NistP521;
-use rand_core::CryptoRng;
 use x25519_dalek::{PublicKey, StaticSecret};
+use zeroize::Zeroizing;
 
 use self::modp::Exponent;
 use self::modp_groups::{
     MODP_1024, MODP_1536, MODP_2048, MODP_3072, MODP_4096, MODP_6144, MODP_8192,
 };
 use crate::error::KeyExchangeError;
+use crate::random::{RandomError, SecretRandom};
 use crate::secret::Secret;
 use crate::transform::Group;
 
@@ -43,21 +44,24 @@ impl KeyPair {
     /// A fresh key pair for one exchange over `group`.
     ///
     /// # Errors
-    /// None so far: every [`Group`] is implemented, and the random source cannot
-    /// fail. The result leaves room for methods that can.
-    pub fn generate(group: Group, random: &mut dyn CryptoRng) -> Result<Self, KeyExchangeError> {
+    /// When there are no random numbers.
+    pub fn generate(group: Group, random: &mut SecretRandom) -> Result<Self, RandomError> {
         let private = match group {
-            Group::Modp1024 => Private::Modp(Exponent::generate(group, &MODP_1024, random)),
-            Group::Modp1536 => Private::Modp(Exponent::generate(group, &MODP_1536, random)),
-            Group::Modp2048 => Private::Modp(Exponent::generate(group, &MODP_2048, random)),
-            Group::Modp3072 => Private::Modp(Exponent::generate(group, &MODP_3072, random)),
-            Group::Modp4096 => Private::Modp(Exponent::generate(group, &MODP_4096, random)),
-            Group::Modp6144 => Private::Modp(Exponent::generate(group, &MODP_6144, random)),
-            Group::Modp8192 => Private::Modp(Exponent::generate(group, &MODP_8192, random)),
-            Group::Ecp256 => Private::Ecp256(SecretKey::generate_from_rng(random)),
-            Group::Ecp384 => Private::Ecp384(SecretKey::generate_from_rng(random)),
-            Group::Ecp521 => Private::Ecp521(SecretKey::generate_from_rng(random)),
-            Group::Curve25519 => Private::Curve25519(StaticSecret::random_from_rng(random)),
+            Group::Modp1024 => Private::Modp(Exponent::generate(group, &MODP_1024, random)?),
+            Group::Modp1536 => Private::Modp(Exponent::generate(group, &MODP_1536, random)?),
+            Group::Modp2048 => Private::Modp(Exponent::generate(group, &MODP_2048, random)?),
+            Group::Modp3072 => Private::Modp(Exponent::generate(group, &MODP_3072, random)?),
+            Group::Modp4096 => Private::Modp(Exponent::generate(group, &MODP_4096, random)?),
+            Group::Modp6144 => Private::Modp(Exponent::generate(group, &MODP_6144, random)?),
+            Group::Modp8192 => Private::Modp(Exponent::generate(group, &MODP_8192, random)?),
+            Group::Ecp256 => Private::Ecp256(SecretKey::try_generate_from_rng(random.source())?),
+            Group::Ecp384 => Private::Ecp384(SecretKey::try_generate_from_rng(random.source())?),
+            Group::Ecp521 => Private::Ecp521(SecretKey::try_generate_from_rng(random.source())?),
+            Group::Curve25519 => {
+                let mut octets = Zeroizing::new([0; 32]);
+                random.source().try_fill_bytes(octets.as_mut_slice())?;
+                Private::Curve25519(StaticSecret::from(*octets))
+            }
         };
         Ok(Self::from_private(group, private))
     }

@@ -2,11 +2,11 @@
 
 use crypto_bigint::modular::{BoxedMontyForm, BoxedMontyParams};
 use crypto_bigint::{BoxedUint, Odd};
-use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use super::modp_groups::Modp;
 use crate::error::KeyExchangeError;
+use crate::random::{RandomError, SecretRandom};
 use crate::secret::Secret;
 use crate::transform::Group;
 
@@ -26,15 +26,15 @@ impl Exponent {
     pub(super) fn generate<const LIMBS: usize>(
         group: Group,
         modp: &Modp<LIMBS>,
-        random: &mut dyn CryptoRng,
-    ) -> Self {
+        random: &mut SecretRandom,
+    ) -> Result<Self, RandomError> {
         let mut octets = Zeroizing::new(vec![0; modp.exponent_len]);
-        random.fill_bytes(&mut octets);
+        random.source().try_fill_bytes(&mut octets)?;
         // The exponent then has its full size, and in particular is not zero.
         if let Some(first) = octets.first_mut() {
             *first |= 0x80;
         }
-        Self::from_be_octets(group, modp, &octets)
+        Ok(Self::from_be_octets(group, modp, &octets))
     }
 
     pub(super) fn from_be_octets<const LIMBS: usize>(

@@ -12,11 +12,12 @@ use super::modp_groups::{
 };
 use super::{KeyPair, Private};
 use crate::error::KeyExchangeError;
+use crate::random::SecretRandom;
 use crate::testing::hex;
 use crate::transform::Group;
 
-fn random() -> ChaCha20Rng {
-    ChaCha20Rng::seed_from_u64(7)
+fn random() -> SecretRandom {
+    SecretRandom::new(ChaCha20Rng::seed_from_u64(7))
 }
 
 fn from_vector(group: Group, private: &str) -> KeyPair {

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use vgw_crypto::RandomError;
 use vgw_ike::config::PeerId;
 
 use super::Supervisor;
@@ -79,7 +80,11 @@ impl Supervisor {
                 if tunnel.attempt.is_some() {
                     tunnel.transition(now, Event::Initiate, "initiating");
                 } else {
-                    tunnel.blame(now, "cannot initiate: the peer's address is not known");
+                    let why = match tunnel.peer.remote {
+                        None => "cannot initiate: the peer's address is not known".to_owned(),
+                        Some(_) => format!("cannot initiate: {RandomError}"),
+                    };
+                    tunnel.blame(now, &why);
                     tunnel.retry.failed();
                     tunnel.retry.schedule(now, &mut self.jitter);
                 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use vgw_crypto::RandomError;
 use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, Path, SaId};
 
 use super::lifecycle::{self, State};
@@ -56,6 +57,12 @@ impl Supervisor {
             }
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer.map(TunnelId::from), remote, &why);
+            }
+            Event::NoRandomNumbers => {
+                if let Some(line) = self.fault_lines.allow(now) {
+                    let held_back = line.held_back;
+                    tracing::error!(held_back, "{RandomError}: nothing that needs keys goes on");
+                }
             }
             Event::Diagnostic {
                 peer,

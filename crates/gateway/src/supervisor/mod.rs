@@ -32,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use rand_core::CryptoRng;
+use vgw_crypto::RandomSources;
 use vgw_ike::config::{Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
@@ -52,6 +52,9 @@ use self::tunnel::{Said, Tunnel};
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
 use crate::domain::{Gateway, TunnelName};
 use crate::line_limit::{LineLimit, StrangerLines};
+
+/// So many lines a minute say that this machine lacks something.
+const FAULTS: u32 = 5;
 
 /// What the supervisor remembers of a connection.
 struct Pair {
@@ -87,6 +90,8 @@ pub struct Supervisor {
     outbox: Outbox,
     jitter: Jitter,
     stranger_lines: StrangerLines,
+    /// Lines about what this machine lacks.
+    fault_lines: LineLimit,
     strangers: VecDeque<Stranger>,
     /// What the data plane had counted for tunnels that were removed, by
     /// number: it goes on counting if the number is given out again.
@@ -106,7 +111,7 @@ impl Supervisor {
     /// Begins with a configuration; tunnels with StartupAction start initiate
     /// at once. All randomness comes from `random`.
     #[must_use]
-    pub fn new(now: Instant, gateway: Gateway, random: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn new(now: Instant, gateway: Gateway, random: RandomSources) -> Self {
         Self::with_limits(now, gateway, Limits::default(), random)
     }
 
@@ -116,9 +121,10 @@ impl Supervisor {
         now: Instant,
         gateway: Gateway,
         limits: Limits,
-        mut random: Box<dyn CryptoRng + Send>,
+        mut random: RandomSources,
     ) -> Self {
-        let jitter = Jitter::new(random.next_u64());
+        // It need not be secret, nor random: pauses between attempts differ by it.
+        let jitter = Jitter::new(random.public.next_u64().unwrap_or_default());
         let empty = Gateway {
             connections: Vec::new(),
             ..gateway.clone()
@@ -135,6 +141,7 @@ impl Supervisor {
             outbox: Outbox::default(),
             jitter,
             stranger_lines: StrangerLines::default(),
+            fault_lines: LineLimit::new(FAULTS),
             strangers: VecDeque::new(),
             retired: BTreeMap::new(),
         };

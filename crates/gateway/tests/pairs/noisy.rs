@@ -30,7 +30,7 @@ impl Noisy {
         let now = Instant::now();
         let mut gateway = setup::gateway(1);
         gateway.connections.push(setup::connection(1, 1));
-        let vgw = Supervisor::new(now, gateway, Dice::new(1).source());
+        let vgw = Supervisor::new(now, gateway, Dice::new(1).sources());
         let mut noisy = Self {
             now,
             vgw,
@@ -124,7 +124,7 @@ fn customer(now: Instant, seed: u64) -> Supervisor {
     let mut customer = setup::customer(1);
     let connection = setup::initiating(setup::connection(1, 1));
     customer.connections.push(connection);
-    Supervisor::new(now, customer, Dice::new(seed).source())
+    Supervisor::new(now, customer, Dice::new(seed).sources())
 }
 
 #[test]

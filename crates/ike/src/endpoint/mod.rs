@@ -5,7 +5,7 @@
 //! [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when it fires.
 //!
 //! It reads no clock and draws no randomness of its own, so a run is a function
-//! of the seed and of what was put in.
+//! of what the random sources give and of what was put in.
 
 mod effects;
 mod receive;
@@ -17,7 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rand_core::CryptoRng;
+use vgw_crypto::RandomSources;
 
 pub use self::spis::Standing;
 
@@ -59,7 +59,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// An endpoint without peers.
     #[must_use]
-    pub fn new(limits: Limits, random: Box<dyn CryptoRng + Send>) -> Self {
+    pub fn new(limits: Limits, random: RandomSources) -> Self {
         Self {
             core: Core {
                 limits,
@@ -103,7 +103,8 @@ impl Endpoint {
 
     /// Begins an IKE SA with a peer; its end is [`Event::IkeUp`] or
     /// [`Event::InitiateFailed`] with the id returned. If an attempt is under
-    /// way, it is that one. None: the peer is unknown or has no address.
+    /// way, it is that one. None: the peer is unknown or has no address, or there
+    /// are no random numbers ([`Event::NoRandomNumbers`]).
     pub fn initiate(&mut self, now: Instant, peer: PeerId) -> Option<SaId> {
         if let Some(under_way) = self.attempts_of(peer).next() {
             return Some(under_way);

@@ -5,6 +5,7 @@ use std::time::Instant;
 use super::sa::{Next, Sa};
 use super::{Endpoint, Standing};
 use crate::admission::admits;
+use crate::event::Event;
 use crate::messages::{InitRequest, InitResponse};
 use crate::nat::Arrival;
 use crate::responder::{HalfOpen, Outcome, candidates, init_response_header};
@@ -148,9 +149,9 @@ impl Endpoint {
         }
         let wary = self.wary_until.is_some_and(|until| now < until);
         if (wary || self.half_open() >= limits.cookie_threshold)
-            && let Some(cookie) = self.cookie_to_ask(now, at, header.spi_i, &request)
+            && !self.returns_cookie(now, at, header.spi_i, &request)
         {
-            return self.answer_init(now, at, header.spi_i, InitResponse::Cookie(cookie));
+            return self.ask_for_cookie(now, at, header.spi_i, &request);
         }
         let candidates = candidates(&self.peers, at.local.ip(), at.remote.ip());
         let begun = HalfOpen::begin(
@@ -181,26 +182,35 @@ impl Endpoint {
                     self.env(now)
                         .refuse(only, "unauthenticated", at.remote, why);
                 }
-                self.answer_init(now, at, header.spi_i, InitResponse::Refused(refused.notify));
+                if let Some(notify) = refused.notify {
+                    self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
+                }
             }
         }
     }
 
-    /// The cookie to ask for, unless the request returned one that is ours.
-    fn cookie_to_ask(
+    /// Whether the request returned a cookie that is ours.
+    fn returns_cookie(
         &mut self,
         now: Instant,
         at: Arrival,
         spi_i: u64,
         request: &InitRequest,
-    ) -> Option<Vec<u8>> {
-        let nonce = &request.offer.nonce;
-        let random = &mut *self.core.random;
-        let returned = request.cookie.as_ref().is_some_and(|cookie| {
-            let of = (at.remote, spi_i, nonce.as_slice());
+    ) -> bool {
+        let random = &mut self.core.random.secret;
+        request.cookie.as_ref().is_some_and(|cookie| {
+            let of = (at.remote, spi_i, request.offer.nonce.as_slice());
             self.cookies.check(now, random, of, cookie)
-        });
-        (!returned).then(|| self.cookies.make(now, random, at.remote, spi_i, nonce))
+        })
+    }
+
+    fn ask_for_cookie(&mut self, now: Instant, at: Arrival, spi_i: u64, request: &InitRequest) {
+        let random = &mut self.core.random.secret;
+        let nonce = &request.offer.nonce;
+        match self.cookies.make(now, random, at.remote, spi_i, nonce) {
+            Some(cookie) => self.answer_init(now, at, spi_i, InitResponse::Cookie(cookie)),
+            None => self.env(now).emit(Event::NoRandomNumbers),
+        }
     }
 
     /// Answers IKE_SA_INIT without keeping anything.

@@ -7,8 +7,7 @@ use vgw_crypto::{Group, Secret};
 
 use super::child::{ChildPhase, NewChild};
 use super::pending::{
-    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded_group,
-    generate, public,
+    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded_group, public,
 };
 use super::tasks::{Active, Task};
 use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
@@ -105,12 +104,15 @@ impl Established {
                 (Some(ke), Some(shared))
             }
         };
+        let Some(responder) = env.nonce() else {
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        };
         let Some(spi_in) = env.allocate_spi() else {
             return Err(Reply::error(NotifyType::NO_ADDITIONAL_SAS));
         };
         let nonces = Nonces {
             initiator: offer.nonce,
-            responder: env.nonce(),
+            responder,
         };
         let keys = self
             .keys
@@ -136,7 +138,10 @@ impl Established {
         env: &mut Env<'_>,
     ) -> Option<(Active, Vec<Payload>)> {
         let with_groups = !self.config.esp.groups.is_empty();
-        let pending = PendingChild::new(env, &self.config, None, with_groups)?;
+        let Some(pending) = PendingChild::new(env, &self.config, None, with_groups) else {
+            self.create_child_later(env);
+            return None;
+        };
         let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
         Some((Active::CreateChild(pending), payloads))
     }
@@ -313,7 +318,7 @@ pub(super) fn respond_key_exchange(
     group: Group,
     theirs: &KeyExchange,
 ) -> Result<(KeyExchange, Secret), Reply> {
-    let Some(pair) = generate(env, group) else {
+    let Some(pair) = env.key_pair(group) else {
         return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
     };
     let ke = public(&pair);

@@ -22,7 +22,7 @@ use vgw_crypto::IkeSuite;
 
 use self::child::Child;
 use self::path::Move;
-pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, generate, public};
+pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
 use crate::config::{PeerConfig, PeerId};
@@ -429,7 +429,7 @@ impl Established {
         reply: Reply,
     ) {
         let header = self.header(request.header.exchange, request.header.message_id, true);
-        let response = self.keys.seal.seal(&header, &reply.payloads, env.random());
+        let response = self.keys.seal.seal(&header, &reply.payloads);
         self.window.answered(datagram, &response);
         env.send(at, response);
         if let Then::End(reason) = reply.then {
@@ -483,7 +483,7 @@ impl Established {
         payloads: &[Payload],
     ) {
         let header = self.header(active.exchange(), self.window.next_request(), false);
-        let message = self.keys.seal.seal(&header, payloads, env.random());
+        let message = self.keys.seal.seal(&header, payloads);
         env.send(way, message.clone());
         let limits = env.limits();
         self.window.sent(env.now, &limits, message);

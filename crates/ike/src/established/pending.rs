@@ -117,7 +117,7 @@ pub(crate) struct Answer<'a> {
 }
 
 impl PendingChild {
-    /// What to ask for. None when no SPI is left.
+    /// What to ask for. None when no SPI is left, or no random number is had.
     pub(crate) fn new(
         env: &mut Env<'_>,
         config: &PeerConfig,
@@ -126,17 +126,18 @@ impl PendingChild {
     ) -> Option<Self> {
         let group = config.esp.groups.first().filter(|_| with_groups);
         let key_pair = match group {
-            Some(&group) => Some(generate(env, group)?),
+            Some(&group) => Some(env.key_pair(group)?),
             None => None,
         };
         let (local_selectors, remote_selectors) = selectors.unwrap_or_else(|| {
             let all = |nets: &[ipnet::IpNet]| nets.iter().copied().map(Into::into).collect();
             (all(&config.local_selectors), all(&config.remote_selectors))
         });
+        let nonce = env.nonce()?;
         let spi_in = env.allocate_spi()?;
         Some(Self {
             spi_in,
-            nonce: env.nonce(),
+            nonce,
             key_pair,
             offered: proposal::offer_esp(&config.esp, spi_in, with_groups),
             local_selectors,
@@ -208,20 +209,13 @@ impl PendingChild {
         let allowed = demanded.filter(|group| {
             self.group_changes < MAX_GROUP_CHANGES && config.esp.groups.contains(group)
         });
-        let Some(key_pair) = allowed.and_then(|group| generate(env, group)) else {
+        let Some(key_pair) = allowed.and_then(|group| env.key_pair(group)) else {
             return false;
         };
         self.key_pair = Some(key_pair);
         self.group_changes += 1;
         true
     }
-}
-
-/// A key pair; None if the group's computation fails, which no input can bring about.
-pub(crate) fn generate(env: &mut Env<'_>, group: Group) -> Option<KeyPair> {
-    KeyPair::generate(group, env.random())
-        .inspect_err(|error| tracing::error!(%group, %error, "no key pair"))
-        .ok()
 }
 
 /// The KE payload of a key pair.

@@ -83,7 +83,11 @@ impl Established {
             child.remote_selectors.clone(),
         );
         let with_groups = !self.config.esp.groups.is_empty();
-        let pending = PendingChild::new(env, &self.config, Some(selectors), with_groups)?;
+        let pending = PendingChild::new(env, &self.config, Some(selectors), with_groups);
+        let Some(pending) = pending else {
+            self.plan_again(env, Task::RekeyChild(old), BUSY);
+            return None;
+        };
         let payloads = rekey_request(old, &pending);
         let active = Active::RekeyChild {
             old,

@@ -1,12 +1,13 @@
 //! Rekey of an IKE SA (RFC 7296 sections 1.3.2, 2.8, 2.8.2 and 2.18).
 
-use vgw_crypto::{IkeSuite, KeyError, KeyPair, Secret};
+use vgw_crypto::{Group, IkeSuite, KeyPair, Secret};
 
 use super::collision::{IkeCollision, ours_survives};
 use super::create_child::{BUSY, respond_key_exchange};
-use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, generate, public};
+use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, public};
 use super::tasks::{Active, Task};
 use super::{Established, Foundation, Phase, Reply, effect};
+use crate::config::IkeAlgorithms;
 use crate::env::{Effect, Env};
 use crate::event::{Diagnostic, Role, SaId};
 use crate::initiator::offered_ike;
@@ -26,6 +27,19 @@ pub(crate) struct PendingIke {
 }
 
 impl PendingIke {
+    /// What to ask for. None when there are no random numbers.
+    fn new(env: &mut Env<'_>, config: &IkeAlgorithms, group: Group) -> Option<Self> {
+        let key_pair = env.key_pair(group)?;
+        let spi = env.ike_spi()?;
+        Some(Self {
+            spi,
+            nonce: env.nonce()?,
+            key_pair,
+            offered: proposal::offer_ike(config, Some(spi)),
+            group_changes: 0,
+        })
+    }
+
     fn payloads(&self) -> Vec<Payload> {
         CreateChildRequest::RekeyIke(IkeOffer {
             sa: self.offered.clone(),
@@ -76,10 +90,12 @@ impl Established {
             Ok(exchanged) => exchanged,
             Err(reply) => return reply,
         };
-        let responder = env.ike_spi();
+        let (Some(responder), Some(nonce)) = (env.ike_spi(), env.nonce()) else {
+            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+        };
         let nonces = Nonces {
             initiator: offer.nonce,
-            responder: env.nonce(),
+            responder: nonce,
         };
         let until = env.now + env.limits().handshake_timeout;
         let phase = Phase::Candidate {
@@ -96,7 +112,7 @@ impl Established {
             },
             role: Role::Responder,
         };
-        let Ok(new) = self.spawn(env, ingredients, phase) else {
+        let Some(new) = self.spawn(env, ingredients, phase) else {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
         };
         if let Some(Active::RekeyIke { collision, .. }) = &mut self.active {
@@ -131,14 +147,9 @@ impl Established {
             .iter()
             .find(|&&group| group == self.suite.group)
             .or(groups.first())?;
-        let key_pair = generate(env, *group)?;
-        let spi = env.ike_spi();
-        let pending = PendingIke {
-            spi,
-            nonce: env.nonce(),
-            key_pair,
-            offered: proposal::offer_ike(&self.config.ike, Some(spi)),
-            group_changes: 0,
+        let Some(pending) = PendingIke::new(env, &self.config.ike, *group) else {
+            self.plan_again(env, Task::RekeyIke, BUSY);
+            return None;
         };
         let payloads = pending.payloads();
         let active = Active::RekeyIke {
@@ -202,22 +213,20 @@ impl Established {
             old: self.id,
             until,
         };
-        if let Ok(new) = self.spawn(env, ingredients, phase) {
+        if let Some(new) = self.spawn(env, ingredients, phase) {
             self.be_replaced(env, new);
             self.tasks.plan(Task::DeleteIke, env.now);
         }
     }
 
-    /// Makes the successor and hands it to the endpoint.
-    fn spawn(
-        &mut self,
-        env: &mut Env<'_>,
-        from: Ingredients,
-        phase: Phase,
-    ) -> Result<SaId, KeyError> {
+    /// Makes the successor and hands it to the endpoint. None: there are no keys
+    /// for it.
+    fn spawn(&mut self, env: &mut Env<'_>, from: Ingredients, phase: Phase) -> Option<SaId> {
+        let iv_key = env.iv_key()?;
         let keys = SkeySeed::rekeyed(&self.keys.source, &from.nonces, &from.shared)
-            .expand(from.suite, &from.nonces, from.spis, from.role)
-            .inspect_err(|error| tracing::error!(%error, "no keys for a rekeyed IKE SA"))?;
+            .expand(from.suite, &from.nonces, from.spis, from.role, &iv_key)
+            .inspect_err(|error| tracing::debug!(%error, "no keys for a rekeyed IKE SA"))
+            .ok()?;
         let id = env.sa_id();
         let foundation = Foundation {
             id,
@@ -239,7 +248,7 @@ impl Established {
             successor.tasks.plan(Task::DeleteIke, env.now);
         }
         effect(env, Effect::Spawn(Box::new(successor)));
-        Ok(id)
+        Some(id)
     }
 
     /// Hands everything to `new`. This SA waits for its DELETE.
@@ -277,7 +286,7 @@ impl Established {
                 && pending.group_changes < MAX_GROUP_CHANGES
                 && self.config.ike.groups.contains(group)
         });
-        if let Some(key_pair) = demanded.and_then(|group| generate(env, group)) {
+        if let Some(key_pair) = demanded.and_then(|group| env.key_pair(group)) {
             pending.key_pair = key_pair;
             pending.group_changes += 1;
             let payloads = pending.payloads();

@@ -64,10 +64,7 @@ impl AwaitAuth {
             response: false,
             message_id: attempt.window.next_request(),
         };
-        let message = self
-            .keys
-            .seal
-            .seal(&header, &request.into_payloads(), env.random());
+        let message = self.keys.seal.seal(&header, &request.into_payloads());
         attempt.send(env, message);
     }
 

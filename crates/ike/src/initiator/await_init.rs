@@ -1,11 +1,11 @@
 //! Waiting for the IKE_SA_INIT response. Nothing in it is authenticated yet.
 
-use vgw_crypto::KeyPair;
+use vgw_crypto::{KeyPair, RandomError};
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
 use crate::env::Env;
-use crate::established::{PendingChild, demanded_group, generate, public};
+use crate::established::{PendingChild, demanded_group, public};
 use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
@@ -117,7 +117,7 @@ impl AwaitInit {
                     && *group != self.key_pair.group()
                     && self.restarts < MAX_RESTARTS
             });
-            if let Some(key_pair) = usable.and_then(|group| generate(env, group)) {
+            if let Some(key_pair) = usable.and_then(|group| env.key_pair(group)) {
                 attempt.diagnose(env, Diagnostic::GroupRequested(key_pair.group()));
                 self.key_pair = key_pair;
                 return self.restart(env, attempt);
@@ -174,7 +174,7 @@ impl AwaitInit {
             }
         };
         // The computation takes the private key; if it fails, another is needed.
-        let Some(spare) = generate(env, ours) else {
+        let Some(spare) = env.key_pair(ours) else {
             return self.waiting(attempt);
         };
         let shared = match std::mem::replace(&mut self.key_pair, spare).agree(&offer.ke.data) {
@@ -192,11 +192,16 @@ impl AwaitInit {
             initiator: self.nonce.clone(),
             responder: offer.nonce,
         };
+        let Some(iv_key) = env.iv_key() else {
+            attempt.report(env, DownReason::Refused(RandomError.to_string()));
+            return Outcome::Over;
+        };
         let keys = SkeySeed::first(choice.suite.prf, &nonces, &shared).expand(
             choice.suite,
             &nonces,
             spis,
             Role::Initiator,
+            &iv_key,
         );
         let keys = match keys {
             Ok(keys) => keys,
@@ -208,7 +213,7 @@ impl AwaitInit {
         let Some(child) = PendingChild::new(env, &attempt.config, None, false) else {
             attempt.report(
                 env,
-                DownReason::Refused("no inbound SPI is left".to_owned()),
+                DownReason::Refused("no inbound SPI or no random number is left".to_owned()),
             );
             return Outcome::Over;
         };

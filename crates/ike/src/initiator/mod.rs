@@ -16,7 +16,7 @@ use self::await_auth::AwaitAuth;
 use self::await_init::AwaitInit;
 use crate::config::{PeerConfig, PeerId};
 use crate::env::Env;
-use crate::established::{Established, generate};
+use crate::established::Established;
 use crate::event::{Diagnostic, DownReason, Event, SaId};
 use crate::messages::InitResponse;
 use crate::nat::{Arrival, IKE_PORT};
@@ -58,13 +58,14 @@ pub(crate) enum Outcome {
 }
 
 impl Initiator {
-    /// Sends IKE_SA_INIT. None when the peer has no address or no group is configured.
+    /// Sends IKE_SA_INIT. None when the peer has no address, no group is
+    /// configured, or there are no random numbers.
     pub(crate) fn begin(env: &mut Env<'_>, peer: PeerId, config: &Arc<PeerConfig>) -> Option<Self> {
         let remote = config.remote?;
         let group = *config.ike.groups.first()?;
         let state = AwaitInit {
-            key_pair: generate(env, group)?,
-            nonce: env.nonce(),
+            key_pair: env.key_pair(group)?,
+            nonce: env.nonce()?,
             offered: proposal::offer_ike(&config.ike, None),
             cookie: None,
             restarts: 0,
@@ -75,7 +76,7 @@ impl Initiator {
             id: env.sa_id(),
             peer,
             config: config.clone(),
-            spi_i: env.ike_spi(),
+            spi_i: env.ike_spi()?,
             way: Arrival {
                 local: SocketAddr::new(config.local, IKE_PORT),
                 remote: SocketAddr::new(remote, IKE_PORT),

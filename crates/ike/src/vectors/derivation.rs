@@ -52,7 +52,7 @@ fn first_keys(role: Role) -> IkeKeys {
     };
     let nonces = init_nonces();
     SkeySeed::first(SUITE.prf, &nonces, &secret(keys::SHARED))
-        .expand(SUITE, &nonces, spis, role)
+        .expand(SUITE, &nonces, spis, role, &Secret::new(vec![0; 32]))
         .unwrap()
 }
 
@@ -206,7 +206,13 @@ fn the_keys_of_the_rekeyed_ike_sa_are_those_of_strongswan_and_open_its_delete() 
 
     // Right asked for the rekey, so it is the initiator of the new SA.
     let keys = SkeySeed::rekeyed(&right.source, &nonces, &secret(keys::REKEYED_SHARED))
-        .expand(SUITE, &nonces, spis, Role::Initiator)
+        .expand(
+            SUITE,
+            &nonces,
+            spis,
+            Role::Initiator,
+            &Secret::new(vec![0; 32]),
+        )
         .unwrap();
     assert_eq!(keys.log.sk_ei.expose(), octets(keys::REKEYED_SK_EI));
     assert_eq!(keys.log.sk_er.expose(), octets(keys::REKEYED_SK_ER));

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use rand_core::SeedableRng;
 use vgw_crypto::AeadKey;
 use vgw_ike::config::Limits;
 use vgw_ike::endpoint::Endpoint;
@@ -16,7 +15,9 @@ use vgw_ike::wire::{
     encode_payloads,
 };
 
-use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, config, fair, seconds};
+use crate::rig::{
+    A, B, DELAY, Datagram, Load, PEER, Pair, address, config, fair, seconds, sources,
+};
 
 /// A message of side `from`'s IKE SA with any content, sealed with its keys.
 fn seal(
@@ -492,8 +493,7 @@ fn one_host_leaves_room_for_half_open_sas_of_others() {
         cookie_threshold: 16,
         ..Limits::default()
     };
-    let random = rand_chacha::ChaCha8Rng::from_seed([1; 32]);
-    let mut endpoint = Endpoint::new(limits, Box::new(random));
+    let mut endpoint = Endpoint::new(limits, sources(1, 2));
     let mut anyone = config(B);
     anyone.remote = None;
     let now = Instant::now();

@@ -16,6 +16,7 @@ mod liveness;
 mod moving;
 mod nat;
 mod quiet;
+mod randomness;
 mod rekey;
 mod rig;
 mod spis;

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
-use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
+use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
 use vgw_ike::config::{
     Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, Liveness, PeerConfig, PeerId,
     Psk,
@@ -75,6 +75,12 @@ pub fn lifetime(time: u64) -> Lifetime {
     }
 }
 
+/// Random sources that two seeds decide.
+pub fn sources(secret: u64, public: u64) -> RandomSources {
+    let [secret, public] = [secret, public].map(ChaCha8Rng::seed_from_u64);
+    RandomSources::new(secret, public)
+}
+
 /// One endpoint and what its events say is so.
 pub struct Side {
     pub endpoint: Endpoint,
@@ -83,6 +89,7 @@ pub struct Side {
     pub outbound: Option<u32>,
     pub refusals: Vec<String>,
     pub diagnostics: Vec<Diagnostic>,
+    pub faults: usize,
     pub ends: Vec<DownReason>,
     pub child_ends: Vec<DownReason>,
     pub failures: Vec<DownReason>,
@@ -94,12 +101,13 @@ pub struct Side {
 impl Side {
     fn new(seed: u64, limits: Limits) -> Self {
         Self {
-            endpoint: Endpoint::new(limits, Box::new(ChaCha8Rng::seed_from_u64(seed))),
+            endpoint: Endpoint::new(limits, sources(seed, !seed)),
             ikes: BTreeMap::new(),
             children: BTreeMap::new(),
             outbound: None,
             refusals: Vec::new(),
             diagnostics: Vec::new(),
+            faults: 0,
             ends: Vec::new(),
             child_ends: Vec::new(),
             failures: Vec::new(),
@@ -164,6 +172,7 @@ impl Side {
             }
             Event::Alive { .. } => self.alive += 1,
             Event::Refused { why, .. } => self.refusals.push(why),
+            Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }
     }

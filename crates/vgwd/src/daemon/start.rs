@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use rand_chacha::ChaCha20Rng;
-use rand_core::SeedableRng;
+use getrandom::SysRng;
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, mpsc};
+use vgw_crypto::RandomSources;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
-use zeroize::Zeroizing;
 
 use super::paths::PathNews;
 use super::{Daemon, Inputs, signals};
@@ -93,7 +92,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         now,
         loaded.gateway.clone(),
         loaded.settings.limits,
-        Box::new(random()?),
+        random()?,
     );
     let notices = Notices::new(loaded.settings.tun.mtu);
     let shell = Shell::new(
@@ -192,9 +191,11 @@ fn listen(address: std::net::SocketAddr) -> Result<TcpListener> {
     Ok(TcpListener::from_std(listener)?)
 }
 
-/// The supervisor's source of all randomness, keys among it.
-fn random() -> Result<ChaCha20Rng> {
-    let mut seed = Zeroizing::new([0; 32]);
-    getrandom::fill(seed.as_mut_slice()).context("getting random numbers")?;
-    Ok(ChaCha20Rng::from_seed(*seed))
+/// The supervisor's sources of all randomness: the kernel, for every key anew. A
+/// generator in this process would show all keys that it made to whoever reads
+/// its memory once, and make the same ones in each copy of a virtual machine.
+fn random() -> Result<RandomSources> {
+    // A kernel without random numbers is better found out now than by a peer.
+    getrandom::fill(&mut [0]).context("getting random numbers")?;
+    Ok(RandomSources::new(SysRng, SysRng))
 }
