@@ -1,6 +1,5 @@
 //! How an IKE SA ends.
 
-use super::child::ChildPhase;
 use super::tasks::{Active, Task};
 use super::{Established, Phase, effect};
 use crate::env::{Effect, Env};
@@ -36,19 +35,13 @@ impl Established {
     }
 
     fn report_down(&mut self, env: &mut Env<'_>, reason: DownReason) {
-        for (spi_in, child) in std::mem::take(&mut self.children) {
+        // Also of one that was replaced: the peer may have sent with it just now.
+        for spi_in in std::mem::take(&mut self.children).into_keys() {
             env.core.owner.remove(&spi_in);
-            let reason = match child.phase {
-                ChildPhase::Live => reason.clone(),
-                ChildPhase::Replaced { .. }
-                | ChildPhase::Redundant { .. }
-                | ChildPhase::Deleting
-                | ChildPhase::Lingering { .. } => DownReason::Rekeyed,
-            };
             env.emit(Event::ChildDown {
                 peer: self.peer,
                 spi_in,
-                reason,
+                reason: reason.clone(),
             });
             env.release_spi(spi_in);
         }
