@@ -89,6 +89,38 @@ pub struct NextHop {
     pub standby: Option<TunnelId>,
 }
 
+/// A command that the data plane did not take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// [`Command::InstallChild`] of this inbound SPI; it is not installed.
+    Install(u32),
+    /// [`Command::UseOutbound`] of this inbound SPI; it is installed still.
+    Use(u32),
+    /// [`Command::SetPath`] of this tunnel; its packets go where they went before.
+    Path(TunnelId),
+}
+
+impl Command {
+    /// What the supervisor is to be told if this is not taken. None for what is always
+    /// taken, and for a removal: what is not there needs none.
+    #[must_use]
+    pub fn if_refused(&self) -> Option<Refused> {
+        match self {
+            Self::InstallChild { child, .. } => Some(Refused::Install(child.spi_in)),
+            Self::UseOutbound { spi_in, .. } => Some(Refused::Use(*spi_in)),
+            Self::SetPath { tunnel, .. } => Some(Refused::Path(*tunnel)),
+            Self::RemoveChild { .. }
+            | Self::SetTreatment { .. }
+            | Self::SetCloudHub(_)
+            | Self::SetForwarding(_)
+            | Self::SetLocalPrefixes(_)
+            | Self::SetKernelRoutes(_)
+            | Self::SetInsideAddresses(_)
+            | Self::LogIkeKeys { .. } => None,
+        }
+    }
+}
+
 /// How a tunnel's packets are treated, beside being sealed and opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Treatment {

@@ -1,5 +1,5 @@
 //! Days at random: many gateways and customer gateways, trouble and calm in
-//! turn. In calm everything must come to rest as [`judge::at_rest`] says, and
+//! turn. In trouble data planes refuse a command now and then. In calm everything must come to rest as [`judge::at_rest`] says, and
 //! then no packet may be lost.
 
 use std::net::IpAddr;
@@ -38,6 +38,9 @@ const PROOF: Duration = Duration::from_secs(60);
 const IKE_PER_TUNNEL: u64 = 40;
 const WINDOW: Duration = Duration::from_secs(10);
 
+/// Of a thousand commands that a data plane may refuse, so many are refused in trouble.
+const REFUSALS: u32 = 10;
+
 /// How big a world and for how long.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
@@ -56,6 +59,8 @@ pub struct Summary {
     pub packets: Tally,
     /// Incidents made.
     pub incidents: u64,
+    /// Commands that data planes refused.
+    pub refused: u64,
     /// CHILD SAs rekeyed, as both ends count.
     pub child_rekeys: u64,
     /// IKE SAs rekeyed, as both ends count.
@@ -172,6 +177,7 @@ impl Days {
         for place in 0..self.world.nodes.len() {
             self.count_tunnels(place);
         }
+        self.summary.refused = self.world.nodes.iter().map(|node| node.refused).sum();
         for flow in &self.world.flows {
             add(&mut self.summary.packets, flow.tally);
         }
@@ -196,6 +202,7 @@ impl Days {
             delay,
             jitter: self.dice.between(Duration::ZERO, millis(300)),
         };
+        self.set_refusals(REFUSALS);
         let time = self.dice.between(seconds(300), seconds(5400));
         let until = self.world.now + time;
         let mut next = self.world.now;
@@ -219,6 +226,7 @@ impl Days {
     fn calm(&mut self, errors: &ErrorLog) -> Result<(), Vec<String>> {
         self.repair(true);
         self.world.network.faults = Faults::NONE;
+        self.set_refusals(0);
         let until = self.world.now + CALM;
         while self.world.now < until {
             self.pass(WINDOW, errors)?;
@@ -250,6 +258,12 @@ impl Days {
         let flows = self.world.flows.iter().zip(&before);
         let wrong: Vec<String> = flows.filter_map(lossless).collect();
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
+    }
+
+    fn set_refusals(&mut self, per_mille: u32) {
+        for node in &mut self.world.nodes {
+            node.refusals = per_mille;
+        }
     }
 
     /// Lets time pass and judges.

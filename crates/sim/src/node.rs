@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use vgw_gateway::command::Refused;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::Content;
@@ -32,6 +33,12 @@ pub struct Node {
     dice: Dice,
     /// IKE datagrams it sent.
     pub ike_sent: u64,
+    /// So many of a thousand commands that a data plane may refuse are refused.
+    pub refusals: u32,
+    /// The next command that this says yes to is refused; it is asked until then.
+    pub refuse_next: Option<fn(Refused) -> bool>,
+    /// Commands that were refused.
+    pub refused: u64,
     /// What its data plane could not do.
     pub faults: Vec<String>,
 }
@@ -50,6 +57,9 @@ impl Node {
             next_count: epoch,
             dice: Dice::new(seed),
             ike_sent: 0,
+            refusals: 0,
+            refuse_next: None,
+            refused: 0,
             faults: Vec::new(),
         }
     }
@@ -98,12 +108,20 @@ impl Node {
         }
     }
 
-    /// Carries out what the supervisor wants and gives what it sends.
-    pub fn drain(&mut self) -> Vec<Packet> {
+    /// Carries out what the supervisor wants, or refuses to, and gives what it sends.
+    pub fn drain(&mut self, now: Instant) -> Vec<Packet> {
         let Some(supervisor) = &mut self.supervisor else {
             return Vec::new();
         };
         while let Some(command) = supervisor.poll_command() {
+            if let Some(refused) = command.if_refused() {
+                let asked_for = self.refuse_next.take_if(|which| which(refused)).is_some();
+                if asked_for || self.dice.per_mille(self.refusals) {
+                    self.refused += 1;
+                    supervisor.handle_refused(now, refused, "a refusal of the simulation's");
+                    continue;
+                }
+            }
             if let Err(fault) = self.plane.execute(command, self.dice.octets()) {
                 self.faults.push(format!("{}: {fault}", self.name));
             }

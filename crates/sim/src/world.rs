@@ -231,7 +231,7 @@ impl World {
         let Some(node) = self.nodes.get_mut(place) else {
             return;
         };
-        for packet in node.drain() {
+        for packet in node.drain(self.now) {
             self.network.send(self.now, packet);
         }
         self.violations.append(&mut node.faults);

@@ -177,11 +177,17 @@ impl Shell {
     fn drain(&mut self) {
         while let Some(command) = self.supervisor.poll_command() {
             let affected = tunnel_of_mtu(&command);
-            if let Err(error) = self.carry_out(command)
-                && let Some(line) = self.failure_lines.allow(Instant::now())
-            {
-                let held_back = line.held_back;
-                tracing::error!(%error, held_back, "the data plane did not take a change");
+            let if_refused = command.if_refused();
+            if let Err(error) = self.carry_out(command) {
+                let now = Instant::now();
+                if let Some(line) = self.failure_lines.allow(now) {
+                    let held_back = line.held_back;
+                    tracing::error!(%error, held_back, "the data plane did not take a change");
+                }
+                if let Some(refused) = if_refused {
+                    let why = error.to_string();
+                    self.supervisor.handle_refused(now, refused, &why);
+                }
             }
             if let Some(tunnel) = affected {
                 self.notice_mtu(tunnel);

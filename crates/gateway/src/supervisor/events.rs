@@ -226,9 +226,9 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        if tunnel.sas.child_down(now, spi_in).is_none() {
+        let Some(child) = tunnel.sas.child_down(now, spi_in) else {
             return;
-        }
+        };
         if let Some(line) = tunnel.lines.sas.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
             tracing::info!(%tunnel, spi_in = %Spi(spi_in), %reason, held_back, "CHILD SA ends");
@@ -237,8 +237,10 @@ impl Supervisor {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
         }
         self.spis.remove(&spi_in);
-        let until = may_be_on_the_way(reason).then(|| now + DELETED_LINGER);
-        self.outbox.remove(id, spi_in, until);
+        if child.in_data_plane {
+            let until = may_be_on_the_way(reason).then(|| now + DELETED_LINGER);
+            self.outbox.remove(id, spi_in, until);
+        }
     }
 
     fn on_path_changed(&mut self, now: Instant, id: TunnelId, sa: SaId, path: Path) {

@@ -10,7 +10,8 @@
 //!   between two tunnels, [`retry`] the pauses between attempts, [`sas`] the
 //!   book of one tunnel's SAs, [`routes`] what leads where;
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
-//!   `apply` a changed configuration, `operate` the operator's wishes.
+//!   `apply` a changed configuration, `operate` the operator's wishes, `refused` what
+//!   the data plane did not do.
 
 mod apply;
 mod change;
@@ -20,6 +21,7 @@ mod lifecycle;
 mod mapping;
 mod operate;
 mod outbox;
+mod refused;
 mod report;
 mod retry;
 mod routes;

@@ -54,6 +54,18 @@ impl Outbox {
         self.removals.push(Removal { tunnel, spi_in, at });
     }
 
+    /// Drops what is still to be said of a CHILD SA that the data plane did not install.
+    pub(super) fn forget(&mut self, spi_in: u32) {
+        let of_it = |command: &Command| match command {
+            Command::UseOutbound { spi_in: of, .. } | Command::RemoveChild { spi_in: of, .. } => {
+                *of == spi_in
+            }
+            _ => false,
+        };
+        self.ready.retain(|command| !of_it(command));
+        self.removals.retain(|removal| removal.spi_in != spi_in);
+    }
+
     /// When the next removal is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.removals.iter().filter_map(|removal| removal.at).min()

@@ -54,6 +54,8 @@ pub(super) struct Child {
     pub(super) traffic: ChildTraffic,
     /// When we last asked for a rekey because of its traffic.
     pub(super) rekey_asked: Option<Instant>,
+    /// Whether the data plane has it: it can refuse to.
+    pub(super) in_data_plane: bool,
     /// Set once we may send with it; grows from one to the next.
     sends: Option<u64>,
     rekeys: Option<u32>,
@@ -176,11 +178,19 @@ impl Sas {
             installed: now,
             traffic: ChildTraffic::default(),
             rekey_asked: None,
+            in_data_plane: true,
             sends: None,
             rekeys,
         };
         self.children.insert(child.spi_in, fresh);
         self.note_childless(now);
+    }
+
+    /// The data plane does not have this one; gives its IKE SA.
+    pub(super) fn not_installed(&mut self, spi_in: u32) -> Option<SaId> {
+        let child = self.children.get_mut(&spi_in)?;
+        child.in_data_plane = false;
+        Some(child.sa)
     }
 
     pub(super) fn child_outbound(&mut self, spi_in: u32) {

@@ -1,12 +1,16 @@
 //! Coming up, drain, rekeys, refusals.
 
+use std::time::Duration;
+
 use vgw_crypto::{Group, Secret};
+use vgw_gateway::command::Refused;
 use vgw_gateway::domain::StartupAction;
 use vgw_gateway::status::{State, Telemetry, Which};
 use vgw_gateway::supervisor::{OperationError, What};
 use vgw_ike::config::Psk;
 use vgw_ike::event::Role;
 use vgw_sim::judge;
+use vgw_sim::world::World;
 
 use crate::rig::{
     CGW, VGW, active, both_up, flows, missing, name, seconds, spis, tunnel, up, world,
@@ -48,6 +52,47 @@ fn ends_that_both_initiate_settle_on_one_sa_and_lose_nothing() {
     world.run(seconds(60));
     assert_eq!(judge::at_rest(&world), Vec::<String>::new());
     assert_eq!(missing(&world), 0);
+}
+
+#[test]
+fn a_tunnel_whose_sa_the_data_plane_refuses_is_not_left_half_installed() {
+    let kinds: [fn(Refused) -> bool; 2] = [
+        |refused| matches!(refused, Refused::Install(_)),
+        |refused| matches!(refused, Refused::Use(_)),
+    ];
+    for (end, which) in [VGW, CGW]
+        .into_iter()
+        .flat_map(|end| kinds.map(|kind| (end, kind)))
+    {
+        // While it comes up, and then while it rekeys.
+        let mut world = world(1, |_, _| {});
+        world.nodes[end].refuse_next = Some(which);
+        world.start_all();
+        let flows = flows(&mut world);
+        for refusals in [1, 2] {
+            let came_back = |world: &World| world.nodes[end].refused == refusals && both_up(world);
+            assert!(world.run_until(seconds(120), came_back));
+            let wrong = judge::always(&world);
+            assert_eq!(wrong, Vec::<String>::new());
+            world.run(seconds(60));
+            assert_eq!(judge::at_rest(&world), Vec::<String>::new());
+            let said = [1, 2].map(|number| tunnel(&world, end, number).trouble);
+            assert!(format!("{said:?}").contains("the data plane refused a change"));
+            // Some packets are on the way at every moment of it.
+            for flow in flows {
+                world.set_pace(flow, Duration::from_millis(3));
+            }
+            world.run(seconds(1));
+            let carrier = name(active(&world, end).unwrap().number());
+            world.nodes[end].refuse_next = Some(which);
+            world.operate(end, |s, now| s.rekey(now, &carrier, What::Child).unwrap());
+            world.run(seconds(1));
+            for flow in flows {
+                world.set_pace(flow, seconds(1));
+            }
+        }
+        assert_eq!(world.violations, Vec::<String>::new());
+    }
 }
 
 #[test]

@@ -1,0 +1,41 @@
+//! What the data plane did not do.
+
+use std::time::Instant;
+
+use super::Supervisor;
+use crate::command::{Refused, TunnelId};
+
+impl Supervisor {
+    /// The data plane did not take a command, and says why. The IKE SA concerned is
+    /// deleted, and the tunnel comes up anew as after any failure: left half installed,
+    /// it would be up at both ends and lose packets.
+    pub fn handle_refused(&mut self, now: Instant, refused: Refused, why: &str) {
+        let id = match refused {
+            Refused::Install(spi_in) => {
+                self.outbox.forget(spi_in);
+                self.spis.get(&spi_in).copied()
+            }
+            Refused::Use(spi_in) => self.spis.get(&spi_in).copied(),
+            Refused::Path(id) => Some(id),
+        };
+        if let Some(id) = id {
+            self.end_refused(now, id, refused, why);
+        }
+        self.settle(now);
+    }
+
+    fn end_refused(&mut self, now: Instant, id: TunnelId, refused: Refused, why: &str) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        let sa = match refused {
+            Refused::Install(spi_in) => tunnel.sas.not_installed(spi_in),
+            Refused::Use(spi_in) => tunnel.sas.child_mut(spi_in).map(|child| child.sa),
+            Refused::Path(_) => tunnel.sas.keeper(),
+        };
+        tunnel.blame(now, &format!("the data plane refused a change: {why}"));
+        if let Some(sa) = sa {
+            self.endpoint.delete(now, sa);
+        }
+    }
+}
