@@ -16,12 +16,13 @@ use zeroize::Zeroizing;
 use crate::counters::{ChildTraffic, Count, DropReason, Traffic, TunnelTraffic};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
+use crate::lease::Lease;
 use crate::lookup::Lookup;
 use crate::paths::SeenPath;
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
-use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables};
+use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
 use crate::tun::Tun;
 use crate::worker::{Direction, Shared, spawn};
 
@@ -121,6 +122,8 @@ struct Child {
 struct Tunnel {
     traffic: Arc<Traffic>,
     policy: Arc<Policy>,
+    /// Shared by all its SAs, so that a rekey changes nothing of the order.
+    lease: Arc<Lease>,
 }
 
 #[derive(Default)]
@@ -215,6 +218,7 @@ impl DataPlane {
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
         let tunnel_traffic = Arc::clone(&of_tunnel.traffic);
         let policy = Arc::clone(&of_tunnel.policy);
+        let lease = Arc::clone(&of_tunnel.lease);
         let traffic = Arc::<Traffic>::default();
         let selectors = Arc::new(spec.selectors);
         let inbound = Arc::new(Inbound {
@@ -230,6 +234,7 @@ impl DataPlane {
             spi_in: spec.spi_in,
             tunnel,
             sa: sending,
+            lease,
             selectors,
             child: Arc::clone(&traffic),
             tunnel_traffic,
@@ -275,6 +280,7 @@ impl DataPlane {
         let egress = Egress {
             outbound: Arc::clone(&child.outbound),
             lane: Lane::new(child.route.clone(), policy, child.outbound.sa.layout()),
+            uncut: Uncut::default(),
         };
         tables.use_outbound(tunnel, egress);
         self.publish(tables);

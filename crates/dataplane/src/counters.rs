@@ -58,7 +58,9 @@ drop_reasons! {
     UnknownSpi = 3 "unknown_spi",
     /// Inbound: seen before, or older than the anti-replay window.
     Replayed = 4 "replayed",
-    /// Inbound: the integrity check failed.
+    /// Inbound: the integrity check failed. With extended sequence numbers also a
+    /// packet that comes later than the anti-replay window reaches back: it is taken
+    /// for one of the next 2^32, of which it is not (RFC 4303 appendix A2.2).
     NotAuthentic = 5 "not_authentic",
     /// Not a packet of its kind: too short, wrong version, lengths that contradict.
     Malformed = 6 "malformed",
@@ -105,6 +107,9 @@ drop_reasons! {
     /// Inbound: no route leads to the source through the tunnel's connection, or
     /// it is an address of ours.
     SourceNotRouted = 25 "source_not_routed",
+    /// Outbound: another worker sends for the tunnel, and is so far behind that it
+    /// holds all buffers that it may.
+    HandoverFull = 26 "handover_full",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

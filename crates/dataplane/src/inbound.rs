@@ -105,7 +105,12 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
-        let count = match epoll.wait(&mut ready, EpollTimeout::NONE) {
+        let timeout = if inlet.relay.may_sleep() {
+            EpollTimeout::NONE
+        } else {
+            EpollTimeout::ZERO
+        };
+        let count = match epoll.wait(&mut ready, timeout) {
             Ok(count) => count,
             Err(Errno::EINTR) => continue,
             Err(errno) => return Err(format!("epoll: {errno}")),
@@ -120,6 +125,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         if shared.stopping() {
             return Ok(());
         }
+        inlet.relay.serve();
         let numbers = ready.iter().map(|event| usize::try_from(event.data()));
         for number in numbers.flatten() {
             // No source has the number of the wake-up.

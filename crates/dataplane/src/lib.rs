@@ -2,8 +2,9 @@
 //!
 //! Workers carry packets, some for each direction. They share nothing that is
 //! locked for a packet: keys and routes are immutable tables that the control
-//! side swaps whole, and outbound sequence numbers are reserved for a run of
-//! packets with one atomic add. What moves is a burst: the kernel hands over,
+//! side swaps whole, and outbound sequence numbers are reserved once for a run of
+//! packets, by the one worker that sends for the tunnel ([`lease`]); others hand
+//! it what they have ([`mailbox`]). What moves is a burst: the kernel hands over,
 //! and takes, many packets of a flow as one where it can.
 //!
 //! The way out ([`outbound`]): TUN → FIB by destination → tunnel → first
@@ -19,6 +20,7 @@
     reason = "the data plane is a shell that does I/O; the bans are for the pure crates"
 )]
 
+mod burst;
 mod checksum;
 mod coalesce;
 mod control;
@@ -32,7 +34,9 @@ mod icmp;
 mod inbound;
 mod inner;
 mod kernel_drops;
+mod lease;
 mod lookup;
+mod mailbox;
 mod mss;
 mod mtu;
 mod outbound;

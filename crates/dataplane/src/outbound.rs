@@ -44,14 +44,15 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         packet: vec![0; LARGEST].into_boxed_slice(),
         answer: [0; MAX_ANSWER],
         answers_left: 0,
-        transmit: Transmit::new(shared, number, worker),
+        transmit: Transmit::new(shared, number, worker, true),
     };
     while !shared.stopping() {
+        outlet.transmit.serve();
         let drained = outlet
             .fill(&mut tables)
             .map_err(|errno| tun_failed(shared, errno))?;
         outlet.transmit.flush();
-        if drained {
+        if drained && outlet.transmit.may_sleep() {
             wait(shared, number, worker)?;
         }
     }
@@ -137,14 +138,14 @@ impl Outlet<'_> {
             } else {
                 segments.segment_len()
             };
-            if !self.transmit.fits(egress, len) {
-                self.transmit.flush();
+            let laid_out = self.transmit.push(egress, class, next_header, len, |room| {
+                segments.write(index, room)
+            });
+            if let Err(reason) = laid_out {
+                // Those before it are on their way.
+                self.worker.drops.add(reason, segments.count() - index);
+                break;
             }
-            self.transmit
-                .push(egress, class, next_header, len, |room| {
-                    segments.write(index, room)
-                })
-                .ok_or(DropReason::TooBig)?;
         }
         Ok(())
     }

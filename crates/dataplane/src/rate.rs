@@ -57,6 +57,12 @@ pub(crate) fn now() -> u64 {
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// Milliseconds of the same clock, modulo 2^32.
+pub(crate) fn millis() -> u32 {
+    let [_, _, _, _, low @ ..] = (now() / 1_000_000).to_be_bytes();
+    u32::from_be_bytes(low)
+}
+
 #[cfg(test)]
 mod tests {
     use super::RateLimit;

@@ -23,7 +23,7 @@ pub(crate) struct Relay<'a> {
 impl<'a> Relay<'a> {
     pub(crate) fn new(shared: &'a Shared, number: usize, worker: &'a Worker) -> Self {
         Self {
-            transmit: Transmit::new(shared, number, worker),
+            transmit: Transmit::new(shared, number, worker, false),
             answer: [0; MAX_ANSWER],
             answers_left: ANSWERS,
         }
@@ -57,17 +57,24 @@ impl<'a> Relay<'a> {
             self.send_answer(tables, |answer| too_big(octets, limit, answer));
             return Err(DropReason::TooBig);
         }
-        if !self.transmit.fits(egress, octets.len()) {
-            self.transmit.flush();
-        }
         let class = outer_traffic_class(octets, egress.lane.policy.settings.copy_dscp);
-        copy_to(&mut self.transmit, egress, class, next_header, octets).ok_or(DropReason::TooBig)
+        copy_to(&mut self.transmit, egress, class, next_header, octets)
     }
 
     /// Sends what was forwarded.
     pub(crate) fn flush(&mut self) {
         self.transmit.flush();
         self.answers_left = ANSWERS;
+    }
+
+    /// Sends what other workers have handed over.
+    pub(crate) fn serve(&mut self) {
+        self.transmit.serve();
+    }
+
+    /// Whether the worker may sleep, as far as other workers know.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.transmit.may_sleep()
     }
 
     /// Sends an ICMP answer by the tunnel that leads to the packet's source.
@@ -85,7 +92,7 @@ impl<'a> Relay<'a> {
             return;
         };
         let laid_out = copy_to(&mut self.transmit, egress, 0, packet.next_header(), answer);
-        if laid_out.is_some() {
+        if laid_out.is_ok() {
             self.answers_left -= 1;
         }
     }
@@ -97,7 +104,7 @@ fn copy_to(
     traffic_class: u8,
     next_header: u8,
     octets: &[u8],
-) -> Option<()> {
+) -> Result<(), DropReason> {
     transmit.push(egress, traffic_class, next_header, octets.len(), |room| {
         room.copy_from_slice(octets);
         Some(())

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use arc_swap::{ArcSwap, Cache};
 use ipnet::IpNet;
@@ -12,6 +13,7 @@ use vgw_esp::{InboundSa, Layout, OutboundSa};
 
 use crate::counters::{Count, DropReason, Traffic};
 use crate::inner::InnerPacket;
+use crate::lease::Lease;
 use crate::mtu::{Family, mtu_of};
 use crate::rate::RateLimit;
 use crate::selector::Selectors;
@@ -66,6 +68,8 @@ pub(crate) struct Outbound {
     pub(crate) spi_in: u32,
     pub(crate) tunnel: u32,
     pub(crate) sa: OutboundSa,
+    /// Who sends for the tunnel.
+    pub(crate) lease: Arc<Lease>,
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
     pub(crate) tunnel_traffic: Arc<Traffic>,
@@ -144,10 +148,35 @@ pub(crate) struct Slot {
 }
 
 /// A way out of a tunnel.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) outbound: Arc<Outbound>,
     pub(crate) lane: Lane,
+    pub(crate) uncut: Uncut,
+}
+
+/// What the kernel has refused to cut from one message, where a link on the way is
+/// smaller than was believed. It is tried anew with the next SA, path or policy.
+#[derive(Debug, Default)]
+pub(crate) struct Uncut(AtomicU16);
+
+impl Uncut {
+    /// Remembers that datagrams of this size were refused.
+    pub(crate) fn refuse(&self, segment: u16) {
+        let smaller = |known| (known == 0 || segment < known).then_some(segment);
+        // An error says that a smaller one is known.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, smaller);
+    }
+
+    /// Datagrams up to this size have not been refused, octets.
+    pub(crate) fn limit(&self) -> usize {
+        match self.0.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            refused => usize::from(refused - 1),
+        }
+    }
 }
 
 /// What leads to an inside prefix.
@@ -311,7 +340,12 @@ impl Tables {
         for way in self.ways_of(tunnel).into_iter().flatten() {
             let lane = lane(&way.lane, way.outbound.sa.layout());
             let outbound = Arc::clone(&way.outbound);
-            *way = Arc::new(Egress { outbound, lane });
+            let uncut = Uncut::default();
+            *way = Arc::new(Egress {
+                outbound,
+                lane,
+                uncut,
+            });
         }
     }
 

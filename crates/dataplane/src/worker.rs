@@ -1,16 +1,19 @@
 //! What all worker threads share.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{Count, Drops};
 use crate::event::{DataPlaneEvent, EventSink};
+use crate::mailbox::Mailbox;
 use crate::paths::SeenPaths;
 use crate::sockets::OutsideSockets;
 use crate::tables::Tables;
@@ -42,12 +45,11 @@ impl Shared {
         workers: usize,
         events: EventSink,
     ) -> io::Result<Self> {
-        let outbound = (0..tun.queues()).map(|_| Worker::new());
+        let all = workers + tun.queues();
+        let worker = |id| Worker::new(id, all);
         Ok(Self {
-            outbound: outbound.collect::<io::Result<_>>()?,
-            inbound: (0..workers)
-                .map(|_| Worker::new())
-                .collect::<io::Result<_>>()?,
+            inbound: (0..workers).map(worker).collect::<io::Result<_>>()?,
+            outbound: (workers..all).map(worker).collect::<io::Result<_>>()?,
             tun,
             outside,
             tables: ArcSwap::default(),
@@ -60,6 +62,12 @@ impl Shared {
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {
         self.inbound.iter().chain(&self.outbound)
+    }
+
+    /// A worker of either direction, by [`Worker::id`].
+    pub(crate) fn worker(&self, id: usize) -> Option<&Worker> {
+        let outbound = || self.outbound.get(id.checked_sub(self.inbound.len())?);
+        self.inbound.get(id).or_else(outbound)
     }
 
     /// Makes every worker look at the tables, even if no packet comes: an SA
@@ -80,23 +88,38 @@ impl Shared {
     }
 }
 
-/// One worker's own: what it counts and how it is woken.
+/// One worker's own: what it counts, how it is woken, what others have for it.
 pub(crate) struct Worker {
+    /// Its number among those of both directions.
+    pub(crate) id: usize,
+    pub(crate) mailbox: Mailbox,
     pub(crate) drops: Drops,
     pub(crate) wake: EventFd,
 }
 
 impl Worker {
-    fn new() -> io::Result<Self> {
+    /// One of so many workers, of both directions.
+    pub(crate) fn new(id: usize, workers: usize) -> io::Result<Self> {
         Ok(Self {
+            id,
+            mailbox: Mailbox::new(id, workers),
             drops: Drops::default(),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         })
     }
 
-    fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Fails only when the counter is at its limit, and then it is readable.
         let _ = self.wake.write(1);
+    }
+
+    /// Waits to be woken, so long at most.
+    pub(crate) fn sleep(&self, limit: Duration) {
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut fds = [PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        // If it fails the worker looks again, as if it had been woken.
+        let _ = poll(&mut fds, limit);
+        self.clear_wake();
     }
 
     /// Makes a wake-up wake again.

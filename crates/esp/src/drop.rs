@@ -15,7 +15,9 @@ pub enum Drop {
     /// sender may use (RFC 4303 section 3.4.3).
     #[error("replayed, or older than the anti-replay window")]
     Replayed,
-    /// The integrity check value does not match.
+    /// The integrity check value does not match. With ESN this is also what becomes of
+    /// a packet older than the anti-replay window: it is taken for one of the next
+    /// 2^32 numbers (RFC 4303 appendix A2.2).
     #[error("integrity check failed")]
     NotAuthentic,
     /// Padding is not 1, 2, 3, … or longer than the payload (RFC 4303 section 2.4).

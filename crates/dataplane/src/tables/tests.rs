@@ -3,7 +3,7 @@ use std::sync::Arc;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables};
+use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
 use crate::counters::{Count, DropReason};
 use crate::inner::InnerPacket;
 use crate::inner::tests::ipv4;
@@ -68,12 +68,14 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
         outbound: Arc::new(Outbound {
             spi_in,
             tunnel: 0,
+            lease: Arc::default(),
             sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
             selectors: selectors(remote),
             child: Arc::default(),
             tunnel_traffic: Arc::default(),
         }),
         lane: lane(4500),
+        uncut: Uncut::default(),
     }
 }
 
@@ -235,4 +237,15 @@ fn a_native_route_has_no_port_for_the_raw_socket_takes_it_as_a_protocol() {
     let route = Route::new(0, ([192, 0, 2, 1], 4500).into(), false);
     assert_eq!(route.remote.port(), 0);
     assert_eq!(route.to.as_socket().unwrap().port(), 0);
+}
+
+#[test]
+fn the_smallest_datagram_that_was_refused_in_a_batch_is_remembered() {
+    let uncut = Uncut::default();
+    assert_eq!(uncut.limit(), usize::MAX);
+    uncut.refuse(1400);
+    uncut.refuse(1452);
+    assert_eq!(uncut.limit(), 1399);
+    uncut.refuse(1300);
+    assert_eq!(uncut.limit(), 1299);
 }

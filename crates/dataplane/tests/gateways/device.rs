@@ -25,6 +25,11 @@ impl Device {
         Self(socket)
     }
 
+    /// Queues this many octets of packets, as the kernel counts them.
+    pub fn set_room(&self, octets: usize) {
+        rustix::net::sockopt::set_socket_recv_buffer_size_force(&self.0, octets).unwrap();
+    }
+
     /// Has the kernel send this through the device.
     pub fn send(&self, header: VnetHeader, packet: &[u8]) {
         let octets = [&header.to_octets(), packet].concat();

@@ -228,3 +228,14 @@ fn a_dummy_packet_is_dropped_but_moves_the_window() {
         Err(Drop::Replayed)
     );
 }
+
+#[test]
+fn a_packet_later_than_the_window_is_replayed_and_with_esn_not_authentic() {
+    for (esn, why) in [(false, Drop::Replayed), (true, Drop::NotAuthentic)] {
+        let (sender, receiver) = pair(gcm(esn));
+        let mut late = seal_as(&sender, 1, &ipv4(40), NEXT_HEADER_IPV4);
+        let mut newest = seal_as(&sender, 100, &ipv4(40), NEXT_HEADER_IPV4);
+        receiver.opener().open(&mut newest).unwrap();
+        assert_eq!(receiver.opener().open(&mut late), Err(why));
+    }
+}

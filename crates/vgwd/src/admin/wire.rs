@@ -82,7 +82,8 @@ pub struct Status {
     pub data_plane: DataPlane,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
-    /// Packets dropped since the start, by reason; every reason is there.
+    /// Packets dropped since the start, by reason; every reason is there. With ESN,
+    /// packets later than the replay window count as `not_authentic`.
     pub drops: BTreeMap<String, u64>,
     /// IKE messages that arrived, whoever sent them.
     #[serde(default)]

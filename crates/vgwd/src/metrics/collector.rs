@@ -190,7 +190,8 @@ impl Sample {
     }
 
     fn drops(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let help = "Packets dropped by the data plane, by reason";
+        let help =
+            "Packets dropped by the data plane, by reason; with ESN, late ones are not_authentic";
         family(encoder, "dropped_packets", help, ("reason", &self.drops))
     }
 
