@@ -173,6 +173,20 @@ impl DataPlane {
         config: Config,
         events: Box<dyn Fn(DataPlaneEvent) -> bool + Send + Sync>,
     ) -> io::Result<Self> {
+        Self::start_confined(config, events, || Ok(()))
+    }
+
+    /// As [`Self::start`], with what each thread does before anything else, to give
+    /// up what it does not need. A thread of which it fails ends, and says so.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::start`].
+    pub fn start_confined(
+        config: Config,
+        events: Box<dyn Fn(DataPlaneEvent) -> bool + Send + Sync>,
+        confine: fn() -> io::Result<()>,
+    ) -> io::Result<Self> {
         let workers = config.workers.max(1);
         let shared = Shared::new(config.tun, config.outside, workers, events)?;
         let mut plane = Self {
@@ -184,7 +198,9 @@ impl DataPlane {
         let inbound = (0..plane.shared.inbound.len()).map(|number| (Direction::In, number));
         let outbound = (0..plane.shared.outbound.len()).map(|number| (Direction::Out, number));
         for (direction, number) in inbound.chain(outbound) {
-            plane.threads.push(spawn(direction, number, &plane.shared)?);
+            plane
+                .threads
+                .push(spawn(direction, number, &plane.shared, confine)?);
         }
         Ok(plane)
     }

@@ -144,6 +144,7 @@ pub(crate) fn spawn(
     direction: Direction,
     number: usize,
     shared: &Arc<Shared>,
+    confine: fn() -> io::Result<()>,
 ) -> io::Result<JoinHandle<()>> {
     let name = match direction {
         Direction::In => format!("vgw-in-{number}"),
@@ -157,6 +158,9 @@ pub(crate) fn spawn(
                 name: &name,
                 shared: &shared,
             };
+            if let Err(error) = confine() {
+                return report_failure(&shared, &format!("worker {name}: {error}"));
+            }
             let ended = match direction {
                 Direction::In => shared
                     .inbound

@@ -24,5 +24,6 @@ mod mtu;
 mod namespace;
 mod notify;
 pub mod privileges;
+pub mod seccomp;
 mod shell;
 pub mod status_table;

@@ -18,6 +18,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::limiter::Limiter;
 use self::queue::{Queue, Writer};
 use crate::config::{Log, LogFormat};
+use crate::seccomp::{Part, confine};
 
 mod journal;
 mod limiter;
@@ -96,7 +97,12 @@ impl Logging {
         if let Some(writer) = self.writer.take() {
             std::thread::Builder::new()
                 .name("vgw-log".to_owned())
-                .spawn(|| writer.run())
+                .spawn(|| {
+                    if let Err(error) = confine(Part::Log) {
+                        tracing::error!(%error, "the thread that writes the log is not confined");
+                    }
+                    writer.run();
+                })
                 .context("starting the thread that writes the log")?;
         }
         Ok(())

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::seccomp::{Part, confine};
+
 /// What may wait for a service manager that does not read; more is not said.
 const WAITING: usize = 8;
 /// At the end, the service manager has so long to take what is left.
@@ -50,6 +52,9 @@ impl Notifier {
             .name("vgw-notify".to_owned())
             .spawn(move || {
                 let _running: SyncSender<()> = running;
+                if let Err(error) = confine(Part::Notify) {
+                    tracing::error!(%error, "the thread that tells the service manager is not confined");
+                }
                 to_send.into_iter().for_each(|said| send(&said));
             })?;
         Ok(Self(Some(Speaker { said, ended })))

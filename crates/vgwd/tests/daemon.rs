@@ -166,6 +166,7 @@ fn see_privileges(process: u32) {
             assert!(status.contains(&format!("{set}:\t{may}\n")), "{status}");
         }
         assert!(status.contains("NoNewPrivs:\t1\n"), "{status}");
+        assert!(status.contains("Seccomp:\t2\n"), "{status}");
         names.push(name.to_owned());
     }
     for name in ["vgw-kernel", "vgw-in-0", "vgw-out-0"] {

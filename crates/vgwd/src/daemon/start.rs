@@ -24,6 +24,7 @@ use crate::logging::Logging;
 use crate::mtu::Notices;
 use crate::namespace::run_in;
 use crate::notify::Notifier;
+use crate::seccomp::{Part, confine};
 use crate::shell::Shell;
 use crate::{metrics, privileges};
 
@@ -79,7 +80,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         outside: opened.outside,
         workers: workers(&loaded.settings.data_plane),
     };
-    let plane = DataPlane::start(config, Box::new(on_event)).context("starting the data plane")?;
+    let plane = DataPlane::start_confined(config, Box::new(on_event), || confine(Part::Packets))
+        .context("starting the data plane")?;
     tracing::info!(
         workers = ?plane.workers(),
         offloads = ?plane.offloads(),
@@ -133,6 +135,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         notifier,
         shell,
     };
+    confine(Part::Control)?;
     Ok((daemon, inputs))
 }
 

@@ -21,6 +21,7 @@ use super::{Desired, Guard, Link, Netlink};
 use crate::config::Settings;
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
+use crate::seccomp::{Part, confine};
 
 /// What the kernel refused is tried again after so long, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
@@ -161,6 +162,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
         Watch::open()?
     };
     drop_privileges(&NETLINK).map_err(io::Error::other)?;
+    confine(Part::Kernel)?;
     Ok(Opened {
         runtime,
         netlink,
