@@ -19,9 +19,13 @@ use crate::sockets::OutsideSockets;
 use crate::tables::Egress;
 use crate::worker::{Shared, Worker};
 
-/// How long a worker that reads the TUN device waits for a full outside socket, or for
-/// a buffer to come back, milliseconds. Meanwhile the kernel queues packets for it.
-const PATIENCE: u16 = 20;
+/// How long a worker that reads the TUN device waits for a full outside socket,
+/// milliseconds. Meanwhile the kernel queues packets for it.
+const SEND_PATIENCE: u16 = 20;
+/// How long it waits for a buffer to come back, milliseconds: longer than a busy
+/// machine keeps the owner of a tunnel from its CPU, as a dropped packet costs its flow
+/// more than a late one. It waits in vain once at most, until one comes back.
+const BUFFER_PATIENCE: u32 = 100;
 /// From here on the burst is sent, so that the peer can work on it meanwhile.
 const ENOUGH_OCTETS: usize = 56 << 10;
 /// The same, packets.
@@ -177,7 +181,7 @@ impl<'a> Transmit<'a> {
         let start = rate::millis();
         while !self.may_lend(owner) {
             let waited = rate::millis().wrapping_sub(start);
-            let left = u32::from(PATIENCE).saturating_sub(waited);
+            let left = BUFFER_PATIENCE.saturating_sub(waited);
             let waits = self.outlet.may_wait && self.hopeful && left > 0;
             if !waits || self.outlet.shared.stopping() {
                 self.hopeful = false;
@@ -397,7 +401,7 @@ fn refuse_to_cut(errno: Errno, burst: &Burst, batch: &Batch, outside: &OutsideSo
 fn wait_for_room(socket: BorrowedFd<'_>) {
     let mut fds = [PollFd::new(socket, PollFlags::POLLOUT)];
     // If it fails, the next attempt to send says why.
-    let _ = poll(&mut fds, PollTimeout::from(PATIENCE));
+    let _ = poll(&mut fds, PollTimeout::from(SEND_PATIENCE));
 }
 
 /// The longest datagram of which the kernel may cut several from one message:
