@@ -67,7 +67,7 @@ pub enum Command {
     SetKernelRoutes(Vec<IpNet>),
     /// Give the TUN device these inside addresses (each with its /30), and no others.
     SetInsideAddresses(Vec<(IpAddr, u8)>),
-    /// The keys of a new IKE SA, for the key log if it is on.
+    /// The keys of a new IKE SA; only if the key log is on.
     LogIkeKeys {
         /// Initiator's SPI.
         spi_i: u64,

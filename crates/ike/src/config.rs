@@ -57,6 +57,16 @@ impl PartialEq for Psk {
     }
 }
 
+/// Whether keys of IKE SAs are reported, for a log that decrypts a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyLog {
+    /// They stay where they are used; no copy is made.
+    #[default]
+    Off,
+    /// By [`crate::event::Event::IkeKeys`].
+    On,
+}
+
 /// Each list in our order of preference, most wanted first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IkeAlgorithms {

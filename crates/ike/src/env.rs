@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
-use crate::config::{Lifetime, Limits, PeerId};
+use crate::config::{KeyLog, Lifetime, Limits, PeerId};
 use crate::established::{Established, Inheritance};
 use crate::event::{Content, Event, PeerCounters, SaId, Transmit};
 use crate::nat::Arrival;
@@ -20,6 +20,7 @@ const NONCE_LEN: usize = 32;
 pub(crate) struct Core {
     pub limits: Limits,
     pub random: RandomSources,
+    pub key_log: KeyLog,
     pub spis: SpiPool,
     /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
     pub owner: BTreeMap<u32, SaId>,
@@ -68,6 +69,11 @@ impl Env<'_> {
     /// The limits.
     pub fn limits(&self) -> Limits {
         self.core.limits
+    }
+
+    /// Whether keys are reported.
+    pub fn key_log(&self) -> KeyLog {
+        self.core.key_log
     }
 
     /// A fresh key pair. This and what follows is None, and reported, when there

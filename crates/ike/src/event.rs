@@ -101,6 +101,21 @@ pub enum Event {
         /// The SA that was rekeyed.
         replaces: Option<SaId>,
     },
+    /// The keys of an IKE SA that comes up, with [`crate::config::KeyLog::On`] only.
+    IkeKeys {
+        /// Which peer.
+        peer: PeerId,
+        /// The new SA.
+        sa: SaId,
+        /// Initiator's SPI.
+        spi_i: u64,
+        /// Responder's SPI.
+        spi_r: u64,
+        /// Algorithms.
+        suite: IkeSuite,
+        /// The keys.
+        keys: IkeKeyLog,
+    },
     /// An IKE SA is gone, and every CHILD SA that it still had (each reported before).
     IkeDown {
         /// Which peer.
@@ -275,11 +290,10 @@ pub struct IkeDetails {
     pub path: Path,
     /// The peer's identity, authenticated.
     pub remote_id: Identity,
-    /// Keys for the key log only; see `vgw.toml`, `key_log`.
-    pub key_log: IkeKeyLog,
 }
 
-/// The four keys that Wireshark's `ikev2_decryption_table` takes.
+/// The four keys that Wireshark's `ikev2_decryption_table` takes. They exist only
+/// with [`crate::config::KeyLog::On`].
 #[derive(Debug, Clone, Default)]
 pub struct IkeKeyLog {
     /// SK_ei.

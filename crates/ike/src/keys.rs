@@ -3,6 +3,7 @@
 
 use vgw_crypto::{DirectionKeys, EspSuite, IkeSuite, Integrity, KeyError, Prf, Secret};
 
+use crate::config::KeyLog;
 use crate::event::{IkeKeyLog, Role};
 use crate::sealed::{OpenKey, SealKey};
 
@@ -51,7 +52,7 @@ impl SkeySeed {
     }
 
     /// Cuts the keys of the SA from prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
-    /// `iv_key` is a random one.
+    /// `iv_key` is a random one. Those for AUTH stand apart: they are needed once.
     pub(crate) fn expand(
         &self,
         suite: IkeSuite,
@@ -59,7 +60,8 @@ impl SkeySeed {
         spis: SpiPair,
         role: Role,
         iv_key: &Secret,
-    ) -> Result<IkeKeys, KeyError> {
+        key_log: KeyLog,
+    ) -> Result<(IkeKeys, AuthKeys), KeyError> {
         let prf_len = suite.prf.output_len();
         let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
         let cipher_len = suite.encryption.keymat_len();
@@ -77,28 +79,32 @@ impl SkeySeed {
         let sk_ar = cut.take(integrity_len);
         let sk_ei = cut.take(cipher_len);
         let sk_er = cut.take(cipher_len);
-        let sk_pi = cut.take(prf_len);
-        let sk_pr = cut.take(prf_len);
+        let auth = AuthKeys {
+            initiator: cut.take(prf_len),
+            responder: cut.take(prf_len),
+        };
         let (ours, theirs) = match role {
             Role::Initiator => ((&sk_ei, &sk_ai), (&sk_er, &sk_ar)),
             Role::Responder => ((&sk_er, &sk_ar), (&sk_ei, &sk_ai)),
         };
-        Ok(IkeKeys {
+        let keys = IkeKeys {
             seal: SealKey::new(suite, ours.0, ours.1, iv_key)?,
             open: OpenKey::new(suite, theirs.0, theirs.1)?,
-            source: ChildKeySource {
+            source: Some(ChildKeySource {
                 prf: suite.prf,
                 sk_d,
+            }),
+            log: match key_log {
+                KeyLog::Off => None,
+                KeyLog::On => Some(IkeKeyLog {
+                    sk_ei,
+                    sk_er,
+                    sk_ai,
+                    sk_ar,
+                }),
             },
-            sk_pi,
-            sk_pr,
-            log: IkeKeyLog {
-                sk_ei,
-                sk_er,
-                sk_ai,
-                sk_ar,
-            },
-        })
+        };
+        Ok((keys, auth))
     }
 }
 
@@ -108,14 +114,38 @@ pub(crate) struct IkeKeys {
     pub seal: SealKey,
     /// For what we receive.
     pub open: OpenKey,
-    /// For CHILD SAs and the next IKE SA.
-    pub source: ChildKeySource,
-    /// For the initiator's AUTH.
-    pub sk_pi: Secret,
-    /// For the responder's AUTH.
-    pub sk_pr: Secret,
-    /// For the key log.
-    pub log: IkeKeyLog,
+    /// For CHILD SAs and the next IKE SA. None once there can be no more of them.
+    pub source: Option<ChildKeySource>,
+    /// For the key log, if it is on, until the SA is reported as up.
+    pub log: Option<IkeKeyLog>,
+}
+
+impl IkeKeys {
+    /// The keys of a CHILD SA. None once there can be no more of them.
+    pub(crate) fn child_keys(
+        &self,
+        suite: EspSuite,
+        nonces: &Nonces,
+        shared: Option<&Secret>,
+    ) -> Option<ChildKeys> {
+        let source = self.source.as_ref()?;
+        Some(source.child_keys(suite, nonces, shared))
+    }
+
+    /// Forgets what keys of CHILD SAs could be computed from again
+    /// (RFC 7296 section 2.12).
+    pub(crate) fn forget_source(&mut self) {
+        self.source = None;
+    }
+}
+
+/// SK_pi and SK_pr. Only a handshake has them: no IKE SA keeps them after
+/// IKE_AUTH, and one that comes of a rekey never needs them.
+pub(crate) struct AuthKeys {
+    /// SK_pi, for the initiator's AUTH.
+    pub initiator: Secret,
+    /// SK_pr, for the responder's AUTH.
+    pub responder: Secret,
 }
 
 /// SK_d and the PRF it is used with.

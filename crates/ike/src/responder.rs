@@ -13,7 +13,7 @@ use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
 use crate::event::{Path, Role, SaId};
 use crate::initiator::offered_ike;
-use crate::keys::{IkeKeys, Nonces, SkeySeed, SpiPair};
+use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected};
 use crate::proposal;
@@ -31,6 +31,7 @@ pub(crate) struct HalfOpen {
     id: SaId,
     spis: SpiPair,
     keys: IkeKeys,
+    auth_keys: AuthKeys,
     suite: IkeSuite,
     nonces: Nonces,
     detected: Detected,
@@ -150,8 +151,15 @@ impl HalfOpen {
             responder: env.nonce().ok_or_else(no_random_numbers)?,
         };
         let iv_key = env.iv_key().ok_or_else(no_random_numbers)?;
-        let keys = SkeySeed::first(suite.prf, &nonces, &shared)
-            .expand(suite, &nonces, spis, Role::Responder, &iv_key)
+        let (keys, auth_keys) = SkeySeed::first(suite.prf, &nonces, &shared)
+            .expand(
+                suite,
+                &nonces,
+                spis,
+                Role::Responder,
+                &iv_key,
+                env.key_log(),
+            )
             .map_err(|e| refused(&e))?;
         let response = InitResponse::Accepted(IkeOffer {
             sa: vec![choice.answer],
@@ -168,6 +176,7 @@ impl HalfOpen {
             id: env.sa_id(),
             spis,
             keys,
+            auth_keys,
             suite,
             nonces,
             detected,
@@ -300,7 +309,7 @@ impl HalfOpen {
             prf: self.suite.prf,
             message: &self.init_request,
             nonce: &self.nonces.responder,
-            sk_p: &self.keys.sk_pi,
+            sk_p: &self.auth_keys.initiator,
             id: &request.id_i,
         }
         .verify(&config.psk, &request.auth)
@@ -349,7 +358,7 @@ impl HalfOpen {
             prf: self.suite.prf,
             message: &self.init_response,
             nonce: &self.nonces.initiator,
-            sk_p: &self.keys.sk_pr,
+            sk_p: &self.auth_keys.responder,
             id: &id_r,
         }
         .sign(&config.psk);

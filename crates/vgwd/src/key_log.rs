@@ -48,6 +48,14 @@ impl KeyLog {
         })
     }
 
+    /// Whether keys of IKE SAs are to be had at all.
+    pub fn wants_ike(&self) -> vgw_ike::config::KeyLog {
+        match self.ike {
+            Some(_) => vgw_ike::config::KeyLog::On,
+            None => vgw_ike::config::KeyLog::Off,
+        }
+    }
+
     /// Appends the keys of an IKE SA.
     pub fn ike(&mut self, spi_i: u64, spi_r: u64, suite: IkeSuite, keys: &IkeKeyLog) {
         if let Some(file) = &mut self.ike {

@@ -4,6 +4,7 @@ use p256::elliptic_curve::sec1::{FromSec1Point, ModulusSize, ToSec1Point};
 use p256::elliptic_curve::{
     AffinePoint, CurveArithmetic, FieldBytesSize, PublicKey, SecretKey, ecdh,
 };
+use zeroize::Zeroizing;
 
 use crate::error::KeyExchangeError;
 use crate::secret::Secret;
@@ -43,6 +44,9 @@ where
     point.extend_from_slice(peer_public);
     let peer = PublicKey::<C>::from_sec1_bytes(&point)
         .map_err(|_| KeyExchangeError::NotOnCurve { group })?;
-    let shared = ecdh::diffie_hellman(private.to_nonzero_scalar(), peer.as_affine());
+    // The copy that the computation wants is wiped as well.
+    let copy = Zeroizing::new(private.to_nonzero_scalar());
+    let scalar = &*copy;
+    let shared = ecdh::diffie_hellman(scalar, peer.as_affine());
     Ok(Secret::from(shared.raw_secret_bytes().as_slice()))
 }

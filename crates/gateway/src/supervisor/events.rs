@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomError;
-use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, Path, SaId};
+use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, SaId};
 
 use super::lifecycle::{self, State};
 use super::tunnel::{Said, Tunnel};
@@ -29,6 +29,18 @@ impl Supervisor {
                 details,
                 replaces,
             } => self.on_ike_up(now, peer.into(), sa, details, replaces),
+            Event::IkeKeys {
+                spi_i,
+                spi_r,
+                suite,
+                keys,
+                ..
+            } => self.outbox.push(Command::LogIkeKeys {
+                spi_i,
+                spi_r,
+                suite,
+                keys,
+            }),
             Event::IkeDown { peer, sa, reason } => self.on_ike_down(now, peer.into(), sa, &reason),
             Event::InitiateFailed { peer, sa, reason } => {
                 self.on_initiate_failed(now, peer.into(), sa, &reason);
@@ -85,7 +97,7 @@ impl Supervisor {
         now: Instant,
         id: TunnelId,
         sa: SaId,
-        mut details: IkeDetails,
+        details: IkeDetails,
         replaces: Option<SaId>,
     ) {
         let Some(tunnel) = self.touch(id) else {
@@ -110,20 +122,12 @@ impl Supervisor {
                 "{what}"
             );
         }
-        let keys: IkeKeyLog = std::mem::take(&mut details.key_log);
-        let (spi_i, spi_r, suite) = (details.spi_i, details.spi_r, details.suite);
         tunnel.sas.ike_up(now, sa, details, replaces);
         tunnel.last_in = Some(now);
         if tunnel.attempt == Some(sa) {
             tunnel.attempt = None;
         }
         tunnel.transition(now, lifecycle::Event::IkeUp, "IKE SA up");
-        self.outbox.push(Command::LogIkeKeys {
-            spi_i,
-            spi_r,
-            suite,
-            keys,
-        });
     }
 
     fn on_ike_down(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {

@@ -35,7 +35,7 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 use vgw_crypto::RandomSources;
-use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
 
@@ -114,26 +114,30 @@ impl Supervisor {
     /// at once. All randomness comes from `random`.
     #[must_use]
     pub fn new(now: Instant, gateway: Gateway, random: RandomSources) -> Self {
-        Self::with_limits(now, gateway, Limits::default(), random)
+        Self::with_limits(now, gateway, Limits::default(), KeyLog::Off, random)
     }
 
-    /// As [`Self::new`], with limits on what peers that have not authenticated may cost.
+    /// As [`Self::new`], with limits on what peers that have not authenticated may
+    /// cost, and [`Command::LogIkeKeys`] if keys are to be logged.
     #[must_use]
     pub fn with_limits(
         now: Instant,
         gateway: Gateway,
         limits: Limits,
+        key_log: KeyLog,
         mut random: RandomSources,
     ) -> Self {
         // It need not be secret, nor random: pauses between attempts differ by it.
         let jitter = Jitter::new(random.public.next_u64().unwrap_or_default());
+        let mut endpoint = Endpoint::new(limits, random);
+        endpoint.set_key_log(key_log);
         let empty = Gateway {
             connections: Vec::new(),
             ..gateway.clone()
         };
         let mut supervisor = Self {
             gateway: empty,
-            endpoint: Endpoint::new(limits, random),
+            endpoint,
             tunnels: BTreeMap::new(),
             pairs: BTreeMap::new(),
             spis: BTreeMap::new(),

@@ -26,7 +26,7 @@ const CHILDLESS_GRACE: Duration = Duration::from_secs(60);
 /// An IKE SA that is up.
 #[derive(Debug)]
 pub(super) struct IkeSa {
-    /// What it is, without its keys.
+    /// What it is.
     pub(super) details: IkeDetails,
     /// Since when.
     pub(super) established: Instant,

@@ -1,4 +1,5 @@
-//! What a peer that has authenticated can write into the log.
+//! What a peer that has authenticated can write into the log, and what nobody
+//! can make us show.
 
 use std::time::{Duration, Instant};
 
@@ -6,6 +7,7 @@ use tracing::Level;
 use vgw_crypto::AeadKey;
 use vgw_gateway::command::Command;
 use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::config::{KeyLog, Limits};
 use vgw_ike::event::Content;
 use vgw_ike::wire::{
     ExchangeType, Header, Notify, NotifyType, Payload, begin_sealed, encode_payloads,
@@ -23,6 +25,8 @@ struct Noisy {
     /// What the first one logged.
     log: ErrorLog,
     keys: Vec<Command>,
+    /// Every command, printed.
+    shown: Vec<String>,
 }
 
 impl Noisy {
@@ -30,13 +34,15 @@ impl Noisy {
         let now = Instant::now();
         let mut gateway = setup::gateway(1);
         gateway.connections.push(setup::connection(1, 1));
-        let vgw = Supervisor::new(now, gateway, Dice::new(1).sources());
+        let random = Dice::new(1).sources();
+        let vgw = Supervisor::with_limits(now, gateway, Limits::default(), KeyLog::On, random);
         let mut noisy = Self {
             now,
             vgw,
             cgw: customer(now, 2),
             log: ErrorLog::up_to(Level::INFO),
             keys: Vec::new(),
+            shown: Vec::new(),
         };
         noisy.exchange();
         assert_eq!(noisy.keys.len(), 2, "both tunnels are up");
@@ -49,6 +55,7 @@ impl Noisy {
         loop {
             let mut quiet = true;
             while let Some(command) = self.vgw.poll_command() {
+                self.shown.push(format!("{command:?}"));
                 if let Command::LogIkeKeys { .. } = command {
                     self.keys.push(command);
                 }
@@ -159,4 +166,34 @@ fn a_peer_that_begins_anew_again_and_again_does_not_fill_the_log() {
     let most = 2 * (5 + 40 + 20) + 20;
     assert!(lines.len() <= most, "{} lines", lines.len());
     assert!(lines.len() > 40, "{} lines", lines.len());
+}
+
+#[test]
+fn nothing_that_is_printed_shows_a_key() {
+    let noisy = Noisy::up();
+    let gateway = noisy.vgw.gateway();
+    let mut shown = noisy.shown;
+    shown.push(format!("{:?}", noisy.vgw));
+    shown.push(format!("{gateway:?}"));
+    shown.push(format!("{:?}", noisy.vgw.status(noisy.now)));
+    shown.extend(noisy.log.take());
+    let mut secrets: Vec<&[u8]> = Vec::new();
+    for tunnel in &gateway.connections[0].tunnels {
+        secrets.push(tunnel.psk.0.expose());
+    }
+    for command in &noisy.keys {
+        let Command::LogIkeKeys { keys, .. } = command else {
+            continue;
+        };
+        secrets.extend([keys.sk_ei.expose(), keys.sk_er.expose()]);
+    }
+    assert_eq!(secrets.len(), 6);
+    for secret in secrets {
+        let hex: String = secret.iter().map(|octet| format!("{octet:02x}")).collect();
+        let text = String::from_utf8_lossy(secret).into_owned();
+        for form in [hex, text, format!("{secret:?}")] {
+            let found = shown.iter().find(|shown| shown.contains(&form));
+            assert!(found.is_none(), "{form} in {found:?}");
+        }
+    }
 }

@@ -11,6 +11,8 @@ mod effects;
 mod receive;
 mod sa;
 mod spis;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +25,7 @@ pub use self::spis::Standing;
 
 use self::sa::Sa;
 use self::spis::Spis;
-use crate::config::{Limits, PeerConfig, PeerId};
+use crate::config::{KeyLog, Limits, PeerConfig, PeerId};
 use crate::cookie::CookieJar;
 use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
@@ -64,6 +66,7 @@ impl Endpoint {
             core: Core {
                 limits,
                 random,
+                key_log: KeyLog::Off,
                 spis: SpiPool::default(),
                 owner: BTreeMap::new(),
                 transmits: VecDeque::new(),
@@ -83,6 +86,11 @@ impl Endpoint {
             cookies: CookieJar::default(),
             wary_until: None,
         }
+    }
+
+    /// Whether it reports keys of IKE SAs from now on; at first it does not.
+    pub fn set_key_log(&mut self, key_log: KeyLog) {
+        self.core.key_log = key_log;
     }
 
     /// Adds or changes a peer. If it is unchanged, nothing happens; if it is

@@ -22,6 +22,11 @@ impl Established {
             Phase::Closing | Phase::Closed => {}
         }
         self.abandon_active(env, farewell);
+        // The answer to a rekey that is under way still makes an SA, to be
+        // closed as well; nothing else does.
+        if !matches!(self.active, Some(Active::RekeyIke { .. })) {
+            self.keys.forget_source();
+        }
         self.tasks.clear();
         if !farewell || self.phase == Phase::Closed {
             self.phase = Phase::Closed;

@@ -114,10 +114,11 @@ impl Established {
             initiator: offer.nonce,
             responder,
         };
-        let keys = self
-            .keys
-            .source
-            .child_keys(terms.suite, &nonces, shared.as_ref());
+        let keys = self.keys.child_keys(terms.suite, &nonces, shared.as_ref());
+        let Some(keys) = keys else {
+            env.release_spi(spi_in);
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        };
         let response = ChildOffer {
             sa: terms.answer_with(spi_in),
             nonce: nonces.responder.clone(),
@@ -227,20 +228,18 @@ impl Established {
         let key_pair = pending.key_pair.take();
         let concluded = pending.accept(&answer).and_then(|choice| {
             let shared = agree_on(key_pair, choice.group, offer.ke.as_ref())?;
-            Ok((choice, shared))
+            let nonces = Nonces {
+                initiator: pending.nonce.clone(),
+                responder: offer.nonce.clone(),
+            };
+            let keys = self
+                .keys
+                .child_keys(choice.suite, &nonces, shared.as_ref())
+                .ok_or("the IKE SA is being closed")?;
+            Ok((choice, keys))
         });
         match concluded {
-            Ok((choice, shared)) => {
-                let nonces = Nonces {
-                    initiator: pending.nonce.clone(),
-                    responder: offer.nonce.clone(),
-                };
-                let keys = self
-                    .keys
-                    .source
-                    .child_keys(choice.suite, &nonces, shared.as_ref());
-                Ok(pending.into_child(&choice, &answer, keys, replaces))
-            }
+            Ok((choice, keys)) => Ok(pending.into_child(&choice, &answer, keys, replaces)),
             Err(why) => {
                 let why = format!("CHILD SA: {why}");
                 env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);

@@ -29,12 +29,15 @@ impl Established {
         };
         let answer = Answer { sa, ts_i, ts_r };
         let spi_in = pending.spi_in;
-        match pending.accept(&answer) {
-            Ok(choice) => {
-                let keys = self
-                    .keys
-                    .source
-                    .child_keys(choice.suite, &self.nonces, None);
+        let accepted = pending.accept(&answer).and_then(|choice| {
+            let keys = self
+                .keys
+                .child_keys(choice.suite, &self.nonces, None)
+                .ok_or("the IKE SA is being closed")?;
+            Ok((choice, keys))
+        });
+        match accepted {
+            Ok((choice, keys)) => {
                 let child = pending.into_child(&choice, &answer, keys, None);
                 self.install(env, child);
                 self.use_outbound(env, spi_in);
@@ -96,7 +99,12 @@ impl Established {
             ts_i: terms.remote_selectors.clone(),
             ts_r: terms.local_selectors.clone(),
         };
-        let keys = self.keys.source.child_keys(terms.suite, &self.nonces, None);
+        let keys = self
+            .keys
+            .child_keys(terms.suite, &self.nonces, None)
+            .ok_or_else(|| {
+                RefusedChild::new(NotifyType::TEMPORARY_FAILURE, "the IKE SA is being closed")
+            })?;
         self.install(env, terms.into_child(spi_in, keys, None));
         self.use_outbound(env, spi_in);
         Ok(accepted)

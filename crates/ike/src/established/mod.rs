@@ -174,7 +174,10 @@ impl Established {
         Self::build(env, foundation, Phase::Up)
     }
 
-    fn build(env: &mut Env<'_>, from: Foundation, phase: Phase) -> Self {
+    fn build(env: &mut Env<'_>, mut from: Foundation, phase: Phase) -> Self {
+        if phase == Phase::Closing {
+            from.keys.forget_source();
+        }
         let Schedule {
             rekey_at,
             expire_at,
@@ -237,6 +240,12 @@ impl Established {
         self.phase == Phase::Closed
     }
 
+    /// Whether keys can still be made of this SA's.
+    #[cfg(test)]
+    pub(crate) fn has_source(&self) -> bool {
+        self.keys.source.is_some()
+    }
+
     /// The SPI that the peer's messages name us by.
     pub(crate) fn our_spi(&self) -> u64 {
         match self.role {
@@ -251,7 +260,17 @@ impl Established {
     }
 
     /// Reports the SA as up.
-    pub(crate) fn announce(&self, env: &mut Env<'_>, replaces: Option<SaId>) {
+    pub(crate) fn announce(&mut self, env: &mut Env<'_>, replaces: Option<SaId>) {
+        if let Some(keys) = self.keys.log.take() {
+            env.emit(Event::IkeKeys {
+                peer: self.peer,
+                sa: self.id,
+                spi_i: self.spis.initiator,
+                spi_r: self.spis.responder,
+                suite: self.suite,
+                keys,
+            });
+        }
         env.emit(Event::IkeUp {
             peer: self.peer,
             sa: self.id,
@@ -263,7 +282,6 @@ impl Established {
                 nat: self.nat,
                 path: self.path,
                 remote_id: self.remote_id.clone(),
-                key_log: self.keys.log.clone(),
             },
             replaces,
         });

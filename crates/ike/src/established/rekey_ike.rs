@@ -197,6 +197,7 @@ impl Established {
         if self.phase != Phase::Up {
             // We were told to end meanwhile; what was just made ends as well.
             let _ = self.spawn(env, ingredients, Phase::Closing);
+            self.keys.forget_source();
             return;
         }
         let lost = collision
@@ -223,8 +224,16 @@ impl Established {
     /// for it.
     fn spawn(&mut self, env: &mut Env<'_>, from: Ingredients, phase: Phase) -> Option<SaId> {
         let iv_key = env.iv_key()?;
-        let keys = SkeySeed::rekeyed(&self.keys.source, &from.nonces, &from.shared)
-            .expand(from.suite, &from.nonces, from.spis, from.role, &iv_key)
+        let source = self.keys.source.as_ref()?;
+        let (keys, _) = SkeySeed::rekeyed(source, &from.nonces, &from.shared)
+            .expand(
+                from.suite,
+                &from.nonces,
+                from.spis,
+                from.role,
+                &iv_key,
+                env.key_log(),
+            )
             .inspect_err(|error| tracing::debug!(%error, "no keys for a rekeyed IKE SA"))
             .ok()?;
         let id = env.sa_id();
@@ -253,6 +262,7 @@ impl Established {
 
     /// Hands everything to `new`. This SA waits for its DELETE.
     pub(super) fn be_replaced(&mut self, env: &mut Env<'_>, new: SaId) {
+        self.keys.forget_source();
         let inheritance = Box::new(self.hand_over());
         let until = env.now + env.limits().handshake_timeout;
         self.phase = Phase::Replaced { until };

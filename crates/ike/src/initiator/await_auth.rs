@@ -1,6 +1,6 @@
 //! Waiting for the IKE_AUTH response, in which the responder shows who it is.
 
-use vgw_crypto::IkeSuite;
+use vgw_crypto::{IkeSuite, Secret};
 
 use super::{Attempt, Initiator, Outcome, State, offered_ike};
 use crate::auth::{Signed, claimed};
@@ -17,6 +17,8 @@ use crate::wire::{ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, de
 /// Waits for the IKE_AUTH response.
 pub(super) struct AwaitAuth {
     pub(super) keys: IkeKeys,
+    /// For the responder's AUTH, the only one still to come.
+    pub(super) sk_pr: Secret,
     pub(super) suite: IkeSuite,
     pub(super) spis: SpiPair,
     pub(super) nonces: Nonces,
@@ -32,6 +34,7 @@ impl AwaitAuth {
         env: &mut Env<'_>,
         attempt: &mut Attempt,
         init: &[u8],
+        sk_pi: &Secret,
         alone: bool,
     ) {
         let config = &attempt.config;
@@ -40,7 +43,7 @@ impl AwaitAuth {
             prf: self.suite.prf,
             message: init,
             nonce: &self.nonces.responder,
-            sk_p: &self.keys.sk_pi,
+            sk_p: sk_pi,
             id: &id_i,
         }
         .sign(&config.psk);
@@ -141,7 +144,7 @@ impl AwaitAuth {
             prf: self.suite.prf,
             message: &self.init_response,
             nonce: &self.nonces.initiator,
-            sk_p: &self.keys.sk_pr,
+            sk_p: &self.sk_pr,
             id: &id_r,
         }
         .verify(&config.psk, &auth);

@@ -202,8 +202,9 @@ impl AwaitInit {
             spis,
             Role::Initiator,
             &iv_key,
+            env.key_log(),
         );
-        let keys = match keys {
+        let (keys, auth_keys) = match keys {
             Ok(keys) => keys,
             Err(error) => {
                 attempt.report(env, DownReason::Refused(error.to_string()));
@@ -227,6 +228,7 @@ impl AwaitInit {
         attempt.window.acknowledge();
         let mut next = AwaitAuth {
             keys,
+            sk_pr: auth_keys.responder,
             suite: choice.suite,
             spis,
             nonces,
@@ -235,7 +237,13 @@ impl AwaitInit {
             behind_nat: detected.local,
             child,
         };
-        next.ask(env, &mut attempt, &self.request, alone);
+        next.ask(
+            env,
+            &mut attempt,
+            &self.request,
+            &auth_keys.initiator,
+            alone,
+        );
         next.waiting(attempt)
     }
 }

@@ -4,9 +4,9 @@ use vgw_crypto::{Encryption, EspSuite, Group, IkeSuite, Prf, Secret};
 
 use super::{keys, octets};
 use crate::auth::Signed;
-use crate::config::Psk;
+use crate::config::{KeyLog, Psk};
 use crate::event::Role;
-use crate::keys::{ChildKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
+use crate::keys::{AuthKeys, ChildKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{
     AuthRequest, AuthResponse, CreateChildRequest, CreateChildResponse, InitRequest, InitResponse,
 };
@@ -29,6 +29,11 @@ fn secret(hex: &str) -> Secret {
     Secret::from(octets(hex).as_slice())
 }
 
+/// Ours alone: no peer sees it, so none has a vector of it.
+fn iv_key() -> Secret {
+    Secret::new(vec![0; 32])
+}
+
 fn init_nonces() -> Nonces {
     let request = decode_cleartext(&octets(super::INIT_REQUEST)).unwrap();
     let response = decode_cleartext(&octets(super::INIT_RESPONSE)).unwrap();
@@ -42,7 +47,7 @@ fn init_nonces() -> Nonces {
 }
 
 /// Keys of the first IKE SA, for one of its ends.
-fn first_keys(role: Role) -> IkeKeys {
+fn first_keys(role: Role) -> (IkeKeys, AuthKeys) {
     let header = decode_cleartext(&octets(super::INIT_RESPONSE))
         .unwrap()
         .header;
@@ -52,7 +57,7 @@ fn first_keys(role: Role) -> IkeKeys {
     };
     let nonces = init_nonces();
     SkeySeed::first(SUITE.prf, &nonces, &secret(keys::SHARED))
-        .expand(SUITE, &nonces, spis, role, &Secret::new(vec![0; 32]))
+        .expand(SUITE, &nonces, spis, role, &iv_key(), KeyLog::On)
         .unwrap()
 }
 
@@ -67,16 +72,17 @@ fn open(keys: &IkeKeys, datagram: &str) -> (Vec<u8>, Vec<Payload>) {
 
 #[test]
 fn the_keys_of_the_ike_sa_are_those_of_strongswan() {
-    let keys = first_keys(Role::Initiator);
-    assert_eq!(keys.log.sk_ei.expose(), octets(keys::SK_EI));
-    assert_eq!(keys.log.sk_er.expose(), octets(keys::SK_ER));
-    assert_eq!(keys.sk_pi.expose(), octets(keys::SK_PI));
-    assert_eq!(keys.sk_pr.expose(), octets(keys::SK_PR));
+    let (keys, auth) = first_keys(Role::Initiator);
+    let log = keys.log.unwrap();
+    assert_eq!(log.sk_ei.expose(), octets(keys::SK_EI));
+    assert_eq!(log.sk_er.expose(), octets(keys::SK_ER));
+    assert_eq!(auth.initiator.expose(), octets(keys::SK_PI));
+    assert_eq!(auth.responder.expose(), octets(keys::SK_PR));
 }
 
 #[test]
 fn messages_of_strongswan_open_to_what_it_sealed() {
-    let (left, right) = (first_keys(Role::Initiator), first_keys(Role::Responder));
+    let ((left, _), (right, _)) = (first_keys(Role::Initiator), first_keys(Role::Responder));
     for (receiver, datagram, plaintext) in [
         (&right, super::AUTH_REQUEST, super::AUTH_REQUEST_PLAIN),
         (&left, super::AUTH_RESPONSE, super::AUTH_RESPONSE_PLAIN),
@@ -112,7 +118,8 @@ fn messages_of_strongswan_open_to_what_it_sealed() {
 
 #[test]
 fn both_auth_payloads_prove_the_pre_shared_key() {
-    let (left, right) = (first_keys(Role::Initiator), first_keys(Role::Responder));
+    let (left, auth_keys) = first_keys(Role::Initiator);
+    let (right, _) = first_keys(Role::Responder);
     let nonces = init_nonces();
     let psk = Psk(secret(keys::PSK));
     let wrong = Psk(Secret::from(&b"correct horse batterz"[..]));
@@ -123,7 +130,7 @@ fn both_auth_payloads_prove_the_pre_shared_key() {
         prf: SUITE.prf,
         message: &message,
         nonce: &nonces.responder,
-        sk_p: &right.sk_pi,
+        sk_p: &auth_keys.initiator,
         id: &request.id_i,
     };
     assert_eq!(signed.sign(&psk), request.auth);
@@ -139,7 +146,7 @@ fn both_auth_payloads_prove_the_pre_shared_key() {
         prf: SUITE.prf,
         message: &message,
         nonce: &nonces.initiator,
-        sk_p: &left.sk_pr,
+        sk_p: &auth_keys.responder,
         id: &id_r,
     };
     assert_eq!(signed.sign(&psk), auth);
@@ -158,8 +165,8 @@ fn assert_child(keys: &ChildKeys, from_initiator: &str, from_responder: &str) {
 
 #[test]
 fn the_keys_of_both_child_sas_are_those_of_strongswan() {
-    let (left, right) = (first_keys(Role::Initiator), first_keys(Role::Responder));
-    let first = left.source.child_keys(CHILD, &init_nonces(), None);
+    let ((left, _), (right, _)) = (first_keys(Role::Initiator), first_keys(Role::Responder));
+    let first = left.child_keys(CHILD, &init_nonces(), None).unwrap();
     assert_child(&first, keys::CHILD_I, keys::CHILD_R);
 
     let request =
@@ -176,13 +183,13 @@ fn the_keys_of_both_child_sas_are_those_of_strongswan() {
         initiator: offer.nonce,
         responder: answer.nonce,
     };
-    let second = left.source.child_keys(CHILD, &nonces, None);
+    let second = left.child_keys(CHILD, &nonces, None).unwrap();
     assert_child(&second, keys::REKEYED_CHILD_I, keys::REKEYED_CHILD_R);
 }
 
 #[test]
 fn the_keys_of_the_rekeyed_ike_sa_are_those_of_strongswan_and_open_its_delete() {
-    let (left, right) = (first_keys(Role::Initiator), first_keys(Role::Responder));
+    let ((left, _), (right, _)) = (first_keys(Role::Initiator), first_keys(Role::Responder));
     let request = CreateChildRequest::parse(&[], open(&left, super::REKEY_IKE_REQUEST).1).unwrap();
     let response =
         CreateChildResponse::parse(&[], open(&right, super::REKEY_IKE_RESPONSE).1).unwrap();
@@ -205,17 +212,16 @@ fn the_keys_of_the_rekeyed_ike_sa_are_those_of_strongswan_and_open_its_delete() 
     };
 
     // Right asked for the rekey, so it is the initiator of the new SA.
-    let keys = SkeySeed::rekeyed(&right.source, &nonces, &secret(keys::REKEYED_SHARED))
-        .expand(
-            SUITE,
-            &nonces,
-            spis,
-            Role::Initiator,
-            &Secret::new(vec![0; 32]),
-        )
-        .unwrap();
-    assert_eq!(keys.log.sk_ei.expose(), octets(keys::REKEYED_SK_EI));
-    assert_eq!(keys.log.sk_er.expose(), octets(keys::REKEYED_SK_ER));
+    let (keys, _) = SkeySeed::rekeyed(
+        right.source.as_ref().unwrap(),
+        &nonces,
+        &secret(keys::REKEYED_SHARED),
+    )
+    .expand(SUITE, &nonces, spis, Role::Initiator, &iv_key(), KeyLog::On)
+    .unwrap();
+    let log = keys.log.as_ref().unwrap();
+    assert_eq!(log.sk_ei.expose(), octets(keys::REKEYED_SK_EI));
+    assert_eq!(log.sk_er.expose(), octets(keys::REKEYED_SK_ER));
     let (plaintext, _) = open(&keys, super::DELETE_IKE_REQUEST);
     assert_eq!(plaintext, octets(super::DELETE_IKE_REQUEST_PLAIN));
 }

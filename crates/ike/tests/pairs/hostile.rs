@@ -37,7 +37,8 @@ fn seal_as(
     id: u32,
     payloads: &[Payload],
 ) -> Vec<u8> {
-    let (_, details) = pair.sides[from].ike();
+    let (sa, details) = pair.sides[from].ike();
+    let keys = &pair.sides[from].keys[&sa];
     let initiator = details.role == Role::Initiator;
     let header = Header {
         spi_i: details.spi_i,
@@ -47,11 +48,7 @@ fn seal_as(
         response,
         message_id: id,
     };
-    let key = if initiator {
-        &details.key_log.sk_ei
-    } else {
-        &details.key_log.sk_er
-    };
+    let key = if initiator { &keys.sk_ei } else { &keys.sk_er };
     let key = AeadKey::new(details.suite.encryption, key.expose()).unwrap();
     let (first, mut body) = encode_payloads(payloads);
     body.push(0);

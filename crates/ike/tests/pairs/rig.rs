@@ -8,11 +8,13 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng, SeedableRng};
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
 use vgw_ike::config::{
-    Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, Liveness, PeerConfig, PeerId,
-    Psk,
+    Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, Liveness, PeerConfig,
+    PeerId, Psk,
 };
 use vgw_ike::endpoint::Endpoint;
-use vgw_ike::event::{ChildSa, Content, Diagnostic, DownReason, Event, IkeDetails, SaId};
+use vgw_ike::event::{
+    ChildSa, Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId,
+};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, decode_header};
 
@@ -85,6 +87,8 @@ pub fn sources(secret: u64, public: u64) -> RandomSources {
 pub struct Side {
     pub endpoint: Endpoint,
     pub ikes: BTreeMap<SaId, IkeDetails>,
+    /// Of every IKE SA that came up.
+    pub keys: BTreeMap<SaId, IkeKeyLog>,
     pub children: BTreeMap<u32, ChildSa>,
     pub outbound: Option<u32>,
     pub refusals: Vec<String>,
@@ -100,8 +104,11 @@ pub struct Side {
 
 impl Side {
     fn new(seed: u64, limits: Limits) -> Self {
+        let mut endpoint = Endpoint::new(limits, sources(seed, !seed));
+        endpoint.set_key_log(KeyLog::On);
         Self {
-            endpoint: Endpoint::new(limits, sources(seed, !seed)),
+            endpoint,
+            keys: BTreeMap::new(),
             ikes: BTreeMap::new(),
             children: BTreeMap::new(),
             outbound: None,
@@ -129,6 +136,9 @@ impl Side {
                     assert!(self.ikes.contains_key(&old), "replaces an unknown IKE SA");
                 }
                 assert!(self.ikes.insert(sa, details).is_none());
+            }
+            Event::IkeKeys { sa, keys, .. } => {
+                assert!(self.keys.insert(sa, keys).is_none());
             }
             Event::IkeDown { sa, reason, .. } => {
                 assert!(self.ikes.remove(&sa).is_some(), "unknown IKE SA ends");

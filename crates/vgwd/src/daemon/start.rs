@@ -94,6 +94,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         now,
         loaded.gateway.clone(),
         loaded.settings.limits,
+        opened.key_log.wants_ike(),
         random()?,
     );
     let notices = Notices::new(loaded.settings.tun.mtu);

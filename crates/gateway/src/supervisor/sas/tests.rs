@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Group, IkeSuite, Prf, Secret};
-use vgw_ike::event::{ChildSa, IkeDetails, IkeKeyLog, Nat, Path, Role, SaId};
+use vgw_ike::event::{ChildSa, IkeDetails, Nat, Path, Role, SaId};
 use vgw_ike::identity::Identity;
 
 use super::{CHILDLESS_GRACE, REDUNDANT_GRACE, Sas};
@@ -40,7 +40,6 @@ fn details(role: Role, spi_i: u64) -> IkeDetails {
         nat: Nat::default(),
         path: path(),
         remote_id: Identity::Fqdn("peer.example".into()),
-        key_log: IkeKeyLog::default(),
     }
 }
 
