@@ -110,6 +110,10 @@ drop_reasons! {
     /// Outbound: another worker sends for the tunnel, and is so far behind that it
     /// holds all buffers that it may.
     HandoverFull = 26 "handover_full",
+    /// Outbound: for the TUN link itself and no tunnel: a multicast, broadcast or
+    /// IPv6 link-local destination that no forwarding entry has, such as the
+    /// kernel's own multicast listener reports. Nobody misses it.
+    LinkLocal = 27 "link_local",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

@@ -39,7 +39,7 @@ impl<'a> Relay<'a> {
         let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
         let next_header = packet.next_header();
         let egress = tables.way_out(&packet).map_err(|reason| match reason {
-            DropReason::NoRoute => DropReason::UnknownDestination,
+            DropReason::NoRoute | DropReason::LinkLocal => DropReason::UnknownDestination,
             other => other,
         })?;
         // Back into the tunnel it came from: the peer's routes are wrong.

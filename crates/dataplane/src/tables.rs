@@ -211,6 +211,15 @@ impl NextHop {
 /// A worker's own hold on the newest tables.
 pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
+/// Whether a packet to this address is for whoever is on the link. IPv4's
+/// link-local addresses are not among them: tunnels have theirs inside.
+const fn stays_on_link(destination: IpAddr) -> bool {
+    match destination {
+        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
+        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local(),
+    }
+}
+
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
@@ -246,8 +255,15 @@ impl Tables {
 
     /// By which SA a packet leaves, or why it does not.
     pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
-        let hop = self.fib.lookup(packet.destination());
-        let ways = self.egresses(hop.ok_or(DropReason::NoRoute)?.carrier);
+        let destination = packet.destination();
+        let Some(hop) = self.fib.lookup(destination) else {
+            return Err(if stays_on_link(destination) {
+                DropReason::LinkLocal
+            } else {
+                DropReason::NoRoute
+            });
+        };
+        let ways = self.egresses(hop.carrier);
         if ways.is_empty() {
             return Err(DropReason::NoSa);
         }

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use vgw_dataplane::DropReason;
+
 use crate::admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 10] = [
@@ -63,6 +65,9 @@ fn heading(status: &Status) -> String {
         status.gateway.cidrs.join(" "),
     )
 }
+
+/// Dropped as they must be: no tunnel could carry them and nobody misses them.
+const LINK_LOCAL: &str = DropReason::LinkLocal.name();
 
 /// One line of the table, and what is said below it.
 struct Row {
@@ -187,7 +192,9 @@ fn ike_messages(messages: &IkeMessages) -> String {
 
 /// What was counted at all, as in "no_sa 2, replayed 1".
 fn listed(counts: &BTreeMap<String, u64>) -> String {
-    let counted = counts.iter().filter(|(_, count)| **count > 0);
+    let counted = counts
+        .iter()
+        .filter(|(name, count)| **count > 0 && name.as_str() != LINK_LOCAL);
     let each: Vec<_> = counted
         .map(|(name, count)| format!("{name} {count}"))
         .collect();

@@ -155,6 +155,35 @@ fn a_source_is_routed_to_both_tunnels_of_its_connection_and_to_no_other() {
 }
 
 #[test]
+fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
+    let mut tables = Tables::default();
+    for group in [[224, 0, 0, 22], [239, 255, 255, 250], [255; 4]] {
+        assert_eq!(forward(&tables, group), Err(DropReason::LinkLocal));
+    }
+    // A tunnel's inside address that has no tunnel is missed.
+    assert_eq!(
+        forward(&tables, [169, 254, 10, 2]),
+        Err(DropReason::NoRoute)
+    );
+    tables.set_forwarding([("224.0.0.0/4".parse().unwrap(), 0.into())]);
+    assert_eq!(forward(&tables, [224, 0, 0, 22]), Err(DropReason::NoSa));
+
+    // As the kernel sends them to a link that comes up: a multicast listener report
+    // and a router solicitation.
+    for last in [0x16, 0x02] {
+        let mut report = vec![0x60, 0, 0, 0, 0, 8, 58, 255];
+        report.extend([0; 16]);
+        report.extend([0xFF, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, last]);
+        report.extend([143, 0, 0, 0, 0, 0, 0, 0]);
+        let report = InnerPacket::parse(&report).unwrap();
+        assert!(matches!(
+            tables.way_out(&report),
+            Err(DropReason::LinkLocal)
+        ));
+    }
+}
+
+#[test]
 fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     let mut tables = Tables::default();
     tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), 3.into())]);

@@ -50,7 +50,10 @@ fn status(connections: Vec<Connection>) -> Status {
         connections,
         data_plane: DataPlane::default(),
         half_open: 0,
-        drops: BTreeMap::from([("no_sa".to_owned(), 0), ("replayed".to_owned(), 2)]),
+        drops: BTreeMap::from(
+            [("no_sa", 0), ("replayed", 2), ("link_local", 9)]
+                .map(|(reason, packets)| (reason.to_owned(), packets)),
+        ),
         ike_messages: IkeMessages {
             begin: 12,
             unknown_spi: 3,
