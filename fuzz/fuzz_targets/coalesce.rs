@@ -1,6 +1,6 @@
 #![no_main]
 
-use vgw_dataplane::{Coalesce, Coalescer, Segments, VNET_HEADER_LEN, VnetHeader};
+use vgw_dataplane::{Coalesce, Coalescer, Segments, Taken, VNET_HEADER_LEN, VnetHeader};
 
 // Packets one after another, each behind two octets of its length.
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -20,12 +20,23 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         at = end;
         pushed += 1;
     }
-    let mut cut = 0;
-    coalescer.flush(&mut buffer, |slices| {
-        let header = slices[0].first_chunk::<VNET_HEADER_LEN>().unwrap();
+    // Of every second joined packet the parts are wanted.
+    let (mut cut, mut apart) = (0, false);
+    coalescer.flush(&mut buffer, |joined| {
+        if joined.kind.is_some() {
+            apart = !apart;
+            if apart {
+                return Taken::Singly;
+            }
+        }
+        let (vnet, packet) = joined.parts.split_first().unwrap();
+        let header = vnet.first_chunk::<VNET_HEADER_LEN>().unwrap();
         let header = VnetHeader::from_octets(*header);
-        let mut packet: Vec<u8> = slices[1..].iter().flat_map(|s| s.to_vec()).collect();
-        cut += Segments::new(header, &mut packet).unwrap().count();
+        let mut packet: Vec<u8> = packet.iter().flat_map(|s| s.to_vec()).collect();
+        let count = Segments::new(header, &mut packet).unwrap().count();
+        assert_eq!(count, joined.packets);
+        cut += count;
+        Taken::Done
     });
     assert_eq!(cut, pushed);
 });

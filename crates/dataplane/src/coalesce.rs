@@ -15,6 +15,8 @@ use std::ops::Range;
 
 use sight::{Flow, Ids, Sight, Sighted};
 
+use crate::vnet::VnetHeader;
+
 /// Packets joined into one at most, as `UDP_GRO_CNT_MAX` of Linux.
 const MAX_PACKETS: usize = 64;
 /// Octets of what is joined at most, headers included.
@@ -25,6 +27,9 @@ const BURST: usize = 256;
 /// the one that has waited longest takes no more.
 const OPEN: usize = 16;
 
+/// Octets of the longest headers of what is joined: IPv6, and TCP with options.
+const MAX_HEADERS: usize = 100;
+
 /// What is joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coalesce {
@@ -32,6 +37,36 @@ pub struct Coalesce {
     pub tcp: bool,
     /// Datagrams, into what TUN takes as `UDP_L4`: from Linux 6.2.
     pub udp: bool,
+}
+
+/// What is written at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Bundle<'a> {
+    /// First the [`VnetHeader`](crate::VnetHeader), then a packet's headers and
+    /// payload; the rest is payload.
+    pub parts: &'a [IoSlice<'a>],
+    /// How many packets it stands for.
+    pub packets: usize,
+    /// Of what they are, if there are several.
+    pub kind: Option<Kind>,
+}
+
+/// Of what a joined packet's parts are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP segments.
+    Tcp,
+    /// UDP datagrams.
+    Udp,
+}
+
+/// What whoever writes makes of a joined packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Taken {
+    /// Nothing more is to be done, whether it was written or is lost.
+    Done,
+    /// Its packets are to come again one by one, as they were pushed.
+    Singly,
 }
 
 /// Joins decrypted packets of a burst as the kernel's own GRO would, never more.
@@ -125,43 +160,89 @@ impl Coalescer {
         }
     }
 
+    /// Leaves packets of this kind alone from now on.
+    pub fn leave_single(&mut self, kind: Kind) {
+        match kind {
+            Kind::Tcp => self.what.tcp = false,
+            Kind::Udp => self.what.udp = false,
+        }
+    }
+
     /// Hands over what was pushed since the last time, in order of each
     /// group's first packet, and forgets it. `buffer` is the one that the
     /// packets were pushed from; the headers of what is joined are changed in
-    /// it. The first slice is the [`VnetHeader`](crate::VnetHeader), the
-    /// second a packet's headers and payload, the rest payload.
-    pub fn flush(&mut self, buffer: &mut [u8], mut write: impl FnMut(&[IoSlice<'_>])) {
+    /// it.
+    pub fn flush(&mut self, buffer: &mut [u8], mut write: impl FnMut(Bundle<'_>) -> Taken) {
         for group in &self.groups {
             let Some(first) = self.members.get(group.first) else {
                 continue;
             };
-            let joined = group.lead.as_ref().filter(|_| group.packets > 1);
-            let vnet = joined
-                .zip(buffer.get_mut(first.at.clone()))
-                .and_then(|(lead, head)| header::join(lead, head))
-                .unwrap_or_default()
-                .to_octets();
-            let head = IoSlice::new(buffer.get(first.at.clone()).unwrap_or_default());
-            if joined.is_none() {
-                write(&[IoSlice::new(&vnet), head]);
+            let lead = group.lead.as_ref().filter(|_| group.packets > 1);
+            let Some(lead) = lead else {
+                write_single(buffer, &first.at, &mut write);
                 continue;
+            };
+            let headers = Headers::of(lead, buffer, first.at.start);
+            if self.write_joined(buffer, group, lead, &mut write) == Taken::Singly {
+                headers.restore(buffer, first.at.start);
+                self.write_apart(buffer, group, lead, &mut write);
             }
-            let mut slices = [IoSlice::new(&vnet); 1 + MAX_PACKETS];
-            let mut next = Some(group.first);
-            let mut used = 1;
-            for slice in slices.iter_mut().skip(1) {
-                let Some(member) = next.and_then(|member| self.members.get(member)) else {
-                    break;
-                };
-                *slice = IoSlice::new(buffer.get(member.at.clone()).unwrap_or_default());
-                next = member.next;
-                used += 1;
-            }
-            write(slices.get(..used).unwrap_or_default());
         }
         self.members.clear();
         self.groups.clear();
         self.open = OpenGroups::default();
+    }
+
+    /// Writes a group as one packet.
+    fn write_joined(
+        &self,
+        buffer: &mut [u8],
+        group: &Group,
+        lead: &Lead,
+        write: &mut impl FnMut(Bundle<'_>) -> Taken,
+    ) -> Taken {
+        let first = self.members.get(group.first).map(|first| first.at.clone());
+        let vnet = first
+            .and_then(|first| buffer.get_mut(first))
+            .and_then(|head| header::join(lead, head))
+            .unwrap_or_default()
+            .to_octets();
+        let mut slices = [IoSlice::new(&vnet); 1 + MAX_PACKETS];
+        let mut used = 1;
+        for (slice, member) in slices.iter_mut().skip(1).zip(self.members_of(group)) {
+            *slice = IoSlice::new(buffer.get(member.at.clone()).unwrap_or_default());
+            used += 1;
+        }
+        write(Bundle {
+            parts: slices.get(..used).unwrap_or_default(),
+            packets: group.packets,
+            kind: Some(if lead.sighted.flow.udp {
+                Kind::Udp
+            } else {
+                Kind::Tcp
+            }),
+        })
+    }
+
+    /// Writes the packets of a group as they came. Before each one's payload its
+    /// own headers still are.
+    fn write_apart(
+        &self,
+        buffer: &[u8],
+        group: &Group,
+        lead: &Lead,
+        write: &mut impl FnMut(Bundle<'_>) -> Taken,
+    ) {
+        for (number, member) in self.members_of(group).enumerate() {
+            let headers = if number == 0 { 0 } else { lead.sighted.headers };
+            let start = member.at.start.saturating_sub(headers);
+            write_single(buffer, &(start..member.at.end), write);
+        }
+    }
+
+    fn members_of(&self, group: &Group) -> impl Iterator<Item = &Member> {
+        let first = self.members.get(group.first);
+        std::iter::successors(first, |member| self.members.get(member.next?))
     }
 
     fn place(&mut self, buffer: &[u8], packet: &[u8], at: Range<usize>, sighted: Sighted) {
@@ -264,6 +345,43 @@ impl Coalescer {
             next: None,
         });
         if closed { Joined::Closed } else { Joined::Open }
+    }
+}
+
+fn write_single(buffer: &[u8], at: &Range<usize>, write: &mut impl FnMut(Bundle<'_>) -> Taken) {
+    let vnet = VnetHeader::default().to_octets();
+    let packet = buffer.get(at.clone()).unwrap_or_default();
+    // One packet comes no more singly than it did.
+    let _ = write(Bundle {
+        parts: &[IoSlice::new(&vnet), IoSlice::new(packet)],
+        packets: 1,
+        kind: None,
+    });
+}
+
+/// The headers of a group's first packet as they came.
+struct Headers {
+    octets: [u8; MAX_HEADERS],
+    len: usize,
+}
+
+impl Headers {
+    fn of(lead: &Lead, buffer: &[u8], start: usize) -> Self {
+        let mut octets = [0; MAX_HEADERS];
+        let mut len = 0;
+        let headers = buffer.get(start..start.saturating_add(lead.sighted.headers));
+        for (to, from) in octets.iter_mut().zip(headers.unwrap_or_default()) {
+            *to = *from;
+            len += 1;
+        }
+        Self { octets, len }
+    }
+
+    fn restore(&self, buffer: &mut [u8], start: usize) {
+        let headers = buffer.iter_mut().skip(start).take(self.len);
+        for (to, from) in headers.zip(self.octets) {
+            *to = from;
+        }
     }
 }
 

@@ -97,10 +97,11 @@ drop_reasons! {
     /// From tunnel to tunnel: the packet's hops are used up.
     HopLimit = 21 "hop_limit",
     /// Inbound: an outside socket's queue was full, of ESP packets or IKE
-    /// messages; those that the kernel had joined count as one.
+    /// messages. Those that the kernel had joined count as one: it does not tell
+    /// how many they were.
     ReceiveFull = 22 "receive_full",
     /// Outbound: the TUN device was read too slowly, and the kernel's queue in
-    /// front of it was full. A super-packet counts as one.
+    /// front of it was full. A super-packet counts as one, as the kernel counts it.
     TunReadFull = 23 "tun_read_full",
     /// Outbound: the packet could not be sealed, so it was not sent.
     SealFailed = 24 "seal_failed",
@@ -114,6 +115,9 @@ drop_reasons! {
     /// IPv6 link-local destination that no forwarding entry has, such as the
     /// kernel's own multicast listener reports. Nobody misses it.
     LinkLocal = 27 "link_local",
+    /// Inbound: an outside socket could not be read. Each attempt counts as one,
+    /// since nobody can tell what it cost.
+    ReceiveFailed = 28 "receive_failed",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

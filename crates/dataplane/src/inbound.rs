@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -10,6 +11,7 @@ use vgw_esp::{GROUP, Opened};
 
 use crate::coalesce::{Coalesce, Coalescer};
 use crate::counters::DropReason;
+use crate::deliver::Delivery;
 use crate::ecn::decapsulate;
 use crate::event::DataPlaneEvent;
 use crate::inner::InnerPacket;
@@ -27,6 +29,8 @@ const READY: usize = 32;
 const WAKE: u64 = u64::MAX;
 /// Comes before an IKE message on port 4500 (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
+/// How long a worker rests before it reads a socket again that fails and fails.
+const REST: Duration = Duration::from_millis(10);
 /// ESP packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
 
@@ -41,12 +45,24 @@ enum Carries {
     Esp,
 }
 
+impl std::fmt::Display for Carries {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Ike => "UDP port 500",
+            Self::IkeAndEsp => "UDP port 4500",
+            Self::EspBehindIpv4 | Self::Esp => "protocol 50",
+        })
+    }
+}
+
 struct Source<'a> {
     socket: BorrowedFd<'a>,
     carries: Carries,
     local: SocketAddr,
     /// Datagrams that found the socket's queue full and have been counted.
     overflows: u32,
+    /// The last attempt to read it failed.
+    failing: bool,
 }
 
 /// A received ESP packet.
@@ -69,6 +85,7 @@ struct Inlet<'a> {
     places: Vec<Range<usize>>,
     opened: Vec<Result<Opened, vgw_esp::Drop>>,
     coalescer: Coalescer,
+    delivery: Delivery,
     relay: Relay<'a>,
     /// The last destination of this burst that was found local: most often it
     /// is the next one's too.
@@ -99,6 +116,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
             tcp: features.tun_tso,
             udp: features.tun_uso,
         }),
+        delivery: Delivery::default(),
         relay: Relay::new(shared, number, worker),
         local: None,
         source: None,
@@ -146,6 +164,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
             carries: Carries::IkeAndEsp,
             local: at(NATT_PORT),
             overflows: 0,
+            failing: false,
         },
         Source {
             socket: outside.esp(number).as_fd(),
@@ -155,6 +174,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
             },
             local: at(0),
             overflows: 0,
+            failing: false,
         },
     ];
     if number == 0 {
@@ -163,6 +183,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
             carries: Carries::Ike,
             local: at(IKE_PORT),
             overflows: 0,
+            failing: false,
         });
     }
     sources
@@ -182,10 +203,16 @@ impl Inlet<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
     fn take(&mut self, tables: &mut TableCache<'_>, source: &mut Source<'_>) -> Result<(), String> {
-        // An error here is a past one of the socket, such as an ICMP error;
-        // reading has taken it away.
-        if self.receiver.receive(source.socket).is_err() {
-            return Ok(());
+        match self.receiver.receive(source.socket) {
+            Ok(()) => source.failing = false,
+            Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
+            Err(errno) => {
+                self.worker.drops.add(DropReason::ReceiveFailed, 1);
+                if let Some(rest) = source.failed(errno)? {
+                    std::thread::sleep(rest);
+                }
+                return Ok(());
+            }
         }
         // Only now: an SA that was installed before its packet came is found.
         let tables = tables.load();
@@ -388,21 +415,41 @@ impl Inlet<'_> {
     /// Writes the decrypted packets to the TUN device.
     fn deliver(&mut self) -> Result<(), String> {
         let (tun, drops, number) = (&self.shared.tun, &self.worker.drops, self.number);
-        let mut gone = false;
-        self.coalescer.flush(&mut self.receiver.buffer, |parts| {
-            match tun.write(number, parts) {
-                Ok(()) => {}
-                Err(Errno::EAGAIN | Errno::ENOBUFS | Errno::ENOMEM) => {
-                    drops.add(DropReason::TunFull, 1);
-                }
-                Err(Errno::EBADFD) => gone = true,
-                Err(_) => drops.add(DropReason::TunWrite, 1),
-            }
+        let delivery = &mut self.delivery;
+        self.coalescer.flush(&mut self.receiver.buffer, |joined| {
+            let result = tun.write(number, joined.parts);
+            delivery.note(&joined, result, drops)
         });
-        if gone {
+        if self.delivery.gone() {
             return Err(format!("TUN device {} is gone", tun.name()));
         }
+        if let Some(kind) = self.delivery.given_up() {
+            self.coalescer.leave_single(kind);
+            tracing::warn!(
+                tun = tun.name(),
+                ?kind,
+                "the kernel refuses joined packets of this kind; they are written one by one"
+            );
+        }
         Ok(())
+    }
+}
+
+impl Source<'_> {
+    /// What is to be done about a failed read: nothing where the error was a past
+    /// one, which reading has taken away; a rest where it comes again, so that it
+    /// takes no whole core.
+    ///
+    /// # Errors
+    /// One that cannot pass.
+    fn failed(&mut self, errno: Errno) -> Result<Option<Duration>, String> {
+        use Errno::{EACCES, EBADF, EFAULT, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP, EPERM};
+        if let EACCES | EBADF | EFAULT | EINVAL | ENOSYS | ENOTSOCK | EOPNOTSUPP | EPERM = errno {
+            let (carries, address) = (self.carries, self.local.ip());
+            return Err(format!("receiving {carries} on {address}: {errno}"));
+        }
+        let again = std::mem::replace(&mut self.failing, true);
+        Ok(again.then_some(REST))
     }
 }
 
@@ -453,7 +500,32 @@ fn classify(carries: Carries, octets: &[u8]) -> Content<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Carries, Content, classify};
+    use std::net::UdpSocket;
+    use std::os::fd::AsFd;
+
+    use nix::errno::Errno;
+
+    use super::{Carries, Content, REST, Source, classify};
+
+    #[test]
+    fn a_socket_that_fails_again_is_rested_and_one_that_cannot_be_read_is_told_of() {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut source = Source {
+            socket: socket.as_fd(),
+            carries: Carries::IkeAndEsp,
+            local: socket.local_addr().unwrap(),
+            overflows: 0,
+            failing: false,
+        };
+        assert_eq!(source.failed(Errno::ECONNREFUSED), Ok(None));
+        assert_eq!(source.failed(Errno::ENOMEM), Ok(Some(REST)));
+        assert_eq!(source.failed(Errno::ENOMEM), Ok(Some(REST)));
+        let told = source.failed(Errno::EPERM).unwrap_err();
+        assert!(
+            told.starts_with("receiving UDP port 4500 on 127.0.0.1: EPERM"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn on_port_4500_four_zero_octets_make_an_ike_message_and_are_taken_off() {

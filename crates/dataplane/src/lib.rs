@@ -25,6 +25,7 @@ mod checksum;
 mod coalesce;
 mod control;
 mod counters;
+mod deliver;
 mod ecn;
 mod event;
 mod features;
@@ -57,7 +58,7 @@ mod tun;
 mod vnet;
 mod worker;
 
-pub use coalesce::{Coalesce, Coalescer};
+pub use coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
 pub use control::{ChildSpec, Config, ControlError, DataPlane, Path};
 pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
 pub use event::DataPlaneEvent;

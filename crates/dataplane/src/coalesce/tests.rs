@@ -2,7 +2,7 @@ mod properties;
 
 use std::ops::Range;
 
-use super::{Coalesce, Coalescer};
+use super::{Bundle, Coalesce, Coalescer, Kind, Taken};
 use crate::checksum::tests::naive;
 use crate::segment::Segments;
 use crate::segment::draft::{ACK, CWR, Draft, ECE, FIN, PSH, RST, SYN, URG, Upper};
@@ -27,16 +27,17 @@ fn joined_by(coalescer: &mut Coalescer, packets: &[Vec<u8>]) -> Vec<(VnetHeader,
         coalescer.push(&buffer, range);
     }
     let mut written = Vec::new();
-    coalescer.flush(&mut buffer, |slices| {
-        let header = slices[0].first_chunk::<10>().unwrap();
-        assert_eq!(slices[0].len(), 10);
-        let header = VnetHeader::from_octets(*header);
-        written.push((
-            header,
-            slices[1..].iter().flat_map(|s| s.to_vec()).collect(),
-        ));
+    coalescer.flush(&mut buffer, |joined| {
+        written.push(read(&joined));
+        Taken::Done
     });
     written
+}
+
+fn read(joined: &Bundle<'_>) -> (VnetHeader, Vec<u8>) {
+    let (vnet, packet) = joined.parts.split_first().unwrap();
+    let header = VnetHeader::from_octets(vnet[..].try_into().unwrap());
+    (header, packet.iter().flat_map(|s| s.to_vec()).collect())
 }
 
 fn joined(packets: &[Vec<u8>]) -> Vec<(VnetHeader, Vec<u8>)> {
@@ -406,4 +407,62 @@ fn a_range_beyond_the_buffer_holds_no_packet() {
     coalescer.push(&[0x45; 40], 20..41);
     coalescer.push(&[0x45; 40], Range { start: 9, end: 3 });
     coalescer.flush(&mut [], |_| panic!("something was written"));
+}
+
+/// What comes of packets when nothing that is joined is taken, with how often
+/// that was tried.
+fn refused(packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<(Kind, usize)>) {
+    let mut coalescer = Coalescer::new(BOTH);
+    let mut buffer = packets.concat();
+    let mut at = 0;
+    for packet in packets {
+        coalescer.push(&buffer, at..at + packet.len());
+        at += packet.len();
+    }
+    let (mut single, mut tried) = (Vec::new(), Vec::new());
+    coalescer.flush(&mut buffer, |joined| match joined.kind {
+        Some(kind) => {
+            tried.push((kind, joined.packets));
+            Taken::Singly
+        }
+        None => {
+            let (header, packet) = read(&joined);
+            assert_eq!((header, joined.packets), (VnetHeader::default(), 1));
+            single.push(packet);
+            Taken::Singly
+        }
+    });
+    (single, tried)
+}
+
+#[test]
+fn what_is_not_taken_joined_comes_again_one_by_one_as_it_was() {
+    // PSH on the last changes the first packet's flags when they are joined.
+    let tcp = Draft::tcp(payload(2500)).flags(PSH);
+    for (draft, kind) in [
+        (tcp.clone(), Kind::Tcp),
+        (tcp.options(&[1; 12]).over_ipv6(), Kind::Tcp),
+        (Draft::udp(payload(2500)), Kind::Udp),
+        (Draft::udp(payload(2500)).over_ipv6(), Kind::Udp),
+    ] {
+        let packets = build(&draft.cut(1000));
+        assert_eq!(refused(&packets), (packets, vec![(kind, 3)]));
+    }
+}
+
+#[test]
+fn the_longest_headers_come_back_whole() {
+    let draft = Draft::tcp(payload(3000)).options(&[1; 40]).over_ipv6();
+    let packets = build(&draft.cut(1000));
+    assert_eq!(refused(&packets), (packets, vec![(Kind::Tcp, 3)]));
+}
+
+#[test]
+fn a_kind_that_is_left_single_is_joined_no_more_and_the_other_still_is() {
+    let mut coalescer = Coalescer::new(BOTH);
+    coalescer.leave_single(Kind::Tcp);
+    let tcp = build(&three());
+    assert_eq!(joined_by(&mut coalescer, &tcp).len(), 3);
+    let udp = build(&Draft::udp(payload(3000)).cut(1000));
+    assert_eq!(joined_by(&mut coalescer, &udp).len(), 1);
 }

@@ -2,6 +2,9 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
+use nix::errno::Errno;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
 use vgw_lab::{Lab, wait_until};
 
@@ -70,10 +73,80 @@ fn packets_for_a_tun_device_that_is_down_are_counted_and_later_ones_arrive() {
     rig.right.ip_link(&["set", "tun0", "down"]);
     send();
     rig.right.await_drops(DropReason::TunWrite, 1);
+    // Ten datagrams that the device gets as one.
+    setsockopt(&sender, UdpGsoSegment, &100).unwrap();
+    sender
+        .send_to(&[7; 1000], (rig.right.inside[0], 7000))
+        .unwrap();
+    rig.right.await_drops(DropReason::TunWrite, 11);
     rig.right.ip_link(&["set", "tun0", "up"]);
     send();
     let mut buffer = [0; 100];
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+}
+
+/// Has this system call fail in the calling thread and those that it starts.
+#[allow(unsafe_code, reason = "no safe wrapper of seccomp filters is at hand")]
+fn refuse(call: libc::c_long, errno: Errno) {
+    const LOAD: u16 = 0x20;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    const ALLOW: u32 = 0x7FFF_0000;
+    const FAIL: u32 = 0x0005_0000;
+    let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
+    let errno = u32::try_from(errno as i32).unwrap();
+    let mut program = [
+        // The call's number.
+        step(LOAD, 0, 0),
+        step(JUMP_IF_EQUAL, 1, u32::try_from(call).unwrap()),
+        step(RETURN, 0, FAIL | errno),
+        step(RETURN, 0, ALLOW),
+    ];
+    let filter = libc::sock_fprog {
+        len: u16::try_from(program.len()).unwrap(),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel reads the program, of the length given, during the call.
+    let set = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) };
+    assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// What becomes of a data plane with a datagram to receive whose every attempt to
+/// receive fails so.
+fn unreadable(name: &'static str, errno: Errno, see: fn(&Rig)) {
+    let test = std::thread::spawn(move || {
+        refuse(libc::SYS_recvmmsg, errno);
+        let rig = Rig::new(name);
+        let [local, remote] =
+            [&rig.left, &rig.right].map(|side| SocketAddr::from((side.outside[0], 500)));
+        rig.left.plane.send_ike(local, remote, b"message").unwrap();
+        see(&rig);
+    });
+    if let Err(panic) = test.join() {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_socket_that_cannot_be_read_is_reported_as_a_failure() {
+    unreadable("unreadable", Errno::EPERM, |rig| {
+        let what = "receiving UDP port 500 on 192.0.2.2: \
+                    EPERM: Operation not permitted"
+            .to_owned();
+        assert_eq!(rig.right.event(), DataPlaneEvent::Failed { what });
+    });
+}
+
+#[test]
+fn failed_reads_that_may_pass_are_counted_and_end_nothing() {
+    unreadable("nomemory", Errno::ENOMEM, |rig| {
+        wait_until("failures", PATIENCE, || {
+            let failed = rig.right.dropped(DropReason::ReceiveFailed);
+            Ok((failed > 2).then_some(()))
+        })
+        .unwrap();
+        assert!(rig.right.events.try_recv().is_err());
+    });
 }
 
 #[test]
