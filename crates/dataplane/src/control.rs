@@ -26,6 +26,10 @@ use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slo
 use crate::tun::Tun;
 use crate::worker::{Direction, Shared, spawn};
 
+mod links;
+
+pub use links::NarrowLink;
+
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
 
@@ -131,6 +135,8 @@ struct Control {
     /// By inbound SPI.
     children: BTreeMap<u32, Child>,
     tunnels: BTreeMap<u32, Tunnel>,
+    /// The last child whose link was looked at; None begins anew.
+    looked_at: Option<u32>,
 }
 
 impl Control {
@@ -539,11 +545,12 @@ impl DataPlane {
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(ControlError::FamiliesDiffer(local, remote));
         }
-        let mut outside = self.shared.outside.iter();
-        let outside = outside
-            .position(|outside| outside.address() == local)
+        let mut outside = self.shared.outside.iter().enumerate();
+        let (index, outside) = outside
+            .find(|(_, outside)| outside.address() == local)
             .ok_or(ControlError::NoOutsideAddress(local))?;
-        Ok(Route::new(outside, path.remote, path.udp_encapsulation))
+        let link = outside.link_to(remote);
+        Ok(Route::new(index, path.remote, path.udp_encapsulation, link))
     }
 }
 

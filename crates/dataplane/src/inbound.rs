@@ -403,7 +403,13 @@ impl Inlet<'_> {
         }
         let octets = octets.get_mut(..len).unwrap_or_default();
         decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
-        clamp_mss(octets, slot.lane.mtu, false);
+        // What answers from inside comes through the TUN device.
+        let answers = if local {
+            self.shared.tun.mtu()
+        } else {
+            usize::MAX
+        };
+        clamp_mss(octets, slot.lane.mtu.min(answers), false);
         if !local {
             return self.relay.forward(tables, slot.inbound.tunnel, octets);
         }

@@ -3,13 +3,12 @@
 //! They never reach us, so that only the kernel can count them. It is asked by
 //! netlink (RTM_GETSTATS, linux/if_link.h), and only when somebody wants to know.
 
-use std::io::{self, Read};
-use std::sync::{Mutex, PoisonError};
+use std::io;
 
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::counters::Count;
+use crate::netlink::Netlink;
 
 const REQUEST_LEN: usize = 28;
 /// linux/rtnetlink.h
@@ -23,11 +22,9 @@ const LINK_64_WANTED: u32 = 1;
 /// Eighth of the 64-bit counters in `struct rtnl_link_stats64`.
 const TX_DROPPED: usize = 7;
 
-/// Asks the kernel for one device, in the network namespace where it was opened.
+/// The counter of one device.
 #[derive(Debug)]
 pub(crate) struct KernelDrops {
-    /// Locked so that each gets the answer to its own request.
-    socket: Mutex<Socket>,
     request: [u8; REQUEST_LEN],
     /// What a persistent device had dropped before.
     before: u64,
@@ -36,41 +33,29 @@ pub(crate) struct KernelDrops {
 }
 
 impl KernelDrops {
-    /// Of the interface `index` in the network namespace of the calling thread,
-    /// counted from now on.
-    pub(crate) fn open(index: u32) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::from(libc::AF_NETLINK),
-            Type::RAW.cloexec(),
-            Some(Protocol::from(libc::NETLINK_ROUTE)),
-        )?;
-        // The kernel has answered when sending returns.
-        socket.set_nonblocking(true)?;
+    /// Of the interface `index` in the network namespace of `netlink`, counted
+    /// from now on.
+    pub(crate) fn open(netlink: &Netlink, index: u32) -> io::Result<Self> {
         let mut drops = Self {
-            socket: Mutex::new(socket),
             request: request(index),
             before: 0,
             since: Count::default(),
         };
-        drops.before = drops.ask()?;
+        drops.before = drops.ask(netlink)?;
         Ok(drops)
     }
 
     /// Packets dropped since it was opened. Of a device that is gone, what was
     /// last heard.
-    pub(crate) fn get(&self) -> u64 {
-        if let Ok(now) = self.ask() {
+    pub(crate) fn get(&self, netlink: &Netlink) -> u64 {
+        if let Ok(now) = self.ask(netlink) {
             self.since.raise_to(now.saturating_sub(self.before));
         }
         self.since.get()
     }
 
-    fn ask(&self) -> io::Result<u64> {
-        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
-        socket.send(&self.request)?;
-        let mut answer = [0; 1024];
-        let len = (&*socket).read(&mut answer)?;
-        tx_dropped(answer.get(..len).unwrap_or_default())
+    fn ask(&self, netlink: &Netlink) -> io::Result<u64> {
+        netlink.ask(&self.request, tx_dropped)
     }
 }
 
@@ -146,6 +131,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::{IFLA_STATS_LINK_64, KernelDrops, RTM_NEWSTATS, tx_dropped};
+    use crate::netlink::Netlink;
 
     fn answer(kind: u16, rest: &[u8]) -> Vec<u8> {
         [&[0; 4][..], &kind.to_ne_bytes(), &[0; 10], rest].concat()
@@ -168,7 +154,7 @@ mod tests {
 
     #[test]
     fn the_kernels_refusal_is_told() {
-        let error = KernelDrops::open(u32::MAX >> 1).unwrap_err();
+        let error = KernelDrops::open(&Netlink::open().unwrap(), u32::MAX >> 1).unwrap_err();
         assert_eq!(error.raw_os_error(), Some(libc::ENODEV), "{error}");
     }
 

@@ -123,7 +123,8 @@ impl Outlet<'_> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
         let (egress, next_header) = find_way(tables, packet)?;
         let header = VnetHeader::from_octets(self.header);
-        clamp_mss(packet, egress.lane.mtu, header.flags & NEEDS_CSUM != 0);
+        let mtu = egress.lane.mtu.min(self.shared.tun.mtu());
+        clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
         let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
         if let Some(limit) = egress.lane.size_limit(segments.packet())
             && segments.segment_len() > limit

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::features::Features;
+use crate::netlink::Netlink;
+use crate::outside_link::{OutsideLink, link_to};
 use crate::spread::take_own_spis;
 
 /// IKE (RFC 7296 section 2).
@@ -31,6 +33,8 @@ pub struct OutsideSockets {
     features: Features,
     /// The device turned out not to take what the kernel offers.
     gso_refused: AtomicBool,
+    /// Tells of the links to peers; None where the kernel does not.
+    netlink: Option<Netlink>,
 }
 
 /// What each worker has of its own, so that it need not share.
@@ -81,6 +85,15 @@ impl OutsideSockets {
             others,
             features,
             gso_refused: AtomicBool::new(false),
+            netlink: Netlink::open()
+                .inspect_err(|error| {
+                    tracing::warn!(
+                        %address,
+                        %error,
+                        "the MTU of links and routes is not known: the configured one counts"
+                    );
+                })
+                .ok(),
         })
     }
 
@@ -103,6 +116,11 @@ impl OutsideSockets {
     /// Sends datagrams one by one from now on.
     pub(crate) fn refuse_gso(&self) {
         self.gso_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// The link by which a peer is reached from here, if there is a route.
+    pub(crate) fn link_to(&self, remote: IpAddr) -> Option<OutsideLink> {
+        link_to(self.netlink.as_ref()?, self.address, remote).ok()
     }
 
     pub(crate) const fn ike(&self) -> &Socket {
@@ -184,14 +202,16 @@ fn unbound(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket>
 }
 
 /// Leaves DF clear, so that a packet too large for the path is fragmented on
-/// the way and not lost.
+/// the way and not lost. Over IPv4 the kernel shall not believe what ICMP says of
+/// the path: who forges it could have us send everything in small fragments. Over
+/// IPv6 only we may fragment, so that it must.
 fn let_outer_packets_fragment(socket: &Socket, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => set_option(
             socket,
             libc::IPPROTO_IP,
             libc::IP_MTU_DISCOVER,
-            libc::IP_PMTUDISC_DONT,
+            libc::IP_PMTUDISC_OMIT,
         ),
         IpAddr::V6(_) => set_option(
             socket,

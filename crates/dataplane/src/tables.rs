@@ -1,6 +1,7 @@
 //! What the workers look packets up in. Everything here is immutable once
 //! published; a change makes new tables, which share what did not change.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -15,6 +16,7 @@ use crate::counters::{Count, DropReason, Traffic};
 use crate::inner::InnerPacket;
 use crate::lease::Lease;
 use crate::mtu::{Family, mtu_of};
+use crate::outside_link::OutsideLink;
 use crate::rate::RateLimit;
 use crate::selector::Selectors;
 use crate::settings::{DfPolicy, TunnelSettings};
@@ -85,13 +87,22 @@ pub(crate) struct Route {
     pub(crate) remote: SocketAddr,
     /// Where packets go, as the socket takes it.
     pub(crate) to: SockAddr,
+    /// The link that they leave by, if it is known.
+    pub(crate) link: Option<OutsideLink>,
 }
+
+/// What decides by which link packets leave: the index of our outside address,
+/// and the peer's.
+pub(crate) type Ends = (usize, IpAddr);
 
 /// A path with what depends on it and on the tunnel's policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Lane {
     pub(crate) route: Route,
     pub(crate) policy: Arc<Policy>,
+    /// The largest outer packet that goes whole, octets: the least of what the
+    /// settings, the link and the route say.
+    pub(crate) outside_mtu: usize,
     /// The largest inner packet whose outer packet is not fragmented, octets.
     pub(crate) mtu: usize,
 }
@@ -99,9 +110,15 @@ pub(crate) struct Lane {
 impl Lane {
     pub(crate) fn new(route: Route, policy: Arc<Policy>, layout: Layout) -> Self {
         let family = Family::of(route.remote.ip());
-        let link_mtu = usize::from(policy.settings.link_mtu);
-        let mtu = mtu_of(layout, route.udp_encapsulation, family, link_mtu);
-        Self { route, policy, mtu }
+        let link = route.link.as_ref().map_or(usize::MAX, |link| link.mtu);
+        let outside_mtu = link.min(usize::from(policy.settings.link_mtu));
+        let mtu = mtu_of(layout, route.udp_encapsulation, family, outside_mtu);
+        Self {
+            route,
+            policy,
+            outside_mtu,
+            mtu,
+        }
     }
 
     /// The largest size, octets, of a packet that must not be fragmented: of IPv4
@@ -127,7 +144,12 @@ impl Lane {
 }
 
 impl Route {
-    pub(crate) fn new(outside: usize, remote: SocketAddr, udp_encapsulation: bool) -> Self {
+    pub(crate) fn new(
+        outside: usize,
+        remote: SocketAddr,
+        udp_encapsulation: bool,
+        link: Option<OutsideLink>,
+    ) -> Self {
         // A raw socket takes the port for a protocol number.
         let port = if udp_encapsulation { remote.port() } else { 0 };
         let remote = SocketAddr::new(remote.ip(), port);
@@ -136,7 +158,12 @@ impl Route {
             udp_encapsulation,
             remote,
             to: remote.into(),
+            link,
         }
+    }
+
+    pub(crate) const fn ends(&self) -> Ends {
+        (self.outside, self.remote.ip())
     }
 }
 
@@ -294,6 +321,13 @@ impl Tables {
         self.egresses(tunnel).first().map(|way| way.lane.mtu)
     }
 
+    /// The largest outer packet of the tunnel that goes whole, if it has an SA to
+    /// send with.
+    pub(crate) fn outside_mtu(&self, tunnel: u32) -> Option<usize> {
+        let first = self.egresses(tunnel).first();
+        first.map(|way| way.lane.outside_mtu)
+    }
+
     /// Puts an SA into its slot. Gives back the SPI of the one that has it already.
     pub(crate) fn insert_inbound(&mut self, slot: Slot) -> Result<(), u32> {
         let Some(index) = slot_of(slot.inbound.spi) else {
@@ -362,6 +396,39 @@ impl Tables {
                 lane,
                 uncut,
             });
+        }
+    }
+
+    /// Has the packets between these ends leave by other links.
+    pub(crate) fn set_links(&mut self, links: &BTreeMap<Ends, OutsideLink>) {
+        let affected = |lane: &Lane| links.contains_key(&lane.route.ends());
+        let relinked = |lane: &Lane, layout| {
+            let mut route = lane.route.clone();
+            route.link = links.get(&route.ends()).cloned();
+            Lane::new(route, Arc::clone(&lane.policy), layout)
+        };
+        // Looked for first, as what is only looked at is not copied.
+        let slots = self.slots.iter().enumerate();
+        let slots = slots.filter(|(_, slot)| slot.as_ref().is_some_and(|s| affected(&s.lane)));
+        for index in slots.map(|(index, _)| index).collect::<Vec<_>>() {
+            if let Some(Some(slot)) = self.slots.get_mut(index) {
+                slot.lane = relinked(&slot.lane, slot.inbound.sa.layout());
+            }
+        }
+        let tunnels = self.tunnels.iter().enumerate();
+        let tunnels = tunnels.filter(|(_, ways)| ways.iter().any(|way| affected(&way.lane)));
+        for index in tunnels.map(|(index, _)| index).collect::<Vec<_>>() {
+            let ways = self.tunnels.get_mut(index).into_iter().flatten();
+            for way in ways.filter(|way| affected(&way.lane)) {
+                let lane = relinked(&way.lane, way.outbound.sa.layout());
+                let outbound = Arc::clone(&way.outbound);
+                let uncut = Uncut::default();
+                *way = Arc::new(Egress {
+                    outbound,
+                    lane,
+                    uncut,
+                });
+            }
         }
     }
 

@@ -416,6 +416,6 @@ fn segment_limit(shared: &Shared, egress: &Egress) -> usize {
         return 0;
     }
     let family = Family::of(lane.route.remote.ip());
-    let limit = outer_payload(true, family, usize::from(lane.policy.settings.link_mtu));
+    let limit = outer_payload(true, family, lane.outside_mtu);
     limit.min(egress.uncut.limit())
 }

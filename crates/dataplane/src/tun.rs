@@ -7,6 +7,7 @@
 use std::ffi::{c_char, c_int, c_short, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::uio::{readv, writev};
@@ -14,6 +15,8 @@ use rustix::fs::{Mode, OFlags};
 
 use crate::features::Features;
 use crate::kernel_drops::KernelDrops;
+use crate::netlink::Netlink;
+use crate::outside_link::link_mtu;
 use crate::vnet::VNET_HEADER_LEN;
 
 /// An open TUN device without packet information. The device goes with it.
@@ -33,7 +36,16 @@ pub struct Tun {
     index: u32,
     features: Features,
     /// None where the kernel does not tell.
-    drops: Option<KernelDrops>,
+    told: Option<Told>,
+    /// As last heard; more than any packet has where the kernel does not tell.
+    mtu: AtomicUsize,
+}
+
+/// What the kernel tells of the device.
+#[derive(Debug)]
+struct Told {
+    netlink: Netlink,
+    drops: KernelDrops,
 }
 
 /// The kernel's `struct ifreq` as TUNSETIFF and TUNSETQUEUE read and write it.
@@ -94,12 +106,13 @@ impl Tun {
         let name = attach_stepwise(&first, name, &mut features)?;
         set_offload(&first, &mut features)?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
-        let drops = KernelDrops::open(index)
+        let told = Told::open(index)
             .inspect_err(|error| {
                 tracing::warn!(
                     tun = name,
                     %error,
-                    "packets that the kernel drops before the TUN device are not counted"
+                    "the kernel does not tell of the TUN device: packets that it drops before \
+                     it are not counted, and TCP is not kept to its MTU"
                 );
             })
             .ok();
@@ -110,8 +123,10 @@ impl Tun {
             index,
             name,
             features,
-            drops,
+            told,
+            mtu: AtomicUsize::new(usize::MAX),
         };
+        tun.look_again();
         if features.tun_multi_queue {
             tun.add_queues(workers)?;
         }
@@ -155,7 +170,26 @@ impl Tun {
     /// Packets that found the kernel's queue full since the device was opened.
     /// The kernel is asked.
     pub(crate) fn dropped(&self) -> u64 {
-        self.drops.as_ref().map_or(0, KernelDrops::get)
+        self.told
+            .as_ref()
+            .map_or(0, |told| told.drops.get(&told.netlink))
+    }
+
+    /// The largest packet that the kernel lets through to us, octets, as last
+    /// looked at.
+    pub(crate) fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed)
+    }
+
+    /// Looks at the MTU again, which anyone may change.
+    pub(crate) fn look_again(&self) {
+        let mtu = self
+            .told
+            .as_ref()
+            .and_then(|told| link_mtu(&told.netlink, self.index).ok());
+        if let Some(mtu) = mtu {
+            self.mtu.store(mtu, Ordering::Relaxed);
+        }
     }
 
     /// How many queues there are to read.
@@ -201,6 +235,14 @@ impl Tun {
             parts.get(1..).unwrap_or_default()
         };
         writev(writer, parts).map(drop)
+    }
+}
+
+impl Told {
+    fn open(index: u32) -> io::Result<Self> {
+        let netlink = Netlink::open()?;
+        let drops = KernelDrops::open(&netlink, index)?;
+        Ok(Self { netlink, drops })
     }
 }
 

@@ -127,7 +127,10 @@ impl Daemon {
                 _ = inputs.hangup.recv() => drop(self.reload()),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
                 () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
-                _ = inputs.sample.tick() => self.shell.sample(Instant::now()),
+                _ = inputs.sample.tick() => {
+                    self.shell.sample(Instant::now());
+                    self.shell.look_again();
+                }
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.
                     let _ = scrape.send(self.shell.metrics(Instant::now(), self.logging.losses()));

@@ -22,6 +22,7 @@ pub mod logging;
 pub mod metrics;
 mod mtu;
 mod namespace;
+mod narrow;
 mod notify;
 pub mod privileges;
 pub mod seccomp;

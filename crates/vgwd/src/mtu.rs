@@ -12,6 +12,9 @@ use vgw_ike::config::Encapsulation;
 /// section 5).
 pub const LEAST: u64 = 1_280;
 
+/// Nor more.
+pub const MOST: u64 = 9_000;
+
 /// What becomes of packets that do not fit.
 pub const CONSEQUENCE: &str = "larger packets are answered with \"fragmentation needed\" or, \
      where they may, travel in fragments; TCP keeps to the tunnel's";
@@ -29,7 +32,45 @@ pub fn advice(tun_mtu: u16, tunnel_mtu: usize) -> Option<u64> {
 /// suite is allowed.
 #[must_use]
 pub fn at_most(gateway: &Gateway, tunnel: &Tunnel) -> Option<usize> {
-    let udp = tunnel.encapsulation == Encapsulation::Udp;
+    best(gateway, tunnel, tunnel.encapsulation == Encapsulation::Udp)
+}
+
+/// The default of `tun.mtu`: what every tunnel carries that negotiates its best, in
+/// UDP unless it never is.
+///
+/// It is as much as may be without a packet from inside that the kernel lets pass
+/// as it is and that then leaves in two: what is larger and may be fragmented the
+/// kernel cuts before it comes to us, so that each part is whole outside, and TCP
+/// is held to this least MTU of the way. A tunnel with a worse suite is let alone
+/// with its smaller MTU: its TCP is clamped, its packets that must not be
+/// fragmented are answered, and the log says so.
+#[must_use]
+pub fn default(gateway: &Gateway) -> u16 {
+    let tunnels = gateway.connections.iter().flat_map(|c| &c.tunnels);
+    let least = tunnels
+        .filter_map(|tunnel| {
+            best(
+                gateway,
+                tunnel,
+                tunnel.encapsulation != Encapsulation::Native,
+            )
+        })
+        .min();
+    // Of AES-GCM over IPv4 where nothing is configured yet.
+    let least = least.unwrap_or_else(|| {
+        let suite = EspSuite {
+            encryption: Encryption::AesGcm256,
+            integrity: None,
+            esn: true,
+        };
+        inner_mtu(suite, true, Family::V4, usize::from(gateway.outside_mtu))
+    });
+    let least = u64::try_from(least).unwrap_or(MOST).clamp(LEAST, MOST);
+    u16::try_from(least).unwrap_or(u16::MAX)
+}
+
+/// The MTU of a tunnel with the cheapest suite allowed.
+fn best(gateway: &Gateway, tunnel: &Tunnel, udp: bool) -> Option<usize> {
     let outside = Family::of(tunnel.outside_address);
     let link_mtu = usize::from(gateway.outside_mtu);
     let of_suite = |encryption: Encryption, integrity: Option<Integrity>| {

@@ -17,7 +17,7 @@ use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
 use vgw_ike::selector::TrafficSelector;
 
-use crate::admin::convert::{self, Surroundings};
+use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
 use crate::inbox::Directory;
 use crate::kernel::{Desired, Kernel};
@@ -25,6 +25,7 @@ use crate::key_log::KeyLog;
 use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
 use crate::mtu::Notices;
+use crate::narrow::{Narrow, NarrowLinks};
 
 /// So many refused commands are logged in a minute: a peer that sets up SAs again
 /// and again can bring them about.
@@ -42,6 +43,7 @@ pub struct Shell {
     key_log: KeyLog,
     notices: Notices,
     failure_lines: LineLimit,
+    narrow: NarrowLinks,
     started: Instant,
 }
 
@@ -65,6 +67,7 @@ impl Shell {
             key_log,
             notices,
             failure_lines: LineLimit::new(FAILURES),
+            narrow: NarrowLinks::default(),
             started: now,
         };
         shell.drain();
@@ -127,23 +130,54 @@ impl Shell {
         });
     }
 
+    /// Has the data plane look at the MTU of links and routes again, and tells of
+    /// those that carry less than is configured.
+    pub fn look_again(&mut self) {
+        self.plane.look_again();
+        let narrow: Vec<Narrow> = self
+            .plane
+            .narrow_links()
+            .into_iter()
+            .map(|narrow| Narrow {
+                link: narrow.link,
+                outside_mtu: narrow.settings_mtu,
+                tunnels: narrow
+                    .tunnels
+                    .into_iter()
+                    .filter_map(|tunnel| self.supervisor.tunnel_name(TunnelId(tunnel)).cloned())
+                    .collect(),
+            })
+            .collect();
+        self.narrow.update(&narrow);
+    }
+
     /// Everything there is to see, with traffic as of now.
     pub fn status(&mut self, now: Instant, log: Losses) -> wire::Status {
         self.sample(now);
         let status = self.supervisor.status(now);
         let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
         let mtus = tunnels
-            .filter_map(|tunnel| Some((tunnel.id, self.plane.tunnel_mtu(tunnel.id.0)?)))
+            .filter_map(|tunnel| {
+                let inside = self.plane.tunnel_mtu(tunnel.id.0)?;
+                let outside = self.plane.outside_mtu(tunnel.id.0)?;
+                Some((tunnel.id, Mtus { inside, outside }))
+            })
             .collect();
+        let kernel_problems = self.kernel_problems.borrow();
         let surroundings = Surroundings {
             mtus,
+            tun_mtu: self.plane.tun_mtu(),
             workers: self.plane.workers(),
             offloads: self.plane.offloads(),
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
             log,
             ike: self.directory.counted(),
-            problems: self.kernel_problems.borrow().clone(),
+            problems: kernel_problems
+                .iter()
+                .chain(self.narrow.lines())
+                .cloned()
+                .collect(),
         };
         convert::status(status, surroundings)
     }

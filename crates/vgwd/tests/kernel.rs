@@ -217,7 +217,7 @@ fn await_whole(vpc: &Namespace) {
         let whole = routes(vpc, false) == ["192.168.10.0/24", "fd00:20::/64"]
             && routes(vpc, true).len() == 4
             && link.contains(",UP")
-            && link.contains(" mtu 1406 ")
+            && link.contains(" mtu 1438 ")
             && addresses.contains("169.254.10.1/30")
             && addresses.contains("169.254.10.5/30");
         Ok(whole.then_some(()))

@@ -41,7 +41,7 @@ fn selectors(remote: &str) -> Arc<Selectors> {
 }
 
 fn route(port: u16) -> Route {
-    Route::new(0, ([192, 0, 2, 1], port).into(), true)
+    Route::new(0, ([192, 0, 2, 1], port).into(), true, None)
 }
 
 fn lane(port: u16) -> Lane {
@@ -263,7 +263,7 @@ fn only_local_prefixes_take_decrypted_packets() {
 
 #[test]
 fn a_native_route_has_no_port_for_the_raw_socket_takes_it_as_a_protocol() {
-    let route = Route::new(0, ([192, 0, 2, 1], 4500).into(), false);
+    let route = Route::new(0, ([192, 0, 2, 1], 4500).into(), false, None);
     assert_eq!(route.remote.port(), 0);
     assert_eq!(route.to.as_socket().unwrap().port(), 0);
 }

@@ -2,7 +2,6 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use nix::errno::Errno;
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
@@ -87,14 +86,14 @@ fn packets_for_a_tun_device_that_is_down_are_counted_and_later_ones_arrive() {
 
 /// Has this system call fail in the calling thread and those that it starts.
 #[allow(unsafe_code, reason = "no safe wrapper of seccomp filters is at hand")]
-fn refuse(call: libc::c_long, errno: Errno) {
+fn refuse(call: libc::c_long, errno: i32) {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7FFF_0000;
     const FAIL: u32 = 0x0005_0000;
     let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
-    let errno = u32::try_from(errno as i32).unwrap();
+    let errno = u32::try_from(errno).unwrap();
     let mut program = [
         // The call's number.
         step(LOAD, 0, 0),
@@ -113,7 +112,7 @@ fn refuse(call: libc::c_long, errno: Errno) {
 
 /// What becomes of a data plane with a datagram to receive whose every attempt to
 /// receive fails so.
-fn unreadable(name: &'static str, errno: Errno, see: fn(&Rig)) {
+fn unreadable(name: &'static str, errno: i32, see: fn(&Rig)) {
     let test = std::thread::spawn(move || {
         refuse(libc::SYS_recvmmsg, errno);
         let rig = Rig::new(name);
@@ -129,7 +128,7 @@ fn unreadable(name: &'static str, errno: Errno, see: fn(&Rig)) {
 
 #[test]
 fn a_socket_that_cannot_be_read_is_reported_as_a_failure() {
-    unreadable("unreadable", Errno::EPERM, |rig| {
+    unreadable("unreadable", libc::EPERM, |rig| {
         let what = "receiving UDP port 500 on 192.0.2.2: \
                     EPERM: Operation not permitted"
             .to_owned();
@@ -139,7 +138,7 @@ fn a_socket_that_cannot_be_read_is_reported_as_a_failure() {
 
 #[test]
 fn failed_reads_that_may_pass_are_counted_and_end_nothing() {
-    unreadable("nomemory", Errno::ENOMEM, |rig| {
+    unreadable("nomemory", libc::ENOMEM, |rig| {
         wait_until("failures", PATIENCE, || {
             let failed = rig.right.dropped(DropReason::ReceiveFailed);
             Ok((failed > 2).then_some(()))

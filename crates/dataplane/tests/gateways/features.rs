@@ -92,7 +92,7 @@ fn tcp_and_udp_arrive_whole_and_in_order_whatever_feature_is_refused() {
 }
 
 /// Sends a stream in which every position has its own octets, and compares.
-fn transfer(from: &Side, to: &Side, family: usize) {
+pub fn transfer(from: &Side, to: &Side, family: usize) {
     let at = SocketAddr::from((to.inside[family], 7001));
     let listener = to.namespace.run(|| TcpListener::bind(at)).unwrap().unwrap();
     let mut sender = from

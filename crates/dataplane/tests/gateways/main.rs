@@ -15,6 +15,7 @@ mod device;
 mod differential;
 mod failing;
 mod features;
+mod links;
 mod order;
 mod refuse;
 mod relay;

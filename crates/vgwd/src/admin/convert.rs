@@ -28,14 +28,25 @@ pub struct Surroundings {
     pub log: Losses,
     /// IKE messages that arrived.
     pub ike: Counted,
-    /// The MTU of each tunnel that can send, octets.
-    pub mtus: BTreeMap<TunnelId, usize>,
+    /// The MTU of each tunnel that can send.
+    pub mtus: BTreeMap<TunnelId, Mtus>,
+    /// The TUN device's MTU, octets, if it is known.
+    pub tun_mtu: Option<usize>,
     /// Threads of the data plane: in, out.
     pub workers: (usize, usize),
     /// What the kernel does for them.
     pub offloads: Features,
     /// What needs somebody's attention.
     pub problems: Vec<String>,
+}
+
+/// What a tunnel carries.
+#[derive(Debug, Clone, Copy)]
+pub struct Mtus {
+    /// The largest inner packet that is not fragmented outside, octets.
+    pub inside: usize,
+    /// The largest outer packet that goes whole, octets.
+    pub outside: usize,
 }
 
 /// The whole status.
@@ -58,9 +69,12 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
         connections: status
             .connections
             .into_iter()
-            .map(|status| connection(status, &surroundings.mtus))
+            .map(|status| connection(status, &surroundings.mtus, surroundings.tun_mtu))
             .collect(),
-        data_plane: data_plane(surroundings.workers, surroundings.offloads),
+        data_plane: wire::DataPlane {
+            tun_mtu: surroundings.tun_mtu,
+            ..data_plane(surroundings.workers, surroundings.offloads)
+        },
         half_open: status.half_open,
         drops: surroundings
             .drops
@@ -107,10 +121,15 @@ fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
             .into_iter()
             .map(str::to_owned)
             .collect(),
+        tun_mtu: None,
     }
 }
 
-fn connection(connection: ConnectionStatus, mtus: &BTreeMap<TunnelId, usize>) -> wire::Connection {
+fn connection(
+    connection: ConnectionStatus,
+    mtus: &BTreeMap<TunnelId, Mtus>,
+    tun_mtu: Option<usize>,
+) -> wire::Connection {
     let active = connection.active.map(supervisor::Which::number);
     wire::Connection {
         id: connection.id,
@@ -121,13 +140,21 @@ fn connection(connection: ConnectionStatus, mtus: &BTreeMap<TunnelId, usize>) ->
             .into_iter()
             .map(|status| {
                 let mtu = mtus.get(&status.id).copied();
-                tunnel(status, active, mtu)
+                tunnel(status, active, mtu, tun_mtu)
             })
             .collect(),
     }
 }
 
-fn tunnel(tunnel: TunnelStatus, active: Option<u8>, mtu: Option<usize>) -> wire::Tunnel {
+fn tunnel(
+    tunnel: TunnelStatus,
+    active: Option<u8>,
+    mtus: Option<Mtus>,
+    tun_mtu: Option<usize>,
+) -> wire::Tunnel {
+    let mtu = mtus.map(|mtus| mtus.inside);
+    // TCP keeps to the least MTU of the way.
+    let least = mtu.map(|mtu| tun_mtu.unwrap_or(usize::MAX).min(mtu));
     // The newest is the one that stays.
     let ike = tunnel.ike.last();
     let udp_encapsulation = ike.is_some_and(|ike| ike.path.udp_encapsulation);
@@ -149,8 +176,9 @@ fn tunnel(tunnel: TunnelStatus, active: Option<u8>, mtu: Option<usize>) -> wire:
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
         mtu,
-        mss_ipv4: mtu.map(|mtu| mss(mtu, Family::V4)),
-        mss_ipv6: mtu.map(|mtu| mss(mtu, Family::V6)),
+        mss_ipv4: least.map(|mtu| mss(mtu, Family::V4)),
+        mss_ipv6: least.map(|mtu| mss(mtu, Family::V6)),
+        outside_mtu: mtus.map(|mtus| mtus.outside),
         df_policy: match tunnel.df_policy {
             domain::DfPolicy::Honor => "honor",
             domain::DfPolicy::Ignore => "ignore",

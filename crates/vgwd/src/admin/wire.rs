@@ -132,7 +132,8 @@ pub struct Gateway {
     pub outside_addresses: Vec<IpAddr>,
     /// Networks behind us.
     pub cidrs: Vec<String>,
-    /// The largest packet that the outside carries whole, octets.
+    /// The largest packet that the outside carries whole, octets, as configured;
+    /// a link or route may carry less, see the tunnels'.
     #[serde(default)]
     pub outside_mtu: u16,
     /// Whether sites reach each other through this gateway.
@@ -153,6 +154,10 @@ pub struct DataPlane {
     /// version may not tell.
     #[serde(default)]
     pub accelerated: Vec<String>,
+    /// The TUN device's MTU, octets, whoever set it; null if the kernel does not
+    /// tell.
+    #[serde(default)]
+    pub tun_mtu: Option<usize>,
 }
 
 /// What is in use; each is false where it is switched off or the kernel lacks
@@ -221,12 +226,18 @@ pub struct Tunnel {
     /// while there is no CHILD SA to send with.
     #[serde(default)]
     pub mtu: Option<usize>,
-    /// What the MSS of TCP over IPv4 is lowered to.
+    /// What the MSS of TCP over IPv4 is lowered to: what the tunnel and the TUN
+    /// device carry.
     #[serde(default)]
     pub mss_ipv4: Option<usize>,
     /// What the MSS of TCP over IPv6 is lowered to.
     #[serde(default)]
     pub mss_ipv6: Option<usize>,
+    /// The largest outer packet that goes whole, octets: the least of what the
+    /// configuration, the link and the route to the peer say. Null while there is
+    /// no CHILD SA to send with.
+    #[serde(default)]
+    pub outside_mtu: Option<usize>,
     /// `honor` or `ignore`: what becomes of packets that do not fit.
     #[serde(default)]
     pub df_policy: String,

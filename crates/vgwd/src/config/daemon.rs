@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use toml::de::DeValue;
 use tracing::level_filters::LevelFilter;
 use vgw_dataplane::Features;
+use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules::{Bounds, Refusal};
 use vgw_ike::config::Limits;
 
@@ -19,12 +20,11 @@ use crate::mtu;
 const TUN_NAME: &str = "vgw0";
 /// Longest name of a network device, octets (Linux, IFNAMSIZ less its end).
 const TUN_NAME_LENGTH: usize = 15;
-/// By default every suite fits into an outside path of 1500 over IPv4, with UDP
-/// encapsulation too.
+/// Without it, it follows from the tunnels.
 const TUN_MTU: Bounds = Bounds {
     least: mtu::LEAST,
-    most: 9_000,
-    default: Some(1_406),
+    most: mtu::MOST,
+    default: None,
 };
 /// Without it there is one for each core.
 const WORKERS: Bounds = Bounds {
@@ -62,9 +62,10 @@ pub(super) fn read(
     root: &mut Table<'_>,
     notes: &mut Notes,
     network_namespace: Option<NetworkNamespace>,
+    gateway: &Gateway,
 ) -> Settings {
     Settings {
-        tun: tun(root.table(notes, "tun"), notes),
+        tun: tun(root.table(notes, "tun"), notes, gateway),
         network_namespace,
         data_plane: data_plane(root.table(notes, "data_plane"), notes),
         log: log(root.table(notes, "log"), notes),
@@ -75,16 +76,15 @@ pub(super) fn read(
     }
 }
 
-fn tun(mut table: Table<'_>, notes: &mut Notes) -> Tun {
+fn tun(mut table: Table<'_>, notes: &mut Notes, gateway: &Gateway) -> Tun {
     let name = table.read(notes, "name", tun_name);
     let mtu = table.read(notes, "mtu", values::number(TUN_MTU));
     table.finish(notes);
     Tun {
         name: name.unwrap_or_else(|| TUN_NAME.to_owned()),
         mtu: mtu
-            .or(TUN_MTU.default)
             .and_then(|mtu| u16::try_from(mtu).ok())
-            .unwrap_or_default(),
+            .unwrap_or_else(|| mtu::default(gateway)),
     }
 }
 

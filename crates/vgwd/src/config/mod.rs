@@ -213,7 +213,7 @@ fn read(
 ) -> (Gateway, Settings) {
     let mut root = Table::root(document);
     let (gateway, network_namespace) = gateway::read(&mut root, notes, keys);
-    let settings = daemon::read(&mut root, notes, network_namespace);
+    let settings = daemon::read(&mut root, notes, network_namespace, &gateway);
     root.finish(notes);
     (gateway, settings)
 }

@@ -20,6 +20,7 @@ fn tunnel(number: u8) -> Tunnel {
         mtu: None,
         mss_ipv4: None,
         mss_ipv6: None,
+        outside_mtu: None,
         df_policy: "honor".to_owned(),
         copy_dscp: false,
         bandwidth_limit_mbps: None,

@@ -1,0 +1,55 @@
+//! Asking the kernel by netlink, one thing at a time.
+
+use std::io::{self, Read};
+use std::sync::{Mutex, PoisonError};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Octets of the longest answer; a link's, with all that the kernel tells of it,
+/// has some thousand.
+const ANSWER: usize = 32 << 10;
+
+/// A socket whose answers are about the network namespace of the thread that
+/// opened it, whichever thread asks.
+#[derive(Debug)]
+pub(crate) struct Netlink {
+    /// Locked so that each gets the answer to its own request.
+    asked: Mutex<Asked>,
+}
+
+#[derive(Debug)]
+struct Asked {
+    socket: Socket,
+    answer: Box<[u8]>,
+}
+
+impl Netlink {
+    pub(crate) fn open() -> io::Result<Self> {
+        let socket = Socket::new(
+            Domain::from(libc::AF_NETLINK),
+            Type::RAW.cloexec(),
+            Some(Protocol::from(libc::NETLINK_ROUTE)),
+        )?;
+        // The kernel has answered when sending returns.
+        socket.set_nonblocking(true)?;
+        Ok(Self {
+            asked: Mutex::new(Asked {
+                socket,
+                answer: vec![0; ANSWER].into_boxed_slice(),
+            }),
+        })
+    }
+
+    /// Sends a request that has one message for its answer, and has that read.
+    pub(crate) fn ask<T>(
+        &self,
+        request: &[u8],
+        read: impl FnOnce(&[u8]) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Asked { socket, answer } = &mut *asked;
+        socket.send(request)?;
+        let len = (&*socket).read(answer)?;
+        read(answer.get(..len).unwrap_or_default())
+    }
+}
