@@ -59,6 +59,7 @@ scenarios!(
     lossy_rekey,
     peer_restart,
     daemon_restart,
+    fail_closed,
     wrong_psk,
     no_proposal,
     unacceptable_selectors,
