@@ -33,7 +33,7 @@ pub use accelerated::accelerated;
 pub use aead::AeadKey;
 pub use cbc::CbcKey;
 pub use error::{KeyError, KeyExchangeError, LengthError, NoPlace, NotAuthentic};
-pub use key_exchange::KeyPair;
+pub use key_exchange::{KeyPair, check_public};
 pub use mac::{Covered, MacKey};
 pub use random::{PublicRandom, RandomError, RandomSources, SecretRandom};
 pub use secret::Secret;

@@ -35,18 +35,27 @@ where
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
-    // Infinity has no coordinates; zeros are how it gets written all the same.
-    if peer_public.iter().all(|octet| *octet == 0) {
-        return Err(KeyExchangeError::Infinity { group });
-    }
-    let mut point = Vec::with_capacity(1 + peer_public.len());
-    point.push(UNCOMPRESSED);
-    point.extend_from_slice(peer_public);
-    let peer = PublicKey::<C>::from_sec1_bytes(&point)
-        .map_err(|_| KeyExchangeError::NotOnCurve { group })?;
+    let peer = point::<C>(group, peer_public)?;
     // The copy that the computation wants is wiped as well.
     let copy = Zeroizing::new(private.to_nonzero_scalar());
     let scalar = &*copy;
     let shared = ecdh::diffie_hellman(scalar, peer.as_affine());
     Ok(Secret::from(shared.raw_secret_bytes().as_slice()))
+}
+
+/// The peer's point, which is on the curve (RFC 6989 section 2.3).
+pub(super) fn point<C>(group: Group, value: &[u8]) -> Result<PublicKey<C>, KeyExchangeError>
+where
+    C: CurveArithmetic,
+    AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
+    FieldBytesSize<C>: ModulusSize,
+{
+    // Infinity has no coordinates; zeros are how it gets written all the same.
+    if value.iter().all(|octet| *octet == 0) {
+        return Err(KeyExchangeError::Infinity { group });
+    }
+    let mut point = Vec::with_capacity(1 + value.len());
+    point.push(UNCOMPRESSED);
+    point.extend_from_slice(value);
+    PublicKey::<C>::from_sec1_bytes(&point).map_err(|_| KeyExchangeError::NotOnCurve { group })
 }

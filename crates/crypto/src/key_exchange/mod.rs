@@ -24,6 +24,87 @@ use crate::random::{RandomError, SecretRandom};
 use crate::secret::Secret;
 use crate::transform::Group;
 
+/// Values of X25519 that give zero whatever the private key is, the top bit taken
+/// as zero: the points of order 1, 2, 4 and 8 of the curve and of its twist, and the
+/// two of them that are also written with a coordinate beyond the prime (RFC 7748
+/// section 7).
+const CURVE25519_SMALL_ORDER: [[u8; 32]; 7] = [
+    // 0
+    [0; 32],
+    // 1
+    with_ends(1, 0, 0),
+    // p - 1, p and p + 1, where p is 2^255 - 19
+    with_ends(0xec, 0xff, 0x7f),
+    with_ends(0xed, 0xff, 0x7f),
+    with_ends(0xee, 0xff, 0x7f),
+    // Order 8
+    [
+        0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3, 0xfa, 0xf1, 0x9f, 0xc4,
+        0x6a, 0xda, 0x09, 0x8d, 0xeb, 0x9c, 0x32, 0xb1, 0xfd, 0x86, 0x62, 0x05, 0x16, 0x5f, 0x49,
+        0xb8, 0x00,
+    ],
+    [
+        0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83, 0xef,
+        0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f,
+        0x11, 0x57,
+    ],
+];
+
+/// Thirty-two octets with given ends.
+const fn with_ends(first: u8, between: u8, last: u8) -> [u8; 32] {
+    let mut octets = [between; 32];
+    octets[0] = first;
+    octets[31] = last;
+    octets
+}
+
+/// Whether a peer's public value can be agreed on, at a small part of what the key
+/// exchange costs: to be asked before a key pair is made for it. What passes, passes
+/// in [`KeyPair::agree`] too.
+///
+/// # Errors
+/// [`KeyExchangeError`] if it is of the wrong length, out of range (RFC 6989 section
+/// 2.1), not on the curve (section 2.3), or yields nothing secret (RFC 8031 section 2).
+pub fn check_public(group: Group, value: &[u8]) -> Result<(), KeyExchangeError> {
+    if value.len() != group.public_len() {
+        return Err(KeyExchangeError::Length {
+            group,
+            found: value.len(),
+            expected: group.public_len(),
+        });
+    }
+    match group {
+        Group::Modp1024 => modp::check(group, &MODP_1024, value),
+        Group::Modp1536 => modp::check(group, &MODP_1536, value),
+        Group::Modp2048 => modp::check(group, &MODP_2048, value),
+        Group::Modp3072 => modp::check(group, &MODP_3072, value),
+        Group::Modp4096 => modp::check(group, &MODP_4096, value),
+        Group::Modp6144 => modp::check(group, &MODP_6144, value),
+        Group::Modp8192 => modp::check(group, &MODP_8192, value),
+        Group::Ecp256 => ecp::point::<NistP256>(group, value).map(drop),
+        Group::Ecp384 => ecp::point::<NistP384>(group, value).map(drop),
+        Group::Ecp521 => ecp::point::<NistP521>(group, value).map(drop),
+        Group::Curve25519 => check_curve25519(value),
+    }
+}
+
+fn check_curve25519(value: &[u8]) -> Result<(), KeyExchangeError> {
+    let mut value = value.to_vec();
+    // RFC 7748 section 5: the top bit is not looked at.
+    if let Some(last) = value.last_mut() {
+        *last &= 0x7f;
+    }
+    let small = CURVE25519_SMALL_ORDER
+        .iter()
+        .any(|small| *small == value[..]);
+    if small {
+        return Err(KeyExchangeError::ZeroSecret {
+            group: Group::Curve25519,
+        });
+    }
+    Ok(())
+}
+
 /// Our side of one key exchange: a private key, wiped on drop, and the public
 /// value that the peer gets.
 pub struct KeyPair {

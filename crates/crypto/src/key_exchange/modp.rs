@@ -60,16 +60,7 @@ impl Exponent {
 
     /// The shared secret, as long as the prime (RFC 7296 section 2.14).
     pub(super) fn agree(&self, peer_public: &[u8]) -> Result<Secret, KeyExchangeError> {
-        let prime: &BoxedUint = self.prime.as_ref();
-        let peer = BoxedUint::from_be_slice_truncated(peer_public, prime.bits_precision());
-        // RFC 6989 section 2.1: only 1, p - 1 and values off the field are weak
-        // where p is a safe prime. The value is public, time may depend on it.
-        let one = BoxedUint::one();
-        let above_one = peer.cmp_vartime(&one).is_gt();
-        let below_last = peer.cmp_vartime(prime.wrapping_sub(&one)).is_lt();
-        if !(above_one && below_last) {
-            return Err(KeyExchangeError::OutOfRange { group: self.group });
-        }
+        let peer = element(self.group, &self.prime, peer_public)?;
         let shared = Zeroizing::new(self.power(peer));
         Ok(Secret::new(shared.to_be_bytes().into_vec()))
     }
@@ -79,5 +70,33 @@ impl Exponent {
         let base = BoxedMontyForm::new(base, &params);
         let power = Zeroizing::new(base.pow_bounded_exp(&self.value, self.bits));
         power.retrieve()
+    }
+}
+
+/// Whether a public value is one of the group.
+pub(super) fn check<const LIMBS: usize>(
+    group: Group,
+    modp: &Modp<LIMBS>,
+    value: &[u8],
+) -> Result<(), KeyExchangeError> {
+    element(group, &Odd::from(&modp.prime), value).map(drop)
+}
+
+/// RFC 6989 section 2.1: only 1, p - 1 and values off the field are weak where p is
+/// a safe prime. The value is public, time may depend on it.
+fn element(
+    group: Group,
+    prime: &Odd<BoxedUint>,
+    value: &[u8],
+) -> Result<BoxedUint, KeyExchangeError> {
+    let prime: &BoxedUint = prime.as_ref();
+    let value = BoxedUint::from_be_slice_truncated(value, prime.bits_precision());
+    let one = BoxedUint::one();
+    let above_one = value.cmp_vartime(&one).is_gt();
+    let below_last = value.cmp_vartime(prime.wrapping_sub(&one)).is_lt();
+    if above_one && below_last {
+        Ok(value)
+    } else {
+        Err(KeyExchangeError::OutOfRange { group })
     }
 }

@@ -10,7 +10,7 @@ use super::modp::Exponent;
 use super::modp_groups::{
     MODP_1024, MODP_1536, MODP_2048, MODP_3072, MODP_4096, MODP_6144, MODP_8192, Modp,
 };
-use super::{KeyPair, Private};
+use super::{CURVE25519_SMALL_ORDER, KeyPair, Private, check_public};
 use crate::error::KeyExchangeError;
 use crate::random::SecretRandom;
 use crate::testing::hex;
@@ -284,6 +284,29 @@ fn curve25519_values_of_small_order_are_refused() {
 }
 
 #[test]
+fn each_listed_curve25519_value_of_small_order_gives_zero_and_is_refused_beforehand() {
+    let group = Group::Curve25519;
+    for listed in CURVE25519_SMALL_ORDER {
+        for top in [0, 0x80] {
+            let mut value = listed;
+            value[31] |= top;
+            let zero = Err(KeyExchangeError::ZeroSecret { group });
+            assert_eq!(check_public(group, &value), zero);
+            let pair = KeyPair::generate(group, &mut random()).unwrap();
+            assert_eq!(pair.agree(&value).map(drop), zero);
+        }
+    }
+}
+
+#[test]
+fn an_honest_value_of_every_group_passes_beforehand() {
+    for &group in Group::ALL {
+        let pair = KeyPair::generate(group, &mut random()).unwrap();
+        assert_eq!(check_public(group, pair.public()), Ok(()), "{group}");
+    }
+}
+
+#[test]
 fn debug_output_shows_the_group_and_no_key() {
     let pair = KeyPair::generate(Group::Ecp256, &mut random()).unwrap();
     assert_eq!(format!("{pair:?}"), "KeyPair(group 19)");
@@ -293,7 +316,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn agreement_is_total_on_random_octets(
+    fn agreement_is_total_on_random_octets_and_refuses_what_was_refused_beforehand(
         which in 0..Group::ALL.len(),
         octets in proptest::collection::vec(any::<u8>(), 1024),
         cut in any::<bool>(),
@@ -301,6 +324,7 @@ proptest! {
         let group = Group::ALL[which];
         let len = if cut { octets.len() / 2 } else { group.public_len() };
         let pair = KeyPair::generate(group, &mut random()).unwrap();
-        let _ = pair.agree(&octets[..len]);
+        let before = check_public(group, &octets[..len]);
+        prop_assert_eq!(pair.agree(&octets[..len]).map(drop), before);
     }
 }
