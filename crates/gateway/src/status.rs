@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vgw_crypto::{EspSuite, IkeSuite};
+use vgw_ike::denial::Denials;
 use vgw_ike::event::{Nat, Path, PeerCounters, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::selector::TrafficSelector;
@@ -31,6 +32,11 @@ pub struct Status {
     pub cloudhub: bool,
     /// IKE SAs that are being set up by peers not yet authenticated.
     pub half_open: usize,
+    /// What became of IKE messages of peers not yet authenticated, where no IKE SA
+    /// came of them.
+    pub denied: Denials,
+    /// Key pairs made for key exchanges.
+    pub key_pairs: u64,
     /// In the order of the configuration.
     pub connections: Vec<ConnectionStatus>,
     /// The last refused datagrams that belong to no configured peer, newest

@@ -131,10 +131,16 @@ pub struct Liveness {
 /// are the same for every peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// With more half-open IKE SAs than this, IKE_SA_INIT needs a cookie.
+    /// With so many handshakes under way or lately refused, IKE_SA_INIT needs a
+    /// cookie. Known peers and strangers are counted apart.
     pub cookie_threshold: usize,
-    /// With more half-open IKE SAs than this, IKE_SA_INIT is dropped.
+    /// Places for half-open IKE SAs, a quarter of them for known peers alone.
     pub half_open: usize,
+    /// The part of a core's time that strangers' handshakes get together, in percent.
+    pub strangers_percent: u32,
+    /// Failed authentications that a source may have in a minute before the next
+    /// one has to wait.
+    pub failed_authentications: u32,
     /// A half-open IKE SA is forgotten after this long.
     pub half_open_timeout: Duration,
     /// First retransmission of a request; doubles up to `retransmit_max`.
@@ -154,6 +160,8 @@ impl Default for Limits {
         Self {
             cookie_threshold: 32,
             half_open: 1024,
+            strangers_percent: 25,
+            failed_authentications: 10,
             half_open_timeout: Duration::from_secs(30),
             retransmit_first: Duration::from_millis(500),
             retransmit_max: Duration::from_secs(4),

@@ -7,11 +7,13 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
 use crate::config::{KeyLog, Lifetime, Limits, PeerId};
+use crate::denial::{Denial, Denials};
 use crate::established::{Established, Inheritance};
 use crate::event::{Content, Event, PeerCounters, SaId, Transmit};
 use crate::nat::Arrival;
 use crate::sealed::IV_KEY_LEN;
 use crate::spi::SpiPool;
+use crate::why::Why;
 
 /// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
 const NONCE_LEN: usize = 32;
@@ -29,6 +31,9 @@ pub(crate) struct Core {
     pub counters: BTreeMap<PeerId, PeerCounters>,
     pub effects: VecDeque<Effect>,
     pub last_sa: u64,
+    /// Key pairs made so far; each is most of a key exchange.
+    pub key_pairs: u64,
+    pub denials: Denials,
 }
 
 /// What one SA asks the endpoint to do with others.
@@ -79,6 +84,7 @@ impl Env<'_> {
     /// A fresh key pair. This and what follows is None, and reported, when there
     /// are no random numbers: then nothing is begun or answered that needs them.
     pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
+        self.core.key_pairs += 1;
         let drawn = KeyPair::generate(group, &mut self.core.random.secret);
         self.drawn(drawn)
     }
@@ -166,13 +172,25 @@ impl Env<'_> {
         });
     }
 
+    /// Counts what became of a message of somebody not authenticated.
+    pub fn deny(&mut self, denial: Denial) {
+        self.core.denials.count(denial);
+    }
+
     /// Changes a peer's counters.
     pub fn count(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerCounters)) {
         change(self.core.counters.entry(peer).or_default());
     }
 
     /// Says that something was refused, and why.
-    pub fn refuse(&mut self, peer: Option<PeerId>, name: &str, remote: SocketAddr, why: String) {
+    pub fn refuse(
+        &mut self,
+        peer: Option<PeerId>,
+        name: &str,
+        remote: SocketAddr,
+        why: impl Into<Why>,
+    ) {
+        let why = why.into();
         tracing::debug!(peer = name, %remote, "refused: {why}");
         self.emit(Event::Refused { peer, remote, why });
     }

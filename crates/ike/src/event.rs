@@ -1,6 +1,6 @@
 //! What the negotiator takes and gives: datagrams, commands to install SAs, news.
 
-use std::fmt;
+use std::fmt::{self, Write};
 use std::net::SocketAddr;
 
 use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
@@ -8,7 +8,9 @@ use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
 use crate::config::PeerId;
 use crate::identity::Identity;
 use crate::selector::TrafficSelector;
+use crate::why::Why;
 use crate::wire::{Notify, NotifyType};
+use crate::words::Bounded;
 
 /// Names one IKE SA for as long as the process lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -179,14 +181,16 @@ pub enum Event {
         /// Its IKE SA.
         sa: SaId,
     },
-    /// Something was refused; the text says what was offered and what expected.
+    /// Something was refused, and why: what was offered and what expected.
     Refused {
-        /// Which peer, when known.
+        /// Which peer: who authenticated, who is the only one configured at this
+        /// address, or who it claims to be at an address where that one may be.
+        /// None for a stranger.
         peer: Option<PeerId>,
         /// Whose datagram it was.
         remote: SocketAddr,
-        /// One line.
-        why: String,
+        /// One line, made when it is read.
+        why: Why,
     },
     /// There were no random numbers for a key, a nonce or an SPI: what needed
     /// them was not begun or not answered, and the peer will ask again.
@@ -329,6 +333,7 @@ pub enum DownReason {
 
 impl fmt::Display for DownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut f = Bounded::new(f);
         match self {
             Self::Rekeyed => f.write_str("rekeyed"),
             Self::PeerDeleted => f.write_str("deleted by the peer"),

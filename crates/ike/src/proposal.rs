@@ -13,6 +13,7 @@ mod select;
 mod tests;
 
 pub use accept::{accept_esp, accept_ike};
+pub(crate) use select::{IkeDemands, IkeOffers};
 pub use select::{select_esp, select_ike};
 
 /// Transform ID 0 of the types integrity and key exchange: NONE.

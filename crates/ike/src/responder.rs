@@ -1,14 +1,13 @@
 //! The responder's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2).
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use vgw_crypto::IkeSuite;
+use vgw_crypto::{Group, IkeSuite, check_public};
 
 use crate::auth::{Signed, claimed};
-use crate::config::{IkeAlgorithms, PeerConfig, PeerId};
+use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
+use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
 use crate::event::{Path, Role, SaId};
@@ -16,15 +15,16 @@ use crate::initiator::offered_ike;
 use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected};
-use crate::proposal;
+use crate::peers::Peers;
+use crate::proposal::IkeOffers;
+use crate::screen::{Origin, Screen};
+use crate::why::{NoProposal, Why};
 use crate::window::{Answered, Window};
 use crate::wire::{
-    ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, Payload, decode_payloads,
+    ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, Payload, Proposal, decode_payloads,
     encode_cleartext,
 };
-
-/// The configured peers.
-pub(crate) type Peers = BTreeMap<PeerId, Arc<PeerConfig>>;
+use crate::words::few;
 
 /// An IKE SA whose initiator has not authenticated.
 pub(crate) struct HalfOpen {
@@ -42,112 +42,168 @@ pub(crate) struct HalfOpen {
     forget_at: Instant,
 }
 
-/// Why IKE_SA_INIT is refused.
-pub(crate) struct RefusedInit {
-    /// The answer; in clear, so it says no more than the RFC's number. None:
-    /// it may go better when the peer asks again, so nothing is answered.
-    pub notify: Option<Notify>,
-    /// In words, for us. None where it is part of the usual way.
-    pub why: Option<String>,
-    /// Whether the key exchange was computed before.
-    pub computed: bool,
+/// Why IKE_SA_INIT comes to nothing.
+pub(crate) enum Refused {
+    /// Without an answer.
+    Dropped(Denial),
+    /// With one.
+    Answered {
+        denial: Denial,
+        /// The answer; in clear, so it says no more than the RFC's number.
+        notify: Notify,
+        /// In words, for us. None where it is part of the usual way.
+        why: Option<Why>,
+    },
 }
 
-/// What became of a half-open SA.
-pub(crate) enum Outcome {
-    /// The message was not the initiator's.
-    Waiting(Box<HalfOpen>),
-    /// The initiator authenticated.
-    Up(Box<Established>),
-    /// It was refused; the answer is to be repeated if asked.
-    Refused(Option<Answered>),
+impl Refused {
+    fn answered(denial: Denial, kind: NotifyType, why: Why) -> Self {
+        Self::Answered {
+            denial,
+            notify: Notify::new(kind, Vec::new()),
+            why: Some(why),
+        }
+    }
 }
 
-/// Peers that may be meant by a message between these addresses: those with
-/// this remote address first, then those that may be anywhere.
-pub(crate) fn candidates(
-    peers: &Peers,
-    local: IpAddr,
-    remote: IpAddr,
-) -> Vec<(PeerId, Arc<PeerConfig>)> {
-    let with = |wanted: Option<IpAddr>| {
-        peers
-            .iter()
-            .filter(move |(_, config)| config.local == local && config.remote == wanted)
-            .map(|(id, config)| (*id, config.clone()))
+/// What came of comparing an offer with what our peers may use.
+pub(crate) struct Selection {
+    /// With how many lists of ours it was compared.
+    pub lists: usize,
+    pub result: Result<Accepted, Refused>,
+}
+
+/// An offer of which something was selected.
+pub(crate) struct Accepted {
+    offer: IkeOffer,
+    suite: IkeSuite,
+    answer: Proposal,
+    encapsulation: Encapsulation,
+}
+
+/// An offer that nothing speaks against.
+pub(crate) struct Checked {
+    accepted: Accepted,
+    at: Arrival,
+    spi_i: u64,
+    detected: Detected,
+}
+
+/// Selects by the first candidate that has something in common with what is
+/// offered. Who the peer is shows only in IKE_AUTH.
+pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
+    let (local, remote) = (at.local.ip(), at.remote.ip());
+    let offers = IkeOffers::read(&offer.sa);
+    let mut lists = 0;
+    for alike in peers.alike(local, remote) {
+        lists += 1;
+        let Some(choice) = offers.choose(&alike.demands) else {
+            continue;
+        };
+        let accepted = Accepted {
+            suite: choice.suite,
+            answer: choice.answer,
+            encapsulation: alike.encapsulation,
+            offer,
+        };
+        return Selection {
+            lists,
+            result: Ok(accepted),
+        };
+    }
+    let refused = match peers.expected(local, remote).next() {
+        Some(first) => {
+            let why = NoProposal {
+                offered: offer.sa,
+                accepted: first.ike.clone(),
+                candidate: first.name.clone(),
+                others: peers.candidates(local, remote).saturating_sub(1),
+            };
+            let why = Why::NoProposal(Box::new(why));
+            Refused::answered(Denial::NoProposal, NotifyType::NO_PROPOSAL_CHOSEN, why)
+        }
+        None => {
+            let why = Why::Fixed("no peer is configured for these addresses");
+            Refused::answered(Denial::NoPeer, NotifyType::NO_PROPOSAL_CHOSEN, why)
+        }
     };
-    with(Some(remote)).chain(with(None)).collect()
+    Selection {
+        lists,
+        result: Err(refused),
+    }
 }
 
-impl HalfOpen {
-    /// Answers IKE_SA_INIT, by the first candidate that has something in common
-    /// with what is offered. Who the peer is shows only in IKE_AUTH.
-    pub(crate) fn begin(
-        env: &mut Env<'_>,
-        candidates: &[(PeerId, Arc<PeerConfig>)],
-        at: Arrival,
-        spi_i: u64,
-        (offer, datagram): (&IkeOffer, &[u8]),
-    ) -> Result<Self, RefusedInit> {
-        let mut why = String::from("no peer is configured for these addresses");
-        let mut chosen = None;
-        for (_, config) in candidates {
-            match proposal::select_ike(&config.ike, &offer.sa) {
-                Ok(choice) => {
-                    chosen = Some((config, choice));
-                    break;
-                }
-                Err(mismatch) => why = format!("{} (for {})", mismatch, config.name),
-            }
-        }
-        let Some((config, choice)) = chosen else {
-            return Err(RefusedInit {
-                notify: Some(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new())),
-                why: Some(why),
-                computed: false,
-            });
-        };
-        let suite = choice.suite;
-        let group = suite.group;
-        tracing::debug!(peer = %config.name, remote = %at.remote, %suite, "selected a suite");
-        if offer.ke.group != group.iana() {
-            return Err(RefusedInit {
-                notify: Some(demand_group(group)),
+impl Accepted {
+    /// Everything that can speak against it and takes no key exchange.
+    pub(crate) fn check(self, at: Arrival, spi_i: u64) -> Result<Checked, Refused> {
+        let group = self.suite.group;
+        tracing::debug!(remote = %at.remote, suite = %self.suite, "selected a suite");
+        if self.offer.ke.group != group.iana() {
+            return Err(Refused::Answered {
+                denial: Denial::OtherGroup,
+                notify: demand_group(group),
                 why: None,
-                computed: false,
             });
         }
-        let no_random_numbers = || RefusedInit {
-            notify: None,
-            why: None,
-            computed: false,
+        let request_spis = SpiPair {
+            initiator: spi_i,
+            responder: 0,
         };
+        let detected = Detected::from(&self.offer.notifies, request_spis, at);
+        if let Err(why) = detected.decide(self.encapsulation) {
+            let kind = NotifyType::NO_PROPOSAL_CHOSEN;
+            return Err(Refused::answered(Denial::NoProposal, kind, why.into()));
+        }
+        if let Err(error) = check_public(group, &self.offer.ke.data) {
+            let why = error.to_string().into();
+            let kind = NotifyType::INVALID_SYNTAX;
+            return Err(Refused::answered(Denial::BadPublicValue, kind, why));
+        }
+        Ok(Checked {
+            accepted: self,
+            at,
+            spi_i,
+            detected,
+        })
+    }
+}
+
+impl Checked {
+    /// The group of the key exchange to come.
+    pub(crate) fn group(&self) -> Group {
+        self.accepted.suite.group
+    }
+
+    /// Makes the key exchange and answers.
+    pub(crate) fn begin(self, env: &mut Env<'_>, datagram: &[u8]) -> Result<HalfOpen, Refused> {
+        let Self {
+            accepted,
+            at,
+            spi_i,
+            detected,
+        } = self;
+        let Accepted {
+            offer,
+            suite,
+            answer,
+            encapsulation,
+        } = accepted;
+        // It may go better when the peer asks again.
+        let no_random_numbers = || Refused::Dropped(Denial::NoRandomNumbers);
         let spis = SpiPair {
             initiator: spi_i,
             responder: env.ike_spi().ok_or_else(no_random_numbers)?,
         };
-        let request_spis = SpiPair {
-            responder: 0,
-            ..spis
+        let failed = |error: &dyn std::fmt::Display| {
+            let why = error.to_string().into();
+            let kind = NotifyType::INVALID_SYNTAX;
+            Refused::answered(Denial::BadPublicValue, kind, why)
         };
-        let detected = Detected::from(&offer.notifies, request_spis, at);
-        if let Err(why) = detected.decide(config.encapsulation) {
-            return Err(RefusedInit {
-                notify: Some(Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new())),
-                why: Some(why),
-                computed: false,
-            });
-        }
-        let refused = |error: &dyn std::fmt::Display| RefusedInit {
-            notify: Some(Notify::new(NotifyType::INVALID_SYNTAX, Vec::new())),
-            why: Some(error.to_string()),
-            computed: true,
-        };
-        let pair = env.key_pair(group).ok_or_else(no_random_numbers)?;
+        let pair = env.key_pair(suite.group).ok_or_else(no_random_numbers)?;
         let ke = public(&pair);
-        let shared = pair.agree(&offer.ke.data).map_err(|e| refused(&e))?;
+        let shared = pair.agree(&offer.ke.data).map_err(|e| failed(&e))?;
         let nonces = Nonces {
-            initiator: offer.nonce.clone(),
+            initiator: offer.nonce,
             responder: env.nonce().ok_or_else(no_random_numbers)?,
         };
         let iv_key = env.iv_key().ok_or_else(no_random_numbers)?;
@@ -160,19 +216,19 @@ impl HalfOpen {
                 &iv_key,
                 env.key_log(),
             )
-            .map_err(|e| refused(&e))?;
+            .map_err(|e| failed(&e))?;
         let response = InitResponse::Accepted(IkeOffer {
-            sa: vec![choice.answer],
+            sa: vec![answer],
             ke,
             nonce: nonces.responder.clone(),
-            notifies: Notifies(nat::notifies(spis, at, config.encapsulation).to_vec()),
+            notifies: Notifies(nat::notifies(spis, at, encapsulation).to_vec()),
         });
         let init_response = encode_cleartext(
             &init_response_header(spis.initiator, spis.responder),
             &response.into_payloads(),
         );
         env.send(at, init_response.clone());
-        Ok(Self {
+        Ok(HalfOpen {
             id: env.sa_id(),
             spis,
             keys,
@@ -187,7 +243,19 @@ impl HalfOpen {
             forget_at: env.now + env.limits().half_open_timeout,
         })
     }
+}
 
+/// What became of a half-open SA.
+pub(crate) enum Outcome {
+    /// The message was not the initiator's.
+    Waiting(Box<HalfOpen>),
+    /// The initiator authenticated.
+    Up(Box<Established>),
+    /// It was refused; the answer is to be repeated if asked.
+    Refused(Option<Answered>),
+}
+
+impl HalfOpen {
     pub(crate) fn id(&self) -> SaId {
         self.id
     }
@@ -197,7 +265,7 @@ impl HalfOpen {
     }
 
     /// What a repeated IKE_SA_INIT is found by.
-    pub(crate) fn origin(&self) -> (std::net::SocketAddr, u64) {
+    pub(crate) fn origin(&self) -> Origin {
         (self.at.remote, self.spis.initiator)
     }
 
@@ -216,7 +284,7 @@ impl HalfOpen {
     pub(crate) fn handle_message(
         self: Box<Self>,
         env: &mut Env<'_>,
-        peers: &Peers,
+        (peers, screen): (&Peers, &mut Screen),
         at: Arrival,
         message: &ClearMessage,
         datagram: &[u8],
@@ -232,6 +300,7 @@ impl HalfOpen {
         });
         let Some((first, plaintext)) = plaintext else {
             tracing::debug!(remote = %at.remote, "IKE_AUTH dropped: not authentic");
+            env.deny(Denial::NotAuthentic);
             return Outcome::Waiting(self);
         };
         let request = decode_payloads(first, &plaintext)
@@ -245,11 +314,8 @@ impl HalfOpen {
                 AuthRequest::parse(&message.payloads, payloads)
                     .map_err(|e| (e.notify(), e.to_string()))
             });
-        let accepted = match request {
-            Ok(request) => match self.authenticate(peers, at, &request) {
-                Ok(accepted) => (accepted, request),
-                Err(refusal) => return self.refuse(env, at, datagram, refusal),
-            },
+        let request = match request {
+            Ok(request) => request,
             Err((notify, why)) => {
                 let refusal = Refusal {
                     peer: None,
@@ -259,52 +325,36 @@ impl HalfOpen {
                 return self.refuse(env, at, datagram, refusal);
             }
         };
-        self.up(env, at, (message, datagram), accepted)
+        let claim = claimed_peer(peers, at, &request);
+        let limits = env.limits();
+        let source = peers.source(at.remote.ip());
+        let guessed = claim
+            .as_ref()
+            .ok()
+            .map(|(peer, _)| (*peer, peers.is_at(*peer, at.remote.ip())));
+        if !screen.may_authenticate(env.now, source, guessed, &limits) {
+            tracing::debug!(remote = %at.remote, "IKE_AUTH held: too many failed before it");
+            env.deny(Denial::AuthHeld);
+            // The peer sends it again; by then there may be room for it.
+            return Outcome::Waiting(self);
+        }
+        match claim.and_then(|claim| self.authenticate(claim, &request)) {
+            Ok(authentic) => self.up(env, at, (message, datagram), (authentic, request)),
+            Err(refusal) => {
+                if refusal.notify.kind == NotifyType::AUTHENTICATION_FAILED {
+                    screen.failed(env.now, source, guessed, &limits);
+                }
+                self.refuse(env, at, datagram, refusal)
+            }
+        }
     }
 
     fn authenticate(
         &self,
-        peers: &Peers,
-        at: Arrival,
+        (peer, config): (PeerId, Arc<PeerConfig>),
         request: &AuthRequest,
-    ) -> Result<Accepted, Refusal> {
-        let failed = |peer, why| Refusal {
-            peer,
-            notify: Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new()),
-            why,
-        };
-        let all = candidates(peers, at.local.ip(), at.remote.ip());
-        let Some(remote_id) = request.id_i.identity() else {
-            let kind = request.id_i.kind;
-            let why = format!("the peer's identity is of type {kind}, expected one we know");
-            return Err(failed(None, why));
-        };
-        let (named, others): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .partition(|(_, config)| config.remote_id == remote_id);
-        // RFC 7296 section 2.15: IDr says whom of us the initiator wants; if
-        // that is nobody, it decides by our answer.
-        let wanted = request.id_r.as_ref().and_then(Id::identity);
-        let chosen = named
-            .iter()
-            .find(|(_, config)| Some(&config.local_id) == wanted.as_ref())
-            .or(named.first());
-        let Some((peer, config)) = chosen else {
-            let expected: Vec<_> = others
-                .iter()
-                .map(|(_, config)| format!("{} ({})", config.remote_id, config.name))
-                .collect();
-            let why = format!(
-                "the peer says it is {}, expected {}",
-                claimed(&remote_id),
-                if expected.is_empty() {
-                    "nobody at these addresses".to_owned()
-                } else {
-                    expected.join(" or ")
-                }
-            );
-            return Err(failed(others.first().map(|(id, _)| *id), why));
-        };
+    ) -> Result<Authentic, Refusal> {
+        let remote_id = config.remote_id.clone();
         let proof = Signed {
             prf: self.suite.prf,
             message: &self.init_request,
@@ -313,26 +363,26 @@ impl HalfOpen {
             id: &request.id_i,
         }
         .verify(&config.psk, &request.auth)
-        .map_err(|why| failed(Some(*peer), format!("{remote_id}: {why}")))?;
+        .map_err(|why| auth_failed(Some(peer), format!("{remote_id}: {why}")))?;
         // The suite was selected before we knew who it is.
         if !permits(&config.ike, self.suite) {
             return Err(Refusal {
-                peer: Some(*peer),
+                peer: Some(peer),
                 notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
                 why: format!(
                     "{remote_id} came with {}, expected {}",
                     self.suite,
-                    offered_ike(config)
+                    offered_ike(&config)
                 ),
             });
         }
         let nat = self
             .detected
             .decide(config.encapsulation)
-            .map_err(|why| failed(Some(*peer), why))?;
-        Ok(Accepted {
-            peer: *peer,
-            config: config.clone(),
+            .map_err(|why| auth_failed(Some(peer), why))?;
+        Ok(Authentic {
+            peer,
+            config,
             remote_id,
             nat,
             proof,
@@ -344,15 +394,15 @@ impl HalfOpen {
         env: &mut Env<'_>,
         at: Arrival,
         (message, datagram): (&ClearMessage, &[u8]),
-        (accepted, request): (Accepted, AuthRequest),
+        (authentic, request): (Authentic, AuthRequest),
     ) -> Outcome {
-        let Accepted {
+        let Authentic {
             peer,
             config,
             remote_id,
             nat,
             proof,
-        } = accepted;
+        } = authentic;
         let id_r = Id::from(&config.local_id);
         let auth = Signed {
             prf: self.suite.prf,
@@ -401,6 +451,7 @@ impl HalfOpen {
         refusal: Refusal,
     ) -> Outcome {
         let Refusal { peer, notify, why } = refusal;
+        env.deny(Denial::AuthFailed);
         env.refuse(peer, "unauthenticated", at.remote, why);
         let header = Header {
             spi_i: self.spis.initiator,
@@ -417,8 +468,56 @@ impl HalfOpen {
     }
 }
 
+/// The peer that an IKE_AUTH request claims to come from.
+fn claimed_peer(
+    peers: &Peers,
+    at: Arrival,
+    request: &AuthRequest,
+) -> Result<(PeerId, Arc<PeerConfig>), Refusal> {
+    let (local, remote) = (at.local.ip(), at.remote.ip());
+    // Who else could be meant shows in the address alone.
+    let only = peers.only_at(local, remote);
+    let Some(identity) = request.id_i.identity() else {
+        let kind = request.id_i.kind;
+        let why = format!("the peer's identity is of type {kind}, expected one we know");
+        return Err(auth_failed(only, why));
+    };
+    // RFC 7296 section 2.15: IDr says whom of us the initiator wants; if
+    // that is nobody, it decides by our answer.
+    let wanted = request.id_r.as_ref().and_then(Id::identity);
+    let mut named = peers.named(local, remote, &identity);
+    let at = named
+        .iter()
+        .position(|(_, config)| Some(&config.local_id) == wanted.as_ref())
+        .unwrap_or_default();
+    if at < named.len() {
+        return Ok(named.swap_remove(at));
+    }
+    let candidates = peers.candidates(local, remote);
+    let expected = match candidates {
+        0 => "nobody at these addresses".to_owned(),
+        _ => few(
+            peers.expected(local, remote),
+            candidates,
+            " or ",
+            |config| format!("{} ({})", config.remote_id, config.name),
+        ),
+    };
+    let claimed = claimed(&identity);
+    let why = format!("the peer says it is {claimed}, expected {expected}");
+    Err(auth_failed(only, why))
+}
+
+fn auth_failed(peer: Option<PeerId>, why: String) -> Refusal {
+    Refusal {
+        peer,
+        notify: Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new()),
+        why,
+    }
+}
+
 /// Who authenticated, and what follows.
-struct Accepted {
+struct Authentic {
     peer: PeerId,
     config: Arc<PeerConfig>,
     remote_id: crate::identity::Identity,

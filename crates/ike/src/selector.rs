@@ -5,6 +5,8 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use crate::words::few;
+
 /// As many traffic selectors as a TS payload can count (RFC 7296 section 3.13).
 const MAX_SELECTORS: usize = 255;
 
@@ -194,8 +196,7 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
     if items.is_empty() {
         return "nothing".to_owned();
     }
-    let names: Vec<String> = items.iter().map(T::to_string).collect();
-    names.join(", ")
+    few(items, items.len(), ", ", T::to_string)
 }
 
 #[cfg(test)]

@@ -196,6 +196,8 @@ impl Shell {
             log,
             ike: self.directory.counted(),
             half_open: status.half_open,
+            denied: status.denied.iter().collect(),
+            key_pairs: status.key_pairs,
         }
     }
 

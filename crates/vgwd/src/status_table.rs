@@ -156,6 +156,10 @@ fn footer(status: &Status) -> String {
         let _ = writeln!(text, "\npackets dropped: {drops}");
     }
     text.push_str(&ike_messages(&status.ike_messages));
+    let denied = listed(&status.denied);
+    if !denied.is_empty() {
+        let _ = writeln!(text, "\nnot authenticated: {denied}");
+    }
     let Log {
         lines_lost,
         lines_held_back,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use vgw_crypto::RandomError;
 use vgw_ike::config::PeerId;
+use vgw_ike::why::Why;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
@@ -81,10 +82,10 @@ impl Supervisor {
                     tunnel.transition(now, Event::Initiate, "initiating");
                 } else {
                     let why = match tunnel.peer.remote {
-                        None => "cannot initiate: the peer's address is not known".to_owned(),
-                        Some(_) => format!("cannot initiate: {RandomError}"),
+                        None => Why::Fixed("cannot initiate: the peer's address is not known"),
+                        Some(_) => Why::Text(format!("cannot initiate: {RandomError}")),
                     };
-                    tunnel.blame(now, &why);
+                    tunnel.blame(now, why);
                     tunnel.retry.failed();
                     tunnel.retry.schedule(now, &mut self.jitter);
                 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomError;
 use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, SaId};
+use vgw_ike::why::Why;
 
 use super::lifecycle::{self, State};
-use super::tunnel::{Said, Tunnel};
+use super::tunnel::Tunnel;
 use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
 use crate::domain::{DpdAction, TunnelName};
@@ -68,7 +69,7 @@ impl Supervisor {
                 }
             }
             Event::Refused { peer, remote, why } => {
-                self.on_refused(now, peer.map(TunnelId::from), remote, &why);
+                self.on_refused(now, peer.map(TunnelId::from), remote, why);
             }
             Event::NoRandomNumbers => {
                 if let Some(line) = self.fault_lines.allow(now) {
@@ -141,7 +142,7 @@ impl Supervisor {
         }
         let why = reason.to_string();
         if is_trouble(reason) {
-            tunnel.blame(now, &why);
+            tunnel.blame(now, why.clone());
         }
         if tunnel.sas.has_ike() {
             return;
@@ -174,7 +175,7 @@ impl Supervisor {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
             tracing::warn!(%tunnel, sa = sa.0, held_back, "initiating failed: {why}");
         }
-        tunnel.blame(now, &why);
+        tunnel.blame(now, why.clone());
         if !tunnel.sas.has_ike() {
             tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
         }
@@ -262,20 +263,18 @@ impl Supervisor {
         }
     }
 
-    fn on_refused(&mut self, now: Instant, id: Option<TunnelId>, remote: SocketAddr, why: &str) {
-        let shut = id.is_none().then(|| self.shut_for(remote)).flatten();
-        let why = &shut.map_or_else(
-            || why.to_owned(),
-            |name| format!("{why}; {name} was taken down by hand"),
-        );
+    fn on_refused(&mut self, now: Instant, id: Option<TunnelId>, remote: SocketAddr, why: Why) {
+        // Most refusals are never put into words: these are for the log, those of
+        // status are made when it is asked for.
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
             if let Some(line) = tunnel.lines.refusals.allow(now) {
                 let (tunnel, held_back) = (&tunnel.name, line.held_back);
                 tracing::warn!(%tunnel, %remote, held_back, "refused: {why}");
             }
-            return tunnel.blame(now, why);
+            return tunnel.blame_of(now, remote, why);
         }
         if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
+            let why = self.stranger_was_refused(remote, &why);
             tracing::warn!(tunnel = "unknown", %remote, held_back = line.held_back, "refused: {why}");
         }
         self.remember_stranger(now, remote, why);
@@ -303,6 +302,14 @@ impl Supervisor {
         }
     }
 
+    /// Why somebody unknown was refused, in words.
+    pub(super) fn stranger_was_refused(&self, remote: SocketAddr, why: &Why) -> String {
+        match self.shut_for(remote) {
+            Some(name) => format!("{why}; {name} was taken down by hand"),
+            None => why.to_string(),
+        }
+    }
+
     /// A tunnel with this peer that the operator took down: the negotiator does
     /// not know it.
     fn shut_for(&self, remote: SocketAddr) -> Option<&TunnelName> {
@@ -313,14 +320,16 @@ impl Supervisor {
     }
 
     /// Keeps the latest word of each of the last few addresses.
-    fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: &str) {
+    fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: Why) {
         self.strangers.retain(|s| s.remote.ip() != remote.ip());
         if self.strangers.len() == STRANGERS {
             self.strangers.pop_front();
         }
-        let text = why.to_owned();
-        let said = Said { at: now, text };
-        self.strangers.push_back(Stranger { remote, said });
+        self.strangers.push_back(Stranger {
+            remote,
+            why,
+            at: now,
+        });
     }
 }
 

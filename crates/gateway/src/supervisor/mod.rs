@@ -38,6 +38,7 @@ use vgw_crypto::RandomSources;
 use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
+use vgw_ike::why::Why;
 
 pub use change::Change;
 pub use lifecycle::State;
@@ -50,7 +51,7 @@ pub use tunnel::DRAIN_TIME;
 
 use self::outbox::Outbox;
 use self::retry::Jitter;
-use self::tunnel::{Said, Tunnel};
+use self::tunnel::Tunnel;
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
 use crate::domain::{Gateway, TunnelName};
 use crate::line_limit::{LineLimit, StrangerLines};
@@ -72,7 +73,8 @@ struct Pair {
 /// A refused datagram of somebody who is no configured peer.
 struct Stranger {
     remote: SocketAddr,
-    said: Said,
+    why: Why,
+    at: Instant,
 }
 
 /// See the [module](self).

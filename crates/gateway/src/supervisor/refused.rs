@@ -33,7 +33,7 @@ impl Supervisor {
             Refused::Use(spi_in) => tunnel.sas.child_mut(spi_in).map(|child| child.sa),
             Refused::Path(_) => tunnel.sas.keeper(),
         };
-        tunnel.blame(now, &format!("the data plane refused a change: {why}"));
+        tunnel.blame(now, format!("the data plane refused a change: {why}"));
         if let Some(sa) = sa {
             self.endpoint.delete(now, sa);
         }

@@ -27,6 +27,8 @@ impl Supervisor {
             outside_mtu: self.gateway.outside_mtu,
             cloudhub: self.gateway.cloudhub,
             half_open: self.endpoint.half_open(),
+            denied: self.endpoint.denials(),
+            key_pairs: self.endpoint.key_pairs(),
             connections: self
                 .gateway
                 .connections
@@ -36,7 +38,10 @@ impl Supervisor {
             strangers: strangers
                 .map(|stranger| StrangerStatus {
                     remote: stranger.remote,
-                    refused: remark(now, &stranger.said),
+                    refused: Remark {
+                        text: self.stranger_was_refused(stranger.remote, &stranger.why),
+                        age: now.saturating_duration_since(stranger.at),
+                    },
                 })
                 .collect(),
         }
@@ -108,7 +113,10 @@ impl Supervisor {
 
 fn remark(now: Instant, said: &Said) -> Remark {
     Remark {
-        text: said.text.clone(),
+        text: match said.of {
+            Some(remote) => format!("{} (from {remote})", said.why),
+            None => said.why.to_string(),
+        },
         age: now.saturating_duration_since(said.at),
     }
 }

@@ -1,9 +1,11 @@
 //! What the supervisor remembers of one tunnel.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_ike::config::PeerConfig;
 use vgw_ike::event::{PeerCounters, SaId};
+use vgw_ike::why::Why;
 
 use super::lifecycle::{Event, State, next};
 use super::retry::Retry;
@@ -39,7 +41,9 @@ pub(super) struct Drain {
 #[derive(Debug, Clone)]
 pub(super) struct Said {
     pub(super) at: Instant,
-    pub(super) text: String,
+    pub(super) why: Why,
+    /// Whose datagram it was about.
+    pub(super) of: Option<SocketAddr>,
 }
 
 /// One tunnel at run time.
@@ -155,10 +159,21 @@ impl Tunnel {
     }
 
     /// Remembers that something went wrong.
-    pub(super) fn blame(&mut self, now: Instant, text: &str) {
+    pub(super) fn blame(&mut self, now: Instant, why: impl Into<Why>) {
         self.trouble = Some(Said {
             at: now,
-            text: text.to_owned(),
+            why: why.into(),
+            of: None,
+        });
+    }
+
+    /// Remembers that a datagram of the peer was refused. Where it may come from
+    /// anywhere, that it says it is this peer proves nothing, so its address counts.
+    pub(super) fn blame_of(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+        self.trouble = Some(Said {
+            at: now,
+            why,
+            of: self.peer.remote.is_none().then_some(remote),
         });
     }
 }

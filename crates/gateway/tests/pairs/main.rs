@@ -16,3 +16,4 @@ mod lifecycle;
 mod noisy;
 mod reload;
 mod rig;
+mod strangers;

@@ -8,6 +8,7 @@ use crate::config::PeerId;
 use crate::env::{Effect, Env};
 use crate::established::Established;
 use crate::event::{DownReason, Role, SaId};
+use crate::source::Source;
 use crate::window::Answered;
 
 /// A peer may have this many IKE SAs in use; more than one are left when it
@@ -29,7 +30,7 @@ impl Endpoint {
         match next {
             Next::Sa(sa) => {
                 if !matches!(sa, Sa::HalfOpen(_)) {
-                    self.forget_origin(id);
+                    self.screen.leave(id);
                     self.spis.authenticated(sa.our_spi());
                 }
                 self.put(sa);
@@ -37,17 +38,11 @@ impl Endpoint {
             Next::Gone(our_spi, answered) => {
                 self.deadlines.set(id, None);
                 self.spis.remove(our_spi);
-                self.forget_origin(id);
+                self.screen.leave(id);
                 if let Some(answered) = answered {
                     self.remember_closed(now, our_spi, answered);
                 }
             }
-        }
-    }
-
-    fn forget_origin(&mut self, id: SaId) {
-        if let Some(origin) = self.origins.remove(&id) {
-            self.by_origin.remove(&origin);
         }
     }
 
@@ -174,7 +169,10 @@ impl Endpoint {
         let Some(sa) = self.established(id) else {
             return;
         };
-        let (peer, role) = (sa.peer(), sa.role());
+        let (peer, role, remote) = (sa.peer(), sa.role(), sa.remote().ip());
+        if let Some(before) = self.peers.saw(peer, remote) {
+            self.screen.forget_address(Source::Peer(before));
+        }
         if role == Role::Responder {
             // The peer came first; it will not miss an attempt it has not
             // authenticated itself to.

@@ -15,8 +15,7 @@ mod spis;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomSources;
@@ -26,11 +25,13 @@ pub use self::spis::Standing;
 use self::sa::Sa;
 use self::spis::Spis;
 use crate::config::{KeyLog, Limits, PeerConfig, PeerId};
-use crate::cookie::CookieJar;
+use crate::denial::{Denial, Denials};
 use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
 use crate::initiator::Initiator;
-use crate::responder::Peers;
+use crate::peers::Peers;
+use crate::screen::Screen;
+use crate::source::Source;
 use crate::spi::SpiPool;
 use crate::timer::Deadlines;
 use crate::window::Answered;
@@ -47,15 +48,11 @@ pub struct Endpoint {
     peers: Peers,
     sas: BTreeMap<SaId, Sa>,
     spis: Spis,
-    // Half-open SAs by who began them, for repeated IKE_SA_INITs.
-    by_origin: BTreeMap<(SocketAddr, u64), SaId>,
-    origins: BTreeMap<SaId, (SocketAddr, u64)>,
+    // What those who have not authenticated may cost.
+    screen: Screen,
     closed: BTreeMap<u64, Answered>,
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
-    cookies: CookieJar,
-    // Until then cookies are demanded: someone made us compute for nothing.
-    wary_until: Option<Instant>,
 }
 
 impl Endpoint {
@@ -74,17 +71,16 @@ impl Endpoint {
                 counters: BTreeMap::new(),
                 effects: VecDeque::new(),
                 last_sa: 0,
+                key_pairs: 0,
+                denials: Denials::default(),
             },
-            peers: BTreeMap::new(),
+            peers: Peers::default(),
             sas: BTreeMap::new(),
             spis: Spis::default(),
-            by_origin: BTreeMap::new(),
-            origins: BTreeMap::new(),
+            screen: Screen::default(),
             closed: BTreeMap::new(),
             closed_order: VecDeque::new(),
             deadlines: Deadlines::default(),
-            cookies: CookieJar::default(),
-            wary_until: None,
         }
     }
 
@@ -96,17 +92,20 @@ impl Endpoint {
     /// Adds or changes a peer. If it is unchanged, nothing happens; if it is
     /// changed, its SAs are deleted ([`DownReason::Requested`]) first.
     pub fn set_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
-        if self.peers.get(&peer).is_some_and(|known| **known == config) {
+        if self.peers.get(peer).is_some_and(|known| **known == config) {
             return;
         }
-        self.delete_all(now, peer);
-        self.peers.insert(peer, Arc::new(config));
+        self.remove_peer(now, peer);
+        self.peers.insert(peer, config);
     }
 
     /// Forgets a peer and deletes its SAs. Its counters stay.
     pub fn remove_peer(&mut self, now: Instant, peer: PeerId) {
         self.delete_all(now, peer);
-        self.peers.remove(&peer);
+        self.screen.forget(peer);
+        if let Some(address) = self.peers.remove(peer) {
+            self.screen.forget_address(Source::Peer(address));
+        }
     }
 
     /// Begins an IKE SA with a peer; its end is [`Event::IkeUp`] or
@@ -117,7 +116,7 @@ impl Endpoint {
         if let Some(under_way) = self.attempts_of(peer).next() {
             return Some(under_way);
         }
-        let config = self.peers.get(&peer)?.clone();
+        let config = self.peers.get(peer)?.clone();
         let attempt = Initiator::begin(&mut self.env(now), peer, &config)?;
         let id = attempt.id();
         self.spis.insert(attempt.our_spi(), id, Standing::Known);
@@ -178,6 +177,9 @@ impl Endpoint {
                 self.deadlines.set(id, None);
                 continue;
             };
+            if matches!(sa, Sa::HalfOpen(_)) {
+                self.env(now).deny(Denial::HalfOpenExpired);
+            }
             let next = sa.handle_timeout(&mut self.env(now));
             self.put_back(now, id, next);
         }
@@ -232,17 +234,23 @@ impl Endpoint {
         self.spis.revision(standing)
     }
 
+    /// Key pairs made since the endpoint was; each is most of a key exchange.
+    #[must_use]
+    pub fn key_pairs(&self) -> u64 {
+        self.core.key_pairs
+    }
+
     /// IKE SAs that peers began and did not authenticate yet.
     #[must_use]
     pub fn half_open(&self) -> usize {
-        self.by_origin.len()
+        self.screen.half_open()
     }
 
-    /// Those of one host, from whichever port.
-    fn half_open_of(&self, host: IpAddr) -> usize {
-        let first = (SocketAddr::new(host, 0), 0);
-        let last = (SocketAddr::new(host, u16::MAX), u64::MAX);
-        self.by_origin.range(first..=last).count()
+    /// What became of messages of those who have not authenticated, where no IKE
+    /// SA came of them.
+    #[must_use]
+    pub fn denials(&self) -> Denials {
+        self.core.denials
     }
 
     fn env(&mut self, now: Instant) -> Env<'_> {

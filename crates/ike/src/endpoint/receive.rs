@@ -5,11 +5,17 @@ use std::time::Instant;
 use super::sa::{Next, Sa};
 use super::{Endpoint, Standing};
 use crate::admission::admits;
-use crate::event::Event;
+use crate::denial::Denial;
+use crate::event::{DownReason, Event};
 use crate::messages::{InitRequest, InitResponse};
 use crate::nat::Arrival;
-use crate::responder::{HalfOpen, Outcome, candidates, init_response_header};
-use crate::wire::{ClearMessage, ExchangeType, NotifyType, decode_cleartext, encode_cleartext};
+use crate::responder::{Outcome, Refused, init_response_header, select};
+use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
+use crate::source::Source;
+use crate::wire::{
+    ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
+    encode_cleartext, read_proof,
+};
 
 /// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
 /// a longer one is not answered.
@@ -17,16 +23,12 @@ const MAX_INIT_LEN: usize = 4096;
 
 impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, at: Arrival, datagram: &[u8]) {
-        let message = match decode_cleartext(datagram) {
-            Ok(message) => message,
-            Err(error) => {
-                tracing::debug!(remote = %at.remote, %error, "message dropped");
-                return;
-            }
+        let header = match decode_header(datagram) {
+            Ok(header) => header,
+            Err(error) => return self.malformed(now, at, &error),
         };
-        let header = &message.header;
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
-            return self.receive_init(now, at, message, datagram);
+            return self.receive_init(now, at, header, datagram);
         }
         // RFC 7296 section 3.1: the flag says whose the SPIs are.
         let our_spi = if header.initiator {
@@ -35,20 +37,29 @@ impl Endpoint {
             header.spi_i
         };
         if let Some(id) = self.spis.get(our_spi) {
-            return self.receive_for(now, id, at, message, datagram);
+            return match decode_cleartext(datagram) {
+                Ok(message) => self.receive_for(now, id, at, message, datagram),
+                Err(error) => self.malformed(now, at, &error),
+            };
         }
         let repeated = self
             .closed
             .get(&our_spi)
             .and_then(|answered| answered.again(datagram))
             .map(<[u8]>::to_vec);
-        match repeated {
-            Some(response) => self.env(now).send(at, response),
-            None => tracing::debug!(
+        let Some(response) = repeated else {
+            tracing::debug!(
                 remote = %at.remote, spi = format_args!("{our_spi:016x}"),
                 exchange = %header.exchange, "message dropped: no such IKE SA"
-            ),
-        }
+            );
+            return self.env(now).deny(Denial::UnknownSa);
+        };
+        self.env(now).send(at, response);
+    }
+
+    fn malformed(&mut self, now: Instant, at: Arrival, error: &DecodeError) {
+        tracing::debug!(remote = %at.remote, %error, "message dropped");
+        self.env(now).deny(Denial::Malformed);
     }
 
     fn receive_for(
@@ -68,8 +79,9 @@ impl Endpoint {
                 remote = %at.remote, stage = ?sa.stage(), exchange = %header.exchange,
                 response = header.response, "message dropped: it has no place in this state"
             );
-            if let Some(peer) = sa.peer() {
-                self.env(now).count(peer, |c| c.dropped += 1);
+            match sa.peer() {
+                Some(peer) => self.env(now).count(peer, |c| c.dropped += 1),
+                None => self.env(now).deny(Denial::OutOfPlace),
             }
             self.sas.insert(id, sa);
             return;
@@ -86,7 +98,8 @@ impl Endpoint {
                     now,
                     core: &mut self.core,
                 };
-                match sa.handle_message(&mut env, &self.peers, at, &message, datagram) {
+                let known = (&self.peers, &mut self.screen);
+                match sa.handle_message(&mut env, known, at, &message, datagram) {
                     Outcome::Waiting(sa) => Next::Sa(Sa::HalfOpen(sa)),
                     Outcome::Up(sa) => Next::after(sa),
                     Outcome::Refused(answered) => Next::Gone(our_spi, answered),
@@ -100,10 +113,9 @@ impl Endpoint {
         self.put_back(now, id, next);
     }
 
-    /// IKE_SA_INIT request: nothing is kept and nothing computed for who does
-    /// not return a cookie, once many are half-open (RFC 7296 section 2.6).
-    fn receive_init(&mut self, now: Instant, at: Arrival, message: ClearMessage, datagram: &[u8]) {
-        let header = message.header;
+    /// IKE_SA_INIT request. It is answered, refused, asked for a cookie or dropped,
+    /// in the order of what that costs.
+    fn receive_init(&mut self, now: Instant, at: Arrival, header: Header, datagram: &[u8]) {
         let first = header.initiator
             && header.spi_i != 0
             && header.spi_r == 0
@@ -111,115 +123,138 @@ impl Endpoint {
             && datagram.len() <= MAX_INIT_LEN;
         if !first {
             tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: not a first message");
-            return;
+            return self.env(now).deny(Denial::OutOfPlace);
         }
-        if let Some(id) = self.by_origin.get(&(at.remote, header.spi_i)) {
+        let origin = (at.remote, header.spi_i);
+        if let Some(id) = self.screen.begun(origin) {
             let mut env = crate::env::Env {
                 now,
                 core: &mut self.core,
             };
-            if let Some(Sa::HalfOpen(known)) = self.sas.get(id) {
+            if let Some(Sa::HalfOpen(known)) = self.sas.get(&id) {
                 known.answer_again(&mut env, datagram);
             }
             return;
         }
-        let request = match InitRequest::parse(message) {
-            Ok(request) => request,
-            Err(error) => {
-                tracing::debug!(remote = %at.remote, %error, "IKE_SA_INIT dropped");
-                return self.answer_init(
-                    now,
-                    at,
-                    header.spi_i,
-                    InitResponse::Refused(error.notify()),
-                );
+        let source = self.peers.source(at.remote.ip());
+        let proved = match self.prove(now, at, (&header, datagram), source) {
+            Ok(proved) => proved,
+            Err(denial) => {
+                tracing::debug!(remote = %at.remote, why = denial.name(), "IKE_SA_INIT held off");
+                return self.env(now).deny(denial);
             }
         };
-        let limits = self.core.limits;
-        if self.half_open() >= limits.half_open {
-            tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: too many half-open IKE SAs");
-            return;
-        }
-        // One host, cookies or not, must not leave others without room.
-        if self.half_open() >= limits.half_open / 2
-            && self.half_open_of(at.remote.ip()) >= limits.half_open / 8
-        {
-            tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: too many half-open IKE SAs of this host");
-            return;
-        }
-        let wary = self.wary_until.is_some_and(|until| now < until);
-        if (wary || self.half_open() >= limits.cookie_threshold)
-            && !self.returns_cookie(now, at, header.spi_i, &request)
-        {
-            return self.ask_for_cookie(now, at, header.spi_i, &request);
-        }
-        let candidates = candidates(&self.peers, at.local.ip(), at.remote.ip());
-        let begun = HalfOpen::begin(
-            &mut self.env(now),
-            &candidates,
-            at,
-            header.spi_i,
-            (&request.offer, datagram),
-        );
-        match begun {
-            Ok(half_open) => {
-                self.by_origin.insert(half_open.origin(), half_open.id());
-                self.origins.insert(half_open.id(), half_open.origin());
-                self.spis
-                    .insert(half_open.our_spi(), half_open.id(), Standing::HalfOpen);
-                self.put(Sa::HalfOpen(Box::new(half_open)));
+        match self.begin(now, at, (&header, datagram), source) {
+            Ok(()) => {}
+            Err(Refused::Dropped(denial)) => {
+                tracing::debug!(remote = %at.remote, why = denial.name(), "IKE_SA_INIT dropped");
+                self.env(now).deny(denial);
             }
-            Err(refused) => {
-                if refused.computed {
-                    // No half-open SA counts it, and the source may be forged.
-                    self.wary_until = Some(now + limits.half_open_timeout);
+            Err(Refused::Answered {
+                denial,
+                notify,
+                why,
+            }) => {
+                let limits = self.core.limits;
+                if !proved {
+                    self.screen.refused_unproved(now, source, &limits);
                 }
-                if let Some(why) = refused.why {
-                    let only = match candidates.as_slice() {
-                        [(peer, _)] => Some(*peer),
-                        _ => None,
-                    };
+                self.env(now).deny(denial);
+                if let Some(why) = why {
+                    let only = self.peers.only_at(at.local.ip(), at.remote.ip());
                     self.env(now)
                         .refuse(only, "unauthenticated", at.remote, why);
                 }
-                if let Some(notify) = refused.notify {
-                    self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
-                }
+                self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
             }
         }
     }
 
-    /// Whether the request returned a cookie that is ours.
-    fn returns_cookie(
+    /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and sees
+    /// whether the source has not cost too much. Whether it returned its cookie.
+    fn prove(
         &mut self,
         now: Instant,
         at: Arrival,
-        spi_i: u64,
-        request: &InitRequest,
-    ) -> bool {
+        (header, datagram): (&Header, &[u8]),
+        source: Source,
+    ) -> Result<bool, Denial> {
+        let limits = self.core.limits;
+        let peers = self.peers.known_at(at.remote.ip());
+        let needed = self.screen.needs_cookie(now, source, peers, &limits);
+        // Only what proves the address is read before it is proved.
+        let proof = read_proof(datagram).map_err(|_| Denial::Malformed)?;
         let random = &mut self.core.random.secret;
-        request.cookie.as_ref().is_some_and(|cookie| {
-            let of = (at.remote, spi_i, request.offer.nonce.as_slice());
-            self.cookies.check(now, random, of, cookie)
-        })
+        let asked = Asked {
+            remote: at.remote,
+            spi_i: header.spi_i,
+            nonce: proof.nonce,
+            cookie: proof.cookie,
+        };
+        if needed && !self.screen.is_proved(now, random, &asked) {
+            let Some(cookie) = self.screen.cookie(now, random, &asked) else {
+                self.env(now).emit(Event::NoRandomNumbers);
+                return Err(Denial::NoRandomNumbers);
+            };
+            self.answer_init(now, at, header.spi_i, InitResponse::Cookie(cookie));
+            return Err(match proof.cookie {
+                Some(_) => Denial::CookieWrong,
+                None => Denial::CookieAsked,
+            });
+        }
+        if self.screen.is_over_budget(now, source) {
+            return Err(Denial::OverBudget);
+        }
+        match proof.cookie.filter(|_| needed) {
+            Some(cookie) if !self.screen.spend(source, cookie) => Err(Denial::CookieSpent),
+            proved => Ok(proved.is_some()),
+        }
     }
 
-    fn ask_for_cookie(&mut self, now: Instant, at: Arrival, spi_i: u64, request: &InitRequest) {
-        let random = &mut self.core.random.secret;
-        let nonce = &request.offer.nonce;
-        match self.cookies.make(now, random, at.remote, spi_i, nonce) {
-            Some(cookie) => self.answer_init(now, at, spi_i, InitResponse::Cookie(cookie)),
-            None => self.env(now).emit(Event::NoRandomNumbers),
+    /// Selects a suite and sets up a half-open IKE SA.
+    fn begin(
+        &mut self,
+        now: Instant,
+        at: Arrival,
+        (header, datagram): (&Header, &[u8]),
+        source: Source,
+    ) -> Result<(), Refused> {
+        let limits = self.core.limits;
+        let peers = self.peers.known_at(at.remote.ip());
+        let message =
+            decode_cleartext(datagram).map_err(|_| Refused::Dropped(Denial::Malformed))?;
+        let request = InitRequest::parse(message).map_err(|error| Refused::Answered {
+            denial: Denial::BadRequest,
+            notify: error.notify(),
+            why: None,
+        })?;
+        let InitRequest { offer, .. } = request;
+        let selection = select(&self.peers, at, offer);
+        let cost = cost_of_selection(selection.lists);
+        self.screen.charge(now, source, peers, &limits, cost);
+        let accepted = selection.result?;
+        let half_open = accepted.check(at, header.spi_i)?;
+        match self.screen.room(now, source, &limits) {
+            Room::Free => {}
+            Room::Instead(oldest) => {
+                self.env(now).deny(Denial::HalfOpenEvicted);
+                self.close(now, oldest, DownReason::Superseded, false);
+            }
+            Room::Full => return Err(Refused::Dropped(Denial::HalfOpenFull)),
         }
+        let cost = cost_of_key_exchange(half_open.group());
+        self.screen.charge(now, source, peers, &limits, cost);
+        let half_open = half_open.begin(&mut self.env(now), datagram)?;
+        let (id, origin) = (half_open.id(), half_open.origin());
+        self.screen.enter(now, id, origin, source);
+        self.spis
+            .insert(half_open.our_spi(), id, Standing::HalfOpen);
+        self.put(Sa::HalfOpen(Box::new(half_open)));
+        Ok(())
     }
 
     /// Answers IKE_SA_INIT without keeping anything.
     fn answer_init(&mut self, now: Instant, at: Arrival, spi_i: u64, response: InitResponse) {
-        if let InitResponse::Refused(notify) = &response
-            && notify.kind == NotifyType::INVALID_KE_PAYLOAD
-        {
-            tracing::debug!(remote = %at.remote, "asking for another key exchange group");
-        }
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);
         let message = encode_cleartext(&header, &response.into_payloads());

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vgw_crypto::{Group, Secret};
+use vgw_crypto::{Group, Secret, check_public};
 
 use super::child::{ChildPhase, NewChild};
 use super::pending::{
@@ -17,6 +17,7 @@ use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::Nonces;
 use crate::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
 use crate::wire::{KeyExchange, Notify, NotifyType, Payload};
+use crate::words::few;
 
 /// A CHILD SA that was refused is asked for again after this long, by the
 /// initiator of the IKE SA.
@@ -317,6 +318,8 @@ pub(super) fn respond_key_exchange(
     group: Group,
     theirs: &KeyExchange,
 ) -> Result<(KeyExchange, Secret), Reply> {
+    // Before anything is computed that a useless value would waste.
+    check_public(group, &theirs.data).map_err(|error| Reply::syntax(&error))?;
     let Some(pair) = env.key_pair(group) else {
         return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
     };
@@ -328,8 +331,7 @@ pub(super) fn respond_key_exchange(
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
-    let names: Vec<_> = items.iter().map(ToString::to_string).collect();
-    names.join(", ")
+    few(items, items.len(), ", ", T::to_string)
 }
 
 fn describe_algorithms(config: &PeerConfig) -> String {

@@ -15,6 +15,7 @@ mod rekey_ike;
 mod tasks;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -222,6 +223,10 @@ impl Established {
 
     pub(crate) fn role(&self) -> Role {
         self.role
+    }
+
+    pub(crate) fn remote(&self) -> SocketAddr {
+        self.path.remote
     }
 
     pub(crate) fn nonces(&self) -> &Nonces {

@@ -1,6 +1,6 @@
 //! Waiting for the IKE_SA_INIT response. Nothing in it is authenticated yet.
 
-use vgw_crypto::{KeyPair, RandomError};
+use vgw_crypto::{KeyPair, RandomError, check_public};
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
@@ -139,7 +139,7 @@ impl AwaitInit {
     }
 
     fn accepted(
-        mut self,
+        self,
         env: &mut Env<'_>,
         mut attempt: Attempt,
         at: Arrival,
@@ -160,6 +160,11 @@ impl AwaitInit {
             );
             return self.noted(env, attempt, why);
         }
+        // Whoever sent it, the response that is worth something may still come.
+        if let Err(error) = check_public(choice.suite.group, &offer.ke.data) {
+            attempt.discard(env, &error);
+            return self.waiting(attempt);
+        }
         let spis = SpiPair {
             initiator: attempt.spi_i,
             responder: spi_r,
@@ -173,23 +178,15 @@ impl AwaitInit {
                 return Outcome::Over;
             }
         };
-        // The computation takes the private key; if it fails, another is needed.
-        let Some(spare) = env.key_pair(ours) else {
-            return self.waiting(attempt);
-        };
-        let shared = match std::mem::replace(&mut self.key_pair, spare).agree(&offer.ke.data) {
+        let shared = match self.key_pair.agree(&offer.ke.data) {
             Ok(shared) => shared,
-            Err(error) if self.restarts < MAX_RESTARTS => {
-                attempt.discard(env, &error);
-                return self.restart(env, attempt);
-            }
             Err(error) => {
                 attempt.report(env, DownReason::Refused(error.to_string()));
                 return Outcome::Over;
             }
         };
         let nonces = Nonces {
-            initiator: self.nonce.clone(),
+            initiator: self.nonce,
             responder: offer.nonce,
         };
         let Some(iv_key) = env.iv_key() else {

@@ -1,9 +1,12 @@
 //! Names of transforms for people, those included that we do not implement.
 
+use std::collections::BTreeSet;
+
 use vgw_crypto::{Encryption, Integrity, Prf};
 
 use super::NONE;
 use crate::wire::{Proposal, Transform, TransformType};
+use crate::words::few;
 
 /// The name of one transform: `AES256`, `3DES`, `SHA2-256`, `14`.
 pub(super) fn transform(transform: &Transform) -> String {
@@ -83,36 +86,46 @@ const fn esn(id: u16) -> Option<&'static str> {
     })
 }
 
-/// Each name once, in order; `none` for an empty list.
-pub(super) fn list(names: impl IntoIterator<Item = String>) -> String {
-    let mut unique: Vec<String> = Vec::new();
-    for name in names {
-        if !unique.contains(&name) {
-            unique.push(name);
-        }
-    }
-    if unique.is_empty() {
-        "none".to_owned()
-    } else {
-        unique.join(", ")
-    }
+/// Each once, in order, and only the first few; `none` for an empty list.
+pub(super) fn list(transforms: impl IntoIterator<Item = Transform>) -> String {
+    named(transforms, transform)
 }
 
-/// Whole proposals: `1: IKE AES256, SHA1, PRF-SHA1, group 2`.
+fn named(
+    transforms: impl IntoIterator<Item = Transform>,
+    name: impl Fn(&Transform) -> String,
+) -> String {
+    let mut seen = BTreeSet::new();
+    let mut unique: Vec<Transform> = transforms.into_iter().collect();
+    unique.retain(|transform| {
+        // Only a cipher's name tells the length of its key.
+        let bits = transform.key_bits;
+        let bits = bits.filter(|_| transform.kind == TransformType::ENCRYPTION);
+        seen.insert((transform.kind, transform.id, bits))
+    });
+    few(&unique, unique.len(), ", ", name)
+}
+
+/// Whole proposals, the first few of them: `1: IKE AES256, SHA1, PRF-SHA1, group 2`.
 pub(super) fn proposals(proposals: &[Proposal]) -> String {
     if proposals.is_empty() {
         return "no proposal".to_owned();
     }
-    let texts: Vec<String> = proposals.iter().map(proposal).collect();
-    texts.join("; ")
+    few(proposals, proposals.len(), "; ", proposal)
 }
 
 fn proposal(proposal: &Proposal) -> String {
-    let names = proposal.transforms.iter().map(|t| match t.kind {
+    let name = |t: &Transform| match t.kind {
         TransformType::KEY_EXCHANGE => format!("group {}", transform(t)),
         TransformType::ESN => format!("ESN {}", transform(t)),
         _ if t.kind.name().is_none() => format!("transform type {} ID {}", t.kind, t.id),
         _ => transform(t),
-    });
-    format!("{}: {} {}", proposal.number, proposal.protocol, list(names))
+    };
+    let transforms = proposal.transforms.iter().copied();
+    format!(
+        "{}: {} {}",
+        proposal.number,
+        proposal.protocol,
+        named(transforms, name)
+    )
 }

@@ -1,6 +1,10 @@
 //! The responder's selection, by our order of preference.
+//!
+//! What a peer offers is first reduced to a bit for each transform that we
+//! implement. Comparing that with one of our lists then takes the same little time
+//! whatever the message is like.
 
-use vgw_crypto::Encryption;
+use vgw_crypto::{Encryption, Group, Integrity, Prf};
 
 use super::{
     EspChoice, IkeChoice, Mismatch, NONE, Selected, encryption, esn, esp_spi, group, ike_spi,
@@ -8,11 +12,17 @@ use super::{
 };
 use crate::config::{EspAlgorithms, IkeAlgorithms};
 use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
+use crate::words::few;
+
+/// Transform types 1 to 5 (RFC 7296 section 3.3.2).
+const KINDS: usize = 5;
+/// Kinds of transform that a proposal must hold.
+const NEEDS: usize = 4;
 
 /// What a proposal must hold of one kind of transform.
 enum Need {
-    /// One of these, the first being most wanted.
-    OneOf(Vec<Transform>),
+    /// One of these, the first being most wanted; each with its bit.
+    OneOf(Vec<(u32, Transform)>),
     /// No transform of the kind, or NONE.
     Absent,
     /// Whatever is there does not count.
@@ -20,7 +30,49 @@ enum Need {
 }
 
 /// The needs that go with one of our ciphers, in the order in which they are checked.
-type Demand = Vec<(TransformType, Need)>;
+type Demand = [(TransformType, Need); NEEDS];
+
+/// What an IKE SA must be made of, in the form that offers are compared with.
+pub(crate) struct IkeDemands(Vec<Demand>);
+
+impl IkeDemands {
+    pub(crate) fn new(ours: &IkeAlgorithms) -> Self {
+        let demands = ours.encryption.iter().map(|&cipher| {
+            [
+                (
+                    TransformType::ENCRYPTION,
+                    Need::one_of(&[cipher], encryption),
+                ),
+                (
+                    TransformType::INTEGRITY,
+                    integrity_need(cipher, &ours.integrity),
+                ),
+                (TransformType::PRF, Need::one_of(&ours.prf, prf)),
+                (
+                    TransformType::KEY_EXCHANGE,
+                    Need::one_of(&ours.groups, group),
+                ),
+            ]
+        });
+        Self(demands.collect())
+    }
+}
+
+/// A peer's proposals for an IKE SA, read once for any number of our lists.
+pub(crate) struct IkeOffers<'a>(Vec<Offer<'a, Option<u64>>>);
+
+impl<'a> IkeOffers<'a> {
+    pub(crate) fn read(offered: &'a [Proposal]) -> Self {
+        Self(usable(ProtocolId::IKE, offered, ike_spi))
+    }
+
+    /// As [`select_ike`].
+    pub(crate) fn choose(&self, demands: &IkeDemands) -> Option<IkeChoice> {
+        let (spi, answer) = choose(&demands.0, &self.0)?;
+        let suite = Selected::of(&answer.transforms).ike_suite()?;
+        Some(IkeChoice { suite, spi, answer })
+    }
+}
 
 /// Selects, as responder, from the peer's proposals by our preference: cipher
 /// first, then integrity, PRF and group.
@@ -28,32 +80,16 @@ type Demand = Vec<(TransformType, Need)>;
 /// # Errors
 /// When nothing is common.
 pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoice, Mismatch> {
-    let demands: Vec<Demand> = ours
-        .encryption
-        .iter()
-        .map(|&cipher| {
-            vec![
-                (
-                    TransformType::ENCRYPTION,
-                    Need::OneOf(vec![encryption(cipher)]),
-                ),
-                (
-                    TransformType::INTEGRITY,
-                    integrity_need(cipher, &ours.integrity),
-                ),
-                (TransformType::PRF, one_of(&ours.prf, prf)),
-                (TransformType::KEY_EXCHANGE, one_of(&ours.groups, group)),
-            ]
-        })
-        .collect();
-    let usable = usable(ProtocolId::IKE, offered, ike_spi)?;
-    let (spi, answer) = select(&demands, &usable)?;
-    match Selected::of(&answer.transforms).ike_suite() {
-        Some(suite) => Ok(IkeChoice { suite, spi, answer }),
-        None => Err(Mismatch::Unusable {
-            why: names::proposals(offered),
-        }),
-    }
+    let demands = IkeDemands::new(ours);
+    let offers = IkeOffers::read(offered);
+    offers.choose(&demands).ok_or_else(|| {
+        explain(
+            &demands.0,
+            &offers.0,
+            (ProtocolId::IKE, offered),
+            |proposal| ike_spi(proposal).err(),
+        )
+    })
 }
 
 /// Selects, as responder, from the peer's proposals by our preference: cipher
@@ -70,53 +106,114 @@ pub fn select_esp(
     let group_need = || match (with_groups, ours.groups.as_slice()) {
         (false, _) => Need::Ignored,
         (true, []) => Need::Absent,
-        (true, groups) => one_of(groups, group),
+        (true, groups) => Need::one_of(groups, group),
     };
     let demands: Vec<Demand> = ours
         .encryption
         .iter()
         .map(|&cipher| {
-            vec![
+            [
                 (
                     TransformType::ENCRYPTION,
-                    Need::OneOf(vec![encryption(cipher)]),
+                    Need::one_of(&[cipher], encryption),
                 ),
                 (
                     TransformType::INTEGRITY,
                     integrity_need(cipher, &ours.integrity),
                 ),
                 (TransformType::KEY_EXCHANGE, group_need()),
-                (TransformType::ESN, one_of(&ours.esn, esn)),
+                (TransformType::ESN, Need::one_of(&ours.esn, esn)),
             ]
         })
         .collect();
-    let usable = usable(ProtocolId::ESP, offered, esp_spi)?;
-    let (spi, answer) = select(&demands, &usable)?;
-    let selected = Selected::of(&answer.transforms);
-    match selected.esp_suite() {
-        Some(suite) => Ok(EspChoice {
-            suite,
+    let offers = usable(ProtocolId::ESP, offered, esp_spi);
+    let chosen = choose(&demands, &offers).and_then(|(spi, answer)| {
+        let selected = Selected::of(&answer.transforms);
+        Some(EspChoice {
+            suite: selected.esp_suite()?,
             group: selected.group,
             spi,
             answer,
-        }),
-        None => Err(Mismatch::Unusable {
-            why: names::proposals(offered),
-        }),
-    }
-}
-
-fn one_of<T: Copy>(values: &[T], transform: impl Fn(T) -> Transform) -> Need {
-    Need::OneOf(values.iter().map(|&v| transform(v)).collect())
+        })
+    });
+    chosen.ok_or_else(|| {
+        explain(&demands, &offers, (ProtocolId::ESP, offered), |proposal| {
+            esp_spi(proposal).err()
+        })
+    })
 }
 
 /// RFC 5282 section 8: with an AEAD cipher integrity is NONE or not there.
-fn integrity_need(cipher: Encryption, macs: &[vgw_crypto::Integrity]) -> Need {
+fn integrity_need(cipher: Encryption, macs: &[Integrity]) -> Need {
     if cipher.is_aead() {
         Need::Absent
     } else {
-        one_of(macs, integrity)
+        Need::one_of(macs, integrity)
     }
+}
+
+/// What one proposal offers.
+struct Offer<'a, S> {
+    spi: S,
+    proposal: &'a Proposal,
+    kinds: [Kind; KINDS],
+}
+
+/// What a proposal offers of one kind of transform.
+#[derive(Clone, Copy, Default)]
+struct Kind {
+    /// Those that we implement.
+    known: u32,
+    /// Whether there is any.
+    any: bool,
+    /// The explicit NONE.
+    none: Option<Transform>,
+}
+
+impl<'a, S> Offer<'a, S> {
+    fn new(spi: S, proposal: &'a Proposal) -> Self {
+        let mut kinds = [Kind::default(); KINDS];
+        for transform in &proposal.transforms {
+            let index = usize::from(transform.kind.0).wrapping_sub(1);
+            let Some(kind) = kinds.get_mut(index) else {
+                continue;
+            };
+            kind.known |= bit(transform);
+            kind.any = true;
+            if transform.id == NONE && kind.none.is_none() {
+                kind.none = Some(*transform);
+            }
+        }
+        Self {
+            spi,
+            proposal,
+            kinds,
+        }
+    }
+
+    fn kind(&self, kind: TransformType) -> Kind {
+        let index = usize::from(kind.0).wrapping_sub(1);
+        self.kinds.get(index).copied().unwrap_or_default()
+    }
+}
+
+/// The bit of a transform among those of its kind; none for one that we do not implement.
+fn bit(transform: &Transform) -> u32 {
+    match transform.kind {
+        TransformType::ENCRYPTION => place(Encryption::ALL, encryption, transform),
+        TransformType::INTEGRITY => place(Integrity::ALL, integrity, transform),
+        TransformType::PRF => place(Prf::ALL, prf, transform),
+        TransformType::KEY_EXCHANGE => place(Group::ALL, group, transform),
+        TransformType::ESN => place(&[false, true], esn, transform),
+        _ => 0,
+    }
+}
+
+fn place<T: Copy>(all: &[T], transform: impl Fn(T) -> Transform, wanted: &Transform) -> u32 {
+    let at = all.iter().position(|&one| transform(one) == *wanted);
+    at.and_then(|at| u32::try_from(at).ok())
+        .and_then(|at| 1_u32.checked_shl(at))
+        .unwrap_or_default()
 }
 
 /// The proposals that can be considered at all, each with its SPI.
@@ -124,22 +221,25 @@ fn usable<S>(
     protocol: ProtocolId,
     offered: &[Proposal],
     spi: impl Fn(&Proposal) -> Result<S, String>,
-) -> Result<Vec<(S, &Proposal)>, Mismatch> {
-    let mut usable = Vec::new();
-    let mut defects = Vec::new();
-    for proposal in offered {
-        let checked = defect(protocol, proposal).map_or_else(|| spi(proposal), Err);
-        match checked {
-            Ok(spi) => usable.push((spi, proposal)),
-            Err(why) => defects.push(format!("proposal {}: {why}", proposal.number)),
-        }
-    }
-    if usable.is_empty() {
-        return Err(Mismatch::Unusable {
-            why: defects.join("; "),
-        });
-    }
-    Ok(usable)
+) -> Vec<Offer<'_, S>> {
+    let sound = offered
+        .iter()
+        .filter(|proposal| proposal.protocol == protocol && strange(protocol, proposal).is_none());
+    sound
+        .filter_map(|proposal| Some(Offer::new(spi(proposal).ok()?, proposal)))
+        .collect()
+}
+
+/// RFC 7296 section 3.3.6: a proposal with a transform type that we do not
+/// understand is unacceptable as a whole.
+fn strange(protocol: ProtocolId, proposal: &Proposal) -> Option<&Transform> {
+    let meaningful = |kind| match kind {
+        TransformType::ENCRYPTION | TransformType::INTEGRITY | TransformType::KEY_EXCHANGE => true,
+        TransformType::PRF => protocol == ProtocolId::IKE,
+        TransformType::ESN => protocol == ProtocolId::ESP,
+        _ => false,
+    };
+    proposal.transforms.iter().find(|t| !meaningful(t.kind))
 }
 
 fn defect(protocol: ProtocolId, proposal: &Proposal) -> Option<String> {
@@ -149,15 +249,7 @@ fn defect(protocol: ProtocolId, proposal: &Proposal) -> Option<String> {
             proposal.protocol
         ));
     }
-    let meaningful = |kind| match kind {
-        TransformType::ENCRYPTION | TransformType::INTEGRITY | TransformType::KEY_EXCHANGE => true,
-        TransformType::PRF => protocol == ProtocolId::IKE,
-        TransformType::ESN => protocol == ProtocolId::ESP,
-        _ => false,
-    };
-    // RFC 7296 section 3.3.6: a proposal with a transform type that we do not
-    // understand is unacceptable as a whole.
-    let strange = proposal.transforms.iter().find(|t| !meaningful(t.kind))?;
+    let strange = strange(protocol, proposal)?;
     Some(match strange.kind.name() {
         Some(name) => format!("it has {name} transforms, which {protocol} has not"),
         None => format!("it has transforms of unknown type {}", strange.kind),
@@ -165,99 +257,119 @@ fn defect(protocol: ProtocolId, proposal: &Proposal) -> Option<String> {
 }
 
 /// The most wanted combination, and the proposal to answer with.
-fn select<S: Copy>(
-    demands: &[Demand],
-    usable: &[(S, &Proposal)],
-) -> Result<(S, Proposal), Mismatch> {
-    for demand in demands {
-        let fitting = usable.iter().filter_map(|(spi, proposal)| {
-            let (ranks, transforms) = fit(demand, proposal).ok()?;
-            Some((ranks, spi, proposal, transforms))
-        });
+fn choose<S: Copy>(demands: &[Demand], offers: &[Offer<'_, S>]) -> Option<(S, Proposal)> {
+    demands.iter().find_map(|demand| {
+        let fitting = offers
+            .iter()
+            .filter_map(|offer| Some((fit(demand, offer).ok()?, offer)));
         // Of equals, the one that the peer wants more: min_by keeps the first.
-        if let Some((_, spi, proposal, transforms)) = fitting.min_by(|a, b| a.0.cmp(&b.0)) {
-            let answer = Proposal {
-                number: proposal.number,
-                protocol: proposal.protocol,
-                spi: Vec::new(),
-                transforms,
-            };
-            return Ok((*spi, answer));
-        }
-    }
-    Err(mismatch(demands, usable))
+        let (_, offer) = fitting.min_by(|a, b| a.0.cmp(&b.0))?;
+        let answer = Proposal {
+            number: offer.proposal.number,
+            protocol: offer.proposal.protocol,
+            spi: Vec::new(),
+            transforms: demand
+                .iter()
+                .filter_map(|(kind, need)| need.answer(offer.kind(*kind)))
+                .collect(),
+        };
+        Some((offer.spi, answer))
+    })
 }
 
-/// How good a proposal is for each need, and what to answer; or the index of
-/// the first need that it does not meet.
-fn fit(demand: &Demand, proposal: &Proposal) -> Result<(Vec<usize>, Vec<Transform>), usize> {
-    let mut ranks = Vec::new();
-    let mut transforms = Vec::new();
-    for (i, (kind, need)) in demand.iter().enumerate() {
-        let (rank, transform) = need.pick(proposal, *kind).ok_or(i)?;
-        ranks.push(rank);
-        transforms.extend(transform);
+/// How good a proposal is for each need; or the index of the first need that it
+/// does not meet.
+fn fit<S>(demand: &Demand, offer: &Offer<'_, S>) -> Result<[usize; NEEDS], usize> {
+    let mut ranks = [0; NEEDS];
+    for (i, ((kind, need), rank)) in demand.iter().zip(&mut ranks).enumerate() {
+        *rank = need.rank(offer.kind(*kind)).ok_or(i)?;
     }
-    Ok((ranks, transforms))
-}
-
-fn of_kind(proposal: &Proposal, kind: TransformType) -> impl Iterator<Item = &Transform> {
-    proposal.transforms.iter().filter(move |t| t.kind == kind)
+    Ok(ranks)
 }
 
 impl Need {
-    /// The most wanted transform and its rank. An explicit NONE is answered in kind.
-    fn pick(&self, proposal: &Proposal, kind: TransformType) -> Option<(usize, Option<Transform>)> {
-        let none = of_kind(proposal, kind).find(|t| t.id == NONE).copied();
+    fn one_of<T: Copy>(values: &[T], transform: impl Fn(T) -> Transform) -> Self {
+        let with_bit = |transform: Transform| (bit(&transform), transform);
+        Self::OneOf(values.iter().map(|&v| with_bit(transform(v))).collect())
+    }
+
+    /// The rank of the most wanted transform that is there.
+    fn rank(&self, kind: Kind) -> Option<usize> {
         match self {
-            Self::OneOf(wanted) => {
-                let offered = |w: &&Transform| of_kind(proposal, kind).any(|t| t == *w);
-                let (rank, best) = wanted.iter().enumerate().find(|(_, w)| offered(w))?;
-                Some((rank, Some(*best)))
-            }
-            Self::Absent if none.is_none() && of_kind(proposal, kind).next().is_some() => None,
-            Self::Absent | Self::Ignored => Some((0, none)),
+            Self::OneOf(wanted) => wanted.iter().position(|(bit, _)| kind.known & bit != 0),
+            Self::Absent if kind.none.is_none() && kind.any => None,
+            Self::Absent | Self::Ignored => Some(0),
         }
     }
 
-    fn names(&self) -> Vec<String> {
+    /// The transform to answer with. An explicit NONE is answered in kind.
+    fn answer(&self, kind: Kind) -> Option<Transform> {
         match self {
-            Self::OneOf(wanted) => wanted.iter().map(names::transform).collect(),
-            Self::Absent | Self::Ignored => vec!["none".to_owned()],
+            Self::OneOf(wanted) => {
+                let best = wanted.iter().find(|(bit, _)| kind.known & bit != 0);
+                best.map(|(_, transform)| *transform)
+            }
+            Self::Absent | Self::Ignored => kind.none,
         }
     }
 }
 
 /// Explains with the proposals and ciphers that came furthest.
-fn mismatch<S>(demands: &[Demand], usable: &[(S, &Proposal)]) -> Mismatch {
-    let mut furthest = 0;
-    let mut failed: Vec<(&Demand, &Proposal)> = Vec::new();
-    for demand in demands {
-        for (_, proposal) in usable {
-            let reached = fit(demand, proposal).err().unwrap_or(demand.len());
-            if reached > furthest {
-                furthest = reached;
-                failed.clear();
-            }
-            if reached == furthest {
-                failed.push((demand, proposal));
-            }
-        }
+fn explain<S>(
+    demands: &[Demand],
+    offers: &[Offer<'_, S>],
+    (protocol, offered): (ProtocolId, &[Proposal]),
+    spi: impl Fn(&Proposal) -> Option<String>,
+) -> Mismatch {
+    if offers.is_empty() {
+        let why = |proposal: &Proposal| {
+            let why = defect(protocol, proposal).or_else(|| spi(proposal));
+            format!("proposal {}: {}", proposal.number, why.unwrap_or_default())
+        };
+        return Mismatch::Unusable {
+            why: few(offered, offered.len(), "; ", why),
+        };
     }
-    let kind = failed
-        .first()
-        .and_then(|(demand, _)| demand.get(furthest))
+    let reached = |demand, offer| fit(demand, offer).err().unwrap_or(NEEDS);
+    let all = || {
+        let with = |demand| offers.iter().map(move |offer| (demand, offer));
+        demands.iter().flat_map(with)
+    };
+    let furthest = all().map(|(demand, offer)| reached(demand, offer)).max();
+    let furthest = furthest.unwrap_or_default();
+    let failed = |demand, offer| reached(demand, offer) == furthest;
+    let needs = demands
+        .iter()
+        .filter(|demand| offers.iter().any(|offer| failed(demand, offer)))
+        .filter_map(|demand| demand.get(furthest));
+    let kind = needs
+        .clone()
+        .next()
         .map_or(TransformType::ENCRYPTION, |(kind, _)| *kind);
-    let offered = failed
+    let failing = offers
         .iter()
-        .flat_map(|(_, p)| of_kind(p, kind).map(names::transform));
-    let accepted = failed
-        .iter()
-        .filter_map(|(d, _)| d.get(furthest))
-        .flat_map(|(_, n)| n.names());
+        .filter(|offer| demands.iter().any(|demand| failed(demand, offer)));
+    let theirs = failing.flat_map(|offer| &offer.proposal.transforms);
+    let theirs = theirs.filter(|t| t.kind == kind).copied();
+    let ours = needs.flat_map(|(kind, need)| need.wanted(*kind));
     Mismatch::NoCommon {
         kind,
-        offered: names::list(offered),
-        accepted: names::list(accepted),
+        offered: names::list(theirs),
+        accepted: names::list(ours),
+    }
+}
+
+impl Need {
+    /// What would meet it.
+    fn wanted(&self, kind: TransformType) -> Vec<Transform> {
+        match self {
+            Self::OneOf(wanted) => wanted.iter().map(|(_, transform)| *transform).collect(),
+            Self::Absent | Self::Ignored => vec![Transform {
+                kind,
+                id: NONE,
+                key_bits: None,
+                unknown_attribute: false,
+            }],
+        }
     }
 }

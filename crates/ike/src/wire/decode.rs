@@ -66,6 +66,62 @@ pub fn decode_payloads(first: PayloadType, plaintext: &[u8]) -> Result<Vec<Paylo
     }
 }
 
+/// What proves that the sender of an IKE_SA_INIT receives at its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof<'a> {
+    /// Ni.
+    pub nonce: &'a [u8],
+    /// The cookie that it returns.
+    pub cookie: Option<&'a [u8]>,
+}
+
+/// Reads nonce and cookie of an IKE_SA_INIT request, and nothing else of it; no
+/// memory is allocated.
+///
+/// # Errors
+/// As [`decode_header`], and when the chain of payloads is malformed or has no nonce.
+pub fn read_proof(datagram: &[u8]) -> Result<Proof<'_>, DecodeError> {
+    let (rest, raw) = checked_header(datagram)?;
+    located(datagram, proof(raw.next, rest))
+}
+
+fn proof(first: PayloadType, input: &[u8]) -> Parsed<'_, Proof<'_>> {
+    let mut kind = first;
+    let mut rest = input;
+    let mut nonce = None;
+    let mut cookie = None;
+    for _ in 0..MAX_PAYLOADS {
+        if kind == PayloadType::NONE {
+            break;
+        }
+        let (after, (next, _, body)) = generic_payload(rest)?;
+        match kind {
+            PayloadType::NONCE => nonce = Some(body),
+            PayloadType::NOTIFY => cookie = cookie.or(cookie_of(body)?.1),
+            _ => {}
+        }
+        kind = next;
+        rest = after;
+    }
+    end("message", rest)?;
+    match nonce {
+        Some(nonce) => Ok((rest, Proof { nonce, cookie })),
+        None => Err(fault(rest, "IKE_SA_INIT", "no nonce", "one")),
+    }
+}
+
+/// The data of a Notify payload, if that is a cookie.
+fn cookie_of(body: &[u8]) -> Parsed<'_, Option<&[u8]>> {
+    let (rest, _protocol) = number8("Notify payload's protocol")(body)?;
+    let (rest, spi_size) = number8("Notify payload's SPI size")(rest)?;
+    let (rest, kind) = number16("Notify payload's type")(rest)?;
+    let (data, _spi) = octets("Notify payload's SPI", spi_size.into())(rest)?;
+    Ok((
+        data,
+        (NotifyType(kind) == NotifyType::COOKIE).then_some(data),
+    ))
+}
+
 /// Turns a parser's result into the caller's, with offsets from the start of `input`.
 fn located<'a, T>(input: &'a [u8], parsed: Parsed<'a, T>) -> Result<T, DecodeError> {
     located_rest(input, parsed).map(|(_, value)| value)

@@ -21,7 +21,7 @@ mod payload;
 mod sa;
 mod ts;
 
-pub use decode::{decode_cleartext, decode_header, decode_payloads};
+pub use decode::{Proof, decode_cleartext, decode_header, decode_payloads, read_proof};
 pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
 pub use glance::{Glance, glance};
 pub use iana::{

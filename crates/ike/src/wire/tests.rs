@@ -152,6 +152,32 @@ proptest! {
     }
 
     #[test]
+    fn nonce_and_cookie_are_found_among_any_payloads(
+        header in header(),
+        before in vec(payload(), 0..4),
+        after in vec(payload(), 0..4),
+        cookie in octets(1..64),
+    ) {
+        let other = |payload: &Payload| match payload {
+            Payload::Notify(notify) => notify.kind != NotifyType::COOKIE,
+            payload => payload.kind() != PayloadType::NONCE,
+        };
+        let nonce = vec![7; 32];
+        let mut payloads = vec![Payload::Notify(Notify::new(NotifyType::COOKIE, cookie.clone()))];
+        payloads.extend(before.into_iter().filter(other));
+        payloads.push(Payload::Nonce(nonce.clone()));
+        payloads.extend(after.into_iter().filter(other));
+        let datagram = encode_cleartext(&header, &payloads);
+        let proof = Proof { nonce: &nonce, cookie: Some(&cookie) };
+        prop_assert_eq!(read_proof(&datagram), Ok(proof));
+    }
+
+    #[test]
+    fn looking_for_nonce_and_cookie_is_total(datagram in octets(0..200)) {
+        let _ = read_proof(&datagram);
+    }
+
+    #[test]
     fn the_content_of_an_encrypted_payload_reads_back(payloads in vec(payload(), 0..8)) {
         let (first, plaintext) = encode_payloads(&payloads);
         prop_assert_eq!(decode_payloads(first, &plaintext), Ok(payloads));

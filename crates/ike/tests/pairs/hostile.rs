@@ -1,23 +1,18 @@
 //! Messages that a peer should not send, before and after it authenticated.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use vgw_crypto::AeadKey;
-use vgw_ike::config::Limits;
-use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::selector::TrafficSelector;
 use vgw_ike::wire::{
     Delete, ExchangeType, Header, KeyExchange, Notify, NotifyType, Payload, PayloadType, Proposal,
-    ProtocolId, Transform, TransformType, begin_sealed, decode_cleartext, encode_cleartext,
-    encode_payloads,
+    ProtocolId, Transform, TransformType, begin_sealed, encode_cleartext, encode_payloads,
 };
 
-use crate::rig::{
-    A, B, DELAY, Datagram, Load, PEER, Pair, address, config, fair, seconds, sources,
-};
+use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, fair, seconds};
 
 /// A message of side `from`'s IKE SA with any content, sealed with its keys.
 fn seal(
@@ -159,48 +154,6 @@ fn every_flipped_octet_of_every_message_is_harmless() {
     pair.run(seconds(60));
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
     pair.assert_agreement(1);
-}
-
-#[test]
-fn half_open_sas_are_bounded_forgotten_and_need_a_cookie_beyond_a_threshold() {
-    let mut pair = Pair::new(4);
-    pair.initiate(A);
-    let Load::Ike(first) = pair.log[0].load.clone() else {
-        panic!("not IKE");
-    };
-    for spi in 1..=2_000_u64 {
-        let mut message = first.clone();
-        message[..8].copy_from_slice(&spi.to_be_bytes());
-        inject(&mut pair, A, message);
-    }
-    let half_open = pair.sides[B].endpoint.half_open();
-    assert!(
-        (32..=33).contains(&half_open),
-        "{half_open} without a cookie"
-    );
-    pair.run(seconds(31));
-    assert_eq!(pair.sides[B].endpoint.half_open(), 0);
-}
-
-#[test]
-fn an_honest_initiator_gets_through_by_its_cookie() {
-    let mut pair = Pair::new(5);
-    let mut other = Pair::new(6);
-    other.initiate(A);
-    let Load::Ike(first) = other.log[0].load.clone() else {
-        panic!("not IKE");
-    };
-    for spi in 1..=100_u64 {
-        let mut message = first.clone();
-        message[..8].copy_from_slice(&spi.to_be_bytes());
-        inject(&mut pair, A, message);
-    }
-    pair.establish(A);
-    assert_eq!(
-        pair.count(A, ExchangeType::IKE_SA_INIT, false),
-        2,
-        "once more, with the cookie"
-    );
 }
 
 #[test]
@@ -429,83 +382,6 @@ fn after_a_selection_that_was_not_offered_a_child_sa_is_asked_for_again() {
 
 fn selectors(net: &str) -> Vec<TrafficSelector> {
     vec![net.parse::<ipnet::IpNet>().unwrap().into()]
-}
-
-/// An IKE_SA_INIT request of side A.
-fn first_message() -> Vec<u8> {
-    let mut pair = Pair::new(15);
-    pair.initiate(A);
-    let Load::Ike(first) = pair.log[0].load.clone() else {
-        panic!("not IKE");
-    };
-    first
-}
-
-fn with_spi(message: &[u8], spi: u64) -> Vec<u8> {
-    [&spi.to_be_bytes(), &message[8..]].concat()
-}
-
-#[test]
-fn a_public_value_without_use_makes_us_ask_for_cookies() {
-    let mut pair = Pair::new(16);
-    let first = first_message();
-    let clear = decode_cleartext(&first).unwrap();
-    let payloads: Vec<_> = clear
-        .payloads
-        .into_iter()
-        .map(|payload| match payload {
-            Payload::Ke(ke) => Payload::Ke(KeyExchange {
-                data: vec![0; 32],
-                ..ke
-            }),
-            other => other,
-        })
-        .collect();
-    let useless = encode_cleartext(&clear.header, &payloads);
-    for spi in 1..=3 {
-        inject(&mut pair, A, with_spi(&useless, spi));
-    }
-    let asked = |pair: &Pair| {
-        let cookie = |datagram: &&Datagram| {
-            let Load::Ike(message) = &datagram.load else {
-                return false;
-            };
-            let payloads = decode_cleartext(message).unwrap().payloads;
-            matches!(&payloads[..], [Payload::Notify(n)] if n.kind == NotifyType::COOKIE)
-        };
-        pair.log.iter().filter(cookie).count()
-    };
-    assert_eq!(asked(&pair), 2, "of all but the first");
-    pair.establish(A);
-    assert_eq!(asked(&pair), 3, "of an honest one as well");
-    pair.run(seconds(31));
-    inject(&mut pair, A, with_spi(&first, 9));
-    assert_eq!(asked(&pair), 3, "but not forever");
-}
-
-#[test]
-fn one_host_leaves_room_for_half_open_sas_of_others() {
-    let limits = Limits {
-        half_open: 16,
-        cookie_threshold: 16,
-        ..Limits::default()
-    };
-    let mut endpoint = Endpoint::new(limits, sources(1, 2));
-    let mut anyone = config(B);
-    anyone.remote = None;
-    let now = Instant::now();
-    endpoint.set_peer(now, PEER, anyone);
-    let first = first_message();
-    let local = (address(B), 500).into();
-    for spi in 1..=100 {
-        let port = 10_000 + u16::try_from(spi).unwrap();
-        let remote = (address(A), port).into();
-        endpoint.handle_datagram(now, local, remote, &with_spi(&first, spi));
-    }
-    assert_eq!(endpoint.half_open(), 8);
-    let remote = "203.0.113.9:500".parse().unwrap();
-    endpoint.handle_datagram(now, local, remote, &first);
-    assert_eq!(endpoint.half_open(), 9);
 }
 
 #[test]

@@ -20,3 +20,4 @@ mod randomness;
 mod rekey;
 mod rig;
 mod spis;
+mod strangers;

@@ -181,7 +181,7 @@ impl Side {
                     .for_each(|child| child.path = path);
             }
             Event::Alive { .. } => self.alive += 1,
-            Event::Refused { why, .. } => self.refusals.push(why),
+            Event::Refused { why, .. } => self.refusals.push(why.to_string()),
             Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }

@@ -76,11 +76,8 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
             ..data_plane(surroundings.workers, surroundings.offloads)
         },
         half_open: status.half_open,
-        drops: surroundings
-            .drops
-            .into_iter()
-            .map(|(reason, packets)| (reason.to_owned(), packets))
-            .collect(),
+        denied: by_name(status.denied.iter()),
+        drops: by_name(surroundings.drops.into_iter()),
         log: wire::Log {
             lines_lost: surroundings.log.lost,
             lines_held_back: surroundings.log.held_back,
@@ -92,16 +89,18 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
 }
 
 fn ike_messages(counted: &Counted) -> wire::IkeMessages {
-    let named = |counts: &[(&'static str, u64)]| {
-        let counts = counts.iter();
-        counts.map(|(name, n)| ((*name).to_owned(), *n)).collect()
-    };
     wire::IkeMessages {
-        received: named(&counted.received),
+        received: by_name(counted.received.iter().copied()),
         begin: counted.begins,
         unknown_spi: counted.unknown_spi,
-        dropped: named(&counted.dropped),
+        dropped: by_name(counted.dropped.iter().copied()),
     }
+}
+
+fn by_name(counted: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
+    counted
+        .map(|(reason, count)| (reason.to_owned(), count))
+        .collect()
 }
 
 fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {

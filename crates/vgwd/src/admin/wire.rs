@@ -82,6 +82,10 @@ pub struct Status {
     pub data_plane: DataPlane,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
+    /// IKE messages of peers not yet authenticated that were refused, dropped or
+    /// answered by a question, since the start, by reason; every reason is there.
+    #[serde(default)]
+    pub denied: BTreeMap<String, u64>,
     /// Packets dropped since the start, by reason; every reason is there. With ESN,
     /// packets later than the replay window count as `not_authentic`.
     pub drops: BTreeMap<String, u64>,

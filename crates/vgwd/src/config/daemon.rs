@@ -44,6 +44,16 @@ const COOKIE_THRESHOLD: Bounds = Bounds {
     most: 65_536,
     default: Some(32),
 };
+const STRANGERS_PERCENT: Bounds = Bounds {
+    least: 1,
+    most: 100,
+    default: Some(25),
+};
+const FAILED_AUTHENTICATIONS: Bounds = Bounds {
+    least: 1,
+    most: 6_000,
+    default: Some(10),
+};
 const LEVELS: &[(&str, LevelFilter)] = &[
     ("error", LevelFilter::ERROR),
     ("warn", LevelFilter::WARN),
@@ -189,14 +199,27 @@ fn key_log(mut table: Table<'_>, notes: &mut Notes) -> KeyLog {
 fn limits(mut table: Table<'_>, notes: &mut Notes) -> Limits {
     let half_open = table.read(notes, "half_open", values::number(HALF_OPEN));
     let cookie = table.read(notes, "cookie_threshold", values::number(COOKIE_THRESHOLD));
+    let percent = table.read(
+        notes,
+        "strangers_percent",
+        values::number_32(STRANGERS_PERCENT),
+    );
+    let failed = table.read(
+        notes,
+        "failed_authentications_per_minute",
+        values::number_32(FAILED_AUTHENTICATIONS),
+    );
     let count = |given: Option<u64>, bounds: Bounds| {
         let number = given.or(bounds.default).unwrap_or_default();
         usize::try_from(number).unwrap_or(usize::MAX)
     };
+    let own = Limits::default();
     let limits = Limits {
         half_open: count(half_open, HALF_OPEN),
         cookie_threshold: count(cookie, COOKIE_THRESHOLD),
-        ..Limits::default()
+        strangers_percent: percent.unwrap_or(own.strangers_percent),
+        failed_authentications: failed.unwrap_or(own.failed_authentications),
+        ..own
     };
     if limits.cookie_threshold > limits.half_open {
         let message = format!(
@@ -211,7 +234,7 @@ fn limits(mut table: Table<'_>, notes: &mut Notes) -> Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::{COOKIE_THRESHOLD, HALF_OPEN};
+    use super::{COOKIE_THRESHOLD, FAILED_AUTHENTICATIONS, HALF_OPEN, STRANGERS_PERCENT};
     use vgw_ike::config::Limits;
 
     #[test]
@@ -222,5 +245,9 @@ mod tests {
             COOKIE_THRESHOLD.default,
             u64::try_from(default.cookie_threshold).ok()
         );
+        let percent = STRANGERS_PERCENT.default;
+        assert_eq!(percent, Some(default.strangers_percent.into()));
+        let failed = FAILED_AUTHENTICATIONS.default;
+        assert_eq!(failed, Some(default.failed_authentications.into()));
     }
 }

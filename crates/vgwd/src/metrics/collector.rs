@@ -28,6 +28,10 @@ pub struct Sample {
     pub ike: Counted,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
+    /// What became of IKE messages of peers not yet authenticated, every reason.
+    pub denied: Vec<(&'static str, u64)>,
+    /// Key pairs made.
+    pub key_pairs: u64,
 }
 
 /// One tunnel.
@@ -151,6 +155,16 @@ impl Collector for Sample {
         self.drops(metric)?;
         self.ike_messages(metric)?;
         self.log_lines(metric)?;
+        let help = "IKE messages of peers not authenticated that were refused, dropped or answered by a question, by reason";
+        family(metric, "ike_denied", help, ("reason", &self.denied))?;
+        metric
+            .encode_descriptor(
+                "ike_key_pairs",
+                "Key pairs made for key exchanges",
+                None,
+                MetricType::Counter,
+            )?
+            .encode_counter::<NoExemplar, _, u64>(&self.key_pairs, None)?;
         metric
             .encode_descriptor(
                 "ike_half_open",
@@ -316,6 +330,7 @@ mod tests {
                 dropped: vec![("malformed", 0)],
                 ..Counted::default()
             },
+            denied: vec![("cookie_asked", 0)],
             ..Sample::default()
         };
         let text = text(sample).unwrap();

@@ -51,6 +51,7 @@ fn status(connections: Vec<Connection>) -> Status {
         connections,
         data_plane: DataPlane::default(),
         half_open: 0,
+        denied: BTreeMap::from([("cookie_asked".to_owned(), 4), ("no_peer".to_owned(), 0)]),
         drops: BTreeMap::from(
             [("no_sa", 0), ("replayed", 2), ("link_local", 9)]
                 .map(|(reason, packets)| (reason.to_owned(), packets)),
@@ -139,6 +140,8 @@ packets dropped: replayed 2
 
 IKE messages: established 100, handshake 20, stranger 3; dropped unread: malformed 7
 
+not authenticated: cookie_asked 4
+
 log lines missing: 3 lost, 0 held back as too many
 "
     );
@@ -155,6 +158,7 @@ fn what_needs_attention_stands_below_the_table() {
         }],
         drops: BTreeMap::new(),
         ike_messages: IkeMessages::default(),
+        denied: BTreeMap::new(),
         log: Log::default(),
         ..status(Vec::new())
     };

@@ -185,7 +185,7 @@ fn each_documented_range_is_the_codes() {
             assert_eq!(option.allowed(), None, "{}", option.key);
         }
     }
-    assert_eq!(ranges, 16, "options with a range of numbers");
+    assert_eq!(ranges, 18, "options with a range of numbers");
 }
 
 #[test]

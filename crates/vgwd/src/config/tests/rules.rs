@@ -527,6 +527,14 @@ fn the_daemons_own_options_are_checked_too() {
         ("[key_log]\nike = \"x\"", "key_log.ike"),
         ("[limits]\nhalf_open = 0", "limits.half_open"),
         (
+            "[limits]\nstrangers_percent = 101",
+            "limits.strangers_percent",
+        ),
+        (
+            "[limits]\nfailed_authentications_per_minute = 0",
+            "limits.failed_authentications_per_minute",
+        ),
+        (
             "[limits]\nhalf_open = 5",
             "limits.cookie_threshold: found 32, expected no more than half_open (5)",
         ),

@@ -218,6 +218,8 @@ esp = \"/tmp/esp\"
 [limits]
 half_open = 10
 cookie_threshold = 10
+strangers_percent = 5
+failed_authentications_per_minute = 3
 "
     );
     let loaded = accepted(&with(&text, "[vpc]", "[vpc]\nnetns = \"blue\""));
@@ -239,6 +241,8 @@ cookie_threshold = 10
     assert_eq!(settings.control.socket.to_str(), Some("/run/other.sock"));
     assert_eq!(settings.limits.half_open, 10);
     assert_eq!(settings.limits.cookie_threshold, 10);
+    assert_eq!(settings.limits.strangers_percent, 5);
+    assert_eq!(settings.limits.failed_authentications, 3);
     assert_eq!(settings.network_namespace.unwrap().to_string(), "blue");
     assert_eq!(loaded.warnings.len(), 2, "one for each key log");
 }

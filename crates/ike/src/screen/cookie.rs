@@ -19,7 +19,7 @@ struct Generation {
 
 /// Makes and checks cookies.
 #[derive(Default)]
-pub(crate) struct CookieJar {
+pub(super) struct CookieJar {
     current: Option<Generation>,
     previous: Option<Generation>,
     rotate_at: Option<Instant>,
@@ -29,7 +29,7 @@ impl CookieJar {
     /// The cookie for this initiator. Source address and port are in it, so
     /// one host cannot collect cookies for many. None: there were no random
     /// numbers for a secret.
-    pub(crate) fn make(
+    pub(super) fn make(
         &mut self,
         now: Instant,
         random: &mut SecretRandom,
@@ -44,7 +44,7 @@ impl CookieJar {
     }
 
     /// Whether we made this cookie for this initiator, lately.
-    pub(crate) fn check(
+    pub(super) fn check(
         &mut self,
         now: Instant,
         random: &mut SecretRandom,

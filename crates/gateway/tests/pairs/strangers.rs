@@ -1,0 +1,106 @@
+//! What strangers can bring into log and status.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use tracing::Level;
+use vgw_gateway::domain::Gateway;
+use vgw_gateway::supervisor::{Supervisor, peer_config};
+use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::endpoint::Endpoint;
+use vgw_ike::event::Content;
+use vgw_ike::identity::Identity;
+use vgw_sim::dice::Dice;
+use vgw_sim::error_log::ErrorLog;
+use vgw_sim::setup;
+
+use crate::rig::name;
+
+/// A gateway with so many customers, all of whom may come from anywhere.
+fn gateway(customers: u8) -> Gateway {
+    let mut gateway = setup::gateway(1);
+    for number in 1..=customers {
+        let mut connection = setup::connection(1, number);
+        connection.customer_gateway.ip_address = None;
+        connection.customer_gateway.identity = Identity::Fqdn(format!("site-{number}.example"));
+        gateway.connections.push(connection);
+    }
+    gateway
+}
+
+/// One attempt by somebody who says that it is this.
+fn attempt(now: Instant, supervisor: &mut Supervisor, from: SocketAddr, identity: &str, seed: u64) {
+    let mut endpoint = Endpoint::new(Limits::default(), Dice::new(seed).sources());
+    let connection = setup::connection(1, 1);
+    let customer = setup::customer(1);
+    let tunnel = &connection.tunnels[0];
+    let mut peer = peer_config(&customer, &connection, tunnel, &name(1));
+    peer.local = from.ip();
+    peer.local_id = identity.parse().unwrap();
+    peer.psk.0 = vgw_crypto::Secret::new(b"not the key of anybody".to_vec());
+    endpoint.set_peer(now, PeerId(0), peer);
+    endpoint.initiate(now, PeerId(0)).unwrap();
+    while let Some(transmit) = endpoint.poll_transmit() {
+        if let Content::Ike(message) = transmit.content {
+            supervisor.handle_datagram(now, transmit.remote, from, &message);
+        }
+        while supervisor.poll_command().is_some() {}
+        while let Some(answer) = supervisor.poll_transmit() {
+            if let Content::Ike(message) = answer.content {
+                endpoint.handle_datagram(now, from, answer.local, &message);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
+    let now = Instant::now();
+    let mut supervisor = Supervisor::new(now, gateway(200), Dice::new(1).sources());
+    let from = "192.0.2.9:500".parse().unwrap();
+    let log = ErrorLog::up_to(Level::WARN);
+    log.watch(None, || {
+        for seed in 1..=50 {
+            attempt(now, &mut supervisor, from, "fqdn:nobody.example", seed);
+        }
+    });
+    let lines = log.take();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert!(lines.iter().all(|line| line.len() < 500), "{lines:?}");
+    let status = supervisor.status(now);
+    for connection in &status.connections {
+        for tunnel in &connection.tunnels {
+            assert_eq!(tunnel.trouble, None, "{}", tunnel.name);
+        }
+    }
+    let [stranger] = status.strangers.as_slice() else {
+        panic!("{:?}", status.strangers);
+    };
+    assert_eq!(stranger.remote, from);
+    let text = &stranger.refused.text;
+    assert!(text.contains("says it is fqdn:nobody.example"), "{text}");
+    assert!(text.contains("site-1.example (vpn-1-1/1) or"), "{text}");
+    assert!(text.ends_with("and 194 more"), "{text}");
+}
+
+#[test]
+fn a_wrong_key_shows_at_the_tunnel_whose_identity_it_came_with_and_from_where() {
+    let now = Instant::now();
+    let mut supervisor = Supervisor::new(now, gateway(3), Dice::new(2).sources());
+    let from = "192.0.2.9:500".parse().unwrap();
+    attempt(now, &mut supervisor, from, "fqdn:site-2.example", 7);
+    let status = supervisor.status(now);
+    assert!(status.strangers.is_empty());
+    let blamed: Vec<_> = status
+        .connections
+        .iter()
+        .flat_map(|connection| &connection.tunnels)
+        .filter_map(|tunnel| Some((tunnel.name.to_string(), tunnel.trouble.clone()?.text)))
+        .collect();
+    let [(tunnel, why)] = blamed.as_slice() else {
+        panic!("{blamed:?}");
+    };
+    assert_eq!(tunnel, "vpn-1-2/1");
+    assert!(why.contains("does not match our pre-shared key"), "{why}");
+    assert!(why.ends_with("(from 192.0.2.9:500)"), "{why}");
+}

@@ -1,0 +1,64 @@
+//! Debts that time pays off: how much a source cost lately, in one value and
+//! without a list of what it did when.
+
+use std::time::{Duration, Instant};
+
+/// What is owed. It shrinks as time passes, a second in a second.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Meter {
+    clear_at: Option<Instant>,
+}
+
+impl Meter {
+    /// What is owed now.
+    pub(crate) fn owed(&self, now: Instant) -> Duration {
+        self.clear_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
+    /// Owes more.
+    pub(crate) fn add(&mut self, now: Instant, debt: Duration) {
+        let from = self.clear_at.map_or(now, |at| at.max(now));
+        self.clear_at = Some(from + debt);
+    }
+
+    /// How many debts of this size are owed, begun ones included.
+    pub(crate) fn count(&self, now: Instant, debt: Duration) -> usize {
+        let owed = self.owed(now).as_nanos();
+        let count = owed.div_ceil(debt.as_nanos().max(1));
+        usize::try_from(count).unwrap_or(usize::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::Meter;
+
+    #[test]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an arbitrary start of virtual time"
+    )]
+    fn a_debt_is_counted_until_time_has_paid_it_off() {
+        let start = Instant::now();
+        let each = Duration::from_secs(6);
+        let mut meter = Meter::default();
+        assert_eq!(meter.count(start, each), 0);
+        for _ in 0..10 {
+            meter.add(start, each);
+        }
+        assert_eq!(meter.owed(start), 10 * each);
+        assert_eq!(meter.count(start, each), 10);
+        assert_eq!(meter.count(start + each, each), 9);
+        assert_eq!(meter.count(start + each / 2, each), 10, "begun");
+        assert_eq!(meter.count(start + 10 * each, each), 0);
+        meter.add(start + 20 * each, each);
+        assert_eq!(
+            meter.owed(start + 20 * each),
+            each,
+            "idle time is no credit"
+        );
+    }
+}

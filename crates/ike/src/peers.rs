@@ -1,0 +1,222 @@
+//! The configured peers, found by address, identity and id and not by a scan.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
+use crate::identity::Identity;
+use crate::proposal::IkeDemands;
+use crate::source::Source;
+
+/// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
+/// connections share one list of algorithms, so there are few of these.
+pub(crate) struct Alike {
+    pub demands: IkeDemands,
+    pub ike: IkeAlgorithms,
+    pub encapsulation: Encapsulation,
+    members: BTreeSet<PeerId>,
+}
+
+/// Those of one pair of addresses, the one with the lowest id first.
+#[derive(Default)]
+struct Group {
+    alike: Vec<Alike>,
+}
+
+impl Group {
+    fn len(&self) -> usize {
+        self.alike.iter().map(|alike| alike.members.len()).sum()
+    }
+
+    fn insert(&mut self, peer: PeerId, config: &PeerConfig) {
+        let same = |alike: &&mut Alike| {
+            alike.encapsulation == config.encapsulation && alike.ike == config.ike
+        };
+        if let Some(alike) = self.alike.iter_mut().find(same) {
+            alike.members.insert(peer);
+        } else {
+            self.alike.push(Alike {
+                demands: IkeDemands::new(&config.ike),
+                ike: config.ike.clone(),
+                encapsulation: config.encapsulation,
+                members: BTreeSet::from([peer]),
+            });
+        }
+        self.alike.sort_by_key(Alike::first);
+    }
+
+    fn remove(&mut self, peer: PeerId) {
+        for alike in &mut self.alike {
+            alike.members.remove(&peer);
+        }
+        self.alike.retain(|alike| !alike.members.is_empty());
+        self.alike.sort_by_key(Alike::first);
+    }
+}
+
+impl Alike {
+    fn first(&self) -> Option<PeerId> {
+        self.members.first().copied()
+    }
+}
+
+/// The configured peers.
+#[derive(Default)]
+pub(crate) struct Peers {
+    all: BTreeMap<PeerId, Arc<PeerConfig>>,
+    /// Those with an address, by ours and theirs.
+    at: BTreeMap<(IpAddr, IpAddr), Group>,
+    /// Those that may come from anywhere, by our address.
+    anywhere: BTreeMap<IpAddr, Group>,
+    /// By our address and the peer's identity.
+    named: BTreeMap<(IpAddr, Identity), BTreeSet<PeerId>>,
+    /// Where those without an address authenticated last.
+    seen: BTreeMap<PeerId, IpAddr>,
+    /// How many peers have an address, by configuration or authentication.
+    known: BTreeMap<IpAddr, u32>,
+}
+
+impl Peers {
+    pub(crate) fn get(&self, peer: PeerId) -> Option<&Arc<PeerConfig>> {
+        self.all.get(&peer)
+    }
+
+    /// Adds a peer that is not there.
+    pub(crate) fn insert(&mut self, peer: PeerId, config: PeerConfig) {
+        self.group(&config).insert(peer, &config);
+        let name = (config.local, config.remote_id.clone());
+        self.named.entry(name).or_default().insert(peer);
+        if let Some(remote) = config.remote {
+            *self.known.entry(remote).or_default() += 1;
+        }
+        self.all.insert(peer, Arc::new(config));
+    }
+
+    /// Forgets a peer; gives its address, if nobody has that any more.
+    pub(crate) fn remove(&mut self, peer: PeerId) -> Option<IpAddr> {
+        let config = self.all.remove(&peer)?;
+        let group = self.group(&config);
+        group.remove(peer);
+        if group.alike.is_empty() {
+            match config.remote {
+                Some(remote) => drop(self.at.remove(&(config.local, remote))),
+                None => drop(self.anywhere.remove(&config.local)),
+            }
+        }
+        let name = (config.local, config.remote_id.clone());
+        if let Some(peers) = self.named.get_mut(&name) {
+            peers.remove(&peer);
+            if peers.is_empty() {
+                self.named.remove(&name);
+            }
+        }
+        let remote = config.remote.or_else(|| self.seen.remove(&peer))?;
+        self.unknown(remote)
+    }
+
+    /// A peer authenticated at this address; gives the one before, if nobody has
+    /// that any more.
+    pub(crate) fn saw(&mut self, peer: PeerId, remote: IpAddr) -> Option<IpAddr> {
+        let anywhere = self.get(peer).is_some_and(|peer| peer.remote.is_none());
+        if !anywhere || self.seen.get(&peer) == Some(&remote) {
+            return None;
+        }
+        *self.known.entry(remote).or_default() += 1;
+        let before = self.seen.insert(peer, remote)?;
+        self.unknown(before)
+    }
+
+    fn unknown(&mut self, remote: IpAddr) -> Option<IpAddr> {
+        let count = self.known.get_mut(&remote)?;
+        *count -= 1;
+        if *count > 0 {
+            return None;
+        }
+        self.known.remove(&remote);
+        Some(remote)
+    }
+
+    fn group(&mut self, config: &PeerConfig) -> &mut Group {
+        match config.remote {
+            Some(remote) => self.at.entry((config.local, remote)).or_default(),
+            None => self.anywhere.entry(config.local).or_default(),
+        }
+    }
+
+    /// How many peers have this address: configured, or where they authenticated last.
+    pub(crate) fn known_at(&self, remote: IpAddr) -> u32 {
+        self.known.get(&remote).copied().unwrap_or_default()
+    }
+
+    /// Whether this is where the peer is expected: its configured address, or
+    /// where it authenticated last.
+    pub(crate) fn is_at(&self, peer: PeerId, remote: IpAddr) -> bool {
+        let configured = self.get(peer).and_then(|peer| peer.remote);
+        configured.or_else(|| self.seen.get(&peer).copied()) == Some(remote)
+    }
+
+    /// Who a sender is before it says so.
+    pub(crate) fn source(&self, remote: IpAddr) -> Source {
+        if self.known.contains_key(&remote) {
+            Source::Peer(remote)
+        } else {
+            Source::stranger(remote)
+        }
+    }
+
+    fn groups(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &Group> {
+        let at = self.at.get(&(local, remote)).into_iter();
+        at.chain(self.anywhere.get(&local))
+    }
+
+    /// What is accepted between these addresses: for those with this remote
+    /// address first, then for those that may be anywhere.
+    pub(crate) fn alike(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &Alike> {
+        self.groups(local, remote).flat_map(|group| &group.alike)
+    }
+
+    /// How many peers may be meant between these addresses.
+    pub(crate) fn candidates(&self, local: IpAddr, remote: IpAddr) -> usize {
+        self.groups(local, remote).map(Group::len).sum()
+    }
+
+    /// The peers that may be meant between these addresses, in the order of
+    /// [`Self::alike`].
+    pub(crate) fn expected(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> impl Iterator<Item = &Arc<PeerConfig>> {
+        let members = self.alike(local, remote).flat_map(|alike| &alike.members);
+        members.filter_map(|peer| self.get(*peer))
+    }
+
+    /// The peer that is meant by its address alone: the only one that is
+    /// configured to have it.
+    pub(crate) fn only_at(&self, local: IpAddr, remote: IpAddr) -> Option<PeerId> {
+        let group = self.at.get(&(local, remote))?;
+        match group.alike.as_slice() {
+            [alike] if alike.members.len() == 1 => alike.first(),
+            _ => None,
+        }
+    }
+
+    /// Those with this identity between these addresses; with the remote
+    /// address first, then those that may be anywhere.
+    pub(crate) fn named(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        identity: &Identity,
+    ) -> Vec<(PeerId, Arc<PeerConfig>)> {
+        let named = self.named.get(&(local, identity.clone()));
+        let with = |wanted: Option<IpAddr>| {
+            let peers = named.into_iter().flatten();
+            peers
+                .filter_map(|peer| Some((*peer, self.get(*peer)?.clone())))
+                .filter(move |(_, config)| config.remote == wanted)
+        };
+        with(Some(remote)).chain(with(None)).collect()
+    }
+}

@@ -1,0 +1,68 @@
+//! Sentences made of what peers send or of long lists: always of bounded length.
+
+use std::fmt::{self, Write};
+
+/// Names that are given of a list; of the rest, only the number.
+pub const NAMED: usize = 6;
+/// Characters of a sentence that a message of a peer brought about.
+pub const MAX_SENTENCE: usize = 1_000;
+
+/// The first few of `total` things, and how many more there are; `none` for nothing.
+pub fn few<T>(
+    items: impl IntoIterator<Item = T>,
+    total: usize,
+    between: &str,
+    name: impl Fn(T) -> String,
+) -> String {
+    let named: Vec<String> = items.into_iter().take(NAMED).map(name).collect();
+    let more = total.saturating_sub(named.len());
+    match (named.is_empty(), more) {
+        (true, _) => "none".to_owned(),
+        (false, 0) => named.join(between),
+        (false, more) => format!("{} and {more} more", named.join(between)),
+    }
+}
+
+/// Lets through [`MAX_SENTENCE`] characters, without control characters.
+pub(crate) struct Bounded<'a, 'f> {
+    to: &'a mut fmt::Formatter<'f>,
+    left: usize,
+}
+
+impl<'a, 'f> Bounded<'a, 'f> {
+    pub(crate) fn new(to: &'a mut fmt::Formatter<'f>) -> Self {
+        Self {
+            to,
+            left: MAX_SENTENCE,
+        }
+    }
+}
+
+impl Write for Bounded<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for c in text.chars() {
+            match self.left {
+                0 => return Ok(()),
+                1 => self.to.write_char('…')?,
+                _ if c.is_control() => self.to.write_char('?')?,
+                _ => self.to.write_char(c)?,
+            }
+            self.left -= 1;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NAMED, few};
+
+    #[test]
+    fn a_long_list_is_named_in_part_and_counted() {
+        let list = |len: usize| few(0..len, len, ", ", |n| n.to_string());
+        assert_eq!(list(0), "none");
+        assert_eq!(list(2), "0, 1");
+        assert_eq!(list(NAMED), "0, 1, 2, 3, 4, 5");
+        assert_eq!(list(2_000), "0, 1, 2, 3, 4, 5 and 1994 more");
+    }
+}
