@@ -102,7 +102,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         .flat_map(|outside| sources(outside, number))
         .collect();
     let epoll = watch(worker, &sources).map_err(|errno| format!("epoll: {errno}"))?;
-    let mut tables = TableCache::new(&shared.tables);
+    let mut tables = TableCache::new(&shared.engine.tables);
     let features = shared.tun.features();
     let mut inlet = Inlet {
         shared,
@@ -361,7 +361,7 @@ impl Inlet<'_> {
         if let Some((sequence, esp)) = newest
             && inbound.newest.raise_to(sequence) < sequence
             && is_elsewhere(slot, esp)
-            && self.shared.paths.note(esp.spi, sequence, esp.remote)
+            && self.shared.engine.paths.note(esp.spi, sequence, esp.remote)
         {
             (self.shared.events)(DataPlaneEvent::PathsSeen);
         }

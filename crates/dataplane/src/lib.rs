@@ -13,6 +13,9 @@
 //! The way in ([`inbound`]): `recvmmsg` → SA table by the slot in the SPI →
 //! opened in place → selectors and local prefixes → [`coalesce`]d → TUN, or
 //! [`relay`]ed into another tunnel.
+//!
+//! The [`engine`] is what of all this is no device and no thread: the tables, and the
+//! changes that are made to them.
 
 #![allow(
     clippy::disallowed_methods,
@@ -27,6 +30,7 @@ mod control;
 mod counters;
 mod deliver;
 mod ecn;
+mod engine;
 mod event;
 mod features;
 mod headers;
@@ -61,8 +65,9 @@ mod vnet;
 mod worker;
 
 pub use coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
-pub use control::{ChildSpec, Config, ControlError, DataPlane, NarrowLink, Path};
+pub use control::{Config, DataPlane};
 pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
+pub use engine::{ChildSpec, ControlError, NarrowLink, Path};
 pub use event::DataPlaneEvent;
 pub use features::Features;
 pub use inner::{InnerError, InnerPacket, UpperLayer};

@@ -35,7 +35,7 @@ struct Outlet<'a> {
 
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
-    let mut tables = TableCache::new(&shared.tables);
+    let mut tables = TableCache::new(&shared.engine.tables);
     let mut outlet = Outlet {
         shared,
         number,

@@ -7,28 +7,24 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::counters::{Count, Drops};
+use crate::engine::Engine;
 use crate::event::{DataPlaneEvent, EventSink};
 use crate::mailbox::Mailbox;
-use crate::paths::SeenPaths;
 use crate::sockets::OutsideSockets;
-use crate::tables::Tables;
 use crate::tun::Tun;
 use crate::{inbound, outbound};
 
 /// Devices, tables and counters; everything that the control side changes is
-/// behind `tables`.
+/// in the tables of `engine`.
 pub(crate) struct Shared {
     pub(crate) tun: Tun,
     pub(crate) outside: Vec<OutsideSockets>,
-    pub(crate) tables: ArcSwap<Tables>,
+    pub(crate) engine: Engine,
     pub(crate) events: EventSink,
-    /// Where packets came from that is not on their SAs' paths.
-    pub(crate) paths: SeenPaths,
     /// From outside to inside, by number.
     pub(crate) inbound: Vec<Worker>,
     /// From inside to outside, by number.
@@ -51,10 +47,9 @@ impl Shared {
             inbound: (0..workers).map(worker).collect::<io::Result<_>>()?,
             outbound: (workers..all).map(worker).collect::<io::Result<_>>()?,
             tun,
+            engine: Engine::new(outside.iter().map(OutsideSockets::address).collect()),
             outside,
-            tables: ArcSwap::default(),
             events,
-            paths: SeenPaths::default(),
             keepalives: Count::default(),
             stop: AtomicBool::new(false),
         })

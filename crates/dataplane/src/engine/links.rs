@@ -1,0 +1,102 @@
+//! What others may change in the kernel while we run: the MTU of the links outside
+//! and of the routes to the peers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::{Control, Engine};
+use crate::outside_link::OutsideLink;
+use crate::tables::Ends;
+
+/// Peers that are looked at in one go: some milliseconds.
+const AT_ONCE: usize = 256;
+
+/// A link, or a route, that carries less than the settings of tunnels say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NarrowLink {
+    /// Which, and what it carries.
+    pub link: OutsideLink,
+    /// The most that the settings of its tunnels say, octets.
+    pub settings_mtu: u16,
+    /// The tunnels, in order; they keep to what it carries.
+    pub tunnels: BTreeSet<u32>,
+}
+
+impl Engine {
+    /// Asks `link_to` for the links to the peers again, of many peers for some each
+    /// time. Returns whether something has changed.
+    pub(crate) fn look_again(&self, link_to: impl Fn(Ends) -> Option<OutsideLink>) -> bool {
+        let mut control = self.control();
+        let changed = control.changed_links(link_to);
+        if changed.is_empty() {
+            return false;
+        }
+        for child in control.children.values_mut() {
+            if let Some(link) = changed.get(&child.route.ends()) {
+                child.route.link = Some(link.clone());
+            }
+        }
+        let mut tables = self.tables();
+        tables.set_links(&changed);
+        self.publish(tables);
+        true
+    }
+
+    /// The links and routes that carry less than the settings of some tunnels say,
+    /// in order.
+    pub(crate) fn narrow_links(&self) -> Vec<NarrowLink> {
+        let control = self.control();
+        let mut narrow: BTreeMap<&OutsideLink, NarrowLink> = BTreeMap::new();
+        for child in control.children.values() {
+            let settings_mtu = control.policy(child.tunnel).settings.link_mtu;
+            let Some(link) = &child.route.link else {
+                continue;
+            };
+            if link.mtu < usize::from(settings_mtu) {
+                let found = narrow.entry(link).or_insert_with(|| NarrowLink {
+                    link: link.clone(),
+                    settings_mtu,
+                    tunnels: BTreeSet::new(),
+                });
+                found.settings_mtu = found.settings_mtu.max(settings_mtu);
+                found.tunnels.insert(child.tunnel);
+            }
+        }
+        narrow.into_values().collect()
+    }
+
+    /// The largest outer packet of this tunnel, in octets, that goes whole: the
+    /// least of what its settings, the link and the route say. None while it has no
+    /// CHILD SA to send with.
+    pub(crate) fn outside_mtu(&self, tunnel: u32) -> Option<usize> {
+        self.tables.load().outside_mtu(tunnel)
+    }
+}
+
+impl Control {
+    /// Asks for the links of the next peers, and gives those that are not as they
+    /// were. Without a route the last known link counts.
+    fn changed_links(
+        &mut self,
+        link_to: impl Fn(Ends) -> Option<OutsideLink>,
+    ) -> BTreeMap<Ends, OutsideLink> {
+        let mut asked: BTreeMap<Ends, Option<OutsideLink>> = BTreeMap::new();
+        let mut changed = BTreeMap::new();
+        let after = self.looked_at.take();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let mut last = after;
+        for (&spi_in, child) in self.children.range((from, Bound::Unbounded)) {
+            let ends = child.route.ends();
+            if !asked.contains_key(&ends) && asked.len() == AT_ONCE {
+                self.looked_at = last;
+                break;
+            }
+            let found = asked.entry(ends).or_insert_with(|| link_to(ends));
+            if let Some(link) = found.as_ref().filter(|_| *found != child.route.link) {
+                changed.insert(ends, link.clone());
+            }
+            last = Some(spi_in);
+        }
+        changed
+    }
+}
