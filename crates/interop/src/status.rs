@@ -37,6 +37,10 @@ pub struct Tunnel {
     pub up: bool,
     /// The largest packet inside that is not fragmented outside, octets.
     pub mtu: Option<usize>,
+    /// The MSS that TCP over IPv4 in it is held to.
+    pub mss_ipv4: Option<usize>,
+    /// What the link and the route outside carry of it, octets.
+    pub outside_mtu: Option<usize>,
     /// Its IKE SA.
     pub ike: Option<Ike>,
     /// Its CHILD SAs.

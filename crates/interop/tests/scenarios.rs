@@ -54,6 +54,8 @@ scenarios!(
     cloudhub,
     bandwidth_limit,
     df_policy,
+    lost_icmp,
+    narrow_link,
     failover,
     rekey,
     lossy_rekey,
