@@ -45,7 +45,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A peer may fail so many times as often as a source, wherever that comes from.
 const FAILURES_OF_PEER: u32 = 3;
 /// What comparing an offer with our lists takes: so much, and so much for each list.
-const SELECTION: Duration = Duration::from_micros(20);
+const SELECTION: Duration = Duration::from_micros(50);
 const SELECTION_EACH: Duration = Duration::from_micros(1);
 
 /// See the [module](self).
