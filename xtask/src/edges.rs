@@ -58,6 +58,20 @@ const RULES: &[Rule] = &[
             "rand_chacha",
         ],
     },
+    // It runs the data plane's tables and SAs, and none of its devices.
+    Rule {
+        package: "vgw-sim",
+        forbidden: &[
+            "tokio",
+            "nix",
+            "rustix",
+            "socket2",
+            "libc",
+            "getrandom",
+            "vgw-lab",
+            "vgwd",
+        ],
+    },
     // A generator that is seeded once makes keys that can be made again: only
     // tests have one, the daemon draws from the kernel.
     Rule {

@@ -139,7 +139,7 @@ impl Burst {
         };
         let unsealed = run.sealed..run.packets.end;
         let packets = self.packets.get(unsealed.clone()).unwrap_or_default();
-        match seal_packets(&mut self.buffer, packets, &run.egress) {
+        match seal_packets(&mut self.buffer, packets, &run.egress, rate::now) {
             Ok(()) => run.sealed = unsealed.end,
             Err(reason) => {
                 drops.add(reason, packets.len());
@@ -182,9 +182,7 @@ impl Burst {
             return;
         };
         let octets = packets.iter().map(|packet| packet.inner_len).sum();
-        let outbound = &run.egress.outbound;
-        outbound.child.outbound.add(packets.len(), octets);
-        outbound.tunnel_traffic.outbound.add(packets.len(), octets);
+        run.egress.outbound.count(packets.len(), octets);
     }
 
     /// Empties it: what was in it is sent, or dropped.
@@ -218,13 +216,20 @@ impl fmt::Debug for Burst {
     }
 }
 
-fn seal_packets(buffer: &mut [u8], packets: &[Plain], egress: &Egress) -> Result<(), DropReason> {
+/// Seals packets of one SA where they lie, or none of them. `now` is asked, in
+/// nanoseconds, only where the tunnel's rate is limited.
+pub(crate) fn seal_packets(
+    buffer: &mut [u8],
+    packets: &[Plain],
+    egress: &Egress,
+    now: impl FnOnce() -> u64,
+) -> Result<(), DropReason> {
     if packets.is_empty() {
         return Ok(());
     }
     if let Some(limit) = &egress.lane.policy.limit_out {
         let octets = packets.iter().map(|packet| packet.inner_len).sum();
-        if !limit.admit(rate::now(), octets) {
+        if !limit.admit(now(), octets) {
             return Err(DropReason::OverRate);
         }
     }

@@ -22,8 +22,10 @@ use crate::settings::TunnelSettings;
 use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
 
 mod links;
+mod packet;
 
 pub use links::NarrowLink;
+pub use packet::{Arrival, EspPacket};
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
@@ -135,7 +137,7 @@ impl Control {
 ///
 /// Its methods may be called from any thread. A change counts for every look-up that
 /// begins after the method has returned.
-pub(crate) struct Engine {
+pub struct Engine {
     outside: Vec<IpAddr>,
     pub(crate) tables: ArcSwap<Tables>,
     /// Where packets came from that is not on their SAs' paths.
@@ -143,9 +145,18 @@ pub(crate) struct Engine {
     control: Mutex<Control>,
 }
 
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("outside", &self.outside)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Engine {
     /// Without a tunnel yet. Paths start at one of `outside`, our outside addresses.
-    pub(crate) fn new(outside: Vec<IpAddr>) -> Self {
+    #[must_use]
+    pub fn new(outside: Vec<IpAddr>) -> Self {
         Self {
             outside,
             tables: ArcSwap::default(),
@@ -161,7 +172,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`ControlError`]; then nothing has changed.
-    pub(crate) fn install_child(
+    pub fn install_child(
         &self,
         tunnel: u32,
         spec: ChildSpec,
@@ -232,7 +243,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`ControlError::UnknownChild`] if it is not installed in this tunnel.
-    pub(crate) fn use_outbound(&self, tunnel: u32, spi_in: u32) -> Result<(), ControlError> {
+    pub fn use_outbound(&self, tunnel: u32, spi_in: u32) -> Result<(), ControlError> {
         let control = self.control();
         let child = control
             .children
@@ -256,7 +267,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`ControlError::UnknownChild`] if there is none.
-    pub(crate) fn remove_child(&self, spi_in: u32) -> Result<(), ControlError> {
+    pub fn remove_child(&self, spi_in: u32) -> Result<(), ControlError> {
         let mut control = self.control();
         let child = control
             .children
@@ -274,7 +285,7 @@ impl Engine {
     /// # Errors
     ///
     /// The path does not start at an outside address or mixes families.
-    pub(crate) fn set_path(
+    pub fn set_path(
         &self,
         tunnel: u32,
         path: Path,
@@ -296,13 +307,14 @@ impl Engine {
 
     /// Takes where packets came from that is not on their SAs' paths: of each SA
     /// the newest packet's address since this was last asked.
-    pub(crate) fn take_paths(&self) -> Vec<SeenPath> {
+    #[must_use]
+    pub fn take_paths(&self) -> Vec<SeenPath> {
         self.paths.take()
     }
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
     /// Returns whether that is a change.
-    pub(crate) fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) -> bool {
+    pub fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) -> bool {
         let mut control = self.control();
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
         if of_tunnel.policy.settings == settings {
@@ -317,7 +329,7 @@ impl Engine {
     }
 
     /// Lets what came out of one tunnel into another, or not.
-    pub(crate) fn set_site_to_site(&self, allowed: bool) {
+    pub fn set_site_to_site(&self, allowed: bool) {
         let _control = self.control();
         let mut tables = self.tables();
         tables.set_site_to_site(allowed);
@@ -332,7 +344,7 @@ impl Engine {
 
     /// Replaces the forwarding table: which tunnel carries which inside
     /// destination, and so may have packets from there, by longest prefix.
-    pub(crate) fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
+    pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
         let _control = self.control();
         let mut tables = self.tables();
         tables.set_forwarding(routes);
@@ -340,7 +352,7 @@ impl Engine {
     }
 
     /// Replaces the prefixes that decrypted packets may go to.
-    pub(crate) fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
+    pub fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
         let _control = self.control();
         let mut tables = self.tables();
         tables.set_local_prefixes(prefixes);
@@ -354,7 +366,8 @@ impl Engine {
     }
 
     /// What every tunnel counted, by tunnel number.
-    pub(crate) fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
+    #[must_use]
+    pub fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
         let control = self.control();
         let counted = control.tunnels.iter();
         counted
@@ -363,7 +376,8 @@ impl Engine {
     }
 
     /// What every installed CHILD SA counted, by inbound SPI.
-    pub(crate) fn child_traffic(&self) -> Vec<ChildTraffic> {
+    #[must_use]
+    pub fn child_traffic(&self) -> Vec<ChildTraffic> {
         let control = self.control();
         let children = control.children.iter();
         children
@@ -382,8 +396,17 @@ impl Engine {
             .collect()
     }
 
+    /// How a tunnel's packets are treated, if it has ever been told.
+    #[must_use]
+    pub fn settings(&self, tunnel: u32) -> Option<TunnelSettings> {
+        let control = self.control();
+        let tunnel = control.tunnels.get(&tunnel)?;
+        Some(tunnel.policy.settings)
+    }
+
     /// The tables as they are now and will be.
-    pub(crate) fn lookup(&self) -> Lookup<'_> {
+    #[must_use]
+    pub fn lookup(&self) -> Lookup<'_> {
         Lookup::new(&self.tables)
     }
 

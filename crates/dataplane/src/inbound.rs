@@ -12,10 +12,8 @@ use vgw_esp::{GROUP, Opened};
 use crate::coalesce::{Coalesce, Coalescer};
 use crate::counters::DropReason;
 use crate::deliver::Delivery;
-use crate::ecn::decapsulate;
 use crate::event::DataPlaneEvent;
-use crate::inner::InnerPacket;
-use crate::mss::clamp_mss;
+use crate::forward::{Admitted, Recent, admit, has_moved};
 use crate::rate;
 use crate::receive::Receiver;
 use crate::relay::Relay;
@@ -87,11 +85,8 @@ struct Inlet<'a> {
     coalescer: Coalescer,
     delivery: Delivery,
     relay: Relay<'a>,
-    /// The last destination of this burst that was found local: most often it
-    /// is the next one's too.
-    local: Option<IpAddr>,
-    /// The last source of this burst that was found routed, and to which tunnel.
-    source: Option<(IpAddr, u32)>,
+    /// Of this burst.
+    recent: Recent,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
@@ -118,8 +113,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         }),
         delivery: Delivery::default(),
         relay: Relay::new(shared, number, worker),
-        local: None,
-        source: None,
+        recent: Recent::default(),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
@@ -216,8 +210,7 @@ impl Inlet<'_> {
         }
         // Only now: an SA that was installed before its packet came is found.
         let tables = tables.load();
-        self.local = None;
-        self.source = None;
+        self.recent = Recent::default();
         self.count_overflows(source);
         self.sort(source);
         self.open(tables);
@@ -356,19 +349,17 @@ impl Inlet<'_> {
         }
         self.places = places;
         self.opened = opened;
-        inbound.child.inbound.add(packets, bytes);
-        inbound.tunnel_traffic.inbound.add(packets, bytes);
+        inbound.count(packets, bytes);
         if let Some((sequence, esp)) = newest
-            && inbound.newest.raise_to(sequence) < sequence
-            && is_elsewhere(slot, esp)
+            && has_moved(slot, sequence, esp.remote, esp.udp_encapsulation)
             && self.shared.engine.paths.note(esp.spi, sequence, esp.remote)
         {
             (self.shared.events)(DataPlaneEvent::PathsSeen);
         }
     }
 
-    /// Checks a decrypted packet (RFC 4301 section 5.2) and hands it on, to the
-    /// TUN device or to another tunnel.
+    /// Checks a decrypted packet and hands it on, to the TUN device or to another
+    /// tunnel.
     fn admit(
         &mut self,
         tables: &Tables,
@@ -381,36 +372,17 @@ impl Inlet<'_> {
             .buffer
             .get_mut(place.clone())
             .unwrap_or_default();
-        let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
-        slot.inbound.selectors.admit_inbound(&packet)?;
-        if slot.lane.policy.settings.source_check {
-            let source = (packet.source(), slot.inbound.tunnel);
-            if self.source != Some(source) {
-                if !tables.is_routed_to(source.0, source.1) {
-                    return Err(DropReason::SourceNotRouted);
-                }
-                self.source = Some(source);
-            }
-        }
-        let len = packet.octets().len();
-        let destination = packet.destination();
-        let local = self.local == Some(destination) || tables.is_local(destination);
-        if local {
-            self.local = Some(destination);
-        }
-        if !local && !tables.site_to_site() {
-            return Err(DropReason::UnknownDestination);
-        }
-        let octets = octets.get_mut(..len).unwrap_or_default();
-        decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
-        // What answers from inside comes through the TUN device.
-        let answers = if local {
-            self.shared.tun.mtu()
-        } else {
-            usize::MAX
-        };
-        clamp_mss(octets, slot.lane.mtu.min(answers), false);
+        let tun_mtu = self.shared.tun.mtu();
+        let Admitted { len, local } = admit(
+            tables,
+            slot,
+            traffic_class,
+            octets,
+            tun_mtu,
+            &mut self.recent,
+        )?;
         if !local {
+            let octets = octets.get_mut(..len).unwrap_or_default();
             return self.relay.forward(tables, slot.inbound.tunnel, octets);
         }
         self.coalescer
@@ -457,19 +429,6 @@ impl Source<'_> {
         let again = std::mem::replace(&mut self.failing, true);
         Ok(again.then_some(REST))
     }
-}
-
-/// Whether a packet came by another path than its SA's. One in the other
-/// encapsulation than the path's does not count: a peer may send either
-/// (RFC 7296 section 2.23).
-fn is_elsewhere(slot: &Slot, esp: &EspPacket) -> bool {
-    let route = &slot.lane.route;
-    let expected = if esp.udp_encapsulation {
-        esp.remote == route.remote
-    } else {
-        esp.remote.ip() == route.remote.ip()
-    };
-    route.udp_encapsulation == esp.udp_encapsulation && !expected
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -15,7 +15,8 @@
 //! [`relay`]ed into another tunnel.
 //!
 //! The [`engine`] is what of all this is no device and no thread: the tables, and the
-//! changes that are made to them.
+//! changes that are made to them. What becomes of a packet is decided by [`forward`],
+//! for the workers and for a simulation, which uses the engine alone.
 
 #![allow(
     clippy::disallowed_methods,
@@ -33,6 +34,7 @@ mod ecn;
 mod engine;
 mod event;
 mod features;
+mod forward;
 mod headers;
 mod hop;
 mod icmp;
@@ -67,7 +69,7 @@ mod worker;
 pub use coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
 pub use control::{Config, DataPlane};
 pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
-pub use engine::{ChildSpec, ControlError, NarrowLink, Path};
+pub use engine::{Arrival, ChildSpec, ControlError, Engine, EspPacket, NarrowLink, Path};
 pub use event::DataPlaneEvent;
 pub use features::Features;
 pub use inner::{InnerError, InnerPacket, UpperLayer};

@@ -1,12 +1,13 @@
 //! The tables as a worker sees them, for whoever wants to know what it would do.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::counters::DropReason;
 use crate::inner::InnerPacket;
-use crate::tables::Tables;
+use crate::tables::{NextHop, Tables};
 
 /// Looks packets up as the workers do and sees what they see, but changes and
 /// counts nothing. Each thread has its own.
@@ -29,6 +30,18 @@ impl<'a> Lookup<'a> {
     pub fn inbound(&mut self, spi: u32) -> Option<u32> {
         let slot = self.0.load().inbound(spi)?;
         Some(slot.inbound.tunnel)
+    }
+
+    /// What leads to an inside address.
+    #[must_use]
+    pub fn next_hop(&mut self, destination: IpAddr) -> Option<NextHop> {
+        self.0.load().next_hop(destination)
+    }
+
+    /// Whether what came out of one tunnel may go into another.
+    #[must_use]
+    pub fn site_to_site(&mut self) -> bool {
+        self.0.load().site_to_site()
     }
 
     /// The tunnel by which a packet from inside leaves.

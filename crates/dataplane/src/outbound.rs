@@ -2,20 +2,16 @@
 
 use std::io::IoSlice;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::counters::DropReason;
-use crate::ecn::outer_traffic_class;
+use crate::forward::{Departure, Stopped, leave};
 use crate::icmp::{ANSWERS, MAX_ANSWER, too_big};
-use crate::inner::InnerPacket;
-use crate::mss::clamp_mss;
-use crate::segment::Segments;
-use crate::tables::{Egress, TableCache, Tables};
+use crate::tables::{TableCache, Tables};
 use crate::transmit::Transmit;
-use crate::vnet::{NEEDS_CSUM, VNET_HEADER_LEN, VnetHeader};
+use crate::vnet::{VNET_HEADER_LEN, VnetHeader};
 use crate::worker::{Shared, Worker};
 
 /// Octets of the largest packet or super-packet of the TUN device.
@@ -121,17 +117,17 @@ impl Outlet<'_> {
     /// out to be sealed.
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
-        let (egress, next_header) = find_way(tables, packet)?;
         let header = VnetHeader::from_octets(self.header);
-        let mtu = egress.lane.mtu.min(self.shared.tun.mtu());
-        clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
-        let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
-        if let Some(limit) = egress.lane.size_limit(segments.packet())
-            && segments.segment_len() > limit
-        {
-            return Err(self.answer_too_big(limit, len));
-        }
-        let class = outer_traffic_class(segments.packet(), egress.lane.policy.settings.copy_dscp);
+        let (departure, segments) = match leave(tables, header, packet, self.shared.tun.mtu()) {
+            Ok(leaves) => leaves,
+            Err(Stopped::TooBig(limit)) => return Err(self.answer_too_big(limit, len)),
+            Err(stopped) => return Err(stopped.reason()),
+        };
+        let Departure {
+            egress,
+            next_header,
+            traffic_class,
+        } = departure;
         for index in 0..segments.count() {
             let last = index + 1 == segments.count();
             let len = if last {
@@ -139,9 +135,11 @@ impl Outlet<'_> {
             } else {
                 segments.segment_len()
             };
-            let laid_out = self.transmit.push(egress, class, next_header, len, |room| {
-                segments.write(index, room)
-            });
+            let laid_out = self
+                .transmit
+                .push(egress, traffic_class, next_header, len, |room| {
+                    segments.write(index, room)
+                });
             if let Err(reason) = laid_out {
                 // Those before it are on their way.
                 self.worker.drops.add(reason, segments.count() - index);
@@ -166,10 +164,4 @@ impl Outlet<'_> {
         }
         DropReason::TooBig
     }
-}
-
-/// How a packet from inside leaves, and what ESP calls it; or why it does not.
-fn find_way<'t>(tables: &'t Tables, octets: &[u8]) -> Result<(&'t Arc<Egress>, u8), DropReason> {
-    let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
-    Ok((tables.way_out(&packet)?, packet.next_header()))
 }

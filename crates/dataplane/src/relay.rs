@@ -1,15 +1,11 @@
 //! From tunnel to tunnel: what came out of one goes into another without
 //! touching the TUN device.
 
-use std::sync::Arc;
-
 use crate::counters::DropReason;
-use crate::ecn::outer_traffic_class;
-use crate::hop::decrement_hops;
+use crate::forward::{Departure, Stopped, pass_on};
 use crate::icmp::{ANSWERS, MAX_ANSWER, time_exceeded, too_big};
 use crate::inner::InnerPacket;
-use crate::mss::clamp_mss;
-use crate::tables::{Egress, Tables};
+use crate::tables::Tables;
 use crate::transmit::Transmit;
 use crate::worker::{Shared, Worker};
 
@@ -36,29 +32,21 @@ impl<'a> Relay<'a> {
         from: u32,
         octets: &mut [u8],
     ) -> Result<(), DropReason> {
-        let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
-        let next_header = packet.next_header();
-        let egress = tables.way_out(&packet).map_err(|reason| match reason {
-            DropReason::NoRoute | DropReason::LinkLocal => DropReason::UnknownDestination,
-            other => other,
-        })?;
-        // Back into the tunnel it came from: the peer's routes are wrong.
-        if egress.outbound.tunnel == from {
-            return Err(DropReason::UnknownDestination);
+        match pass_on(tables, from, octets) {
+            Ok(departure) => copy_to(&mut self.transmit, &departure, octets),
+            Err(stopped) => {
+                match stopped {
+                    Stopped::TooBig(limit) => {
+                        self.send_answer(tables, |answer| too_big(octets, limit, answer));
+                    }
+                    Stopped::HopLimit => {
+                        self.send_answer(tables, |answer| time_exceeded(octets, answer));
+                    }
+                    Stopped::Dropped(_) => {}
+                }
+                Err(stopped.reason())
+            }
         }
-        if !decrement_hops(octets) {
-            self.send_answer(tables, |answer| time_exceeded(octets, answer));
-            return Err(DropReason::HopLimit);
-        }
-        clamp_mss(octets, egress.lane.mtu, false);
-        if let Some(limit) = egress.lane.size_limit(octets)
-            && octets.len() > limit
-        {
-            self.send_answer(tables, |answer| too_big(octets, limit, answer));
-            return Err(DropReason::TooBig);
-        }
-        let class = outer_traffic_class(octets, egress.lane.policy.settings.copy_dscp);
-        copy_to(&mut self.transmit, egress, class, next_header, octets)
     }
 
     /// Sends what was forwarded.
@@ -91,8 +79,12 @@ impl<'a> Relay<'a> {
         let Ok(egress) = tables.way_out(&packet) else {
             return;
         };
-        let laid_out = copy_to(&mut self.transmit, egress, 0, packet.next_header(), answer);
-        if laid_out.is_ok() {
+        let departure = Departure {
+            egress,
+            next_header: packet.next_header(),
+            traffic_class: 0,
+        };
+        if copy_to(&mut self.transmit, &departure, answer).is_ok() {
             self.answers_left -= 1;
         }
     }
@@ -100,11 +92,14 @@ impl<'a> Relay<'a> {
 
 fn copy_to(
     transmit: &mut Transmit<'_>,
-    egress: &Arc<Egress>,
-    traffic_class: u8,
-    next_header: u8,
+    departure: &Departure<'_>,
     octets: &[u8],
 ) -> Result<(), DropReason> {
+    let Departure {
+        egress,
+        next_header,
+        traffic_class,
+    } = *departure;
     transmit.push(egress, traffic_class, next_header, octets.len(), |room| {
         room.copy_from_slice(octets);
         Some(())

@@ -46,6 +46,14 @@ pub(crate) struct Inbound {
     pub(crate) newest: Count,
 }
 
+impl Inbound {
+    /// Counts what was authentic, for its SA and its tunnel.
+    pub(crate) fn count(&self, packets: usize, bytes: usize) {
+        self.child.inbound.add(packets, bytes);
+        self.tunnel_traffic.inbound.add(packets, bytes);
+    }
+}
+
 /// How a tunnel's packets are treated. A change replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
@@ -75,6 +83,14 @@ pub(crate) struct Outbound {
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
     pub(crate) tunnel_traffic: Arc<Traffic>,
+}
+
+impl Outbound {
+    /// Counts what was sent, for its SA and its tunnel.
+    pub(crate) fn count(&self, packets: usize, bytes: usize) {
+        self.child.outbound.add(packets, bytes);
+        self.tunnel_traffic.outbound.add(packets, bytes);
+    }
 }
 
 /// A path, resolved to one of our outside addresses.
@@ -278,6 +294,11 @@ impl Tables {
     pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: u32) -> bool {
         let hop = self.fib.lookup(source);
         hop.is_some_and(|hop| hop.is_by(tunnel)) && !self.is_local(source)
+    }
+
+    /// What leads to an inside address.
+    pub(crate) fn next_hop(&self, destination: IpAddr) -> Option<NextHop> {
+        self.fib.lookup(destination).copied()
     }
 
     /// By which SA a packet leaves, or why it does not.

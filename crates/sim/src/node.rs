@@ -52,7 +52,7 @@ impl Node {
             config,
             host,
             supervisor: None,
-            plane: Plane::default(),
+            plane: Plane::new(Vec::new()),
             starts: 0,
             next_count: epoch,
             dice: Dice::new(seed),
@@ -67,7 +67,7 @@ impl Node {
     /// Starts the daemon, which knows nothing of earlier SAs.
     pub fn start(&mut self, now: Instant) {
         self.starts += 1;
-        self.plane = Plane::default();
+        self.plane = Plane::new(self.config.outside_addresses.clone());
         let random = self.dice.sources();
         self.supervisor = Some(Supervisor::new(now, self.config.clone(), random));
         self.next_count = now + COUNT_EVERY;
@@ -76,7 +76,7 @@ impl Node {
     /// Stops it without a word to anybody.
     pub fn crash(&mut self) {
         self.supervisor = None;
-        self.plane = Plane::default();
+        self.plane = Plane::new(Vec::new());
     }
 
     /// Whether it owns this address.
@@ -122,7 +122,7 @@ impl Node {
                     continue;
                 }
             }
-            if let Err(fault) = self.plane.execute(command, self.dice.octets()) {
+            if let Err(fault) = self.plane.execute(command, &self.dice.octets()) {
                 self.faults.push(format!("{}: {fault}", self.name));
             }
         }

@@ -1,137 +1,87 @@
-//! A data plane in memory: the commands of a supervisor carried out on real
-//! ESP SAs, one packet at a time.
+//! The real data plane without its devices: it carries out the commands of a
+//! supervisor, and takes one packet at a time.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
 use ipnet::IpNet;
-use vgw_esp::{InboundSa, NEXT_HEADER_IPV4, OutboundSa};
+use vgw_dataplane::{
+    Arrival, ChildSpec, DropReason, Engine, EspPacket, NATT_PORT, SeenPath, Selector, Selectors,
+    TunnelSettings,
+};
 use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
+use vgw_gateway::domain::DfPolicy;
 use vgw_ike::event::{ChildSa, Path};
-use vgw_ike::spi::SLOT_BITS;
+use vgw_ike::selector::TrafficSelector;
 
 use crate::network::{Load, Packet};
 
 /// Octets of an inner packet: an IPv4 header and a number.
 const INNER_LEN: usize = 28;
 
-/// A CHILD SA that is installed.
-struct Child {
-    tunnel: TunnelId,
-    inbound: InboundSa,
-    outbound: OutboundSa,
-    path: Path,
-    traffic: ChildTraffic,
-    newest: u64,
-}
-
-/// Why an inner packet was not sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NotSent {
-    /// Nothing leads to its destination.
-    NoRoute,
-    /// The tunnel has no SA to send with.
-    NoSa,
-    /// The SA's sequence numbers are used up.
-    Exhausted,
-}
-
-/// Why an ESP packet was not accepted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
-    /// No SA has this SPI.
-    NoSa,
-    /// It was seen before, or is too old to tell.
-    Replayed,
-    /// It is not what the peer sealed.
-    NotAuthentic,
-    /// Its inner destination is not behind us.
-    NotLocal,
-}
-
-/// An ESP packet that was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Accepted {
-    /// The number of the inner packet.
-    pub number: u64,
-    /// The CHILD SA.
-    pub spi_in: u32,
-    /// Where it came from, if it is the newest and that is not where we send to.
-    pub elsewhere: Option<SocketAddr>,
+/// What became of an ESP packet that was accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accepted {
+    /// The inner packet of this number is for a host behind.
+    Inside(u64),
+    /// It goes out again, to another site.
+    Relayed(Packet),
 }
 
 /// A data plane.
-#[derive(Default)]
+#[derive(Debug)]
 pub struct Plane {
-    children: BTreeMap<u32, Child>,
-    sending: BTreeMap<TunnelId, u32>,
-    traffic: BTreeMap<TunnelId, TunnelTraffic>,
-    forwarding: Vec<(IpNet, NextHop)>,
-    local: Vec<IpNet>,
+    engine: Engine,
     kernel_routes: Vec<IpNet>,
-    treatments: BTreeMap<TunnelId, Treatment>,
-    cloudhub: bool,
+    drops: BTreeMap<DropReason, u64>,
     /// So many commands were carried out.
     pub commands: u64,
-    /// Highest slot of an SPI so far.
-    pub highest_slot: u32,
 }
 
 impl Plane {
+    /// A data plane with these outside addresses.
+    #[must_use]
+    pub fn new(outside: Vec<IpAddr>) -> Self {
+        Self {
+            engine: Engine::new(outside),
+            kernel_routes: Vec::new(),
+            drops: BTreeMap::new(),
+            commands: 0,
+        }
+    }
+
     /// Carries out a command.
     ///
     /// # Errors
-    /// What is wrong with it: a data plane would refuse it or misbehave.
-    pub fn execute(&mut self, command: Command, iv_seed: [u8; 32]) -> Result<(), String> {
+    /// What is wrong with it.
+    pub fn execute(&mut self, command: Command, iv_seed: &[u8; 32]) -> Result<(), String> {
         self.commands += 1;
-        match command {
+        let engine = &self.engine;
+        let outcome = match command {
             Command::InstallChild {
                 tunnel,
                 child,
                 replay_window,
-            } => self.install(tunnel, &child, replay_window, iv_seed),
-            Command::UseOutbound { tunnel, spi_in } => {
-                if self
-                    .children
-                    .get(&spi_in)
-                    .is_none_or(|c| c.tunnel != tunnel)
-                {
-                    return Err(format!(
-                        "told to send with {spi_in:08x}, which is not installed"
-                    ));
-                }
-                self.sending.insert(tunnel, spi_in);
-                Ok(())
-            }
-            Command::RemoveChild { tunnel, spi_in } => {
-                if self.sending.get(&tunnel) == Some(&spi_in) {
-                    self.sending.remove(&tunnel);
-                }
-                let gone = self.children.remove(&spi_in);
-                gone.map(|_| ())
-                    .ok_or_else(|| format!("told to remove {spi_in:08x}, which is not installed"))
-            }
-            Command::SetPath { tunnel, path } => {
-                let of_tunnel = self.children.values_mut().filter(|c| c.tunnel == tunnel);
-                of_tunnel.for_each(|child| child.path = path);
-                Ok(())
-            }
+            } => engine.install_child(tunnel.0, child_spec(*child, replay_window), None, iv_seed),
+            Command::UseOutbound { tunnel, spi_in } => engine.use_outbound(tunnel.0, spi_in),
+            Command::RemoveChild { spi_in, .. } => engine.remove_child(spi_in),
+            Command::SetPath { tunnel, path } => engine.set_path(tunnel.0, plane_path(path), None),
             Command::SetTreatment { tunnel, treatment } => {
-                self.treatments.insert(tunnel, treatment);
+                engine.set_tunnel(tunnel.0, tunnel_settings(treatment));
                 Ok(())
             }
             Command::SetCloudHub(allowed) => {
-                self.cloudhub = allowed;
+                engine.set_site_to_site(allowed);
                 Ok(())
             }
-            Command::SetForwarding(forwarding) => {
-                self.forwarding = forwarding;
-                self.forwarding
-                    .sort_by_key(|(net, _)| std::cmp::Reverse(net.prefix_len()));
+            Command::SetForwarding(routes) => {
+                let routes = routes.into_iter().map(|(net, hop)| (net, plane_hop(hop)));
+                engine.set_forwarding(routes.collect());
                 Ok(())
             }
-            Command::SetLocalPrefixes(local) => {
-                self.local = local;
+            Command::SetLocalPrefixes(prefixes) => {
+                engine.set_local_prefixes(prefixes);
                 Ok(())
             }
             Command::SetKernelRoutes(routes) => {
@@ -139,128 +89,103 @@ impl Plane {
                 Ok(())
             }
             Command::SetInsideAddresses(_) | Command::LogIkeKeys { .. } => Ok(()),
-        }
-    }
-
-    fn install(
-        &mut self,
-        tunnel: TunnelId,
-        child: &ChildSa,
-        replay_window: u32,
-        iv_seed: [u8; 32],
-    ) -> Result<(), String> {
-        let slot = slot_of(child.spi_in);
-        if let Some(taken) = self.children.keys().find(|spi| slot_of(**spi) == slot) {
-            return Err(format!(
-                "the slot of {:08x} is still {taken:08x}'s",
-                child.spi_in
-            ));
-        }
-        self.highest_slot = self.highest_slot.max(slot);
-        let key_error = |error: vgw_esp::KeyError| error.to_string();
-        let (suite, spi_in) = (child.suite, child.spi_in);
-        let inbound = InboundSa::new(spi_in, suite, &child.keys_in, replay_window);
-        let outbound = OutboundSa::new(child.spi_out, suite, &child.keys_out, iv_seed);
-        let installed = Child {
-            tunnel,
-            inbound: inbound.map_err(key_error)?,
-            outbound: outbound.map_err(key_error)?,
-            path: child.path,
-            traffic: ChildTraffic {
-                spi_in,
-                ..ChildTraffic::default()
-            },
-            newest: 0,
         };
-        self.children.insert(spi_in, installed);
-        Ok(())
+        outcome.map_err(|error| error.to_string())
     }
 
-    /// Seals an inner packet. Its number comes back in [`Accepted`].
+    /// Seals an inner packet. Its number comes back in [`Accepted::Inside`]. `now` is the
+    /// time since any moment.
     ///
     /// # Errors
     /// Why it cannot be sent.
-    pub fn send(&mut self, source: Ipv4Addr, to: Ipv4Addr, number: u64) -> Result<Packet, NotSent> {
-        let tunnel = self.leads_to(to).ok_or(NotSent::NoRoute)?;
-        let spi_in = self.sending.get(&tunnel).ok_or(NotSent::NoSa)?;
-        let child = self.children.get_mut(spi_in).ok_or(NotSent::NoSa)?;
-        let sequence = child.outbound.reserve(1).map_err(|_| NotSent::Exhausted)?;
-        let mut octets = vec![0; child.outbound.sealed_len(INNER_LEN)];
-        let start = child.outbound.layout().header_len;
-        if let Some(inner) = octets.get_mut(start..start + INNER_LEN) {
-            inner.copy_from_slice(&inner_packet(source, to, number));
-        }
-        child
-            .outbound
-            .seal(sequence, &mut octets, INNER_LEN, NEXT_HEADER_IPV4)
-            .map_err(|_| NotSent::Exhausted)?;
-        let len = u64::try_from(INNER_LEN).unwrap_or(0);
-        child.traffic.packets_out += 1;
-        child.traffic.bytes_out += len;
-        child.traffic.sequence = sequence;
-        let total = self.traffic.entry(tunnel).or_default();
-        total.packets_out += 1;
-        total.bytes_out += len;
-        let path = child.path;
-        let port = |address: SocketAddr| match path.udp_encapsulation {
-            true => address,
-            false => SocketAddr::new(address.ip(), 0),
-        };
-        Ok(Packet {
-            source: port(path.local),
-            destination: port(path.remote),
-            load: Load::Esp(octets, number),
-        })
+    pub fn send(
+        &mut self,
+        now: Duration,
+        source: Ipv4Addr,
+        to: Ipv4Addr,
+        number: u64,
+    ) -> Result<Packet, DropReason> {
+        let mut inner = inner_packet(source, to, number);
+        let sent = self.engine.send(now, &mut inner);
+        let sent = sent.map(|esp| packet_of(esp, number));
+        self.count(sent)
     }
 
-    /// Opens an ESP packet.
+    /// Opens an ESP packet that carries the inner packet `number`.
     ///
     /// # Errors
     /// Why it is not accepted.
-    pub fn receive(&mut self, source: SocketAddr, octets: &[u8]) -> Result<Accepted, Rejected> {
-        let spi = spi_of(octets).ok_or(Rejected::NoSa)?;
-        let child = self.children.get_mut(&spi).ok_or(Rejected::NoSa)?;
-        let mut octets = octets.to_vec();
-        let opened = child
-            .inbound
-            .opener()
-            .open(&mut octets)
-            .map_err(|reason| match reason {
-                vgw_esp::Drop::Replayed => Rejected::Replayed,
-                _ => Rejected::NotAuthentic,
-            })?;
-        let inner = octets.get(opened.inner).ok_or(Rejected::NotAuthentic)?;
-        let (to, number) = read_inner(inner).ok_or(Rejected::NotAuthentic)?;
-        let len = u64::try_from(inner.len()).unwrap_or(0);
-        child.traffic.packets_in += 1;
-        child.traffic.bytes_in += len;
-        let total = self.traffic.entry(child.tunnel).or_default();
-        total.packets_in += 1;
-        total.bytes_in += len;
-        let newest = opened.sequence > child.newest;
-        child.newest = child.newest.max(opened.sequence);
-        let moved = child.path.udp_encapsulation && child.path.remote != source;
-        if !self.local.iter().any(|net| net.contains(&IpAddr::V4(to))) {
-            return Err(Rejected::NotLocal);
-        }
-        Ok(Accepted {
-            number,
-            spi_in: spi,
-            elsewhere: (newest && moved).then_some(source),
-        })
+    pub fn receive(
+        &mut self,
+        now: Duration,
+        packet: &Packet,
+        octets: &[u8],
+        number: u64,
+    ) -> Result<Accepted, DropReason> {
+        let received = self.engine.receive(
+            now,
+            EspPacket {
+                local: packet.destination.ip(),
+                remote: packet.source,
+                udp_encapsulation: packet.source.port() != 0,
+                traffic_class: 0,
+                octets: octets.to_vec(),
+            },
+        );
+        let accepted = received.and_then(|arrival| match arrival {
+            Arrival::Inside(inner) => number_of(&inner)
+                .map(Accepted::Inside)
+                .ok_or(DropReason::Malformed),
+            Arrival::Relayed(esp) => Ok(Accepted::Relayed(packet_of(esp, number))),
+        });
+        self.count(accepted)
+    }
+
+    fn count<T>(&mut self, outcome: Result<T, DropReason>) -> Result<T, DropReason> {
+        outcome.inspect_err(|reason| *self.drops.entry(*reason).or_default() += 1)
+    }
+
+    /// Packets dropped for this reason.
+    #[must_use]
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.drops.get(&reason).copied().unwrap_or_default()
+    }
+
+    /// Where packets came from that is not on their SAs' paths, since last asked.
+    #[must_use]
+    pub fn take_paths(&self) -> Vec<SeenPath> {
+        self.engine.take_paths()
     }
 
     /// What the supervisor is to be told.
     #[must_use]
     pub fn counted(&self) -> (Vec<(TunnelId, TunnelTraffic)>, Vec<ChildTraffic>) {
-        let tunnels = self.traffic.iter().map(|(id, traffic)| (*id, *traffic));
-        let children = self.children.values().map(|child| child.traffic);
+        let tunnels = self.engine.tunnel_traffic().into_iter();
+        let tunnels = tunnels.map(|(tunnel, counted)| {
+            let counted = TunnelTraffic {
+                packets_in: counted.packets_in,
+                bytes_in: counted.bytes_in,
+                packets_out: counted.packets_out,
+                bytes_out: counted.bytes_out,
+            };
+            (TunnelId(tunnel), counted)
+        });
+        let children = self.engine.child_traffic().into_iter();
+        let children = children.map(|counted| ChildTraffic {
+            spi_in: counted.spi_in,
+            packets_in: counted.packets_in,
+            bytes_in: counted.bytes_in,
+            packets_out: counted.packets_out,
+            bytes_out: counted.bytes_out,
+            sequence: counted.sequence,
+        });
         (tunnels.collect(), children.collect())
     }
 
     /// Inbound SPIs that are installed.
     pub fn spis(&self) -> impl Iterator<Item = u32> {
-        self.children.keys().copied()
+        let children = self.engine.child_traffic().into_iter();
+        children.map(|child| child.spi_in)
     }
 
     /// The tunnel that a destination leads to.
@@ -272,21 +197,33 @@ impl Plane {
     /// What leads to a destination.
     #[must_use]
     pub fn next_hop(&self, to: Ipv4Addr) -> Option<NextHop> {
-        let leads = |(net, _): &&(IpNet, NextHop)| net.contains(&IpAddr::V4(to));
-        let found = self.forwarding.iter().find(leads);
-        found.map(|(_, hop)| *hop)
+        let hop = self.engine.lookup().next_hop(to.into())?;
+        Some(NextHop {
+            carrier: TunnelId(hop.carrier),
+            standby: hop.standby.map(TunnelId),
+        })
     }
 
     /// How a tunnel's packets are treated.
     #[must_use]
     pub fn treatment(&self, tunnel: TunnelId) -> Option<Treatment> {
-        self.treatments.get(&tunnel).copied()
+        let settings = self.engine.settings(tunnel.0)?;
+        Some(Treatment {
+            outside_mtu: settings.link_mtu,
+            df_policy: match settings.df {
+                vgw_dataplane::DfPolicy::Honor => DfPolicy::Honor,
+                vgw_dataplane::DfPolicy::Ignore => DfPolicy::Ignore,
+            },
+            copy_dscp: settings.copy_dscp,
+            bandwidth_limit: settings.rate_limit,
+            source_check: settings.source_check,
+        })
     }
 
     /// Whether what comes out of one tunnel may go into another.
     #[must_use]
-    pub const fn cloudhub(&self) -> bool {
-        self.cloudhub
+    pub fn cloudhub(&self) -> bool {
+        self.engine.lookup().site_to_site()
     }
 
     /// Prefixes that the kernel leads to the tunnels.
@@ -302,8 +239,68 @@ pub fn spi_of(octets: &[u8]) -> Option<u32> {
     octets.first_chunk().copied().map(u32::from_be_bytes)
 }
 
-const fn slot_of(spi: u32) -> u32 {
-    spi & ((1 << SLOT_BITS) - 1)
+/// As the network carries it.
+fn packet_of(esp: EspPacket, number: u64) -> Packet {
+    let port = if esp.udp_encapsulation { NATT_PORT } else { 0 };
+    Packet {
+        source: SocketAddr::new(esp.local, port),
+        destination: esp.remote,
+        load: Load::Esp(esp.octets, number),
+    }
+}
+
+fn child_spec(child: ChildSa, replay_window: u32) -> ChildSpec {
+    ChildSpec {
+        spi_in: child.spi_in,
+        spi_out: child.spi_out,
+        suite: child.suite,
+        keys_in: child.keys_in,
+        keys_out: child.keys_out,
+        selectors: Selectors::new(
+            child.local_selectors.iter().map(selector).collect(),
+            child.remote_selectors.iter().map(selector).collect(),
+        ),
+        replay_window,
+        path: plane_path(child.path),
+    }
+}
+
+const fn plane_path(path: Path) -> vgw_dataplane::Path {
+    vgw_dataplane::Path {
+        local: path.local,
+        remote: path.remote,
+        udp_encapsulation: path.udp_encapsulation,
+    }
+}
+
+const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
+    TunnelSettings {
+        link_mtu: treatment.outside_mtu,
+        df: match treatment.df_policy {
+            DfPolicy::Honor => vgw_dataplane::DfPolicy::Honor,
+            DfPolicy::Ignore => vgw_dataplane::DfPolicy::Ignore,
+        },
+        copy_dscp: treatment.copy_dscp,
+        rate_limit: treatment.bandwidth_limit,
+        source_check: treatment.source_check,
+    }
+}
+
+fn plane_hop(hop: NextHop) -> vgw_dataplane::NextHop {
+    vgw_dataplane::NextHop {
+        carrier: hop.carrier.0,
+        standby: hop.standby.map(|tunnel| tunnel.0),
+    }
+}
+
+const fn selector(selector: &TrafficSelector) -> Selector {
+    Selector {
+        protocol: selector.protocol,
+        first_port: selector.first_port,
+        last_port: selector.last_port,
+        first: selector.first,
+        last: selector.last,
+    }
 }
 
 fn inner_packet(source: Ipv4Addr, to: Ipv4Addr, number: u64) -> [u8; INNER_LEN] {
@@ -321,8 +318,7 @@ fn inner_packet(source: Ipv4Addr, to: Ipv4Addr, number: u64) -> [u8; INNER_LEN] 
     packet
 }
 
-fn read_inner(inner: &[u8]) -> Option<(Ipv4Addr, u64)> {
-    let to: [u8; 4] = inner.get(16..20)?.try_into().ok()?;
-    let number: [u8; 8] = inner.get(20..28)?.try_into().ok()?;
-    Some((Ipv4Addr::from(to), u64::from_be_bytes(number)))
+fn number_of(inner: &[u8]) -> Option<u64> {
+    let number = inner.get(20..28)?.first_chunk()?;
+    Some(u64::from_be_bytes(*number))
 }

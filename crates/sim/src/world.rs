@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
+use vgw_dataplane::{DropReason, SeenPath};
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::status::{Status, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 
 use crate::network::{Load, Network, Packet};
 use crate::node::Node;
-use crate::plane::{NotSent, Rejected, spi_of};
+use crate::plane::{Accepted, spi_of};
 
 /// Packets from the host behind one node to the host behind another, at a
 /// steady pace.
@@ -63,6 +64,7 @@ struct Sent {
 pub struct World {
     /// The time.
     pub now: Instant,
+    epoch: Instant,
     /// The Internet.
     pub network: Network,
     /// The machines.
@@ -80,8 +82,10 @@ impl World {
     /// A world without machines.
     #[must_use]
     pub fn new(seed: u64) -> Self {
+        let epoch = epoch();
         Self {
-            now: epoch(),
+            now: epoch,
+            epoch,
             network: Network::new(seed),
             nodes: Vec::new(),
             flows: Vec::new(),
@@ -253,12 +257,22 @@ impl World {
         let number = self.numbers;
         self.numbers += 1;
         let packet = match self.nodes.get_mut(from) {
-            Some(node) if node.supervisor.is_some() => node.plane.send(node.host, host, number),
-            _ => Err(NotSent::NoRoute),
+            Some(node) if node.supervisor.is_some() => {
+                let since = now - self.epoch;
+                node.plane.send(since, node.host, host, number)
+            }
+            _ => Err(DropReason::NoRoute),
         };
-        let Ok(packet) = packet else {
-            flow.tally.not_sent += 1;
-            return;
+        let packet = match packet {
+            Ok(packet) => packet,
+            Err(reason) => {
+                flow.tally.not_sent += 1;
+                if is_blame(reason) {
+                    let text = format!("packet {number} of {flow:?} was not sent: {reason:?}");
+                    self.violations.push(text);
+                }
+                return;
+            }
         };
         let (live, starts) = self.is_live(to, &packet);
         let copies = self.network.send(now, packet).copies;
@@ -317,20 +331,33 @@ impl World {
                 let Some(node) = self.nodes.get_mut(place) else {
                     return;
                 };
-                let outcome = node.plane.receive(packet.source, octets);
-                if let Ok(accepted) = &outcome
-                    && let Some(remote) = accepted.elsewhere
-                {
-                    let spi_in = accepted.spi_in;
+                let since = self.now - self.epoch;
+                let outcome = node.plane.receive(since, packet, octets, *number);
+                for SeenPath { spi_in, remote } in node.plane.take_paths() {
                     self.operate(place, |s, now| s.note_path(now, spi_in, remote));
                 }
-                self.copy_ended(*number, Some((place, outcome.map(|a| a.number))));
+                match outcome {
+                    Ok(Accepted::Relayed(onward)) => self.relay(*number, onward),
+                    Ok(Accepted::Inside(inner)) => {
+                        self.copy_ended(*number, Some((place, Ok(inner))));
+                    }
+                    Err(reason) => self.copy_ended(*number, Some((place, Err(reason)))),
+                }
             }
         }
     }
 
+    /// Sends a copy of a packet on, which has arrived between its ends.
+    fn relay(&mut self, number: u64, onward: Packet) {
+        let copies = self.network.send(self.now, onward).copies;
+        if let Some(sent) = self.sent.get_mut(&number) {
+            sent.copies += copies;
+        }
+        self.copy_ended(number, None);
+    }
+
     /// Enters what became of one copy of a packet.
-    fn copy_ended(&mut self, number: u64, outcome: Option<(usize, Result<u64, Rejected>)>) {
+    fn copy_ended(&mut self, number: u64, outcome: Option<(usize, Result<u64, DropReason>)>) {
         let now = self.now;
         let Some(sent) = self.sent.get_mut(&number) else {
             return;
@@ -352,7 +379,11 @@ impl World {
                 }
                 flow.last_delivered = Some(now);
             }
-            Some((_, Err(Rejected::Replayed))) if sent.delivered => {}
+            Some((_, Err(reason))) if is_blame(reason) => {
+                let text = format!("packet {number} of {flow:?} is honest, but {reason:?}");
+                self.violations.push(text);
+            }
+            Some((_, Err(DropReason::Replayed))) if sent.delivered => {}
             Some((place, Err(reason))) if !sent.delivered && sent.copies == 0 => {
                 let same_life = self
                     .nodes
@@ -376,6 +407,15 @@ impl World {
             self.sent.remove(&number);
         }
     }
+}
+
+/// Whether a data plane drops a packet for this because its sender may not send it: no
+/// packet of a flow is one, whatever happens to the tunnels.
+const fn is_blame(reason: DropReason) -> bool {
+    matches!(
+        reason,
+        DropReason::OutsideSelectors | DropReason::SourceNotAllowed | DropReason::SourceNotRouted
+    )
 }
 
 #[allow(

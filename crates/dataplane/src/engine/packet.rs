@@ -1,0 +1,132 @@
+//! One packet at a time, without devices and workers: for whoever simulates a network.
+//! The decisions are those of the workers ([`crate::forward`]); bursts, leases and
+//! hand-overs, which there are for the sake of several threads, are left out.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use vgw_esp::Plain;
+
+use super::Engine;
+use crate::burst::seal_packets;
+use crate::counters::DropReason;
+use crate::forward::{Admitted, Departure, Recent, admit, has_moved, leave, pass_on};
+use crate::vnet::VnetHeader;
+
+/// An ESP packet outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EspPacket {
+    /// Our address.
+    pub local: IpAddr,
+    /// The peer's; the port is 0 for protocol 50.
+    pub remote: SocketAddr,
+    /// In UDP to and from port 4500, or as protocol 50.
+    pub udp_encapsulation: bool,
+    /// DSCP and ECN of the outer header.
+    pub traffic_class: u8,
+    /// From the SPI on.
+    pub octets: Vec<u8>,
+}
+
+/// A decrypted packet that was admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Arrival {
+    /// For a host behind us: what the TUN device would be given.
+    Inside(Vec<u8>),
+    /// For another site: what goes out again.
+    Relayed(EspPacket),
+}
+
+/// `now` is the time since any moment, for rate limits. No TUN device limits a packet,
+/// and nobody is told of one that is too big.
+impl Engine {
+    /// Seals a packet from inside.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped.
+    pub fn send(&self, now: Duration, packet: &mut [u8]) -> Result<EspPacket, DropReason> {
+        let tables = self.tables.load();
+        let header = VnetHeader::default();
+        let (departure, segments) =
+            leave(&tables, header, packet, usize::MAX).map_err(|stopped| stopped.reason())?;
+        self.seal(now, &departure, segments.packet())
+    }
+
+    /// Opens a packet from outside. If it came by another path than its SA's,
+    /// [`Self::take_paths`] tells.
+    ///
+    /// # Errors
+    ///
+    /// Why it is dropped.
+    pub fn receive(&self, now: Duration, packet: EspPacket) -> Result<Arrival, DropReason> {
+        let tables = self.tables.load();
+        let mut octets = packet.octets;
+        let spi = octets.first_chunk().ok_or(DropReason::Malformed)?;
+        let slot = tables
+            .inbound(u32::from_be_bytes(*spi))
+            .ok_or(DropReason::UnknownSpi)?;
+        let opened = slot.inbound.sa.opener().open(&mut octets)?;
+        let inner_len = opened.inner.len();
+        slot.inbound.count(1, inner_len);
+        if has_moved(
+            slot,
+            opened.sequence,
+            packet.remote,
+            packet.udp_encapsulation,
+        ) {
+            self.paths
+                .note(slot.inbound.spi, opened.sequence, packet.remote);
+        }
+        let limit = slot.lane.policy.limit_in.as_ref();
+        if limit.is_some_and(|limit| !limit.admit(nanoseconds(now), inner_len)) {
+            return Err(DropReason::OverRate);
+        }
+        let inner = octets.get_mut(opened.inner).unwrap_or_default();
+        let mut recent = Recent::default();
+        let class = packet.traffic_class;
+        let Admitted { len, local } = admit(&tables, slot, class, inner, usize::MAX, &mut recent)?;
+        let inner = inner.get_mut(..len).unwrap_or_default();
+        if local {
+            return Ok(Arrival::Inside(inner.to_vec()));
+        }
+        let departure =
+            pass_on(&tables, slot.inbound.tunnel, inner).map_err(|stopped| stopped.reason())?;
+        self.seal(now, &departure, inner).map(Arrival::Relayed)
+    }
+
+    fn seal(
+        &self,
+        now: Duration,
+        departure: &Departure<'_>,
+        inner: &[u8],
+    ) -> Result<EspPacket, DropReason> {
+        let egress = departure.egress;
+        let layout = egress.outbound.sa.layout();
+        let route = &egress.lane.route;
+        let outside = self.outside.get(route.outside);
+        let mut octets = vec![0; layout.sealed_len(inner.len())];
+        octets
+            .get_mut(layout.header_len..layout.header_len + inner.len())
+            .ok_or(DropReason::SealFailed)?
+            .copy_from_slice(inner);
+        let plain = Plain {
+            at: 0,
+            inner_len: inner.len(),
+            next_header: departure.next_header,
+        };
+        seal_packets(&mut octets, &[plain], egress, || nanoseconds(now))?;
+        egress.outbound.count(1, inner.len());
+        Ok(EspPacket {
+            local: *outside.ok_or(DropReason::SendFailed)?,
+            remote: route.remote,
+            udp_encapsulation: route.udp_encapsulation,
+            traffic_class: departure.traffic_class,
+            octets,
+        })
+    }
+}
+
+fn nanoseconds(now: Duration) -> u64 {
+    u64::try_from(now.as_nanos()).unwrap_or(u64::MAX)
+}
