@@ -13,6 +13,7 @@ use crate::counters::{ChildTraffic, DropReason, TunnelTraffic};
 use crate::engine::{ChildSpec, ControlError, NarrowLink, Path};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
+use crate::host::{HostServices, InsideAddress};
 use crate::lookup::Lookup;
 use crate::outside_link::OutsideLink;
 use crate::paths::SeenPath;
@@ -203,6 +204,20 @@ impl DataPlane {
     /// destination, and so may have packets from there, by longest prefix.
     pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
         self.shared.engine.set_forwarding(routes);
+        self.shared.wake();
+    }
+
+    /// Replaces what the kernel delivers to the gateway's own host. Until this is
+    /// told, every local destination is taken for the host's.
+    pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
+        self.shared.engine.set_host_addresses(prefixes);
+        self.shared.wake();
+    }
+
+    /// Replaces our inside addresses, and the services of the gateway's own host
+    /// that tunnels may reach.
+    pub fn set_host_access(&self, inside: Vec<InsideAddress>, services: HostServices) {
+        self.shared.engine.set_host_access(inside, services);
         self.shared.wake();
     }
 

@@ -118,6 +118,8 @@ drop_reasons! {
     /// Inbound: an outside socket could not be read. Each attempt counts as one,
     /// since nobody can tell what it cost.
     ReceiveFailed = 28 "receive_failed",
+    /// Inbound: the destination is the gateway's own host, which is not open for this.
+    HostClosed = 29 "host_closed",
 }
 
 impl From<vgw_esp::Drop> for DropReason {

@@ -13,6 +13,7 @@ use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
 
 use crate::counters::{ChildTraffic, Count, Traffic, TunnelTraffic};
+use crate::host::{HostServices, InsideAddress};
 use crate::lease::Lease;
 use crate::lookup::Lookup;
 use crate::outside_link::OutsideLink;
@@ -348,6 +349,24 @@ impl Engine {
         let _control = self.control();
         let mut tables = self.tables();
         tables.set_forwarding(routes);
+        self.publish(tables);
+    }
+
+    /// Replaces what the kernel delivers to the gateway's own host. Until this is
+    /// told, every local destination is taken for the host's.
+    pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
+        let _control = self.control();
+        let mut tables = self.tables();
+        tables.set_host_addresses(prefixes);
+        self.publish(tables);
+    }
+
+    /// Replaces our inside addresses, and the services of the gateway's own host
+    /// that tunnels may reach.
+    pub(crate) fn set_host_access(&self, inside: Vec<InsideAddress>, services: HostServices) {
+        let _control = self.control();
+        let mut tables = self.tables();
+        tables.set_host_access(inside, services);
         self.publish(tables);
     }
 

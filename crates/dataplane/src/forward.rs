@@ -10,7 +10,7 @@ use crate::hop::decrement_hops;
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
 use crate::segment::Segments;
-use crate::tables::{Egress, Slot, Tables};
+use crate::tables::{Egress, Reach, Slot, Tables};
 use crate::vnet::{NEEDS_CSUM, VnetHeader};
 
 /// How a packet leaves.
@@ -115,8 +115,8 @@ pub(crate) fn pass_on<'t>(
 /// the next one too.
 #[derive(Debug, Default)]
 pub(crate) struct Recent {
-    /// The last destination that was found local.
-    local: Option<IpAddr>,
+    /// The last destination that was found behind us.
+    behind: Option<IpAddr>,
     /// The last source that was found routed, and to which tunnel.
     source: Option<(IpAddr, u32)>,
 }
@@ -153,18 +153,38 @@ pub(crate) fn admit(
     }
     let len = packet.octets().len();
     let destination = packet.destination();
-    let local = recent.local == Some(destination) || tables.is_local(destination);
-    if local {
-        recent.local = Some(destination);
+    let reach = match recent.behind {
+        Some(known) if known == destination => Reach::Behind,
+        _ => tables.reach(destination),
+    };
+    match reach {
+        Reach::Behind => recent.behind = Some(destination),
+        Reach::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
+        Reach::Host => return Err(DropReason::HostClosed),
+        // RFC 3927 section 7: link-local addresses, which inside addresses are, are
+        // for their own link.
+        Reach::Elsewhere
+            if !tables.site_to_site()
+                || is_link_local(destination)
+                || is_link_local(packet.source()) =>
+        {
+            return Err(DropReason::UnknownDestination);
+        }
+        Reach::Elsewhere => {}
     }
-    if !local && !tables.site_to_site() {
-        return Err(DropReason::UnknownDestination);
-    }
+    let local = reach != Reach::Elsewhere;
     let octets = octets.get_mut(..len).unwrap_or_default();
     decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
     let answers = if local { tun_mtu } else { usize::MAX };
     clamp_mss(octets, slot.lane.mtu.min(answers), false);
     Ok(Admitted { len, local })
+}
+
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
 }
 
 /// Whether this authentic packet is newer than any before on its SA and came by another

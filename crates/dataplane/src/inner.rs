@@ -154,16 +154,27 @@ impl<'a> InnerPacket<'a> {
     /// Protocol and ports, found behind options and extension headers.
     #[must_use]
     pub fn upper_layer(&self) -> UpperLayer {
+        let (protocol, payload) = self.behind_headers();
+        UpperLayer {
+            protocol,
+            ports: payload.and_then(|payload| ports(protocol, payload)),
+        }
+    }
+
+    /// The upper layer's protocol and its octets. None of a fragment other than
+    /// the first, which does not have their start.
+    pub(crate) fn transport(&self) -> Option<(u8, &'a [u8])> {
+        let (protocol, payload) = self.behind_headers();
+        Some((protocol, payload?))
+    }
+
+    fn behind_headers(&self) -> (u8, Option<&'a [u8]>) {
         let payload = self.octets.get(self.header_len..).unwrap_or_default();
         match self.source {
             IpAddr::V4(_) => {
                 let protocol = self.octets.get(9).copied().unwrap_or_default();
                 let later_fragment = be16(self.octets, 6).is_none_or(|field| field & 0x1FFF != 0);
-                let payload = if later_fragment { &[] } else { payload };
-                UpperLayer {
-                    protocol,
-                    ports: ports(protocol, payload),
-                }
+                (protocol, (!later_fragment).then_some(payload))
             }
             IpAddr::V6(_) => {
                 let next = self.octets.get(6).copied().unwrap_or_default();
@@ -187,7 +198,7 @@ fn be16(octets: &[u8], at: usize) -> Option<u16> {
 
 /// Walks the chain of RFC 8200 section 4. Every step takes at least 8 octets,
 /// so it ends with the packet.
-fn behind_extension_headers(mut next: u8, mut payload: &[u8]) -> UpperLayer {
+fn behind_extension_headers(mut next: u8, mut payload: &[u8]) -> (u8, Option<&[u8]>) {
     const HOP_BY_HOP: u8 = 0;
     const ROUTING: u8 = 43;
     const FRAGMENT: u8 = 44;
@@ -196,28 +207,17 @@ fn behind_extension_headers(mut next: u8, mut payload: &[u8]) -> UpperLayer {
 
     loop {
         let Some([following, len, _, _, ..]) = payload.first_chunk::<8>() else {
-            return UpperLayer {
-                protocol: next,
-                ports: ports(next, payload),
-            };
+            return (next, Some(payload));
         };
         let header_len = match next {
             HOP_BY_HOP | ROUTING | DESTINATION_OPTIONS => (usize::from(*len) + 1) * 8,
             // RFC 4302 section 2.2: in 4-octet units, less 2.
             AUTHENTICATION => ((usize::from(*len) + 2) * 4).max(8),
             FRAGMENT if be16(payload, 2).is_none_or(|field| field & 0xFFF8 != 0) => {
-                return UpperLayer {
-                    protocol: *following,
-                    ports: None,
-                };
+                return (*following, None);
             }
             FRAGMENT => 8,
-            _ => {
-                return UpperLayer {
-                    protocol: next,
-                    ports: ports(next, payload),
-                };
-            }
+            _ => return (next, Some(payload)),
         };
         next = *following;
         payload = payload.get(header_len..).unwrap_or_default();

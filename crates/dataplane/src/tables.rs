@@ -2,7 +2,7 @@
 //! published; a change makes new tables, which share what did not change.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -13,6 +13,7 @@ use ts_bart::{RoutingTable, Table};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
 use crate::counters::{Count, DropReason, Traffic};
+use crate::host::{HostServices, InsideAddress};
 use crate::inner::InnerPacket;
 use crate::lease::Lease;
 use crate::mtu::{Family, mtu_of};
@@ -272,7 +273,23 @@ pub(crate) struct Tables {
     tunnels: Chunks<Vec<Arc<Egress>>>,
     fib: Arc<Table<NextHop>>,
     local: Arc<Table<()>>,
+    /// What the kernel delivers to the host itself. While it is not known, that
+    /// may be any local destination.
+    host: Option<Arc<Table<()>>>,
+    inside: Arc<Table<InsideAddress>>,
+    services: Arc<HostServices>,
     site_to_site: bool,
+}
+
+/// Whose a destination of decrypted packets is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// That of a network behind us.
+    Behind,
+    /// The host's own.
+    Host,
+    /// Neither.
+    Elsewhere,
 }
 
 impl Tables {
@@ -283,8 +300,38 @@ impl Tables {
     }
 
     /// Whether decrypted packets may go to this address.
-    pub(crate) fn is_local(&self, destination: IpAddr) -> bool {
+    fn is_local(&self, destination: IpAddr) -> bool {
         self.local.contains(destination)
+    }
+
+    /// Whose this destination is. A host that is open for everything is as if it
+    /// stood behind us, but for the inside addresses.
+    pub(crate) fn reach(&self, destination: IpAddr) -> Reach {
+        if !self.is_local(destination) {
+            return Reach::Elsewhere;
+        }
+        let host = || {
+            let known = self.host.as_ref();
+            known.is_none_or(|host| host.contains(destination)) || is_for_everybody(destination)
+        };
+        let closed = *self.services != HostServices::All && host();
+        if closed || self.inside.contains(destination) {
+            Reach::Host
+        } else {
+            Reach::Behind
+        }
+    }
+
+    /// Whether what came out of this tunnel for the host is delivered. Inside
+    /// addresses are for their own connection.
+    pub(crate) fn host_admits(&self, tunnel: u32, packet: &InnerPacket<'_>) -> bool {
+        match self.inside.lookup(packet.destination()) {
+            Some(inside) if !inside.tunnels.is_by(tunnel) => false,
+            inside => {
+                let own = inside.filter(|inside| inside.tunnels.carrier == tunnel);
+                self.services.admit(packet, own)
+            }
+        }
     }
 
     /// Whether what this tunnel's peer sends may have this source: the reverse
@@ -467,14 +514,43 @@ impl Tables {
         self.fib = Arc::new(fib);
     }
 
+    /// Replaces what the kernel delivers to the host itself.
+    pub(crate) fn set_host_addresses(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
+        self.host = Some(Arc::new(set_of(prefixes)));
+    }
+
+    /// Replaces our inside addresses and the services that the host has open.
+    pub(crate) fn set_host_access(
+        &mut self,
+        inside: impl IntoIterator<Item = InsideAddress>,
+        services: HostServices,
+    ) {
+        let mut table = Table::default();
+        for address in inside {
+            table.insert(address.ours.into(), address);
+        }
+        self.inside = Arc::new(table);
+        self.services = Arc::new(services);
+    }
+
     /// Replaces the prefixes that decrypted packets may go to.
     pub(crate) fn set_local_prefixes(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
-        let mut local = Table::default();
-        for prefix in prefixes {
-            local.insert(prefix.trunc(), ());
-        }
-        self.local = Arc::new(local);
+        self.local = Arc::new(set_of(prefixes));
     }
+}
+
+/// Whether every machine on a link takes this for its own, where all of the
+/// Internet is behind us.
+fn is_for_everybody(destination: IpAddr) -> bool {
+    destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST)
+}
+
+fn set_of(prefixes: impl IntoIterator<Item = IpNet>) -> Table<()> {
+    let mut set = Table::default();
+    for prefix in prefixes {
+        set.insert(prefix.trunc(), ());
+    }
+    set
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
 
-use crate::domain::DfPolicy;
+use crate::domain::{DfPolicy, HostService};
 
 /// Numbers a tunnel for as long as it is configured; small and dense, equal to
 /// the negotiator's `PeerId`.
@@ -53,6 +53,14 @@ pub enum Command {
         tunnel: TunnelId,
         /// How.
         treatment: Treatment,
+    },
+    /// Let tunnels reach the gateway's own host so far and no further, beside what
+    /// routing needs.
+    SetHostAccess {
+        /// Our inside addresses.
+        inside: Vec<InsideAddress>,
+        /// Services that are open.
+        services: Vec<HostService>,
     },
     /// Let what comes out of one tunnel into another, or not; at first it may not.
     SetCloudHub(bool),
@@ -111,6 +119,7 @@ impl Command {
             Self::SetPath { tunnel, .. } => Some(Refused::Path(*tunnel)),
             Self::RemoveChild { .. }
             | Self::SetTreatment { .. }
+            | Self::SetHostAccess { .. }
             | Self::SetCloudHub(_)
             | Self::SetForwarding(_)
             | Self::SetLocalPrefixes(_)
@@ -119,6 +128,17 @@ impl Command {
             | Self::LogIkeKeys { .. } => None,
         }
     }
+}
+
+/// An inside address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InsideAddress {
+    /// Ours.
+    pub ours: IpAddr,
+    /// That of the tunnel's other end.
+    pub peer: IpAddr,
+    /// The tunnel, as the carrier, and the other one of its connection.
+    pub tunnels: NextHop,
 }
 
 /// How a tunnel's packets are treated, beside being sealed and opened.

@@ -38,8 +38,36 @@ pub struct Gateway {
     /// Whether what comes out of one tunnel may go into another: sites reach
     /// each other through this gateway (AWS: VPN CloudHub).
     pub cloudhub: bool,
+    /// Services of this machine itself that tunnels may reach, beside what routing
+    /// needs.
+    pub host_services: Vec<HostService>,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
+}
+
+/// A service of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HostService {
+    /// Everything, whatever the protocol.
+    All,
+    /// A port, or several.
+    Ports {
+        /// Over which protocol.
+        protocol: Transport,
+        /// Lowest port.
+        first: u16,
+        /// Highest port.
+        last: u16,
+    },
+}
+
+/// A protocol with ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// Transmission Control Protocol.
+    Tcp,
+    /// User Datagram Protocol.
+    Udp,
 }
 
 /// The customer's end of a connection.

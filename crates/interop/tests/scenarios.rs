@@ -52,6 +52,7 @@ scenarios!(
     cloud_nat,
     algorithm_lists,
     cloudhub,
+    hostile_site,
     bandwidth_limit,
     df_policy,
     lost_icmp,

@@ -308,7 +308,8 @@ fn in_its_network(address: IpAddr) -> IpNet {
 }
 
 /// The router of the network that an address is of.
-fn router(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn router(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, c, _] = v4.octets();

@@ -43,8 +43,11 @@ impl Plane {
     /// A data plane with these outside addresses.
     #[must_use]
     pub fn new(outside: Vec<IpAddr>) -> Self {
+        let engine = Engine::new(outside);
+        // Whatever is local here is a host behind.
+        engine.set_host_addresses(Vec::new());
         Self {
-            engine: Engine::new(outside),
+            engine,
             kernel_routes: Vec::new(),
             drops: BTreeMap::new(),
             commands: 0,
@@ -88,7 +91,9 @@ impl Plane {
                 self.kernel_routes = routes;
                 Ok(())
             }
-            Command::SetInsideAddresses(_) | Command::LogIkeKeys { .. } => Ok(()),
+            Command::SetHostAccess { .. }
+            | Command::SetInsideAddresses(_)
+            | Command::LogIkeKeys { .. } => Ok(()),
         };
         outcome.map_err(|error| error.to_string())
     }

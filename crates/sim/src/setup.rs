@@ -22,6 +22,7 @@ pub fn gateway(number: u8) -> Gateway {
         cidrs: vec![vpc(number)],
         outside_mtu: 1_500,
         cloudhub: false,
+        host_services: Vec::new(),
         connections: Vec::new(),
     }
 }
@@ -36,6 +37,7 @@ pub fn customer(number: u8) -> Gateway {
         cidrs: vec![site(number)],
         outside_mtu: 1_500,
         cloudhub: false,
+        host_services: Vec::new(),
         connections: Vec::new(),
     }
 }

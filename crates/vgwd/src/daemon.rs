@@ -1,5 +1,6 @@
 //! The daemon: starts everything, then goes round one loop until it is told to stop.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 use vgw_gateway::domain::Gateway;
@@ -45,6 +46,8 @@ struct Inputs {
     ike: inbox::Exit,
     /// Packets that came by new paths.
     paths: PathNews,
+    /// The addresses of this machine in the VPC's namespace.
+    host: watch::Receiver<BTreeSet<IpAddr>>,
     /// A data plane that cannot go on.
     failures: mpsc::UnboundedReceiver<String>,
     /// The admin socket.
@@ -126,6 +129,9 @@ impl Daemon {
                 () = due(self.shell.deadline()) => self.on_timeout(),
                 _ = inputs.hangup.recv() => drop(self.reload()),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
+                Ok(()) = inputs.host.changed() => {
+                    self.shell.set_host_addresses(&inputs.host.borrow_and_update());
+                }
                 () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
                     self.shell.sample(Instant::now());

@@ -3,14 +3,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::net::IpAddr;
 use std::time::Instant;
 
 use tokio::sync::watch;
 use vgw_dataplane::{
-    ChildSpec, ControlError, DataPlane, SeenPath, Selector, Selectors, TunnelSettings,
+    ChildSpec, ControlError, DataPlane, HostServices, SeenPath, Selector, Selectors, TunnelSettings,
 };
-use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
-use vgw_gateway::domain::{DfPolicy, Gateway};
+use vgw_gateway::command::{
+    ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
+};
+use vgw_gateway::domain::{DfPolicy, Gateway, HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
@@ -118,6 +121,12 @@ impl Shell {
             .map(child_traffic)
             .collect();
         self.drive(|supervisor| supervisor.handle_traffic(now, &tunnels, &children));
+    }
+
+    /// Tells the data plane which addresses are this machine's own.
+    pub fn set_host_addresses(&self, addresses: &BTreeSet<IpAddr>) {
+        let prefixes = addresses.iter().map(|address| (*address).into());
+        self.plane.set_host_addresses(prefixes.collect());
     }
 
     /// Tells the supervisor where packets came from that is not on their SAs' paths.
@@ -265,6 +274,12 @@ impl Shell {
                 self.plane.set_tunnel(tunnel.0, tunnel_settings(treatment));
                 Ok(())
             }
+            Command::SetHostAccess { inside, services } => {
+                let inside = inside.into_iter().map(inside_address);
+                let services = host_services(&services);
+                self.plane.set_host_access(inside.collect(), services);
+                Ok(())
+            }
             Command::SetCloudHub(allowed) => {
                 self.plane.set_site_to_site(allowed);
                 Ok(())
@@ -376,6 +391,34 @@ const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
         rate_limit: treatment.bandwidth_limit,
         source_check: treatment.source_check,
     }
+}
+
+fn inside_address(address: InsideAddress) -> vgw_dataplane::InsideAddress {
+    vgw_dataplane::InsideAddress {
+        ours: address.ours,
+        peer: address.peer,
+        tunnels: next_hop(address.tunnels),
+    }
+}
+
+fn host_services(services: &[HostService]) -> HostServices {
+    let ports = |service: &HostService| match *service {
+        HostService::All => None,
+        HostService::Ports {
+            protocol,
+            first,
+            last,
+        } => Some(vgw_dataplane::HostService {
+            protocol: match protocol {
+                Transport::Tcp => 6,
+                Transport::Udp => 17,
+            },
+            first_port: first,
+            last_port: last,
+        }),
+    };
+    let only: Option<Vec<_>> = services.iter().map(ports).collect();
+    only.map_or(HostServices::All, HostServices::Only)
 }
 
 fn next_hop(hop: NextHop) -> vgw_dataplane::NextHop {

@@ -272,6 +272,22 @@ fn every_address_of_the_namespace_is_known() {
     // Nobody wants it on the TUN device, so that it goes from there, too.
     await_known("10.0.0.9", false);
     await_known("fd00:10::9", false);
+    for (address, networks) in [
+        (
+            "10.0.7.9/24 broadcast 10.0.7.77",
+            &["10.0.7.0", "10.0.7.77", "10.0.7.255"][..],
+        ),
+        ("fd00:17::9/64", &["fd00:17::"]),
+    ] {
+        ip(&vpc, &format!("address add {address} dev out"));
+        networks
+            .iter()
+            .for_each(|network| await_known(network, true));
+        ip(&vpc, &format!("address delete {address} dev out"));
+        networks
+            .iter()
+            .for_each(|network| await_known(network, false));
+    }
 }
 
 #[test]

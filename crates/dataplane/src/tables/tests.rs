@@ -3,8 +3,9 @@ use std::sync::Arc;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
-use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
+use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Reach, Route, Slot, Tables, Uncut};
 use crate::counters::{Count, DropReason};
+use crate::host::HostServices;
 use crate::inner::InnerPacket;
 use crate::inner::tests::ipv4;
 use crate::selector::{Selector, Selectors};
@@ -180,6 +181,35 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
             tables.way_out(&report),
             Err(DropReason::LinkLocal)
         ));
+    }
+}
+
+#[test]
+fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one() {
+    let mut tables = Tables::default();
+    tables.set_local_prefixes(["10.0.0.0/16".parse().unwrap()]);
+    let reach = |tables: &Tables, to: &str| tables.reach(to.parse().unwrap());
+    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Host);
+    assert_eq!(reach(&tables, "10.1.0.5"), Reach::Elsewhere);
+    tables.set_host_addresses(["10.0.0.5/32".parse().unwrap()]);
+    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Host);
+    assert_eq!(reach(&tables, "10.0.0.6"), Reach::Behind);
+    tables.set_host_access([], HostServices::All);
+    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Behind);
+}
+
+#[test]
+fn where_all_of_the_internet_is_behind_us_groups_and_broadcasts_are_the_host_s() {
+    let mut tables = Tables::default();
+    tables.set_local_prefixes(["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap()));
+    tables.set_host_addresses([]);
+    for (to, reach) in [
+        ("198.51.100.1", Reach::Behind),
+        ("255.255.255.255", Reach::Host),
+        ("224.0.0.1", Reach::Host),
+        ("ff02::1", Reach::Host),
+    ] {
+        assert_eq!(tables.reach(to.parse().unwrap()), reach, "{to}");
     }
 }
 

@@ -2,9 +2,12 @@
 
 use std::net::SocketAddr;
 
-use vgw_dataplane::{DataPlaneEvent, DropReason, SeenPath};
+use ipnet::IpNet;
+use vgw_dataplane::{
+    DataPlaneEvent, DropReason, HostService, HostServices, InsideAddress, SeenPath,
+};
 
-use crate::rig::{Forger, GCM, Rig, inner};
+use crate::rig::{Forger, GCM, Rig, TUNNEL, inner};
 
 const SPI: u32 = 0x0020_0001;
 const LEFT: [u8; 4] = [10, 9, 0, 1];
@@ -61,6 +64,51 @@ fn every_packet_that_is_not_as_negotiated_is_dropped_with_its_reason() {
     // The authentic packets, also those dropped for what is in them, are the
     // SA's traffic.
     assert_eq!(right.child(SPI).packets_in, 5);
+}
+
+#[test]
+fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_another_s_address() {
+    let rig = Rig::new("host");
+    rig.connect(1, GCM, 0, true);
+    let forger = Forger::new(&rig, SPI, 4600);
+    let right = &rig.right;
+    let receiver = right.inside_socket(0);
+    let mut buffer = [0; 100];
+    let send = || forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
+
+    let host = vec![IpNet::from(right.inside[0])];
+    right.plane.set_host_addresses(host);
+    send();
+    right.await_drops(DropReason::HostClosed, 1);
+
+    let service = HostService {
+        protocol: 17,
+        first_port: 7000,
+        last_port: 7000,
+    };
+    let open = HostServices::Only(vec![service]);
+    right.plane.set_host_access(Vec::new(), open.clone());
+    send();
+    assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+
+    let inside = |tunnel: u32| InsideAddress {
+        ours: right.inside[0],
+        peer: rig.left.inside[0],
+        tunnels: tunnel.into(),
+    };
+    for services in [open, HostServices::All] {
+        right
+            .plane
+            .set_host_access(vec![inside(TUNNEL)], services.clone());
+        send();
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
+        let before = right.dropped(DropReason::HostClosed);
+        right
+            .plane
+            .set_host_access(vec![inside(TUNNEL + 1)], services);
+        send();
+        right.await_drops(DropReason::HostClosed, before + 1);
+    }
 }
 
 #[test]

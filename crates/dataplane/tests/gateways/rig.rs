@@ -139,6 +139,8 @@ impl Side {
         )
         .unwrap();
         plane.set_forwarding(inside.map(|net| (net, TUNNEL.into())).into());
+        // What is inside is behind the gateway unless a test says otherwise.
+        plane.set_host_addresses(Vec::new());
         plane.set_local_prefixes(inside.map(|net| net.addr().into()).into());
         Self {
             namespace,

@@ -9,6 +9,7 @@ use std::fmt;
 mod customer_gateway;
 mod defaults;
 mod gateway;
+mod host_services;
 mod network;
 mod options;
 mod tunnel;
@@ -23,6 +24,7 @@ pub use defaults::{
     DEFAULT_NETWORK_CIDR_V6, PHASE1_GROUPS, PHASE2_GROUPS,
 };
 pub use gateway::{GENERATED_PSK_LENGTH, MAX_STATIC_ROUTES, gateway};
+pub use host_services::host_service;
 pub use network::{RESERVED_INSIDE_CIDRS, inside_cidr, prefix};
 pub use options::{
     BANDWIDTH_LIMIT_MBPS, Bounds, CUSTOMER_ASN, DPD_TIMEOUT_SECONDS, GATEWAY_ASN,

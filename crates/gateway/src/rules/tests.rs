@@ -81,6 +81,7 @@ fn good() -> Gateway {
         cidrs: vec!["10.0.0.0/16".parse().unwrap()],
         outside_mtu: 1_500,
         cloudhub: false,
+        host_services: Vec::new(),
         connections: vec![connection(1), connection(2)],
     }
 }
@@ -119,6 +120,7 @@ fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
         cidrs: vec!["192.168.1.0/24".parse().unwrap()],
         outside_mtu: 1_500,
         cloudhub: false,
+        host_services: Vec::new(),
         connections: vec![connection(1)],
     };
     assert_eq!(gateway(&customer), []);

@@ -71,6 +71,7 @@ pub(super) fn gateway_fields(old: &Gateway, new: &Gateway) -> Vec<&'static str> 
         ("cidrs", old.cidrs == new.cidrs),
         ("outside_mtu", old.outside_mtu == new.outside_mtu),
         ("cloudhub", old.cloudhub == new.cloudhub),
+        ("host_services", old.host_services == new.host_services),
     ])
 }
 

@@ -201,6 +201,10 @@ impl Supervisor {
         TableSet {
             treatments: routes::treatments(&self.gateway, &carried),
             cloudhub: self.gateway.cloudhub,
+            host_access: (
+                routes::own_inside_addresses(&self.gateway, &carried),
+                self.gateway.host_services.clone(),
+            ),
             forwarding: routes::forwarding(&self.gateway, &carried),
             local_prefixes: routes::local_prefixes(&self.gateway),
             inside_addresses: self.gateway.own_inside_addresses(),

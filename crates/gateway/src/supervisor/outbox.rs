@@ -8,13 +8,15 @@ use std::time::Instant;
 use ipnet::IpNet;
 use vgw_ike::spi::SLOT_BITS;
 
-use crate::command::{Command, NextHop, Treatment, TunnelId};
+use crate::command::{Command, InsideAddress, NextHop, Treatment, TunnelId};
+use crate::domain::HostService;
 
 /// The tables that follow from the configuration and from who carries.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct TableSet {
     pub(super) treatments: BTreeMap<TunnelId, Treatment>,
     pub(super) cloudhub: bool,
+    pub(super) host_access: (Vec<InsideAddress>, Vec<HostService>),
     pub(super) forwarding: Vec<(IpNet, NextHop)>,
     pub(super) local_prefixes: Vec<IpNet>,
     pub(super) inside_addresses: Vec<(IpAddr, u8)>,
@@ -86,6 +88,11 @@ impl Outbox {
                     let command = Command::SetTreatment { tunnel, treatment };
                     self.ready.push_back(command);
                 }
+            }
+            if before.host_access != after.host_access {
+                let (inside, services) = after.host_access.clone();
+                let command = Command::SetHostAccess { inside, services };
+                self.ready.push_back(command);
             }
             if before.cloudhub != after.cloudhub {
                 self.ready.push_back(Command::SetCloudHub(after.cloudhub));

@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::selection::Which;
-use crate::command::{NextHop, Treatment, TunnelId};
+use crate::command::{InsideAddress, NextHop, Treatment, TunnelId};
 use crate::domain::{Connection, Gateway};
 
 /// A connection with its tunnels' numbers and the one that carries.
@@ -47,6 +47,27 @@ pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpN
         }
     }
     table.into_iter().collect()
+}
+
+/// Our inside addresses, each with its tunnel and its other end.
+pub(super) fn own_inside_addresses(
+    gateway: &Gateway,
+    carried: &[Carried<'_>],
+) -> Vec<InsideAddress> {
+    let of_connection = |one: &Carried<'_>| {
+        Which::BOTH.map(|which| {
+            let (ours, peer) = gateway.inside_addresses(which.of(&one.connection.tunnels));
+            InsideAddress {
+                ours: IpAddr::V4(ours),
+                peer: IpAddr::V4(peer),
+                tunnels: NextHop {
+                    carrier: *which.of(&one.tunnels),
+                    standby: Some(*which.other().of(&one.tunnels)),
+                },
+            }
+        })
+    };
+    carried.iter().flat_map(of_connection).collect()
 }
 
 /// How the packets of each tunnel are treated.

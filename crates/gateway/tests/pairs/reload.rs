@@ -2,7 +2,7 @@
 
 use vgw_crypto::{Encryption, Secret};
 use vgw_gateway::command::Treatment;
-use vgw_gateway::domain::{DfPolicy, Gateway};
+use vgw_gateway::domain::{DfPolicy, Gateway, HostService};
 use vgw_gateway::status::{State, Which};
 use vgw_gateway::supervisor::Change;
 use vgw_ike::config::Psk;
@@ -117,6 +117,7 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
     let changes = reload(&mut world, VGW, |gateway| {
         gateway.outside_mtu = 9_000;
         gateway.cloudhub = true;
+        gateway.host_services = vec![HostService::All];
         gateway.connections[0].source_check = false;
         let [first, _] = &mut gateway.connections[0].tunnels;
         first.df_policy = DfPolicy::Ignore;
@@ -127,7 +128,7 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
     assert_eq!(
         printed,
         [
-            "gateway: changed outside_mtu, cloudhub",
+            "gateway: changed outside_mtu, cloudhub, host_services",
             "vpn-1-1: changed source_check",
             "vpn-1-1/1: changed df_policy, copy_dscp, bandwidth_limit_mbps, stays up"
         ]

@@ -2,15 +2,19 @@
 //! TUN device and the routes are in it.
 //!
 //! Seen: a host behind that namespace and the premises reach each other; the outside
-//! namespace got no device and no route to the premises.
+//! namespace got no device and no route to the premises; the gateway's own address in
+//! the VPC answers a ping from the premises, and a service there gets nothing until it
+//! is opened.
+
+use std::net::{IpAddr, UdpSocket};
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
 use vgw_interop::stage::{CHILDREN, SOON, Stage};
 use vgw_interop::tools::run as tool;
-use vgw_lab::Lab;
 use vgw_lab::probe::ping;
-use vgw_lab::topology::{ON_PREMISES_HOST, host_behind};
+use vgw_lab::topology::{ON_PREMISES_HOST, host_behind, router};
+use vgw_lab::{Lab, Namespace, wait_until};
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("vpc_namespace")?;
@@ -36,5 +40,36 @@ pub fn run() -> Result<()> {
     ensure!(!outside.contains("vgw0"), "the TUN device is outside: {outside}");
     let routes = tool(&private, "ip", &["route"])?;
     ensure!(routes.contains("192.168.10.0/24 dev vgw0"), "{routes}");
-    Ok(())
+    closed_until_opened(&stage, &gateway, &private, router(address))
+}
+
+/// Sees what the premises reach at the gateway's `own` address in the VPC.
+fn closed_until_opened(
+    stage: &Stage,
+    gateway: &Gateway,
+    private: &Namespace,
+    own: IpAddr,
+) -> Result<()> {
+    const PORT: u16 = 7000;
+    let premises = &stage.topology.on_premises_host;
+    let answered = ping(premises, ON_PREMISES_HOST, own, SOON)?;
+    answered.context("the gateway's own address does not answer a ping")?;
+    let service = private.run(|| UdpSocket::bind((own, PORT)))??;
+    service.set_nonblocking(true)?;
+    let sender = premises.run(|| UdpSocket::bind((ON_PREMISES_HOST, 0)))??;
+    let arrived = || service.recv(&mut [0; 16]).is_ok();
+    wait_until("host_closed", SOON, || {
+        sender.send_to(b"hello", (own, PORT))?;
+        Ok((gateway.dropped("host_closed")? > 0).then_some(()))
+    })?;
+    ensure!(!arrived(), "a service that is not open got a packet");
+
+    let config = std::fs::read_to_string(stage.workspace.directory().join("vgw.toml"))?;
+    let opened = config.replace("[gateway]", "[gateway]\nhost_services = [\"udp/7000\"]");
+    stage.workspace.write("vgw.toml", &opened)?;
+    gateway.reload()?;
+    wait_until("a packet at the opened service", SOON, || {
+        sender.send_to(b"hello", (own, PORT))?;
+        Ok(arrived().then_some(()))
+    })
 }

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
-use vgw_gateway::domain::{CustomerGateway, Gateway, Side};
+use vgw_gateway::domain::{CustomerGateway, Gateway, HostService, Side};
 use vgw_gateway::rules::{self, CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
 use vgw_ike::identity::Identity;
 
@@ -65,6 +65,12 @@ pub(super) fn read(
     let outside_is_set = table.has("outside_addresses");
     let outside_mtu = table.read(notes, "outside_mtu", values::number(OUTSIDE_MTU));
     let cloudhub = table.read(notes, "cloudhub", values::boolean);
+    let host_services = table.list(
+        notes,
+        "host_services",
+        &HostService::All,
+        values::host_service,
+    );
     table.finish(notes);
 
     let (cidrs, network_namespace) = network(root, notes, side);
@@ -84,6 +90,7 @@ pub(super) fn read(
             .and_then(|mtu| u16::try_from(mtu).ok())
             .unwrap_or_default(),
         cloudhub: cloudhub.unwrap_or_default(),
+        host_services: host_services.unwrap_or_default(),
         connections: Vec::new(),
     };
     for (index, table) in root.tables(notes, "vpn_connection").into_iter().enumerate() {

@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::rules::{Bounds, Refusal};
+use vgw_gateway::domain::HostService;
+use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::identity::Identity;
 
 /// What a value looks like in a message. Only for values that cannot be secret.
@@ -93,6 +94,11 @@ pub(super) fn prefix_v4(value: &DeValue<'_>) -> Result<IpNet, Refusal> {
 pub(super) fn prefix_v6(value: &DeValue<'_>) -> Result<IpNet, Refusal> {
     let net: ipnet::Ipv6Net = parsed(value, "an IPv6 prefix in quotes, \"fd00::/48\"")?;
     Ok(net.into())
+}
+
+pub(super) fn host_service(value: &DeValue<'_>) -> Result<HostService, Refusal> {
+    let expected = "services in quotes, \"tcp/22\"";
+    rules::host_service(text(value, expected)?)
 }
 
 pub(super) fn inside_cidr(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {

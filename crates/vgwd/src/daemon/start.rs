@@ -97,6 +97,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         opened.key_log.wants_ike(),
         random()?,
     );
+    let host = kernel.local_addresses.clone();
     let notices = Notices::new(loaded.settings.tun.mtu);
     let shell = Shell::new(
         now,
@@ -119,6 +120,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let inputs = Inputs {
         ike,
         paths,
+        host,
         failures,
         asked,
         scrapes,

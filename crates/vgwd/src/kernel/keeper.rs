@@ -17,7 +17,7 @@ use tokio::time::sleep_until;
 
 use super::pace::Pace;
 use super::watch::{Change, Watch};
-use super::{Desired, Guard, Link, Netlink};
+use super::{Desired, Guard, Link, LocalAddress, Netlink};
 use crate::config::Settings;
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
@@ -41,7 +41,8 @@ pub struct Kernel {
     pub desired: watch::Sender<Desired>,
     /// What is not as it should be, in words.
     pub problems: watch::Receiver<Vec<String>>,
-    /// Every address of the VPC's namespace, kept current.
+    /// What the VPC's namespace takes for its own, kept current: its addresses and
+    /// those of its networks as a whole.
     pub local_addresses: watch::Receiver<BTreeSet<IpAddr>>,
 }
 
@@ -229,10 +230,8 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
 /// Whether a change may be one of what we keep.
 fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<IpNet>) -> bool {
     match change {
-        Change::Link { index, .. }
-        | Change::LinkGone { index }
-        | Change::Address { index, .. }
-        | Change::AddressGone { index, .. } => *index == tun,
+        Change::Link { index, .. } | Change::LinkGone { index } => *index == tun,
+        Change::Address(address) | Change::AddressGone(address) => address.index == tun,
         Change::Route { prefix } => guarded.contains(prefix),
         Change::Missed => true,
     }
@@ -264,25 +263,25 @@ impl Report {
     }
 }
 
-/// Every address of the namespace with its link.
-async fn read_addresses(link: &Link) -> io::Result<BTreeSet<(u32, IpAddr)>> {
+async fn read_addresses(link: &Link) -> io::Result<BTreeSet<LocalAddress>> {
     link.all_addresses().await.map_err(io::Error::other)
 }
 
-fn note_address(addresses: &mut BTreeSet<(u32, IpAddr)>, change: &Change) {
+fn note_address(addresses: &mut BTreeSet<LocalAddress>, change: &Change) {
     match change {
-        Change::Address { index, address } => {
-            addresses.insert((*index, *address));
+        Change::Address(address) => {
+            addresses.insert(address.clone());
         }
-        Change::AddressGone { index, address } => {
-            addresses.remove(&(*index, *address));
+        Change::AddressGone(address) => {
+            addresses.remove(address);
         }
         _ => {}
     }
 }
 
-fn publish(addresses: &BTreeSet<(u32, IpAddr)>, local_addresses: &watch::Sender<BTreeSet<IpAddr>>) {
-    let addresses: BTreeSet<IpAddr> = addresses.iter().map(|(_, address)| *address).collect();
+fn publish(addresses: &BTreeSet<LocalAddress>, local_addresses: &watch::Sender<BTreeSet<IpAddr>>) {
+    let addresses = addresses.iter();
+    let addresses: BTreeSet<IpAddr> = addresses.flat_map(LocalAddress::destinations).collect();
     local_addresses.send_if_modified(|known| {
         let news = *known != addresses;
         if news {

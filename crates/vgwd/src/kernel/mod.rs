@@ -25,6 +25,7 @@ use vgw_gateway::domain::Gateway;
 mod difference;
 mod guard;
 mod keeper;
+mod local;
 mod pace;
 mod routes;
 pub mod watch;
@@ -33,6 +34,7 @@ use difference::Difference;
 
 pub use guard::Guard;
 pub use keeper::{Keeper, Kernel};
+pub use local::LocalAddress;
 pub use routes::ROUTE_PROTOCOL;
 
 /// What the kernel should have.
@@ -252,17 +254,14 @@ impl Link {
         result
     }
 
-    /// Every address in the namespace, each with the index of its link.
-    async fn all_addresses(&self) -> Result<BTreeSet<(u32, IpAddr)>, KernelError> {
+    /// Every address in the namespace.
+    async fn all_addresses(&self) -> Result<BTreeSet<LocalAddress>, KernelError> {
         let all = self.netlink.handle.address().get().execute();
         let all: Vec<AddressMessage> = all
             .try_collect()
             .await
             .map_err(failed("reading all addresses"))?;
-        let found = all
-            .iter()
-            .filter_map(|message| Some((message.header.index, address_of(message)?.0)));
-        Ok(found.collect())
+        Ok(all.iter().filter_map(LocalAddress::of).collect())
     }
 
     /// Addresses of the link but those that the kernel makes for itself.

@@ -2,7 +2,6 @@
 //! (rtnetlink(7)): links, addresses, routes.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use ipnet::IpNet;
@@ -17,7 +16,7 @@ use nix::sys::socket::{
 };
 use tokio::io::unix::AsyncFd;
 
-use super::address_of;
+use super::LocalAddress;
 use super::routes::destination_of;
 
 /// Links, addresses and routes of both families.
@@ -49,19 +48,9 @@ pub enum Change {
         index: u32,
     },
     /// An address appeared, or is not what it was.
-    Address {
-        /// The link that it is on.
-        index: u32,
-        /// The address.
-        address: IpAddr,
-    },
+    Address(LocalAddress),
     /// An address is gone.
-    AddressGone {
-        /// The link that it was on.
-        index: u32,
-        /// The address.
-        address: IpAddr,
-    },
+    AddressGone(LocalAddress),
     /// A route to this prefix, of any table, appeared, changed or is gone. The
     /// kernel does not tell of the IPv4 routes that go with a link.
     Route {
@@ -194,14 +183,10 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
         RouteNetlinkMessage::DelLink(link) => Change::LinkGone {
             index: link.header.index,
         },
-        RouteNetlinkMessage::NewAddress(address) => Change::Address {
-            index: address.header.index,
-            address: address_of(&address)?.0,
-        },
-        RouteNetlinkMessage::DelAddress(address) => Change::AddressGone {
-            index: address.header.index,
-            address: address_of(&address)?.0,
-        },
+        RouteNetlinkMessage::NewAddress(address) => Change::Address(LocalAddress::of(&address)?),
+        RouteNetlinkMessage::DelAddress(address) => {
+            Change::AddressGone(LocalAddress::of(&address)?)
+        }
         RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
             Change::Route {
                 prefix: destination_of(&route)?,

@@ -224,6 +224,18 @@ fn sites_meet_at_a_virtual_private_gateway_only() {
 }
 
 #[test]
+fn services_of_the_host_are_protocols_and_ports_or_all() {
+    let gateway = |line: &str| with(SMALLEST, "[gateway]", &format!("[gateway]\n{line}"));
+    let open = gateway("host_services = [\"tcp/22\", \"all\"]");
+    assert_eq!(accepted(&open).gateway.host_services.len(), 2);
+    let problems = refused(&gateway("host_services = [\"tcp/22\", \"ssh\"]"));
+    assert!(
+        problems.contains("gateway.host_services[2]: found \"ssh\", expected \"all\""),
+        "{problems}"
+    );
+}
+
+#[test]
 fn asns_come_from_their_ranges_and_differ_between_the_two_ends() {
     let gateway = |asn: &str| with(SMALLEST, "[gateway]", &format!("[gateway]\nasn = {asn}"));
     for asn in ["64512", "65534", "4200000000", "4294967294"] {

@@ -17,6 +17,7 @@ fn what_is_not_set_has_awss_defaults() {
         (Side::VirtualPrivateGateway, 64_512)
     );
     assert_eq!((gateway.outside_mtu, gateway.cloudhub), (1_500, false));
+    assert_eq!(gateway.host_services, []);
     let connection = &gateway.connections[0];
     assert_eq!(connection.customer_gateway.asn, 65_000);
     assert_eq!(
