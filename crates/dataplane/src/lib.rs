@@ -82,7 +82,6 @@ pub use outside_link::OutsideLink;
 pub use paths::SeenPath;
 pub use segment::{SegmentError, Segments};
 pub use selector::{Selector, Selectors};
-pub use send::SUPER_PACKET;
 pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
 pub use tables::{NextHop, SLOT_BITS};

@@ -15,11 +15,6 @@ pub(crate) const MAX_SEGMENTS: usize = 64;
 /// headers of IPv6, rounded down.
 pub(crate) const MAX_MESSAGE: usize = 65_480;
 
-/// Octets of super-packets from the TUN device whose segments, sealed, are one
-/// message: with 1,500 octets outside, 44 segments or 45, each of which grows by up
-/// to 60 octets. To be set as the device's `gso_max_size`.
-pub const SUPER_PACKET: u32 = 61_000;
-
 /// One datagram, or several of one size that the kernel cuts.
 pub(crate) struct Parcel<'a> {
     pub(crate) octets: &'a [u8],

@@ -3,6 +3,11 @@
 //! With `IFF_VNET_HDR` a read gives, and a write takes, up to 64 KiB of one flow
 //! as one packet behind a header that says where its segments end. What the
 //! kernel lacks is left out step by step, down to one packet a call.
+//!
+//! The device's `gso_max_size` stays as the kernel makes it. A smaller one would give
+//! local senders super-packets whose segments, sealed, fit one message. But hosts
+//! behind the gateway send up to 64 KiB as one whatever it says, and the kernel would
+//! cut all that into single packets before it reaches us.
 
 use std::ffi::{c_char, c_int, c_short, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};

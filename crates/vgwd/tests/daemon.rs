@@ -153,11 +153,15 @@ fn cloud() -> String {
 const PREMISES: &str = "[gateway]\nside = \"customer-gateway\"\n\
      [on_premises]\ncidrs = [\"192.168.10.0/24\"]";
 
+/// What ip(8) says in a namespace.
+fn ip(namespace: &Namespace, arguments: &[&str]) -> String {
+    let output = namespace.command("ip").args(arguments).output();
+    String::from_utf8(output.unwrap().stdout).unwrap()
+}
+
 /// The routes that the daemon made in its namespace.
 fn routes(namespace: &Namespace) -> String {
-    let mut command = namespace.command("ip");
-    let output = command.args(["route", "show", "proto", "203"]).output();
-    String::from_utf8(output.unwrap().stdout).unwrap()
+    ip(namespace, &["route", "show", "proto", "203"])
 }
 
 /// Every thread has dropped its privileges; one may change routes.
@@ -212,6 +216,11 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     see_privileges(cloud_end.process.id());
     let mode = std::fs::metadata(&cloud_end.socket).unwrap();
     assert_eq!(mode.permissions().mode() & 0o777, 0o660);
+
+    // The kernel would cut what a host behind the gateway sends joined, up to 64 KiB,
+    // for a link that takes less.
+    let link = ip(&topology.vpc, &["-d", "link", "show", "dev", "vgw0"]);
+    assert!(link.contains("gso_max_size 65536 "), "{link}");
 
     let accelerated = cloud_end.status().data_plane.accelerated;
     assert_eq!(accelerated, vgw_crypto::accelerated());

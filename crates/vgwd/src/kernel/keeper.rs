@@ -174,7 +174,6 @@ fn open(settings: &Settings) -> io::Result<Opened> {
 /// Keeps everything as desired until nobody desires anything any more.
 async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
     link.without_link_local_address().await;
-    link.with_super_packets_of_one_message().await;
     let mut addresses = read_addresses(link).await?;
     publish(&addresses, &ends.local_addresses);
     let mut wanted = ends.desired.borrow_and_update().clone();

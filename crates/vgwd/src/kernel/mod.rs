@@ -19,7 +19,6 @@ use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressSco
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use rtnetlink::{Handle, LinkUnspec};
 use tokio::task::JoinHandle;
-use vgw_dataplane::SUPER_PACKET;
 use vgw_gateway::domain::Gateway;
 
 mod difference;
@@ -190,18 +189,6 @@ impl Link {
         let request = self.netlink.handle.link().set(quiet.build());
         if let Err(error) = request.execute().await {
             tracing::debug!(%error, "the TUN link keeps its link-local address");
-        }
-    }
-
-    /// Keeps super-packets so small that each, sealed, is one message: what is
-    /// beyond it would be a message of its own, with hardly a packet in it. A
-    /// kernel that refuses has the rest of the data plane all the same.
-    pub async fn with_super_packets_of_one_message(&self) {
-        let link = LinkUnspec::new_with_index(self.index)
-            .append_extra_attribute(LinkAttribute::GsoMaxSize(SUPER_PACKET));
-        let request = self.netlink.handle.link().set(link.build());
-        if let Err(error) = request.execute().await {
-            tracing::debug!(%error, "the TUN link keeps its size of super-packets");
         }
     }
 
