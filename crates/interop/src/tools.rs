@@ -91,20 +91,6 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
     nft(router, &rules)
 }
 
-/// Packets that the kernel has counted on a device, received and sent.
-///
-/// # Errors
-/// When there is no such device.
-pub fn device_packets(namespace: &Namespace, device: &str) -> Result<u64> {
-    let arguments = ["-json", "-statistics", "link", "show", "dev", device];
-    let link: Value = serde_json::from_str(&run(namespace, "ip", &arguments)?)?;
-    let count = |direction| link.pointer(direction).and_then(Value::as_u64);
-    count("/0/stats64/rx/packets")
-        .zip(count("/0/stats64/tx/packets"))
-        .map(|(received, sent)| received + sent)
-        .with_context(|| format!("ip tells no packets of {device}: {link}"))
-}
-
 /// Counts packets from now on, those that pass a hook of nftables' (`forward`) and
 /// match an expression of its, by a name of ours.
 ///
