@@ -63,17 +63,8 @@ pub(crate) fn leave<'t, 'p>(
     let mtu = egress.lane.mtu.min(tun_mtu);
     clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
     let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
-    if let Some(limit) = egress.lane.size_limit(segments.packet())
-        && segments.segment_len() > limit
-    {
-        return Err(Stopped::TooBig(limit));
-    }
-    let copy_dscp = egress.lane.policy.settings.copy_dscp;
-    let departure = Departure {
-        egress,
-        next_header,
-        traffic_class: outer_traffic_class(segments.packet(), copy_dscp),
-    };
+    let len = segments.segment_len();
+    let departure = depart(egress, next_header, segments.packet(), len)?;
     Ok((departure, segments))
 }
 
@@ -98,8 +89,19 @@ pub(crate) fn pass_on<'t>(
         return Err(Stopped::HopLimit);
     }
     clamp_mss(octets, egress.lane.mtu, false);
-    if let Some(limit) = egress.lane.size_limit(octets)
-        && octets.len() > limit
+    depart(egress, next_header, octets, octets.len())
+}
+
+/// The departure of packets with this one's header, none of more than `len` octets, if
+/// they are not too big for it.
+fn depart<'t>(
+    egress: &'t Arc<Egress>,
+    next_header: u8,
+    packet: &[u8],
+    len: usize,
+) -> Result<Departure<'t>, Stopped> {
+    if let Some(limit) = egress.lane.size_limit(packet)
+        && len > limit
     {
         return Err(Stopped::TooBig(limit));
     }
@@ -107,7 +109,7 @@ pub(crate) fn pass_on<'t>(
     Ok(Departure {
         egress,
         next_header,
-        traffic_class: outer_traffic_class(octets, copy_dscp),
+        traffic_class: outer_traffic_class(packet, copy_dscp),
     })
 }
 

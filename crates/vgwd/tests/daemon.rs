@@ -153,6 +153,18 @@ fn cloud() -> String {
 const PREMISES: &str = "[gateway]\nside = \"customer-gateway\"\n\
      [on_premises]\ncidrs = [\"192.168.10.0/24\"]";
 
+/// Starts the customer gateway of [`cloud`].
+fn start_premises(topology: &Topology, folder: &Path) -> End {
+    let vpc_cidrs = "vpc_cidrs = [\"10.0.0.0/16\"]";
+    End::start(
+        "premises",
+        &topology.on_premises,
+        folder,
+        PREMISES,
+        vpc_cidrs,
+    )
+}
+
 /// What ip(8) says in a namespace.
 fn ip(namespace: &Namespace, arguments: &[&str]) -> String {
     let output = namespace.command("ip").args(arguments).output();
@@ -202,14 +214,7 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     assert!(ready.starts_with("READY=1\n"), "{ready}");
     assert_eq!(cloud_end.heard_anything(), "WATCHDOG=1\n");
     cloud_end.await_no_drops_but_the_links_own();
-    let vpc_cidrs = "vpc_cidrs = [\"10.0.0.0/16\"]";
-    let premises = End::start(
-        "premises",
-        &topology.on_premises,
-        folder.path(),
-        PREMISES,
-        vpc_cidrs,
-    );
+    let premises = start_premises(&topology, folder.path());
     cloud_end.await_tunnels(2);
     premises.await_tunnels(2);
 
@@ -396,14 +401,7 @@ fn status_the_watchdog_and_known_peers_are_served_while_strangers_flood_and_nobo
             Ok((cloud_end.status().log.lines_lost > 0).then_some(()))
         })
         .unwrap();
-        let vpc_cidrs = "vpc_cidrs = [\"10.0.0.0/16\"]";
-        let premises = End::start(
-            "premises",
-            &topology.on_premises,
-            folder.path(),
-            PREMISES,
-            vpc_cidrs,
-        );
+        let premises = start_premises(&topology, folder.path());
         cloud_end.await_tunnels(2);
         premises.await_tunnels(2);
         let before = cloud_end.status().ike_messages;
