@@ -50,6 +50,7 @@ fn one(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
     interrupt::check()?;
     let setup = Setup {
         connections: CONNECTIONS,
+        encapsulation: "udp",
         options: AES_128_GCM,
     };
     let stage = Stage::unwatched(FILES)?;

@@ -16,6 +16,9 @@ use crate::{machine, strongswan, wireguard};
 pub enum Subject {
     /// This gateway.
     Vgw,
+    /// The same with ESP straight on IP, not in UDP.
+    #[value(name = "vgw-native")]
+    Native,
     /// The same with the cryptography left out.
     Floor,
     /// strongSwan's user-space ESP.
@@ -30,8 +33,9 @@ pub enum Subject {
 }
 
 /// All of them, in the order of a round.
-pub const ALL: [Subject; 5] = [
+pub const ALL: [Subject; 6] = [
     Subject::Vgw,
+    Subject::Native,
     Subject::Floor,
     Subject::StrongSwan,
     Subject::GotaTun,
@@ -109,6 +113,7 @@ impl Subject {
     pub fn name(self) -> &'static str {
         match self {
             Self::Vgw => "vgw",
+            Self::Native => "vgw-native",
             Self::Floor => "floor",
             Self::StrongSwan => "strongswan",
             Self::GotaTun => "gotatun",
@@ -119,7 +124,7 @@ impl Subject {
     /// What it protects packets with where a case asks for no suite in particular.
     pub fn usual_suite(self) -> Suite {
         match self {
-            Self::Vgw | Self::Floor | Self::StrongSwan => Suite::Aes128Gcm,
+            Self::Vgw | Self::Native | Self::Floor | Self::StrongSwan => Suite::Aes128Gcm,
             Self::GotaTun | Self::BoringTun => Suite::ChaCha20Poly1305,
         }
     }
@@ -130,7 +135,7 @@ impl Subject {
             Self::Vgw | Self::Floor => {
                 &[Suite::Aes128Gcm, Suite::Aes256Gcm, Suite::Aes256CbcSha256]
             }
-            Self::StrongSwan => &[Suite::Aes128Gcm],
+            Self::Native | Self::StrongSwan => &[Suite::Aes128Gcm],
             Self::GotaTun | Self::BoringTun => &[Suite::ChaCha20Poly1305],
         }
     }
@@ -138,7 +143,7 @@ impl Subject {
     /// The program that carries its packets.
     fn program(self, programs: &Programs) -> PathBuf {
         match self {
-            Self::Vgw => programs.vgw.clone(),
+            Self::Vgw | Self::Native => programs.vgw.clone(),
             Self::Floor => programs.floor.clone(),
             Self::StrongSwan => Path::new(strongswan::PROGRAM).to_owned(),
             Self::GotaTun => programs.peers.join("bin/gotatun"),
@@ -170,7 +175,8 @@ impl Subject {
     pub fn start(self, programs: &Programs, stage: &Stage, suite: Suite) -> Result<Running> {
         let program = self.program(programs);
         let running = match self {
-            Self::Vgw | Self::Floor => ours(&program, stage, suite).map(Running::Ours),
+            Self::Vgw | Self::Floor => ours(&program, stage, suite, "udp").map(Running::Ours),
+            Self::Native => ours(&program, stage, suite, "native").map(Running::Ours),
             Self::StrongSwan => strongswan::start(stage).map(Running::StrongSwan),
             Self::GotaTun | Self::BoringTun => {
                 wireguard::start(&program, stage).map(Running::WireGuard)
@@ -180,9 +186,10 @@ impl Subject {
     }
 }
 
-fn ours(program: &Path, stage: &Stage, suite: Suite) -> Result<Pair> {
+fn ours(program: &Path, stage: &Stage, suite: Suite, encapsulation: &str) -> Result<Pair> {
     let setup = Setup {
         connections: 1,
+        encapsulation,
         options: suite.options()?,
     };
     setup.start_as(program, stage)

@@ -22,7 +22,7 @@ pub fn case(flows: u8, suite: Suite) -> String {
 /// The case of the list that a subject belongs to.
 fn number(subject: Subject) -> u8 {
     match subject {
-        Subject::Vgw => 1,
+        Subject::Vgw | Subject::Native => 1,
         Subject::Floor => 2,
         Subject::StrongSwan | Subject::GotaTun | Subject::BoringTun => 3,
     }

@@ -41,6 +41,7 @@ pub struct Options {
 /// What the bench can do without.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Without {
+    VgwNative,
     Floor,
     Strongswan,
     Gotatun,

@@ -16,6 +16,8 @@ pub struct Setup<'a> {
     /// VPC to the premises, the others between networks of their own: number N from
     /// 10.(N / 256).(N % 256).0/24 to 172.(16 + N / 256).(N % 256).0/24.
     pub connections: u16,
+    /// What carries ESP: "udp" or "native".
+    pub encapsulation: &'a str,
     /// More lines of every tunnel's table: algorithms, timers.
     pub options: &'a str,
 }
@@ -129,8 +131,9 @@ impl Setup<'_> {
                 "[[vpn_connection.tunnel]]\noutside_address = \"{outside}\"\n\
                  identity = \"fqdn:gateway{number}.example\"\n\
                  tunnel_inside_cidr = \"169.254.{}.{low}/30\"\n\
-                 pre_shared_key = \"key_{number}_{tunnel}_x\"\nencapsulation = \"udp\"\n{}",
+                 pre_shared_key = \"key_{number}_{tunnel}_x\"\nencapsulation = \"{}\"\n{}",
                 10 + high,
+                self.encapsulation,
                 self.options
             )?;
         }

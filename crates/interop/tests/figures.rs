@@ -30,6 +30,7 @@ fn outage(dpd_timeout: u32) -> Result<FlowReport> {
     let stage = Stage::new("figures")?;
     let setup = Setup {
         connections: 1,
+        encapsulation: "udp",
         options: &format!("{AES_128_GCM}dpd_timeout_seconds = {dpd_timeout}\n"),
     };
     let pair = setup.start(&stage)?;
