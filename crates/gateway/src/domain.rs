@@ -41,6 +41,9 @@ pub struct Gateway {
     /// Services of this machine itself that tunnels may reach, beside what routing
     /// needs.
     pub host_services: Vec<HostService>,
+    /// Whether a tunnel that waits for its peer (StartupAction add) initiates once
+    /// after our start, when the peer may have SAs that we lost.
+    pub initiate_to_recover: bool,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
 }

@@ -124,6 +124,8 @@ pub struct TunnelStatus {
     pub copy_dscp: bool,
     /// The most that it carries in each direction, in 1,000,000 bits per second.
     pub bandwidth_limit_mbps: Option<u32>,
+    /// What it waits for, in words; None while it carries.
+    pub waits_for: Option<String>,
     /// When we next initiate.
     pub retry_in: Option<Duration>,
     /// Attempts that failed in a row.

@@ -38,6 +38,8 @@ denials! {
     CookieSpent = "cookie_spent",
     /// The sender, or all strangers together, cost too much lately.
     OverBudget = "over_budget",
+    /// Of a peer that is to get no answer: its tunnel was taken down by hand.
+    TakenDown = "taken_down",
     /// No peer is configured for the addresses; answered.
     NoPeer = "no_peer",
     /// No proposal is acceptable, or the NAT on the way is not; answered.

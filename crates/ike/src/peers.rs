@@ -75,6 +75,8 @@ pub(crate) struct Peers {
     seen: BTreeMap<PeerId, IpAddr>,
     /// How many peers have an address, by configuration or authentication.
     known: BTreeMap<IpAddr, u32>,
+    /// Those that get no answer. An operator makes these, so they are few.
+    silenced: BTreeMap<PeerId, PeerConfig>,
 }
 
 impl Peers {
@@ -93,8 +95,14 @@ impl Peers {
         self.all.insert(peer, Arc::new(config));
     }
 
+    /// Adds a peer that is not there and is to get no answer.
+    pub(crate) fn silence(&mut self, peer: PeerId, config: PeerConfig) {
+        self.silenced.insert(peer, config);
+    }
+
     /// Forgets a peer; gives its address, if nobody has that any more.
     pub(crate) fn remove(&mut self, peer: PeerId) -> Option<IpAddr> {
+        self.silenced.remove(&peer);
         let config = self.all.remove(&peer)?;
         let group = self.group(&config);
         group.remove(peer);
@@ -200,6 +208,49 @@ impl Peers {
             [alike] if alike.members.len() == 1 => alike.first(),
             _ => None,
         }
+    }
+
+    /// Whether a datagram between these addresses is likeliest to be of a peer that gets
+    /// no answer: who has the address by configuration comes before who may be anywhere.
+    pub(crate) fn is_silenced(&self, local: IpAddr, remote: IpAddr) -> bool {
+        let silenced = |at: Option<IpAddr>| {
+            let mut peers = self.silenced.values();
+            peers.any(|peer| peer.local == local && peer.remote == at)
+        };
+        if self.at.contains_key(&(local, remote)) {
+            return false;
+        }
+        silenced(Some(remote)) || !self.anywhere.contains_key(&local) && silenced(None)
+    }
+
+    /// A peer that gets no answer and may be meant between these addresses, and whether
+    /// it is the only one.
+    pub(crate) fn silenced_at(&self, local: IpAddr, remote: IpAddr) -> Option<(PeerId, bool)> {
+        let mut peers = self.silenced_between(local, remote);
+        let (first, _) = peers.next()?;
+        Some((first, peers.next().is_none()))
+    }
+
+    /// Whether a peer with this identity between these addresses gets no answer.
+    pub(crate) fn is_silenced_name(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+        identity: &Identity,
+    ) -> bool {
+        let mut peers = self.silenced_between(local, remote);
+        peers.any(|(_, config)| config.remote_id == *identity)
+    }
+
+    fn silenced_between(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> impl Iterator<Item = (PeerId, &PeerConfig)> {
+        let peers = self.silenced.iter().map(|(peer, config)| (*peer, config));
+        peers.filter(move |(_, config)| {
+            config.local == local && config.remote.is_none_or(|at| at == remote)
+        })
     }
 
     /// Those with this identity between these addresses; with the remote

@@ -111,6 +111,13 @@ pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
             result: Ok(accepted),
         };
     }
+    // A refusal would make it give up, though it was not meant for it.
+    if peers.silenced_at(local, remote).is_some() {
+        return Selection {
+            lists,
+            result: Err(Refused::Dropped(Denial::TakenDown)),
+        };
+    }
     let refused = match peers.expected(local, remote).next() {
         Some(first) => {
             let why = NoProposal {
@@ -325,6 +332,10 @@ impl HalfOpen {
                 return self.refuse(env, at, datagram, refusal);
             }
         };
+        if is_silenced(peers, at, &request) {
+            env.deny(Denial::TakenDown);
+            return Outcome::Waiting(self);
+        }
         let claim = claimed_peer(peers, at, &request);
         let limits = env.limits();
         let source = peers.source(at.remote.ip());
@@ -466,6 +477,15 @@ impl HalfOpen {
         env.send(at, response.clone());
         Outcome::Refused(Some(Answered::new(1, datagram, &response)))
     }
+}
+
+/// Whether an IKE_AUTH request is of a peer that gets no answer.
+fn is_silenced(peers: &Peers, at: Arrival, request: &AuthRequest) -> bool {
+    let (local, remote) = (at.local.ip(), at.remote.ip());
+    request.id_i.identity().is_some_and(|identity| {
+        peers.named(local, remote, &identity).is_empty()
+            && peers.is_silenced_name(local, remote, &identity)
+    })
 }
 
 /// The peer that an IKE_AUTH request claims to come from.

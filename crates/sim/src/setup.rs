@@ -23,6 +23,7 @@ pub fn gateway(number: u8) -> Gateway {
         outside_mtu: 1_500,
         cloudhub: false,
         host_services: Vec::new(),
+        initiate_to_recover: true,
         connections: Vec::new(),
     }
 }
@@ -38,6 +39,7 @@ pub fn customer(number: u8) -> Gateway {
         outside_mtu: 1_500,
         cloudhub: false,
         host_services: Vec::new(),
+        initiate_to_recover: true,
         connections: Vec::new(),
     }
 }

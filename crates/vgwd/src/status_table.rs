@@ -112,11 +112,17 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
 
 /// What went wrong before a tunnel came up is history; while it is down it is the news.
 fn note(tunnel: &Tunnel) -> Option<String> {
-    match &tunnel.last {
-        _ if tunnel.up => None,
-        Some(last) => Some(format!("{} ago: {}", span(last.ago_seconds), last.why)),
-        None => Some(tunnel.why.clone()),
+    if tunnel.up {
+        return None;
     }
+    let mut note = match &tunnel.last {
+        Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),
+        None => tunnel.why.clone(),
+    };
+    if let Some(awaited) = &tunnel.waits_for {
+        let _ = write!(note, "; waits for {awaited}");
+    }
+    Some(note)
 }
 
 fn table(rows: &[Row]) -> String {

@@ -82,6 +82,7 @@ fn good() -> Gateway {
         outside_mtu: 1_500,
         cloudhub: false,
         host_services: Vec::new(),
+        initiate_to_recover: true,
         connections: vec![connection(1), connection(2)],
     }
 }
@@ -121,6 +122,7 @@ fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
         outside_mtu: 1_500,
         cloudhub: false,
         host_services: Vec::new(),
+        initiate_to_recover: true,
         connections: vec![connection(1)],
     };
     assert_eq!(gateway(&customer), []);

@@ -69,7 +69,7 @@ impl Supervisor {
             let counters = self.endpoint.counters(PeerId::from(id));
             let config = peer.clone();
             let mut tunnel = Tunnel::new(now, id, name, options, config, traffic, counters);
-            tunnel.retry.at_once(now);
+            tunnel.retry.due_at(now);
             self.tunnels.insert(id, tunnel);
             self.endpoint.set_peer(now, PeerId::from(id), peer);
             self.touched.insert(id);
@@ -199,7 +199,10 @@ impl Supervisor {
                     drain.outdated = true;
                 }
             }
-            State::AdminDown => {}
+            State::AdminDown => {
+                let peer = tunnel.peer.clone();
+                self.endpoint.silence_peer(now, PeerId::from(id), peer);
+            }
         }
     }
 }

@@ -72,6 +72,10 @@ pub(super) fn gateway_fields(old: &Gateway, new: &Gateway) -> Vec<&'static str> 
         ("outside_mtu", old.outside_mtu == new.outside_mtu),
         ("cloudhub", old.cloudhub == new.cloudhub),
         ("host_services", old.host_services == new.host_services),
+        (
+            "initiate_to_recover",
+            old.initiate_to_recover == new.initiate_to_recover,
+        ),
     ])
 }
 

@@ -76,7 +76,7 @@ impl Supervisor {
             None => tunnel.retry.schedule(now, &mut self.jitter),
             Some(due) if due > now => {}
             Some(_) => {
-                tunnel.retry.cancel();
+                tunnel.retry.begin(now);
                 tunnel.attempt = self.endpoint.initiate(now, PeerId::from(id));
                 if tunnel.attempt.is_some() {
                     tunnel.transition(now, Event::Initiate, "initiating");
@@ -111,7 +111,7 @@ impl Supervisor {
         }
     }
 
-    /// Deletes a tunnel's SAs and refuses its peer from now on.
+    /// Deletes a tunnel's SAs and leaves its peer without an answer from now on.
     pub(super) fn shut(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -119,7 +119,8 @@ impl Supervisor {
         tunnel.attempt = None;
         tunnel.retry.cancel();
         tunnel.transition(now, Event::Drained, "taken down by hand");
-        self.endpoint.remove_peer(now, PeerId::from(id));
+        let peer = tunnel.peer.clone();
+        self.endpoint.silence_peer(now, PeerId::from(id), peer);
         self.touched.insert(id);
     }
 
@@ -131,7 +132,7 @@ impl Supervisor {
         tunnel.attempt = None;
         tunnel.transition(now, Event::Restarted, "configuration changed");
         tunnel.retry = super::retry::Retry::default();
-        tunnel.retry.at_once(now);
+        tunnel.ask(now);
         tunnel.trouble = None;
         let peer = tunnel.peer.clone();
         self.endpoint.set_peer(now, PeerId::from(id), peer);

@@ -9,10 +9,10 @@ use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, S
 use vgw_ike::why::Why;
 
 use super::lifecycle::{self, State};
-use super::tunnel::Tunnel;
+use super::tunnel::{Pursuit, Tunnel};
 use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
-use crate::domain::{DpdAction, TunnelName};
+use crate::domain::DpdAction;
 
 /// So many refused strangers are remembered for status.
 const STRANGERS: usize = 8;
@@ -128,6 +128,9 @@ impl Supervisor {
         if tunnel.attempt == Some(sa) {
             tunnel.attempt = None;
         }
+        if tunnel.pursuit == Pursuit::Once {
+            tunnel.pursuit = Pursuit::None;
+        }
         tunnel.transition(now, lifecycle::Event::IkeUp, "IKE SA up");
     }
 
@@ -149,8 +152,8 @@ impl Supervisor {
         }
         let restart = tunnel.options.dpd_action == DpdAction::Restart;
         if *reason == DownReason::PeerDead && restart {
-            tunnel.pursued = true;
-            tunnel.retry.at_once(now);
+            tunnel.pursuit = Pursuit::UntilUp;
+            tunnel.retry.due_at(now);
         }
         if tunnel.attempt.is_some() {
             return;
@@ -169,6 +172,13 @@ impl Supervisor {
             return;
         }
         tunnel.attempt = None;
+        // The peer came first: it was no failure.
+        if *reason == DownReason::Superseded {
+            return;
+        }
+        if !tunnel.keeps_attempting() {
+            return waits_again(tunnel, now, reason);
+        }
         tunnel.retry.failed();
         let why = reason.to_string();
         if let Some(line) = tunnel.lines.refusals.allow(now) {
@@ -222,7 +232,7 @@ impl Supervisor {
         if !tunnel.sas.usable() {
             return;
         }
-        tunnel.pursued = false;
+        tunnel.pursuit = Pursuit::None;
         tunnel.retry.cancel();
         tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
     }
@@ -267,6 +277,9 @@ impl Supervisor {
         // Most refusals are never put into words: these are for the log, those of
         // status are made when it is asked for.
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
+            if tunnel.attempt.is_some() && !tunnel.keeps_attempting() {
+                return;
+            }
             if let Some(line) = tunnel.lines.refusals.allow(now) {
                 let (tunnel, held_back) = (&tunnel.name, line.held_back);
                 tracing::warn!(%tunnel, %remote, held_back, "refused: {why}");
@@ -274,7 +287,6 @@ impl Supervisor {
             return tunnel.blame_of(now, remote, why);
         }
         if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
-            let why = self.stranger_was_refused(remote, &why);
             tracing::warn!(tunnel = "unknown", %remote, held_back = line.held_back, "refused: {why}");
         }
         self.remember_stranger(now, remote, why);
@@ -302,23 +314,6 @@ impl Supervisor {
         }
     }
 
-    /// Why somebody unknown was refused, in words.
-    pub(super) fn stranger_was_refused(&self, remote: SocketAddr, why: &Why) -> String {
-        match self.shut_for(remote) {
-            Some(name) => format!("{why}; {name} was taken down by hand"),
-            None => why.to_string(),
-        }
-    }
-
-    /// A tunnel with this peer that the operator took down: the negotiator does
-    /// not know it.
-    fn shut_for(&self, remote: SocketAddr) -> Option<&TunnelName> {
-        let mut tunnels = self.tunnels.values();
-        tunnels
-            .find(|t| t.state == State::AdminDown && t.peer.remote == Some(remote.ip()))
-            .map(|tunnel| &tunnel.name)
-    }
-
     /// Keeps the latest word of each of the last few addresses.
     fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: Why) {
         self.strangers.retain(|s| s.remote.ip() != remote.ip());
@@ -330,6 +325,17 @@ impl Supervisor {
             why,
             at: now,
         });
+    }
+}
+
+/// The one attempt failed at a tunnel whose peer is to initiate: as far as anybody
+/// asked, nothing is wrong.
+fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
+    tunnel.pursuit = Pursuit::None;
+    tracing::debug!(tunnel = %tunnel.name, "initiated once: {reason}");
+    if !tunnel.sas.has_ike() {
+        let why = format!("waiting for the peer; when asked once: {reason}");
+        tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
     }
 }
 

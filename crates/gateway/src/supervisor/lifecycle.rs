@@ -13,7 +13,7 @@ pub enum State {
     Up,
     /// Still up, but about to be taken down: traffic is moving elsewhere.
     Draining,
-    /// Taken down by hand; the peer is refused until it is brought up again.
+    /// Taken down by hand; the peer gets no answer until it is brought up again.
     AdminDown,
 }
 

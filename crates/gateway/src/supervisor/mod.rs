@@ -32,7 +32,7 @@ mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomSources;
 use vgw_ike::config::{KeyLog, Limits, PeerId};
@@ -58,6 +58,10 @@ use crate::line_limit::{LineLimit, StrangerLines};
 
 /// So many lines a minute say that this machine lacks something.
 const FAULTS: u32 = 5;
+
+/// After the start, so much time passes from one tunnel's initiating to the next one's:
+/// thousands of key exchanges at once would keep everything else waiting.
+const ASKING_PACE: Duration = Duration::from_millis(5);
 
 /// What the supervisor remembers of a connection.
 struct Pair {
@@ -113,7 +117,7 @@ impl std::fmt::Debug for Supervisor {
 
 impl Supervisor {
     /// Begins with a configuration; tunnels with StartupAction start initiate
-    /// at once. All randomness comes from `random`.
+    /// at once, and the others once if the configuration says so. All randomness comes from `random`.
     #[must_use]
     pub fn new(now: Instant, gateway: Gateway, random: RandomSources) -> Self {
         Self::with_limits(now, gateway, Limits::default(), KeyLog::Off, random)
@@ -154,7 +158,23 @@ impl Supervisor {
             retired: BTreeMap::new(),
         };
         supervisor.apply(now, gateway);
+        supervisor.ask_all(now);
         supervisor
+    }
+
+    /// Has every tunnel that waits for its peer ask once: what the peer had with an
+    /// earlier life of this gateway is lost, and it may be long until it finds out.
+    fn ask_all(&mut self, now: Instant) {
+        if !self.gateway.initiate_to_recover {
+            return;
+        }
+        let mut at = now;
+        for tunnel in self.tunnels.values_mut().filter(|t| !t.wants_attempts()) {
+            tunnel.ask(at);
+            at += ASKING_PACE;
+            self.touched.insert(tunnel.id);
+        }
+        self.settle(now);
     }
 
     /// An IKE message arrived; the non-ESP marker is stripped.

@@ -69,8 +69,9 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Lets a tunnel that was taken down come up again; with StartupAction
-    /// start it initiates at once. On any other tunnel it changes nothing.
+    /// Lets a tunnel that was taken down come up again. Where the peer's address is
+    /// known, we initiate at once, whatever StartupAction says: the peer need not know
+    /// that it may. On any other tunnel it changes nothing.
     ///
     /// # Errors
     /// If there is no such tunnel.
@@ -83,7 +84,7 @@ impl Supervisor {
             (State::AdminDown, _) => {
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
                 tunnel.retry = super::retry::Retry::default();
-                tunnel.retry.at_once(now);
+                tunnel.ask(now);
                 let peer = tunnel.peer.clone();
                 self.endpoint.set_peer(now, PeerId::from(id), peer);
             }

@@ -7,7 +7,7 @@ use vgw_ike::event::PeerCounters;
 
 use super::sas::{Child, IkeSa};
 use super::tunnel::{Said, Tunnel};
-use super::{Supervisor, Which};
+use super::{State, Supervisor, Which};
 use crate::command::TunnelTraffic;
 use crate::domain::Connection;
 use crate::status::{
@@ -39,7 +39,7 @@ impl Supervisor {
                 .map(|stranger| StrangerStatus {
                     remote: stranger.remote,
                     refused: Remark {
-                        text: self.stranger_was_refused(stranger.remote, &stranger.why),
+                        text: stranger.why.to_string(),
                         age: now.saturating_duration_since(stranger.at),
                     },
                 })
@@ -92,6 +92,7 @@ impl Supervisor {
             df_policy: tunnel.options.df_policy,
             copy_dscp: tunnel.options.copy_dscp,
             bandwidth_limit_mbps: tunnel.options.bandwidth_limit_mbps,
+            waits_for: waits_for(now, tunnel),
             retry_in: tunnel
                 .retry
                 .at()
@@ -109,6 +110,21 @@ impl Supervisor {
             ),
         }
     }
+}
+
+fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
+    let awaited = match (tunnel.state, tunnel.retry.at()) {
+        (State::Up | State::Draining, _) => return None,
+        (State::AdminDown, _) => format!("`vgw tunnel up {}`", tunnel.name),
+        (State::Connecting, _) if tunnel.sas.has_ike() => "a CHILD SA".to_owned(),
+        (State::Connecting, _) => "the peer's answer".to_owned(),
+        (State::Down, Some(at)) => {
+            let pause = at.saturating_duration_since(now).as_secs();
+            format!("our next attempt in {pause}s")
+        }
+        (State::Down, None) => "the peer to initiate".to_owned(),
+    };
+    Some(awaited)
 }
 
 fn remark(now: Instant, said: &Said) -> Remark {

@@ -2,18 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-/// The longest pause between two attempts. Added to it, an attempt may itself
-/// wait for an answer as long as the negotiator lets it.
+/// The longest time from the beginning of one attempt to that of the next. While an
+/// attempt waits for an answer, the negotiator repeats its request more often.
 pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// The least time from the end of an attempt to the next.
+const REST: Duration = Duration::from_secs(1);
 
 /// A tunnel that was up for this long begins with short pauses again.
 const PROVEN: Duration = Duration::from_secs(30);
 
 /// Pauses of 1, 2, 4, … seconds up to [`LONGEST_PAUSE`], each shortened by up
 /// to a half at random, so that peers that failed together do not return together.
+/// They run from the beginning of an attempt, because one that gets no answer takes
+/// long itself: a peer that is there again is asked soon.
 #[derive(Debug, Default)]
 pub(super) struct Retry {
     failures: u32,
+    began: Option<Instant>,
     at: Option<Instant>,
 }
 
@@ -37,12 +43,19 @@ impl Retry {
     pub(super) fn schedule(&mut self, now: Instant, jitter: &mut Jitter) {
         let doublings = self.failures.saturating_sub(1).min(5);
         let pause = Duration::from_secs(1 << doublings).min(LONGEST_PAUSE);
-        self.at = Some(now + pause - jitter.below(pause / 2));
+        let due = self.began.unwrap_or(now) + pause - jitter.below(pause / 2);
+        self.at = Some(due.max(now + REST - jitter.below(REST / 2)));
     }
 
-    /// Makes an attempt due now.
-    pub(super) const fn at_once(&mut self, now: Instant) {
-        self.at = Some(now);
+    /// Makes an attempt due then.
+    pub(super) const fn due_at(&mut self, at: Instant) {
+        self.at = Some(at);
+    }
+
+    /// Notes that an attempt begins.
+    pub(super) const fn begin(&mut self, now: Instant) {
+        self.at = None;
+        self.began = Some(now);
     }
 
     /// No attempt is due any more: the tunnel is up, or one is under way, or
@@ -112,6 +125,21 @@ mod tests {
         let late = &longest[10..];
         assert!(late.iter().all(|pause| *pause >= LONGEST_PAUSE / 2));
         assert!(late.iter().any(|pause| pause != &late[0]));
+    }
+
+    #[test]
+    fn attempts_that_wait_long_for_an_answer_begin_no_further_apart() {
+        let (begun, attempt) = (epoch(), Duration::from_secs(20));
+        let mut jitter = Jitter::new(1);
+        let mut retry = Retry::default();
+        for failures in 1..100 {
+            retry.begin(begun);
+            retry.failed();
+            retry.schedule(begun + attempt, &mut jitter);
+            let apart = retry.at().unwrap() - begun;
+            assert!(apart <= LONGEST_PAUSE, "{apart:?} after {failures}");
+            assert!(apart > attempt, "without a rest after {failures}");
+        }
     }
 
     #[test]

@@ -37,6 +37,18 @@ pub(super) struct Drain {
     pub(super) outdated: bool,
 }
 
+/// Whether we initiate, beyond what StartupAction says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Pursuit {
+    /// No: we wait for the peer.
+    None,
+    /// One attempt, because it was we who took the tunnel down, or lost it with an
+    /// earlier life: the peer may know nothing of it, or not come back by itself.
+    Once,
+    /// Until the tunnel is up: the peer was found dead (DPDTimeoutAction restart).
+    UntilUp,
+}
+
 /// Something said about a tunnel, and when.
 #[derive(Debug, Clone)]
 pub(super) struct Said {
@@ -65,9 +77,7 @@ pub(super) struct Tunnel {
     /// Our attempt to initiate, until an IKE SA is up.
     pub(super) attempt: Option<SaId>,
     pub(super) retry: Retry,
-    /// The peer was found dead and is to be asked again though we do not
-    /// otherwise initiate (DPDTimeoutAction restart).
-    pub(super) pursued: bool,
+    pub(super) pursuit: Pursuit,
     pub(super) drain: Option<Drain>,
     pub(super) last_in: Option<Instant>,
     /// As the data plane counts, with those of an earlier tunnel of this number.
@@ -105,7 +115,7 @@ impl Tunnel {
             outbound: None,
             attempt: None,
             retry: Retry::default(),
-            pursued: false,
+            pursuit: Pursuit::None,
             drain: None,
             last_in: None,
             traffic: traffic_before,
@@ -146,7 +156,25 @@ impl Tunnel {
     /// whatever took it down but the operator; DPDTimeoutAction decides for
     /// tunnels that the peer initiates.
     pub(super) const fn wants_attempts(&self) -> bool {
-        matches!(self.options.startup_action, StartupAction::Start) || self.pursued
+        self.keeps_attempting() || matches!(self.pursuit, Pursuit::Once)
+    }
+
+    /// Whether we go on initiating when an attempt has failed.
+    pub(super) const fn keeps_attempting(&self) -> bool {
+        matches!(self.options.startup_action, StartupAction::Start)
+            || matches!(self.pursuit, Pursuit::UntilUp)
+    }
+
+    /// Has us initiate at this time, once if we otherwise wait for the peer. Nothing
+    /// comes of it where the peer's address is not known.
+    pub(super) fn ask(&mut self, at: Instant) {
+        if self.peer.remote.is_none() {
+            return;
+        }
+        if self.pursuit == Pursuit::None {
+            self.pursuit = Pursuit::Once;
+        }
+        self.retry.due_at(at);
     }
 
     /// The next time at which something is to be done though nothing happens.

@@ -12,6 +12,7 @@
 )]
 
 mod failover;
+mod initiate;
 mod lifecycle;
 mod noisy;
 mod reload;

@@ -33,6 +33,8 @@ impl Noisy {
     fn up() -> Self {
         let now = Instant::now();
         let mut gateway = setup::gateway(1);
+        // One IKE SA for each tunnel: the customer gateway's.
+        gateway.initiate_to_recover = false;
         gateway.connections.push(setup::connection(1, 1));
         let random = Dice::new(1).sources();
         let vgw = Supervisor::with_limits(now, gateway, Limits::default(), KeyLog::On, random);

@@ -221,13 +221,3 @@ fn what_was_changed_during_a_drain_is_in_force_however_the_drain_ends() {
         assert_ne!(spis(&tunnel(&world, VGW, 1)), before);
     }
 }
-
-#[test]
-fn a_peer_whose_tunnel_was_taken_down_by_hand_is_refused_with_these_words() {
-    let mut world = up(|_, _| {});
-    world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
-    world.run(seconds(30));
-    let status = world.operate(VGW, |s, now| s.status(now)).unwrap();
-    let why = &status.strangers[0].refused.text;
-    assert!(why.ends_with("vpn-1-1/1 was taken down by hand"), "{why}");
-}

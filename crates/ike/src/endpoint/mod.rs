@@ -99,6 +99,13 @@ impl Endpoint {
         self.peers.insert(peer, config);
     }
 
+    /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
+    /// [`Self::set_peer`] or [`Self::remove_peer`]. `config` says who it is.
+    pub fn silence_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
+        self.remove_peer(now, peer);
+        self.peers.silence(peer, config);
+    }
+
     /// Forgets a peer and deletes its SAs. Its counters stay.
     pub fn remove_peer(&mut self, now: Instant, peer: PeerId) {
         self.delete_all(now, peer);

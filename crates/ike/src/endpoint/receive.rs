@@ -12,6 +12,7 @@ use crate::nat::Arrival;
 use crate::responder::{Outcome, Refused, init_response_header, select};
 use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
 use crate::source::Source;
+use crate::why::Why;
 use crate::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
     encode_cleartext, read_proof,
@@ -125,6 +126,9 @@ impl Endpoint {
             tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: not a first message");
             return self.env(now).deny(Denial::OutOfPlace);
         }
+        if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
+            return self.keep_silent(now, at);
+        }
         let origin = (at.remote, header.spi_i);
         if let Some(id) = self.screen.begun(origin) {
             let mut env = crate::env::Env {
@@ -168,6 +172,17 @@ impl Endpoint {
                 self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
             }
         }
+    }
+
+    /// Leaves the handshake of a peer unanswered whose tunnel was taken down by hand. A
+    /// refusal would make many a peer give up for good; without an answer it asks again.
+    fn keep_silent(&mut self, now: Instant, at: Arrival) {
+        let silenced = self.peers.silenced_at(at.local.ip(), at.remote.ip());
+        let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
+        let why = Why::Fixed("the peer asks and gets no answer: taken down by hand");
+        let mut env = self.env(now);
+        env.deny(Denial::TakenDown);
+        env.refuse(only, "unauthenticated", at.remote, why);
     }
 
     /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and sees

@@ -19,5 +19,6 @@ mod quiet;
 mod randomness;
 mod rekey;
 mod rig;
+mod silence;
 mod spis;
 mod strangers;

@@ -172,6 +172,7 @@ fn tunnel(
         active: active == Some(tunnel.name.number),
         since_seconds: tunnel.since.as_secs_f64(),
         why: tunnel.why,
+        waits_for: tunnel.waits_for,
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
         mtu,

@@ -222,6 +222,9 @@ pub struct Tunnel {
     pub since_seconds: f64,
     /// Why it is in this state.
     pub why: String,
+    /// What it waits for; null while it is up. A daemon of another version may not tell.
+    #[serde(default)]
+    pub waits_for: Option<String>,
     /// The virtual private gateway's outside address.
     pub outside_address: IpAddr,
     /// Our inside address.

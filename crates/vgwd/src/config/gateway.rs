@@ -71,6 +71,7 @@ pub(super) fn read(
         &HostService::All,
         values::host_service,
     );
+    let initiate_to_recover = table.read(notes, "initiate_to_recover", values::boolean);
     table.finish(notes);
 
     let (cidrs, network_namespace) = network(root, notes, side);
@@ -91,6 +92,7 @@ pub(super) fn read(
             .unwrap_or_default(),
         cloudhub: cloudhub.unwrap_or_default(),
         host_services: host_services.unwrap_or_default(),
+        initiate_to_recover: initiate_to_recover.unwrap_or(true),
         connections: Vec::new(),
     };
     for (index, table) in root.tables(notes, "vpn_connection").into_iter().enumerate() {

@@ -14,7 +14,8 @@ fn tunnel(number: u8) -> Tunnel {
         up: false,
         active: false,
         since_seconds: 7.9,
-        why: "waiting for the peer".to_owned(),
+        why: "configured".to_owned(),
+        waits_for: Some("the peer to initiate".to_owned()),
         outside_address: format!("203.0.113.{number}").parse().unwrap(),
         inside_address: "169.254.10.1".parse().unwrap(),
         mtu: None,
@@ -134,7 +135,7 @@ vgw 0.1.0, virtual private gateway, AS 64512, outside 203.0.113.1 203.0.113.2, i
 CONNECTION  TUNNEL  STATE  SENDS  SINCE  PEER               CIPHER             MTU   IN       OUT
 vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  1438  3.0 GiB  1.8 MiB
             2       down          7s     198.51.100.7       -                  -     0 B      0 B
-    7s ago: peer does not answer
+    7s ago: peer does not answer; waits for the peer to initiate
 
 packets dropped: replayed 2
 
