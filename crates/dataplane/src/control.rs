@@ -19,6 +19,7 @@ use crate::outside_link::OutsideLink;
 use crate::paths::SeenPath;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
+use crate::strays::StraySpi;
 use crate::tables::{Ends, NextHop};
 use crate::tun::Tun;
 use crate::worker::{Direction, Shared, spawn};
@@ -159,6 +160,12 @@ impl DataPlane {
     #[must_use]
     pub fn take_paths(&self) -> Vec<SeenPath> {
         self.shared.engine.take_paths()
+    }
+
+    /// Takes what came with an SPI that no SA receives with: a sample of it.
+    #[must_use]
+    pub fn take_strays(&self) -> Vec<StraySpi> {
+        self.shared.engine.strays.take()
     }
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.

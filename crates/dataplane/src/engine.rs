@@ -20,6 +20,7 @@ use crate::outside_link::OutsideLink;
 use crate::paths::{SeenPath, SeenPaths};
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
+use crate::strays::StraySpis;
 use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
 
 mod links;
@@ -143,6 +144,8 @@ pub struct Engine {
     pub(crate) tables: ArcSwap<Tables>,
     /// Where packets came from that is not on their SAs' paths.
     pub(crate) paths: SeenPaths,
+    /// What came with an SPI that no SA receives with.
+    pub(crate) strays: StraySpis,
     control: Mutex<Control>,
 }
 
@@ -162,6 +165,7 @@ impl Engine {
             outside,
             tables: ArcSwap::default(),
             paths: SeenPaths::default(),
+            strays: StraySpis::default(),
             control: Mutex::default(),
         }
     }

@@ -18,6 +18,10 @@ pub enum DataPlaneEvent {
     /// [`crate::DataPlane::take_paths`] has them. It is not told again before
     /// they are taken.
     PathsSeen,
+    /// Packets came with an SPI that no SA receives with:
+    /// [`crate::DataPlane::take_strays`] has some of them. It is not told again before
+    /// they are taken.
+    StraysSeen,
     /// A worker cannot go on; the data plane must be started anew.
     Failed {
         /// What failed and how.

@@ -18,6 +18,7 @@ use crate::rate;
 use crate::receive::Receiver;
 use crate::relay::Relay;
 use crate::sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
+use crate::strays::StraySpi;
 use crate::tables::{Slot, TableCache, Tables};
 use crate::worker::{Shared, Worker};
 
@@ -213,7 +214,7 @@ impl Inlet<'_> {
         self.recent = Recent::default();
         self.count_overflows(source);
         self.sort(source);
-        self.open(tables);
+        self.open(tables, source.local);
         self.relay.flush();
         self.deliver()
     }
@@ -290,19 +291,36 @@ impl Inlet<'_> {
     }
 
     /// Opens the listed packets, run by run of the same SPI.
-    fn open(&mut self, tables: &Tables) {
+    fn open(&mut self, tables: &Tables, local: SocketAddr) {
         let esp = std::mem::take(&mut self.esp);
         let mut start = 0;
         let runs = esp.chunk_by(|a, b| a.spi == b.spi);
         // Handed on while they are in a first-level cache since they were opened.
         for run in runs.flat_map(|run| run.chunks(GROUP)) {
-            match run.first().and_then(|packet| tables.inbound(packet.spi)) {
+            let Some(first) = run.first() else {
+                continue;
+            };
+            match tables.inbound(first.spi) {
                 Some(slot) => self.open_run(tables, slot, run, start),
-                None => self.worker.drops.add(DropReason::UnknownSpi, run.len()),
+                None => self.note_stray(local, first, run.len()),
             }
             start += run.len();
         }
         self.esp = esp;
+    }
+
+    /// Counts packets with an SPI that no SA receives with, and keeps one for the control
+    /// side if it is time.
+    fn note_stray(&self, local: SocketAddr, packet: &EspPacket, count: usize) {
+        self.worker.drops.add(DropReason::UnknownSpi, count);
+        let stray = StraySpi {
+            local,
+            remote: packet.remote,
+            spi: packet.spi,
+        };
+        if self.shared.engine.strays.note(rate::now(), stray) {
+            (self.shared.events)(DataPlaneEvent::StraysSeen);
+        }
     }
 
     /// Opens the packets of one SA, whose places are listed from `start`, and

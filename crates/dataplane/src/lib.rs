@@ -60,6 +60,7 @@ mod send;
 mod settings;
 mod sockets;
 mod spread;
+mod strays;
 mod tables;
 
 mod transmit;
@@ -84,6 +85,7 @@ pub use segment::{SegmentError, Segments};
 pub use selector::{Selector, Selectors};
 pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
+pub use strays::StraySpi;
 pub use tables::{NextHop, SLOT_BITS};
 pub use tun::Tun;
 pub use vnet::{VNET_HEADER_LEN, VnetHeader};

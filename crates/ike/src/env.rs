@@ -1,19 +1,22 @@
 //! What every state machine may use: time, randomness, SPIs and the way out.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
 use crate::config::{KeyLog, Lifetime, Limits, PeerId};
+use crate::crash_token;
 use crate::denial::{Denial, Denials};
 use crate::established::{Established, Inheritance};
-use crate::event::{Content, Event, PeerCounters, SaId, Transmit};
+use crate::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
+use crate::keys::SpiPair;
 use crate::nat::Arrival;
 use crate::sealed::IV_KEY_LEN;
 use crate::spi::SpiPool;
 use crate::why::Why;
+use crate::wire::Notify;
 
 /// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
 const NONCE_LEN: usize = 32;
@@ -23,6 +26,8 @@ pub(crate) struct Core {
     pub limits: Limits,
     pub random: RandomSources,
     pub key_log: KeyLog,
+    /// What our tokens are made with (RFC 6290).
+    pub token_key: Option<Secret>,
     pub spis: SpiPool,
     /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
     pub owner: BTreeMap<u32, SaId>,
@@ -151,6 +156,12 @@ impl Env<'_> {
             rekey_at: self.now + rekey,
             expire_at: self.now + lifetime.time,
         }
+    }
+
+    /// Our token for an IKE SA, if we make any (RFC 6290 section 4.2).
+    pub fn token(&self, spis: SpiPair, role: Role, local: IpAddr) -> Option<Notify> {
+        let key = self.core.token_key.as_ref()?;
+        Some(crash_token::notify(key, spis, role, local))
     }
 
     /// Says what happened.

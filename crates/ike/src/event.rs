@@ -181,6 +181,13 @@ pub enum Event {
         /// Its IKE SA.
         sa: SaId,
     },
+    /// Something came for an SA that we do not have, from where only this peer is
+    /// configured, and we have no SA with it: it may be there and have some that we
+    /// lost. Anybody can send such a thing, but only so often.
+    Stray {
+        /// Which peer.
+        peer: PeerId,
+    },
     /// Something was refused, and why: what was offered and what expected.
     Refused {
         /// Which peer: who authenticated, who is the only one configured at this
@@ -325,6 +332,8 @@ pub enum DownReason {
     Expired,
     /// The peer began anew (INITIAL_CONTACT, RFC 7296 section 2.4).
     Superseded,
+    /// The peer lost it, and proved that by its token (RFC 6290).
+    PeerLostIt,
     /// Authentication failed; the text says how, without secrets.
     AuthenticationFailed(String),
     /// The peer, or we, refused; the text says what was offered and expected.
@@ -341,6 +350,7 @@ impl fmt::Display for DownReason {
             Self::PeerDead => f.write_str("peer does not answer"),
             Self::Expired => f.write_str("lifetime expired"),
             Self::Superseded => f.write_str("peer began anew"),
+            Self::PeerLostIt => f.write_str("peer restarted and lost the SA"),
             Self::AuthenticationFailed(why) => write!(f, "authentication failed: {why}"),
             Self::Refused(why) => f.write_str(why),
         }

@@ -6,8 +6,10 @@
 #![forbid(unsafe_code)]
 
 mod admission;
+mod allowance;
 mod auth;
 pub mod config;
+mod crash_token;
 pub mod denial;
 pub mod endpoint;
 mod env;

@@ -442,7 +442,8 @@ impl HalfOpen {
             behind_nat: self.detected.local,
             window: Window::before_auth_as_responder(),
         };
-        let mut sa = Box::new(Established::new(env, foundation, &proof));
+        let sa = Established::new(env, foundation, &proof);
+        let mut sa = Box::new(sa.with_token_of(&request.notifies));
         env.count(peer, |c| c.ike_established += 1);
         sa.announce(env, None);
         sa.answer_auth(env, at, (message, datagram), &request, (id_r, auth));

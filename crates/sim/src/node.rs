@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use vgw_crypto::Secret;
 use vgw_gateway::command::Refused;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
@@ -29,6 +30,8 @@ pub struct Node {
     pub plane: Plane,
     /// Grows with every start.
     pub starts: u64,
+    /// The key of its tokens, which outlives it (RFC 6290).
+    pub token_key: Option<Secret>,
     next_count: Instant,
     dice: Dice,
     /// IKE datagrams it sent.
@@ -54,6 +57,7 @@ impl Node {
             supervisor: None,
             plane: Plane::new(Vec::new()),
             starts: 0,
+            token_key: Some(Secret::new(seed.to_be_bytes().repeat(4))),
             next_count: epoch,
             dice: Dice::new(seed),
             ike_sent: 0,
@@ -69,7 +73,9 @@ impl Node {
         self.starts += 1;
         self.plane = Plane::new(self.config.outside_addresses.clone());
         let random = self.dice.sources();
-        self.supervisor = Some(Supervisor::new(now, self.config.clone(), random));
+        let mut supervisor = Supervisor::new(now, self.config.clone(), random);
+        supervisor.set_token_key(self.token_key.clone());
+        self.supervisor = Some(supervisor);
         self.next_count = now + COUNT_EVERY;
     }
 

@@ -333,6 +333,13 @@ impl World {
                 };
                 let since = self.now - self.epoch;
                 let outcome = node.plane.receive(since, packet, octets, *number);
+                if let (Err(DropReason::UnknownSpi), Some(spi)) = (&outcome, spi_of(octets)) {
+                    let from = packet.source;
+                    self.operate(place, |s, now| s.note_unknown_spi(now, to, from, spi));
+                }
+                let Some(node) = self.nodes.get_mut(place) else {
+                    return;
+                };
                 for SeenPath { spi_in, remote } in node.plane.take_paths() {
                     self.operate(place, |s, now| s.note_path(now, spi_in, remote));
                 }

@@ -28,3 +28,4 @@ pub mod privileges;
 pub mod seccomp;
 mod shell;
 pub mod status_table;
+mod token_key;

@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use vgw_dataplane::{
-    ChildSpec, ControlError, DataPlane, HostServices, SeenPath, Selector, Selectors, TunnelSettings,
+    ChildSpec, ControlError, DataPlane, HostServices, SeenPath, Selector, Selectors, StraySpi,
+    TunnelSettings,
 };
 use vgw_gateway::command::{
     ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
@@ -129,10 +130,15 @@ impl Shell {
         self.plane.set_host_addresses(prefixes.collect());
     }
 
-    /// Tells the supervisor where packets came from that is not on their SAs' paths.
+    /// Tells the supervisor where packets came from that is not on their SAs' paths, and
+    /// what came for SAs that there are not.
     pub fn follow_paths(&mut self, now: Instant) {
         let seen = self.plane.take_paths();
+        let strays = self.plane.take_strays();
         self.drive(|supervisor| {
+            for StraySpi { local, remote, spi } in strays {
+                supervisor.note_unknown_spi(now, local, remote, spi);
+            }
             for SeenPath { spi_in, remote } in seen {
                 supervisor.note_path(now, spi_in, remote);
             }

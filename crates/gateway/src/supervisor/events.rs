@@ -68,6 +68,7 @@ impl Supervisor {
                     tunnel.last_in = Some(now);
                 }
             }
+            Event::Stray { peer } => self.on_stray(now, peer.into()),
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer.map(TunnelId::from), remote, why);
             }
@@ -135,6 +136,7 @@ impl Supervisor {
     }
 
     fn on_ike_down(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
+        let recovers = self.gateway.initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };
@@ -154,6 +156,10 @@ impl Supervisor {
         if *reason == DownReason::PeerDead && restart {
             tunnel.pursuit = Pursuit::UntilUp;
             tunnel.retry.due_at(now);
+        }
+        // It is there again (RFC 6290 section 3).
+        if *reason == DownReason::PeerLostIt && (recovers || tunnel.keeps_attempting()) {
+            tunnel.ask(now);
         }
         if tunnel.attempt.is_some() {
             return;
@@ -188,6 +194,24 @@ impl Supervisor {
         tunnel.blame(now, why.clone());
         if !tunnel.sas.has_ike() {
             tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+        }
+    }
+
+    /// The peer may be there, with SAs that we do not have: the next attempt need not
+    /// wait, and one that waits for its peer asks once, as after a start. Anybody can
+    /// forge what comes from there, so attempts keep a distance.
+    fn on_stray(&mut self, now: Instant, id: TunnelId) {
+        let recovers = self.gateway.initiate_to_recover;
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        if tunnel.state != State::Down {
+            return;
+        }
+        if tunnel.keeps_attempting() {
+            tunnel.retry.hasten(now);
+        } else if recovers && tunnel.retry.may_ask(now) {
+            tunnel.ask(now);
         }
     }
 
@@ -355,6 +379,7 @@ const fn may_be_on_the_way(reason: &DownReason) -> bool {
         | DownReason::Superseded
         | DownReason::PeerDeleted
         | DownReason::PeerDead
+        | DownReason::PeerLostIt
         | DownReason::AuthenticationFailed(_)
         | DownReason::Refused(_) => true,
         // The negotiator kept it long enough, or it must not be used any more.
@@ -370,6 +395,7 @@ const fn is_trouble(reason: &DownReason) -> bool {
         | DownReason::PeerDead
         | DownReason::Expired
         | DownReason::Superseded
+        | DownReason::PeerLostIt
         | DownReason::AuthenticationFailed(_)
         | DownReason::Refused(_) => true,
     }

@@ -34,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vgw_crypto::RandomSources;
+use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
@@ -177,6 +177,12 @@ impl Supervisor {
         self.settle(now);
     }
 
+    /// With this key the peers are given tokens of their IKE SAs, which show, after we
+    /// lost those, that we did (RFC 6290); see [`Endpoint::set_token_key`].
+    pub fn set_token_key(&mut self, key: Option<Secret>) {
+        self.endpoint.set_token_key(key);
+    }
+
     /// An IKE message arrived; the non-ESP marker is stripped.
     pub fn handle_datagram(
         &mut self,
@@ -263,6 +269,19 @@ impl Supervisor {
     /// peer's NAT gave it another address or port.
     pub fn note_path(&mut self, now: Instant, spi_in: u32, remote: SocketAddr) {
         self.endpoint.note_path(now, spi_in, remote);
+        self.settle(now);
+    }
+
+    /// An ESP packet came with an SPI that the data plane does not know: a sender may
+    /// have an SA that we lost. The port of `remote` is 0 if it came as protocol 50.
+    pub fn note_unknown_spi(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        spi: u32,
+    ) {
+        self.endpoint.note_unknown_spi(now, local, remote, spi);
         self.settle(now);
     }
 

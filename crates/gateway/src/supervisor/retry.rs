@@ -9,6 +9,9 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The least time from the end of an attempt to the next.
 const REST: Duration = Duration::from_secs(1);
 
+/// So far apart are attempts that are brought forward.
+const HASTE: Duration = Duration::from_secs(5);
+
 /// A tunnel that was up for this long begins with short pauses again.
 const PROVEN: Duration = Duration::from_secs(30);
 
@@ -50,6 +53,17 @@ impl Retry {
     /// Makes an attempt due then.
     pub(super) const fn due_at(&mut self, at: Instant) {
         self.at = Some(at);
+    }
+
+    /// Brings the next attempt forward to now, but for a rest since the last one began.
+    pub(super) fn hasten(&mut self, now: Instant) {
+        let soonest = self.began.map_or(now, |began| now.max(began + HASTE));
+        self.at = self.at.map(|at| at.min(soonest));
+    }
+
+    /// Whether the last attempt is long enough ago for one that nobody planned.
+    pub(super) fn may_ask(&self, now: Instant) -> bool {
+        self.began.is_none_or(|began| began + LONGEST_PAUSE <= now)
     }
 
     /// Notes that an attempt begins.

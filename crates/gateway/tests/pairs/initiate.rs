@@ -3,12 +3,14 @@
 
 use std::time::Duration;
 
-use vgw_gateway::domain::{Connection, StartupAction};
+use vgw_gateway::domain::{Connection, DpdAction, StartupAction};
 use vgw_gateway::status::State;
 use vgw_ike::denial::Denial;
 use vgw_sim::world::World;
 
-use crate::rig::{CGW, VGW, both_up, cut, name, restore, seconds, spis, tunnel, up, world};
+use crate::rig::{
+    CGW, VGW, active, both_up, cut, flows, name, restore, seconds, spis, tunnel, up, world,
+};
 
 /// Both ends wait for each other.
 fn waiting(_: usize, connection: &mut Connection) {
@@ -154,4 +156,94 @@ fn after_a_cut_of_any_length_the_tunnel_is_back_within_half_a_minute() {
         let limit = Duration::from_secs(31);
         assert!(world.run_until(limit, both_up), "after {length:?}");
     }
+}
+
+#[test]
+fn a_peer_sees_by_our_token_that_we_lost_its_sas_and_is_back_at_once() {
+    for token in [true, false] {
+        let mut world = world(1, |_, _| {});
+        world.nodes[VGW].config.initiate_to_recover = false;
+        if !token {
+            world.nodes[VGW].token_key = None;
+        }
+        world.start_all();
+        assert!(world.run_until(seconds(5), both_up));
+        flows(&mut world);
+        world.run(seconds(60));
+        world.nodes[VGW].crash();
+        world.run(seconds(2));
+        world.start(VGW);
+        let back = world.run_until(seconds(15), |world| {
+            tunnel(world, VGW, 1).state == State::Up
+        });
+        assert_eq!(back, token);
+        if token {
+            let trouble = tunnel(&world, CGW, 1).trouble.unwrap();
+            assert!(trouble.text.contains("restarted"), "{}", trouble.text);
+            assert!(trouble.age < seconds(3), "{:?}", trouble.age);
+        }
+        assert!(world.violations.is_empty(), "{:?}", world.violations);
+    }
+}
+
+#[test]
+fn packets_of_an_sa_that_we_gave_up_make_us_initiate_though_we_wait_for_the_peer() {
+    let mut world = up(|end, connection| {
+        waiting(end, connection);
+        if end == CGW {
+            for tunnel in &mut connection.tunnels {
+                tunnel.dpd_action = DpdAction::None;
+            }
+        }
+    });
+    // As a peer that does not know RFC 6290 and does not ask whether we live.
+    for end in [VGW, CGW] {
+        world.operate(end, |s, _| s.set_token_key(None));
+    }
+    flows(&mut world);
+    world.run(seconds(30));
+    for number in [1, 2] {
+        cut(&mut world, number);
+    }
+    world.run(seconds(60));
+    assert_eq!(tunnel(&world, VGW, 1).state, State::Down);
+    assert_eq!(tunnel(&world, CGW, 1).state, State::Up);
+    for number in [1, 2] {
+        restore(&mut world, number);
+    }
+    let carrier = active(&world, CGW).unwrap().number();
+    let back = |world: &World| tunnel(world, VGW, carrier).state == State::Up;
+    assert!(world.run_until(seconds(2), back));
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+}
+
+#[test]
+fn an_attempt_that_waits_is_made_at_once_when_something_comes_from_the_peer() {
+    let mut world = up(|end, connection| {
+        if end == CGW {
+            for tunnel in &mut connection.tunnels {
+                tunnel.dpd_timeout = seconds(30);
+            }
+        } else {
+            for tunnel in &mut connection.tunnels {
+                tunnel.dpd_action = DpdAction::None;
+            }
+        }
+    });
+    flows(&mut world);
+    for number in [1, 2] {
+        cut(&mut world, number);
+    }
+    let pauses = |world: &World| {
+        let waits = tunnel(world, CGW, 1).retry_in;
+        waits.is_some_and(|pause| pause > seconds(6))
+    };
+    world.run(seconds(600));
+    assert!(world.run_until(seconds(60), pauses));
+    for number in [1, 2] {
+        restore(&mut world, number);
+    }
+    let carrier = active(&world, VGW).unwrap().number();
+    let back = |world: &World| tunnel(world, CGW, carrier).state == State::Up;
+    assert!(world.run_until(seconds(2), back));
 }

@@ -11,6 +11,7 @@ mod effects;
 mod receive;
 mod sa;
 mod spis;
+mod stray;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +19,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use vgw_crypto::RandomSources;
+use vgw_crypto::{RandomSources, Secret};
 
 pub use self::spis::Standing;
 
 use self::sa::Sa;
 use self::spis::Spis;
+use crate::allowance::Allowance;
 use crate::config::{KeyLog, Limits, PeerConfig, PeerId};
 use crate::denial::{Denial, Denials};
 use crate::env::{Core, Env};
@@ -53,6 +55,11 @@ pub struct Endpoint {
     closed: BTreeMap<u64, Answered>,
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
+    // Answers to messages of IKE SAs and to packets of CHILD SAs that we do not have,
+    // and what others say of ours.
+    ike_answers: Allowance,
+    esp_answers: Allowance,
+    hints: Allowance,
 }
 
 impl Endpoint {
@@ -64,6 +71,7 @@ impl Endpoint {
                 limits,
                 random,
                 key_log: KeyLog::Off,
+                token_key: None,
                 spis: SpiPool::default(),
                 owner: BTreeMap::new(),
                 transmits: VecDeque::new(),
@@ -81,12 +89,22 @@ impl Endpoint {
             closed: BTreeMap::new(),
             closed_order: VecDeque::new(),
             deadlines: Deadlines::default(),
+            ike_answers: Allowance::default(),
+            esp_answers: Allowance::default(),
+            hints: Allowance::default(),
         }
     }
 
     /// Whether it reports keys of IKE SAs from now on; at first it does not.
     pub fn set_key_log(&mut self, key_log: KeyLog) {
         self.core.key_log = key_log;
+    }
+
+    /// With this key it gives peers tokens of their IKE SAs from now on, and shows them
+    /// for those that it does not have (RFC 6290). The key must be as good as a
+    /// pre-shared key, be for nothing else, and outlive us. Without it none are made.
+    pub fn set_token_key(&mut self, key: Option<Secret>) {
+        self.core.token_key = key;
     }
 
     /// Adds or changes a peer. If it is unchanged, nothing happens; if it is

@@ -48,14 +48,10 @@ impl Endpoint {
             .get(&our_spi)
             .and_then(|answered| answered.again(datagram))
             .map(<[u8]>::to_vec);
-        let Some(response) = repeated else {
-            tracing::debug!(
-                remote = %at.remote, spi = format_args!("{our_spi:016x}"),
-                exchange = %header.exchange, "message dropped: no such IKE SA"
-            );
-            return self.env(now).deny(Denial::UnknownSa);
-        };
-        self.env(now).send(at, response);
+        match repeated {
+            Some(response) => self.env(now).send(at, response),
+            None => self.receive_stray(now, at, &header, datagram),
+        }
     }
 
     fn malformed(&mut self, now: Instant, at: Arrival, error: &DecodeError) {

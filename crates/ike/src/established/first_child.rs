@@ -73,7 +73,7 @@ impl Established {
             id_r,
             auth,
             child,
-            notifies: Notifies::default(),
+            notifies: Notifies(self.own_token(env).into_iter().collect()),
         };
         self.answer(
             env,

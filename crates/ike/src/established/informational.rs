@@ -48,6 +48,7 @@ impl Established {
         env: &mut Env<'_>,
         request: Informational,
     ) -> Reply {
+        self.keep_token(&request.notifies);
         if let Some(errors) = PeerErrors::among(&request.notifies.0) {
             self.diagnose(env, Diagnostic::PeerErrors(errors));
         }

@@ -4,6 +4,7 @@
 mod child;
 mod close;
 mod collision;
+mod crash;
 mod create_child;
 mod first_child;
 mod informational;
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use vgw_crypto::IkeSuite;
 
 use self::child::Child;
+use self::crash::Loss;
 use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};
@@ -57,6 +59,7 @@ pub(crate) struct Established {
     remote_id: Identity,
     path: Path,
     moving: Move,
+    loss: Loss,
     nat: Nat,
     // Unlike `nat.local`, without what we only pretend.
     behind_nat: bool,
@@ -198,6 +201,7 @@ impl Established {
             remote_id: from.remote_id,
             path: from.path,
             moving: Move::default(),
+            loss: Loss::default(),
             nat: from.nat,
             behind_nat: from.behind_nat,
             window: from.window,
@@ -309,7 +313,9 @@ impl Established {
         if spis != self.spis || header.initiator != from_initiator {
             return self.discard(env, at, "SPIs or Initiator flag are not the peer's");
         }
-        if header.response {
+        if message.sealed.is_none() {
+            self.handle_unprotected(env, at, message);
+        } else if header.response {
             self.handle_response(env, at, message, datagram);
         } else {
             self.handle_request(env, at, message, datagram);
@@ -520,6 +526,8 @@ impl Established {
             Task::CreateChild => self.start_create_child(env),
             Task::RekeyChild(spi_in) => self.start_rekey_child(env, spi_in),
             Task::RekeyIke => self.start_rekey_ike(env),
+            Task::GiveToken => self.start_give_token(env),
+            Task::InvalidSpi(spi) => Some(crash::invalid_spi(spi)),
             Task::Liveness => Some(informational::liveness()),
         }
     }
@@ -566,6 +574,7 @@ impl Established {
         }
         env.count(self.peer, |c| c.ike_rekeys += 1);
         self.announce(env, Some(old));
+        self.give_token_later(env);
         self.advance(env);
     }
 

@@ -58,6 +58,8 @@ struct Ingredients {
     nonces: Nonces,
     spis: SpiPair,
     role: Role,
+    /// Of the peer's message; its token may be among them.
+    notifies: Notifies,
 }
 
 impl Established {
@@ -102,15 +104,17 @@ impl Established {
             old: self.id,
             until,
         };
+        let spis = SpiPair {
+            initiator,
+            responder,
+        };
         let ingredients = Ingredients {
             suite: choice.suite,
             shared,
             nonces: nonces.clone(),
-            spis: SpiPair {
-                initiator,
-                responder,
-            },
+            spis,
             role: Role::Responder,
+            notifies: offer.notifies,
         };
         let Some(new) = self.spawn(env, ingredients, phase) else {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
@@ -128,11 +132,13 @@ impl Established {
             spi: responder.to_be_bytes().to_vec(),
             ..choice.answer
         };
+        // RFC 6290 section 4.3.
+        let token = env.token(spis, Role::Responder, self.path.local.ip());
         let response = IkeOffer {
             sa: vec![answer],
             ke,
             nonce: nonces.responder,
-            notifies: Notifies::default(),
+            notifies: Notifies(token.into_iter().collect()),
         };
         Reply::new(CreateChildResponse::Ike(response).into_payloads())
     }
@@ -252,7 +258,7 @@ impl Established {
             behind_nat: self.behind_nat,
             window: Window::default(),
         };
-        let mut successor = Self::build(env, foundation, phase);
+        let mut successor = Self::build(env, foundation, phase).with_token_of(&from.notifies);
         if phase == Phase::Closing {
             successor.tasks.plan(Task::DeleteIke, env.now);
         }
@@ -350,5 +356,6 @@ fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<Ingredients, String
             responder,
         },
         role: Role::Initiator,
+        notifies: offer.notifies.clone(),
     })
 }

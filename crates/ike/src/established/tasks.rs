@@ -21,6 +21,10 @@ pub(crate) enum Task {
     RekeyChild(u32),
     /// A new IKE SA instead of this one.
     RekeyIke,
+    /// Our token for this SA (RFC 6290 section 4.3).
+    GiveToken,
+    /// The peer sent a packet with this SPI, which we do not receive with.
+    InvalidSpi(u32),
     /// Whether the peer lives.
     Liveness,
 }
@@ -30,7 +34,11 @@ impl Task {
     pub(crate) const fn is_about_a_child(self) -> bool {
         match self {
             Self::DeleteChild(_) | Self::CreateChild | Self::RekeyChild(_) => true,
-            Self::DeleteIke | Self::RekeyIke | Self::Liveness => false,
+            Self::DeleteIke
+            | Self::RekeyIke
+            | Self::GiveToken
+            | Self::InvalidSpi(_)
+            | Self::Liveness => false,
         }
     }
 }
@@ -90,6 +98,7 @@ pub(crate) enum Active {
         /// The peer rekeys it as well.
         collision: Option<IkeCollision>,
     },
+    /// INFORMATIONAL of which only matters that it is answered.
     Liveness,
     /// INFORMATIONAL whose answer no longer matters.
     Abandoned,

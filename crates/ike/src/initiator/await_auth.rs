@@ -50,6 +50,7 @@ impl AwaitAuth {
         let (sa, ts_i, ts_r) = self.child.terms();
         // RFC 7296 section 2.4.
         let contact = alone.then(|| Notify::new(NotifyType::INITIAL_CONTACT, Vec::new()));
+        let token = env.token(self.spis, Role::Initiator, attempt.way.local.ip());
         let request = AuthRequest {
             id_i,
             id_r: Some(Id::from(&config.remote_id)),
@@ -57,7 +58,7 @@ impl AwaitAuth {
             sa,
             ts_i,
             ts_r,
-            notifies: Notifies(contact.into_iter().collect()),
+            notifies: Notifies(contact.into_iter().chain(token).collect()),
         };
         let header = Header {
             spi_i: self.spis.initiator,
@@ -119,10 +120,13 @@ impl AwaitAuth {
         at: Arrival,
         response: AuthResponse,
     ) -> Outcome {
-        let (id_r, auth, child) = match response {
+        let (id_r, auth, child, notifies) = match response {
             AuthResponse::Accepted {
-                id_r, auth, child, ..
-            } => (id_r, auth, child),
+                id_r,
+                auth,
+                child,
+                notifies,
+            } => (id_r, auth, child, notifies),
             AuthResponse::Refused(notify) => {
                 env.release_spi(self.child.spi_in);
                 let reason = refusal_of_auth(&attempt.config, &notify);
@@ -158,7 +162,8 @@ impl AwaitAuth {
         attempt.way.remote = at.remote;
         let began = attempt.began;
         let (foundation, pending) = self.foundation(&attempt);
-        let mut sa = Box::new(Established::new(env, foundation, &proof));
+        let sa = Established::new(env, foundation, &proof);
+        let mut sa = Box::new(sa.with_token_of(&notifies));
         env.count(attempt.peer, |c| c.ike_established += 1);
         sa.announce(env, None);
         sa.first_child(env, pending, &child);

@@ -156,6 +156,19 @@ impl Notify {
         }
     }
 
+    /// INVALID_SPI: an ESP packet came with this one (RFC 7296 section 1.5).
+    #[must_use]
+    pub fn invalid_spi(spi: u32) -> Self {
+        Self::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec())
+    }
+
+    /// The SPI that an INVALID_SPI names.
+    #[must_use]
+    pub fn named_invalid_spi(&self) -> Option<u32> {
+        let octets: [u8; 4] = self.data.as_slice().try_into().ok()?;
+        (self.kind == NotifyType::INVALID_SPI).then(|| u32::from_be_bytes(octets))
+    }
+
     /// INVALID_KE_PAYLOAD: ask again with this group (RFC 7296 section 1.2).
     #[must_use]
     pub fn invalid_ke(group: u16) -> Self {

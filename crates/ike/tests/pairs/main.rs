@@ -9,6 +9,7 @@
 )]
 
 mod collisions;
+mod crash;
 mod deletes;
 mod handshake;
 mod hostile;

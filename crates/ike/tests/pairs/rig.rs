@@ -98,6 +98,7 @@ pub struct Side {
     pub child_ends: Vec<DownReason>,
     pub failures: Vec<DownReason>,
     pub alive: usize,
+    pub strays: usize,
     pub path_changes: usize,
     pub keepalives: usize,
 }
@@ -119,6 +120,7 @@ impl Side {
             child_ends: Vec::new(),
             failures: Vec::new(),
             alive: 0,
+            strays: 0,
             path_changes: 0,
             keepalives: 0,
         }
@@ -181,6 +183,7 @@ impl Side {
                     .for_each(|child| child.path = path);
             }
             Event::Alive { .. } => self.alive += 1,
+            Event::Stray { .. } => self.strays += 1,
             Event::Refused { why, .. } => self.refusals.push(why.to_string()),
             Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
@@ -406,18 +409,26 @@ impl Pair {
             Load::Ike(message) => self.call(to, |endpoint, now| {
                 endpoint.handle_datagram(now, local, datagram.source, &message);
             }),
-            Load::Esp { spi, key } => self.receive_esp(to, datagram.source, spi, &key),
+            Load::Esp { spi, key } => self.receive_esp(to, (local, datagram.source), spi, &key),
         }
     }
 
-    fn receive_esp(&mut self, to: usize, source: SocketAddr, spi: u32, key: &[u8]) {
+    fn receive_esp(
+        &mut self,
+        to: usize,
+        (local, source): (SocketAddr, SocketAddr),
+        spi: u32,
+        key: &[u8],
+    ) {
         let taken = self.sides[to]
             .children
             .get(&spi)
             .is_some_and(|child| child.keys_in.encryption.expose() == key);
         if !taken {
             self.lost += 1;
-            return;
+            return self.call(to, |endpoint, now| {
+                endpoint.note_unknown_spi(now, local, source, spi);
+            });
         }
         self.delivered += 1;
         if self.noted {

@@ -83,6 +83,7 @@ pub(super) fn read(
         control: control(root.table(notes, "control"), notes),
         key_log: key_log(root.table(notes, "key_log"), notes),
         limits: limits(root.table(notes, "limits"), notes),
+        state_directory: state_directory(root.table(notes, "state"), notes),
     }
 }
 
@@ -194,6 +195,12 @@ fn key_log(mut table: Table<'_>, notes: &mut Notes) -> KeyLog {
     }
     table.finish(notes);
     KeyLog { ike, esp }
+}
+
+fn state_directory(mut table: Table<'_>, notes: &mut Notes) -> Option<PathBuf> {
+    let directory = table.read(notes, "directory", path);
+    table.finish(notes);
+    directory
 }
 
 fn limits(mut table: Table<'_>, notes: &mut Notes) -> Limits {

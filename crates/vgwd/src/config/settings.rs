@@ -29,6 +29,8 @@ pub struct Settings {
     pub key_log: KeyLog,
     /// What peers that have not authenticated may cost.
     pub limits: Limits,
+    /// Where what outlives the daemon is kept; None: where systemd says.
+    pub state_directory: Option<PathBuf>,
 }
 
 /// The TUN device.

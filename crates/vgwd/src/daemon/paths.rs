@@ -1,4 +1,4 @@
-//! When the loop looks for new paths of peers.
+//! When the loop looks for new paths of peers, and for packets of SAs that there are not.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use tokio::time::sleep_until;
 /// proved, which takes longer.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Says when packets came by new paths.
+/// Says when there is something to look for.
 pub(super) struct PathNews {
     seen: Arc<Notify>,
     not_before: Instant,

@@ -98,6 +98,7 @@ fn settings_that_wait(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ("control", old.control == new.control),
         ("key_log", old.key_log == new.key_log),
         ("limits", old.limits == new.limits),
+        ("state", old.state_directory == new.state_directory),
     ];
     same.into_iter()
         .filter(|(_, same)| !same)

@@ -26,7 +26,7 @@ use crate::namespace::run_in;
 use crate::notify::Notifier;
 use crate::seccomp::{Part, confine};
 use crate::shell::Shell;
-use crate::{metrics, privileges};
+use crate::{metrics, privileges, token_key};
 
 /// Requests that may wait.
 const REQUESTS: usize = 16;
@@ -56,7 +56,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
-        DataPlaneEvent::PathsSeen => {
+        DataPlaneEvent::PathsSeen | DataPlaneEvent::StraysSeen => {
             seen.notify_one();
             true
         }
@@ -90,13 +90,14 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     );
 
     let now = Instant::now();
-    let supervisor = Supervisor::with_limits(
+    let mut supervisor = Supervisor::with_limits(
         now,
         loaded.gateway.clone(),
         loaded.settings.limits,
         opened.key_log.wants_ike(),
         random()?,
     );
+    supervisor.set_token_key(token_key::open(loaded.settings.state_directory.as_deref()));
     let host = kernel.local_addresses.clone();
     let notices = Notices::new(loaded.settings.tun.mtu);
     let shell = Shell::new(

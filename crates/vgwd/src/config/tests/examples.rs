@@ -200,6 +200,7 @@ fn every_key_that_the_code_knows_is_documented() {
         "metrics",
         "control",
         "key_log",
+        "state",
         "limits",
     ];
     let mut text = format!("{nonsense}\n");

@@ -216,6 +216,8 @@ mode = 0o600
 [key_log]
 ike = \"/tmp/ike\"
 esp = \"/tmp/esp\"
+[state]
+directory = \"/var/lib/other\"
 [limits]
 half_open = 10
 cookie_threshold = 10
@@ -240,6 +242,8 @@ failed_authentications_per_minute = 3
     assert_eq!(settings.metrics, Some("[::1]:9469".parse().unwrap()));
     assert_eq!(settings.control.mode, 0o600);
     assert_eq!(settings.control.socket.to_str(), Some("/run/other.sock"));
+    let state = settings.state_directory.unwrap();
+    assert_eq!(state.to_str(), Some("/var/lib/other"));
     assert_eq!(settings.limits.half_open, 10);
     assert_eq!(settings.limits.cookie_threshold, 10);
     assert_eq!(settings.limits.strangers_percent, 5);

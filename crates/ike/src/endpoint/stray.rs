@@ -1,0 +1,176 @@
+//! What comes for SAs that we do not have (RFC 7296 sections 1.5 and 2.21.4).
+//!
+//! We may have lost them and the peer not, or the other way round. Both are said in
+//! clear, so that nothing follows for any SA but a question to its peer, which is
+//! authentic, or a token that only the peer could make (RFC 6290). Everything here is
+//! held to an [`Allowance`], because anybody can cause it.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use super::Endpoint;
+use super::sa::Sa;
+use crate::config::PeerId;
+use crate::crash_token;
+use crate::denial::Denial;
+use crate::established::Established;
+use crate::event::{Event, Role, SaId};
+use crate::keys::SpiPair;
+use crate::nat::{Arrival, IKE_PORT};
+use crate::wire::{
+    ClearMessage, ExchangeType, Header, Notify, NotifyType, Payload, decode_cleartext,
+    encode_cleartext,
+};
+
+impl Endpoint {
+    /// A message that names no IKE SA of ours.
+    pub(super) fn receive_stray(
+        &mut self,
+        now: Instant,
+        at: Arrival,
+        header: &Header,
+        datagram: &[u8],
+    ) {
+        tracing::debug!(
+            remote = %at.remote, spi_i = format_args!("{:016x}", header.spi_i),
+            spi_r = format_args!("{:016x}", header.spi_r), exchange = %header.exchange,
+            "message dropped: no such IKE SA"
+        );
+        if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
+            return self.env(now).deny(Denial::TakenDown);
+        }
+        self.env(now).deny(Denial::UnknownSa);
+        // RFC 7296 section 2.21.4: a response is never answered.
+        if header.response {
+            return;
+        }
+        let Ok(message) = decode_cleartext(datagram) else {
+            return;
+        };
+        if message.sealed.is_some() {
+            self.answer_stray(now, at, header);
+        } else if header.exchange == ExchangeType::INFORMATIONAL {
+            self.take_hint(now, at, &message);
+        }
+    }
+
+    /// An ESP packet with an SPI that we do not receive with. The port of `remote` is 0
+    /// if it came as protocol 50.
+    pub fn note_unknown_spi(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        spi: u32,
+    ) {
+        let (ours, theirs) = (local.ip(), remote.ip());
+        let source = self.peers.source(theirs);
+        if self.peers.is_silenced(ours, theirs) || !self.esp_answers.take(now, source) {
+            return;
+        }
+        let native = remote.port() == 0;
+        let with_sender = self.established_where(|sa| {
+            let path = sa.path();
+            path.local.ip() == ours
+                && path.remote.ip() == theirs
+                && (native || path.remote.port() == remote.port())
+        });
+        if let Some(sa) = with_sender {
+            return self.with_established(now, sa, |sa, env| sa.report_unknown_spi(env, spi));
+        }
+        // RFC 7296 section 1.5: from IKE's port, or to where the packet in UDP came from.
+        let at = if native {
+            Arrival {
+                local: SocketAddr::new(ours, IKE_PORT),
+                remote: SocketAddr::new(theirs, IKE_PORT),
+            }
+        } else {
+            Arrival { local, remote }
+        };
+        let header = Header {
+            spi_i: 0,
+            spi_r: 0,
+            exchange: ExchangeType::INFORMATIONAL,
+            initiator: true,
+            response: false,
+            message_id: 0,
+        };
+        let payloads = [Payload::Notify(Notify::invalid_spi(spi))];
+        let message = encode_cleartext(&header, &payloads);
+        self.env(now).send(at, message);
+        self.tell_of_stray(now, at);
+    }
+
+    /// Says that we do not have the IKE SA of a protected request, and proves it.
+    fn answer_stray(&mut self, now: Instant, at: Arrival, header: &Header) {
+        let source = self.peers.source(at.remote.ip());
+        // RFC 6290 section 9.2: never of an SA that exists, whichever way it is named.
+        let ours = |spi| self.spis.get(spi).is_some();
+        if ours(header.spi_i) || ours(header.spi_r) || !self.ike_answers.take(now, source) {
+            return;
+        }
+        let answer = Header {
+            initiator: !header.initiator,
+            response: true,
+            ..*header
+        };
+        let mut notifies = vec![Notify::new(NotifyType::INVALID_IKE_SPI, Vec::new())];
+        if let Some(key) = &self.core.token_key {
+            let spis = SpiPair {
+                initiator: header.spi_i,
+                responder: header.spi_r,
+            };
+            let role = if header.initiator {
+                Role::Responder
+            } else {
+                Role::Initiator
+            };
+            notifies.push(crash_token::notify(key, spis, role, at.local.ip()));
+        }
+        let payloads: Vec<Payload> = notifies.into_iter().map(Payload::Notify).collect();
+        let message = encode_cleartext(&answer, &payloads);
+        self.env(now).send(at, message);
+        self.tell_of_stray(now, at);
+    }
+
+    /// Whoever is configured to be there may have SAs that we lost.
+    fn tell_of_stray(&mut self, now: Instant, at: Arrival) {
+        if let Some(peer) = self.peers.only_at(at.local.ip(), at.remote.ip())
+            && !self.has_sa(peer)
+        {
+            self.env(now).emit(Event::Stray { peer });
+        }
+    }
+
+    /// INVALID_SPI in clear: the peer may have lost a CHILD SA. It is asked whether it
+    /// lives, if the SPI is one that we do send with.
+    fn take_hint(&mut self, now: Instant, at: Arrival, message: &ClearMessage) {
+        let named = message.payloads.iter().find_map(|payload| match payload {
+            Payload::Notify(notify) => notify.named_invalid_spi(),
+            _ => None,
+        });
+        let source = self.peers.source(at.remote.ip());
+        let Some(spi_out) = named.filter(|_| self.hints.take(now, source)) else {
+            return;
+        };
+        let concerned = self.established_where(|sa| {
+            sa.path().remote.ip() == at.remote.ip() && sa.sends_with(spi_out)
+        });
+        if let Some(sa) = concerned {
+            self.with_established(now, sa, |sa, env| sa.take_hint(env));
+        }
+    }
+
+    /// The first IKE SA in use that is so. It looks at all of them: whoever asks is held
+    /// to an allowance first.
+    fn established_where(&self, is: impl Fn(&Established) -> bool) -> Option<SaId> {
+        self.sas.values().find_map(|sa| match sa {
+            Sa::Established(sa) if sa.is_up() && is(sa) => Some(sa.id()),
+            _ => None,
+        })
+    }
+
+    fn has_sa(&self, peer: PeerId) -> bool {
+        self.established_where(|sa| sa.peer() == peer).is_some()
+    }
+}
