@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::counters::{ChildTraffic, DropReason, TunnelTraffic};
+use crate::counters::{ChildTraffic, Count, DropReason, Refused, TunnelTraffic};
 use crate::engine::{ChildSpec, ControlError, NarrowLink, Path};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
@@ -306,13 +306,31 @@ impl DataPlane {
         })
     }
 
-    /// Looks at the MTU of the TUN device, and at the links and routes to the
-    /// peers, again: of many peers at some each time. What has changed holds for
-    /// every packet that is read after it returns.
-    pub fn look_again(&self) {
-        self.shared.tun.look_again();
+    /// Batches since the start that the kernel refused and whose packets then went one by
+    /// one: of ESP packets to be sent, and of packets joined for the TUN device.
+    #[must_use]
+    pub fn refused_batches(&self) -> [(&'static str, u64); 2] {
+        let sum = |count: fn(&Refused) -> &Count| {
+            let counts = self.shared.workers();
+            counts.map(|worker| count(&worker.refused).get()).sum()
+        };
+        [
+            ("send", sum(|refused| &refused.sends)),
+            ("tun_write", sum(|refused| &refused.tun_writes)),
+        ]
+    }
+
+    /// Looks at the MTU of the TUN device again. What has changed holds for every
+    /// packet that is read after it returns.
+    pub fn look_at_tun(&self) {
+        self.shared.tun.look_at_mtu();
+    }
+
+    /// Looks at the links and routes to the peers again: of many peers at some each
+    /// time. What has changed holds for every packet that is read after it returns.
+    pub fn look_outside(&self) {
         let link_to = |(outside, remote): Ends| self.shared.outside.get(outside)?.link_to(remote);
-        if self.shared.engine.look_again(link_to) {
+        if self.shared.engine.look_outside(link_to) {
             self.shared.wake();
         }
     }
@@ -332,8 +350,8 @@ impl DataPlane {
         self.shared.engine.outside_mtu(tunnel)
     }
 
-    /// The TUN device's MTU, octets, as last looked at. None where the kernel does
-    /// not tell.
+    /// The TUN device's MTU, octets, as last looked at, or the one that it is to have if
+    /// that is less. None where neither is known.
     #[must_use]
     pub fn tun_mtu(&self) -> Option<usize> {
         Some(self.shared.tun.mtu()).filter(|mtu| *mtu < usize::MAX)

@@ -152,6 +152,16 @@ impl Drops {
     }
 }
 
+/// Batches of packets that the kernel refused, and whose packets were then offered one
+/// by one: none is lost for it.
+#[derive(Debug, Default)]
+pub(crate) struct Refused {
+    /// Messages that it was to cut into ESP packets.
+    pub(crate) sends: Count,
+    /// Joined packets for the TUN device.
+    pub(crate) tun_writes: Count,
+}
+
 /// A length as a counter takes it.
 pub(crate) fn wide(len: usize) -> u64 {
     u64::try_from(len).unwrap_or(u64::MAX)

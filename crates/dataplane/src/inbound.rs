@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use vgw_esp::{GROUP, Opened};
 
-use crate::coalesce::{Coalesce, Coalescer};
+use crate::coalesce::{Coalesce, Coalescer, Taken};
 use crate::counters::DropReason;
 use crate::deliver::Delivery;
 use crate::event::DataPlaneEvent;
@@ -410,11 +410,15 @@ impl Inlet<'_> {
 
     /// Writes the decrypted packets to the TUN device.
     fn deliver(&mut self) -> Result<(), String> {
-        let (tun, drops, number) = (&self.shared.tun, &self.worker.drops, self.number);
+        let (tun, worker, number) = (&self.shared.tun, self.worker, self.number);
         let delivery = &mut self.delivery;
         self.coalescer.flush(&mut self.receiver.buffer, |joined| {
             let result = tun.write(number, joined.parts);
-            delivery.note(&joined, result, drops)
+            let taken = delivery.note(&joined, result, &worker.drops);
+            if taken == Taken::Singly {
+                worker.refused.tun_writes.add(1);
+            }
+            taken
         });
         if self.delivery.gone() {
             return Err(format!("TUN device {} is gone", tun.name()));

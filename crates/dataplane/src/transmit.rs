@@ -365,6 +365,7 @@ impl<'a> Outlet<'a> {
                     return;
                 }
                 Err(errno) if first.segment().is_some() => {
+                    self.worker.refused.sends.add(1);
                     refuse_to_cut(errno, burst, first, outside);
                     let mut singles = std::mem::take(&mut self.singles);
                     singles.clear();

@@ -42,7 +42,10 @@ pub struct Tun {
     features: Features,
     /// None where the kernel does not tell.
     told: Option<Told>,
-    /// As last heard; more than any packet has where the kernel does not tell.
+    /// The MTU that the device is to have; more than any packet has until that is told.
+    intended_mtu: usize,
+    /// The device's, as last heard; more than any packet has where the kernel does not
+    /// tell.
     mtu: AtomicUsize,
 }
 
@@ -117,7 +120,7 @@ impl Tun {
                     tun = name,
                     %error,
                     "the kernel does not tell of the TUN device: packets that it drops before \
-                     it are not counted, and TCP is not kept to its MTU"
+                     it are not counted, and TCP is not kept to its MTU if others change that"
                 );
             })
             .ok();
@@ -129,9 +132,10 @@ impl Tun {
             name,
             features,
             told,
+            intended_mtu: usize::MAX,
             mtu: AtomicUsize::new(usize::MAX),
         };
-        tun.look_again();
+        tun.look_at_mtu();
         if features.tun_multi_queue {
             tun.add_queues(workers)?;
         }
@@ -180,14 +184,20 @@ impl Tun {
             .map_or(0, |told| told.drops.get(&told.netlink))
     }
 
-    /// The largest packet that the kernel lets through to us, octets, as last
-    /// looked at.
-    pub(crate) fn mtu(&self) -> usize {
-        self.mtu.load(Ordering::Relaxed)
+    /// Says which MTU the device is to have, so that it counts before somebody sets it,
+    /// and while the device has a larger one.
+    pub const fn intend_mtu(&mut self, mtu: usize) {
+        self.intended_mtu = mtu;
     }
 
-    /// Looks at the MTU again, which anyone may change.
-    pub(crate) fn look_again(&self) {
+    /// The largest packet that the kernel lets through to us, octets, as last
+    /// looked at; or is to let through, if that is less.
+    pub(crate) fn mtu(&self) -> usize {
+        self.mtu.load(Ordering::Relaxed).min(self.intended_mtu)
+    }
+
+    /// Looks at the device's MTU again, which anyone may change.
+    pub(crate) fn look_at_mtu(&self) {
         let mtu = self
             .told
             .as_ref()
@@ -372,6 +382,8 @@ fn ask_offload(fd: &OwnedFd, mask: c_uint) -> Result<(), Errno> {
 
 #[cfg(test)]
 mod tests {
+    use vgw_lab::Lab;
+
     use super::{Features, InterfaceRequest, Tun};
 
     #[test]
@@ -383,5 +395,23 @@ mod tests {
     fn a_name_that_does_not_fit_is_refused() {
         assert!(Tun::open("sixteen-octets-0", 1, Features::ALL).is_err());
         assert!(Tun::open("a\0b", 1, Features::ALL).is_err());
+    }
+
+    #[test]
+    fn the_least_of_the_mtu_that_the_device_has_and_the_one_it_is_to_have_counts() {
+        let lab = Lab::new("tunmtu").unwrap();
+        let inside = lab.namespace("inside").unwrap();
+        let open = || Tun::open("tun%d", 1, Features::ALL).unwrap();
+        let mut tun = inside.run(open).unwrap();
+        assert_eq!(tun.mtu(), 1500);
+        tun.intend_mtu(1400);
+        assert_eq!(tun.mtu(), 1400);
+        for (found, counts) in [(1300, 1300), (9000, 1400), (1400, 1400)] {
+            let mut ip = inside.command("ip");
+            let set = ip.args(["link", "set", tun.name(), "mtu", &i32::to_string(&found)]);
+            assert!(set.status().unwrap().success());
+            tun.look_at_mtu();
+            assert_eq!(tun.mtu(), counts);
+        }
     }
 }

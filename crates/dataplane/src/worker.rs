@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
-use crate::counters::{Count, Drops};
+use crate::counters::{Count, Drops, Refused};
 use crate::engine::Engine;
 use crate::event::{DataPlaneEvent, EventSink};
 use crate::mailbox::Mailbox;
@@ -89,6 +89,7 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) mailbox: Mailbox,
     pub(crate) drops: Drops,
+    pub(crate) refused: Refused,
     pub(crate) wake: EventFd,
 }
 
@@ -99,6 +100,7 @@ impl Worker {
             id,
             mailbox: Mailbox::new(id, workers),
             drops: Drops::default(),
+            refused: Refused::default(),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         })
     }

@@ -48,6 +48,8 @@ struct Inputs {
     paths: PathNews,
     /// The addresses of this machine in the VPC's namespace.
     host: watch::Receiver<BTreeSet<IpAddr>>,
+    /// Changes of the TUN link.
+    tun_link: watch::Receiver<()>,
     /// A data plane that cannot go on.
     failures: mpsc::UnboundedReceiver<String>,
     /// The admin socket.
@@ -132,10 +134,11 @@ impl Daemon {
                 Ok(()) = inputs.host.changed() => {
                     self.shell.set_host_addresses(&inputs.host.borrow_and_update());
                 }
+                Ok(()) = inputs.tun_link.changed() => self.shell.look_at_tun(),
                 () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
                     self.shell.sample(Instant::now());
-                    self.shell.look_again();
+                    self.shell.look_outside();
                 }
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.

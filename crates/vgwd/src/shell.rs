@@ -145,10 +145,15 @@ impl Shell {
         });
     }
 
-    /// Has the data plane look at the MTU of links and routes again, and tells of
-    /// those that carry less than is configured.
-    pub fn look_again(&mut self) {
-        self.plane.look_again();
+    /// Has the data plane look at the TUN device's MTU again.
+    pub fn look_at_tun(&self) {
+        self.plane.look_at_tun();
+    }
+
+    /// Has the data plane look at the MTU of links and routes outside again, and tells
+    /// of those that carry less than is configured.
+    pub fn look_outside(&mut self) {
+        self.plane.look_outside();
         let narrow: Vec<Narrow> = self
             .plane
             .narrow_links()
@@ -186,6 +191,7 @@ impl Shell {
             offloads: self.plane.offloads(),
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
+            refused_batches: self.plane.refused_batches(),
             log,
             ike: self.directory.counted(),
             problems: kernel_problems
@@ -208,6 +214,7 @@ impl Shell {
                 .flat_map(|connection| tunnel_samples(connection, &self.plane))
                 .collect(),
             drops: self.drops(),
+            refused_batches: self.plane.refused_batches(),
             log,
             ike: self.directory.counted(),
             half_open: status.half_open,

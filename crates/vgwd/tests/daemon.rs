@@ -320,6 +320,22 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     }
 }
 
+#[test]
+fn tcp_is_held_at_once_to_the_mtu_that_somebody_gives_the_tun_device() {
+    let lab = Lab::new("tunmtu").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cloud_end = End::start("cloud", &topology.vpc, folder.path(), &cloud(), "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    // It is put right again, but ever later if that happens again and again.
+    wait_until("the smaller MTU", LIMIT, || {
+        ip(&topology.vpc, &["link", "set", "vgw0", "mtu", "1300"]);
+        let found = cloud_end.status().data_plane.tun_mtu;
+        Ok((found == Some(1300)).then_some(()))
+    })
+    .unwrap();
+}
+
 /// A request for an IKE SA that no connection takes: DES, with a long list of groups.
 fn refused_request(spi_i: u64) -> Vec<u8> {
     let transform = |kind, id, key_bits| Transform {

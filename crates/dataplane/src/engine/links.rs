@@ -25,7 +25,7 @@ pub struct NarrowLink {
 impl Engine {
     /// Asks `link_to` for the links to the peers again, of many peers for some each
     /// time. Returns whether something has changed.
-    pub(crate) fn look_again(&self, link_to: impl Fn(Ends) -> Option<OutsideLink>) -> bool {
+    pub(crate) fn look_outside(&self, link_to: impl Fn(Ends) -> Option<OutsideLink>) -> bool {
         let mut control = self.control();
         let changed = control.changed_links(link_to);
         if changed.is_empty() {

@@ -1,12 +1,14 @@
 //! What happens when the surroundings fail.
 
 use std::net::{SocketAddr, UdpSocket};
+use std::panic::resume_unwind;
 
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
 use vgw_lab::{Lab, wait_until};
 
+use crate::features::transfer;
 use crate::rig::{GCM, PATIENCE, Rig, TUNNEL, open};
 
 #[test]
@@ -84,20 +86,26 @@ fn packets_for_a_tun_device_that_is_down_are_counted_and_later_ones_arrive() {
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
 }
 
-/// Has this system call fail in the calling thread and those that it starts.
+/// Has this system call fail, where its third argument is at least so much, in the
+/// calling thread and those that it starts.
 #[allow(unsafe_code, reason = "no safe wrapper of seccomp filters is at hand")]
-fn refuse(call: libc::c_long, errno: i32) {
+fn refuse(call: libc::c_long, least: u32, errno: i32) {
     const LOAD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
+    const JUMP_UNLESS_LESS: u16 = 0x35;
     const RETURN: u16 = 0x06;
     const ALLOW: u32 = 0x7FFF_0000;
     const FAIL: u32 = 0x0005_0000;
+    /// Where the low half of the third argument lies in `struct seccomp_data`.
+    const THIRD: u32 = 32;
     let step = |code, jf, k| libc::sock_filter { code, jt: 0, jf, k };
     let errno = u32::try_from(errno).unwrap();
     let mut program = [
         // The call's number.
         step(LOAD, 0, 0),
-        step(JUMP_IF_EQUAL, 1, u32::try_from(call).unwrap()),
+        step(JUMP_IF_EQUAL, 3, u32::try_from(call).unwrap()),
+        step(LOAD, 0, THIRD),
+        step(JUMP_UNLESS_LESS, 1, least),
         step(RETURN, 0, FAIL | errno),
         step(RETURN, 0, ALLOW),
     ];
@@ -110,11 +118,87 @@ fn refuse(call: libc::c_long, errno: i32) {
     assert_eq!(set, 0, "{}", std::io::Error::last_os_error());
 }
 
+#[test]
+fn joined_packets_that_the_kernel_refuses_go_one_by_one_and_later_ones_are_not_joined() {
+    let test = std::thread::spawn(move || {
+        // A header and one packet are two parts; what is joined has more.
+        refuse(libc::SYS_writev, 3, libc::EINVAL);
+        let rig = Rig::new("unjoined");
+        rig.connect(1, GCM, 0, true);
+        let mut counted = [0; 2];
+        for counted in &mut counted {
+            transfer(&rig.left, &rig.right, 0);
+            *counted = rig.right.refused_batches("tun_write");
+        }
+        assert!(counted[0] > 0);
+        assert_eq!(counted[0], counted[1]);
+        assert_eq!(rig.right.dropped(DropReason::TunWrite), 0);
+    });
+    if let Err(panic) = test.join() {
+        resume_unwind(panic);
+    }
+}
+
+#[test]
+fn a_full_socket_costs_its_own_packets_alone_and_has_room_again() {
+    const PACKET: usize = 1400;
+    const BATCH: usize = 40;
+    let rig = Rig::new("full");
+    let Rig { left, right } = &rig;
+    rig.connect(1, GCM, 1, true);
+    let spi = 0x0010_0002;
+    let mut path = left.path_to(right, 0, true);
+    path.remote = left.silent_neighbour();
+    left.install_in(TUNNEL + 1, &["0.0.0.0/0"], spi, 0x0020_0002, GCM, path);
+    left.plane.use_outbound(TUNNEL + 1, spi).unwrap();
+    let routes = [("10.9.0.2/32", TUNNEL), ("10.9.0.77/32", TUNNEL + 1)];
+    let routes = routes.map(|(net, tunnel)| (net.parse().unwrap(), tunnel.into()));
+    left.plane.set_forwarding(routes.into());
+
+    let sender = left.socket((left.inside[0], 7001).into());
+    setsockopt(&sender, UdpGsoSegment, &i32::try_from(PACKET).unwrap()).unwrap();
+    let mut offered = 0;
+    let mut send_batch = || {
+        let to = SocketAddr::from(([10, 9, 0, 77], 7001));
+        sender.send_to(&[0; BATCH * PACKET], to).unwrap();
+        offered += u64::try_from(BATCH).unwrap();
+        wait_until(
+            "each packet to be sent or counted as lost",
+            PATIENCE,
+            || {
+                let lost = left.dropped(DropReason::SendFull);
+                let sent = left.child(spi).packets_out;
+                Ok((sent + lost == offered).then_some((sent, lost)))
+            },
+        )
+        .unwrap()
+    };
+    let (_, lost) = (0..1000)
+        .map(|_| send_batch())
+        .find(|(_, lost)| *lost > 0)
+        .unwrap();
+
+    let receiver = right.inside_socket(0);
+    let other = left.inside_socket(0);
+    for number in 0..10 {
+        other.send_to(&[number], (right.inside[0], 7000)).unwrap();
+        let (_, more) = send_batch();
+        assert!(more > lost);
+        let mut datagram = [0; 2];
+        assert_eq!(receiver.recv(&mut datagram).unwrap(), 1);
+        assert_eq!(datagram[0], number);
+    }
+
+    left.hear_of_neighbour();
+    let lost = left.dropped(DropReason::SendFull);
+    assert_eq!(send_batch().1, lost);
+}
+
 /// What becomes of a data plane with a datagram to receive whose every attempt to
 /// receive fails so.
 fn unreadable(name: &'static str, errno: i32, see: fn(&Rig)) {
     let test = std::thread::spawn(move || {
-        refuse(libc::SYS_recvmmsg, errno);
+        refuse(libc::SYS_recvmmsg, 0, errno);
         let rig = Rig::new(name);
         let [local, remote] =
             [&rig.left, &rig.right].map(|side| SocketAddr::from((side.outside[0], 500)));
@@ -122,7 +206,7 @@ fn unreadable(name: &'static str, errno: i32, see: fn(&Rig)) {
         see(&rig);
     });
     if let Err(panic) = test.join() {
-        std::panic::resume_unwind(panic);
+        resume_unwind(panic);
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::UdpGsoSegment;
 use socket2::{Domain, Protocol, Socket, Type};
 use vgw_dataplane::{NarrowLink, OutsideLink, VnetHeader};
 
@@ -57,7 +59,7 @@ fn tunnels_keep_to_a_link_that_becomes_narrower_and_grow_with_it_again() {
     for (mtu, inside) in [(1400, 1338), (1500, 1438), (1460, 1398)] {
         set_outside_mtu(&rig, mtu);
         for side in [&rig.left, &rig.right] {
-            side.plane.look_again();
+            side.plane.look_outside();
             assert_eq!(mtus(side), (mtu, inside));
         }
         let narrow = rig.left.plane.narrow_links();
@@ -80,6 +82,31 @@ fn tunnels_keep_to_a_link_that_becomes_narrower_and_grow_with_it_again() {
     set_outside_mtu(&rig, 1300);
     rig.connect(2, GCM, 0, true);
     assert_eq!(mtus(&rig.left), (1300, 1238));
+}
+
+#[test]
+fn a_batch_that_no_longer_fits_the_link_goes_by_single_packets_and_is_the_last_of_its_size() {
+    const PACKET: usize = 1400;
+    const BATCH: usize = 10;
+    let rig = Rig::new("uncut");
+    rig.connect(1, GCM, 0, true);
+    let sender = rig.left.inside_socket(0);
+    let receiver = rig.right.inside_socket(0);
+    setsockopt(&sender, UdpGsoSegment, &i32::try_from(PACKET).unwrap()).unwrap();
+    for (mtu, refused) in [(1500, 0), (1400, 1), (1400, 1)] {
+        set_outside_mtu(&rig, mtu);
+        let batch: Vec<u8> = (0..)
+            .take(BATCH)
+            .flat_map(|number| [number; PACKET])
+            .collect();
+        sender.send_to(&batch, (rig.right.inside[0], 7000)).unwrap();
+        for packet in batch.chunks(PACKET) {
+            let mut datagram = [0; PACKET + 1];
+            assert_eq!(receiver.recv(&mut datagram).unwrap(), PACKET);
+            assert_eq!(datagram[..PACKET], *packet);
+        }
+        assert_eq!(rig.left.refused_batches("send"), refused, "{mtu}");
+    }
 }
 
 #[test]
@@ -106,7 +133,7 @@ fn what_icmp_says_of_the_path_over_ipv4_is_not_believed() {
     let to = SocketAddr::from((left, 0));
     forger.send_to(&icmp, &to.into()).unwrap();
 
-    rig.left.plane.look_again();
+    rig.left.plane.look_outside();
     assert_eq!(mtus(&rig.left), (1500, 1438));
     transfer(&rig.left, &rig.right, 0);
     assert_eq!(fragments(&rig.left), 0);
@@ -157,7 +184,7 @@ fn tcp_is_held_to_the_least_of_the_tunnels_mtu_and_both_tun_devices() {
         ] {
             for (side, mtu) in [(&rig.left, left), (&rig.right, right)] {
                 side.ip_link(&["set", "tun0", "mtu", &i32::to_string(&mtu)]);
-                side.plane.look_again();
+                side.plane.look_at_tun();
                 assert_eq!(side.plane.tun_mtu(), usize::try_from(mtu).ok());
             }
             from.send(VnetHeader::default(), &syn);

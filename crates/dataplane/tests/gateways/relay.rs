@@ -195,6 +195,51 @@ fn the_sender_learns_that_its_packet_was_too_large_or_too_old() {
 }
 
 #[test]
+fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
+    const BATCH: u64 = 30;
+    let hub = Hub::new("relayfull");
+    let right = &hub.rig.right;
+    let path = Path {
+        local: (right.outside[0], 4500).into(),
+        remote: right.silent_neighbour(),
+        udp_encapsulation: true,
+    };
+    right.plane.set_path(1, path).unwrap();
+    let mut offered = 0;
+    let mut send_batch = || {
+        for _ in 0..BATCH {
+            hub.send(0, &packet(0, 1, 64, false, 1300));
+        }
+        offered += BATCH;
+        wait_until(
+            "each packet to be sent or counted as lost",
+            PATIENCE,
+            || {
+                let lost = right.dropped(DropReason::SendFull);
+                let sent = right.child(HUB_SPIS[1]).packets_out;
+                Ok((sent + lost == offered).then_some(lost))
+            },
+        )
+        .unwrap()
+    };
+    assert!((0..1000).map(|_| send_batch()).any(|lost| lost > 0));
+    // By the worker whose packets find no room.
+    let IpAddr::V4(inside) = right.inside[0] else {
+        panic!("the first inside address is of IPv4");
+    };
+    let receiver = right.inside_socket(0);
+    for _ in 0..10 {
+        let before = right.dropped(DropReason::SendFull);
+        assert_eq!(send_batch(), before + BATCH);
+        hub.send(0, &inner(HOSTS[0], inside.octets()));
+        assert_eq!(receiver.recv(&mut [0; 100]).unwrap(), 4);
+    }
+    right.hear_of_neighbour();
+    let before = right.dropped(DropReason::SendFull);
+    assert_eq!(send_batch(), before);
+}
+
+#[test]
 fn a_tunnel_beyond_its_rate_is_held_to_it_and_the_other_is_not() {
     let hub = Hub::new("rate");
     let plane = &hub.rig.right;

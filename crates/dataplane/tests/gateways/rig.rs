@@ -1,6 +1,6 @@
 //! Two data planes, each in a namespace, with a cable between their outsides.
 
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, Sender, channel, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -21,6 +21,9 @@ pub const TUNNEL: u32 = 0;
 
 /// The networks inside, IPv4 and IPv6.
 pub const INSIDE: [&str; 2] = ["10.9.0.0/24", "fd09::/64"];
+
+/// Nobody has it.
+const SILENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 77));
 
 pub const GCM: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
@@ -216,6 +219,33 @@ impl Side {
     pub fn dropped(&self, reason: DropReason) -> u64 {
         let drops = self.plane.drops();
         drops.iter().find(|(r, _)| *r == reason).unwrap().1
+    }
+
+    /// Batches that the kernel refused there.
+    pub fn refused_batches(&self, place: &str) -> u64 {
+        let refused = self.plane.refused_batches();
+        refused.iter().find(|(p, _)| *p == place).unwrap().1
+    }
+
+    /// An IPv4 address outside that answers only once [`Self::hear_of_neighbour`] is
+    /// called: what is sent there waits, and takes its socket's room meanwhile.
+    pub fn silent_neighbour(&self) -> SocketAddr {
+        let patient = [
+            ("unres_qlen_bytes", "100000000"),
+            ("retrans_time_ms", "1000000"),
+        ];
+        for (parameter, value) in patient {
+            let parameter = format!("ipv4/neigh/out/{parameter}");
+            self.namespace.set_parameter(&parameter, value).unwrap();
+        }
+        (SILENT, 4500).into()
+    }
+
+    pub fn hear_of_neighbour(&self) {
+        let mut ip = self.namespace.command("ip");
+        let ip = ip.args(["neigh", "replace", &SILENT.to_string()]);
+        let ip = ip.args(["lladdr", "02:00:00:00:00:77", "dev", "out"]);
+        assert!(ip.status().unwrap().success());
     }
 
     /// Brings the TUN device up or down, or deletes it, as `ip link` does.

@@ -24,6 +24,8 @@ pub struct Surroundings {
     pub uptime: Duration,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Batches that the kernel refused, by where.
+    pub refused_batches: [(&'static str, u64); 2],
     /// Log lines that were not written.
     pub log: Losses,
     /// IKE messages that arrived.
@@ -71,10 +73,7 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
             .into_iter()
             .map(|status| connection(status, &surroundings.mtus, surroundings.tun_mtu))
             .collect(),
-        data_plane: wire::DataPlane {
-            tun_mtu: surroundings.tun_mtu,
-            ..data_plane(surroundings.workers, surroundings.offloads)
-        },
+        data_plane: data_plane(&surroundings),
         half_open: status.half_open,
         denied: by_name(status.denied.iter()),
         drops: by_name(surroundings.drops.into_iter()),
@@ -103,8 +102,9 @@ fn by_name(counted: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<Strin
         .collect()
 }
 
-fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
-    let (workers_in, workers_out) = workers;
+fn data_plane(surroundings: &Surroundings) -> wire::DataPlane {
+    let (workers_in, workers_out) = surroundings.workers;
+    let offloads = surroundings.offloads;
     wire::DataPlane {
         workers_in,
         workers_out,
@@ -120,7 +120,8 @@ fn data_plane(workers: (usize, usize), offloads: Features) -> wire::DataPlane {
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        tun_mtu: None,
+        tun_mtu: surroundings.tun_mtu,
+        refused_batches: by_name(surroundings.refused_batches.into_iter()),
     }
 }
 

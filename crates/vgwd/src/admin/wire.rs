@@ -158,10 +158,14 @@ pub struct DataPlane {
     /// version may not tell.
     #[serde(default)]
     pub accelerated: Vec<String>,
-    /// The TUN device's MTU, octets, whoever set it; null if the kernel does not
-    /// tell.
+    /// The TUN device's MTU, octets, whoever set it, or `tun.mtu` if that is less.
     #[serde(default)]
     pub tun_mtu: Option<usize>,
+    /// Batches that the kernel refused and whose packets then went one by one, by
+    /// where: `send` of ESP packets to be cut by the kernel, `tun_write` of packets
+    /// joined for the TUN device.
+    #[serde(default)]
+    pub refused_batches: BTreeMap<String, u64>,
 }
 
 /// What is in use; each is false where it is switched off or the kernel lacks

@@ -99,6 +99,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     );
     supervisor.set_token_key(token_key::open(loaded.settings.state_directory.as_deref()));
     let host = kernel.local_addresses.clone();
+    let tun_link = kernel.tun_link.clone();
     let notices = Notices::new(loaded.settings.tun.mtu);
     let shell = Shell::new(
         now,
@@ -122,6 +123,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         ike,
         paths,
         host,
+        tun_link,
         failures,
         asked,
         scrapes,
@@ -167,10 +169,11 @@ fn open(loaded: &Loaded) -> Result<Opened> {
     let metrics = settings.metrics.map(listen).transpose()?;
     let features = settings.data_plane.features;
     let workers = workers(&settings.data_plane);
-    let tun = run_in(settings.network_namespace.as_ref(), || {
+    let mut tun = run_in(settings.network_namespace.as_ref(), || {
         Tun::open(&settings.tun.name, workers, features)
     })
     .with_context(|| format!("opening the TUN device {}", settings.tun.name))?;
+    tun.intend_mtu(settings.tun.mtu.into());
     let outside = loaded
         .gateway
         .outside_addresses

@@ -44,6 +44,8 @@ pub struct Kernel {
     /// What the VPC's namespace takes for its own, kept current: its addresses and
     /// those of its networks as a whole.
     pub local_addresses: watch::Receiver<BTreeSet<IpAddr>>,
+    /// Says when the TUN link may not be what it was, whoever changed it.
+    pub tun_link: watch::Receiver<()>,
 }
 
 /// The thread's ends.
@@ -51,6 +53,7 @@ struct Ends {
     desired: watch::Receiver<Desired>,
     problems: watch::Sender<Vec<String>>,
     local_addresses: watch::Sender<BTreeSet<IpAddr>>,
+    tun_link: watch::Sender<()>,
 }
 
 /// What is open in the VPC's namespace.
@@ -77,10 +80,12 @@ impl Keeper {
         let (desired, desired_end) = watch::channel(desired);
         let (problems_end, problems) = watch::channel(Vec::new());
         let (addresses_end, local_addresses) = watch::channel(BTreeSet::new());
+        let (tun_link_end, tun_link) = watch::channel(());
         let ends = Ends {
             desired: desired_end,
             problems: problems_end,
             local_addresses: addresses_end,
+            tun_link: tun_link_end,
         };
         let (begin, begun) = oneshot::channel();
         let (ready, is_ready) = sync_channel(1);
@@ -103,6 +108,7 @@ impl Keeper {
             desired,
             problems,
             local_addresses,
+            tun_link,
         };
         Ok(Self { begin, kernel })
     }
@@ -194,6 +200,9 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
                 if changes.contains(&Change::Missed) {
                     addresses = read_addresses(link).await?;
                 }
+                if changes.iter().any(|change| is_of_link(change, link.index())) {
+                    ends.tun_link.send_replace(());
+                }
                 changes.iter().for_each(|change| note_address(&mut addresses, change));
                 publish(&addresses, &ends.local_addresses);
             }
@@ -234,6 +243,12 @@ fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<IpNet>) -> bool {
         Change::Route { prefix } => guarded.contains(prefix),
         Change::Missed => true,
     }
+}
+
+/// Whether the link may not be what it was.
+fn is_of_link(change: &Change, link: u32) -> bool {
+    matches!(change, Change::Link { index, .. } if *index == link)
+        || matches!(change, Change::Missed)
 }
 
 /// What was told last.

@@ -22,6 +22,8 @@ pub struct Sample {
     pub tunnels: Vec<TunnelSample>,
     /// Dropped packets by reason, every reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Batches that the kernel refused, by where.
+    pub refused_batches: [(&'static str, u64); 2],
     /// Log lines that were not written.
     pub log: Losses,
     /// IKE messages that arrived.
@@ -153,6 +155,10 @@ impl Collector for Sample {
             |t| t.counters.path_changes,
         )?;
         self.drops(metric)?;
+        let help =
+            "Batches that the kernel refused and whose packets then went one by one, by where";
+        let refused = ("where", &self.refused_batches[..]);
+        family(metric, "refused_batches", help, refused)?;
         self.ike_messages(metric)?;
         self.log_lines(metric)?;
         let help = "IKE messages of peers not authenticated that were refused, dropped or answered by a question, by reason";
@@ -325,6 +331,7 @@ mod tests {
         let sample = Sample {
             tunnels: vec![tunnel(1), tunnel(2)],
             drops: vec![("no_sa", 0), ("replayed", 0)],
+            refused_batches: [("send", 0), ("tun_write", 0)],
             ike: Counted {
                 received: vec![("established", 0), ("stranger", 0)],
                 dropped: vec![("malformed", 0)],

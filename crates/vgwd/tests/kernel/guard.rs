@@ -1,10 +1,4 @@
-//! `vgw guard` and `vgw flush`, in a network namespace; needs root.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "in a test's helpers too, what cannot be had fails the test"
-)]
+//! `vgw guard` and `vgw flush`.
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -12,39 +6,24 @@ use std::process::{Command, Output};
 
 use vgw_lab::{Lab, Namespace};
 
-/// A configuration of whose first connection the key cannot be had, and whose second
-/// has a prefix that is none.
+use crate::own_routes;
+
+/// A connection with a prefix that is none.
+const BRANCH: &str = r#"
+    [[vpn_connection]]
+    id = "vpn-branch"
+    customer_gateway = "cgw-office"
+    static_routes = ["192.168.300.0/24", "192.168.30.0/24"]
+"#;
+
+/// A configuration whose keys cannot be had.
 fn configuration(vpc: &Namespace, socket: &Path) -> String {
-    let netns = vpc.name();
-    let socket = socket.display();
-    format!(
-        r#"
-        [gateway]
-        outside_addresses = ["203.0.113.1", "203.0.113.2"]
-        [vpc]
-        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
-        netns = "{netns}"
-        [control]
-        socket = "{socket}"
-        [[customer_gateway]]
-        id = "cgw-office"
-        ip_address = "198.51.100.7"
-        [[vpn_connection]]
-        id = "vpn-office"
-        customer_gateway = "cgw-office"
-        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.0/30"
-        pre_shared_key_file = "/nowhere"
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.4/30"
-        pre_shared_key_credential = "none"
-        [[vpn_connection]]
-        id = "vpn-branch"
-        customer_gateway = "cgw-office"
-        static_routes = ["192.168.300.0/24", "192.168.30.0/24"]
-        "#
-    )
+    let keys = [
+        r#"pre_shared_key_file = "/nowhere""#,
+        r#"pre_shared_key_credential = "none""#,
+    ];
+    let text = crate::configuration(vpc, keys);
+    format!("{text}\n[control]\nsocket = \"{}\"\n", socket.display())
 }
 
 fn vgw(arguments: &[&str], file: &Path) -> Output {
@@ -52,13 +31,9 @@ fn vgw(arguments: &[&str], file: &Path) -> Output {
     command.args(arguments).arg(file).output().unwrap()
 }
 
+/// The first two words of each of our routes.
 fn routes(vpc: &Namespace) -> Vec<String> {
-    let shown = ["-4", "-6"].map(|family| {
-        let mut ip = vpc.command("ip");
-        let output = ip.args([family, "route", "show", "proto", "203"]).output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    });
-    let lines = shown.iter().flat_map(|text| text.lines());
+    let lines = own_routes(vpc).into_iter();
     let words = lines.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
     words.collect()
 }
@@ -70,7 +45,8 @@ fn what_can_be_read_is_guarded_without_keys_until_it_is_flushed() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vgw.toml");
     let socket = folder.path().join("control.sock");
-    std::fs::write(&file, configuration(&vpc, &socket)).unwrap();
+    let text = configuration(&vpc, &socket) + BRANCH;
+    std::fs::write(&file, text).unwrap();
 
     let output = vgw(&["guard"], &file);
     let said = String::from_utf8_lossy(&output.stderr);
@@ -115,10 +91,7 @@ fn a_whole_configuration_is_guarded_in_silence() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("vgw.toml");
     let text = configuration(&vpc, &folder.path().join("control.sock"));
-    let (whole, _) = text
-        .split_once("[[vpn_connection]]\n        id = \"vpn-branch\"")
-        .unwrap();
-    std::fs::write(&file, whole).unwrap();
+    std::fs::write(&file, text).unwrap();
     for _ in 0..2 {
         let output = vgw(&["guard"], &file);
         assert!(output.status.success(), "{output:?}");

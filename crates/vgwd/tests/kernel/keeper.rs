@@ -1,10 +1,4 @@
-//! The VPC's routes as the kernel has them, in network namespaces; needs root.
-
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "in a test's helpers too, what cannot be had fails the test"
-)]
+//! The VPC's routes as the kernel has them.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +8,8 @@ use nix::net::if_::if_nametoindex;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
 use vgwd::config::{self, Loaded};
 use vgwd::kernel::{Desired, Guard, Keeper, Kernel, Link, Netlink};
+
+use crate::{configuration, ip, own_routes};
 
 const MTU: u16 = 1400;
 /// Long enough on a busy machine, and shorter than any look by the clock.
@@ -68,21 +64,9 @@ fn reconcile(vpc: &Namespace, desired: &Desired) {
     assert_eq!(failed, []);
 }
 
-fn ip(vpc: &Namespace, arguments: &str) -> String {
-    let output = vpc
-        .command("ip")
-        .args(arguments.split(' '))
-        .output()
-        .unwrap();
-    let errors = String::from_utf8(output.stderr).unwrap();
-    assert!(output.status.success(), "ip {arguments}: {errors}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
 /// Destinations of our routes, IPv4 and IPv6: those that guard, or the others.
 fn routes(vpc: &Namespace, guards: bool) -> Vec<String> {
-    let shown = ["-4", "-6"].map(|family| ip(vpc, &format!("{family} route show proto 203")));
-    let lines = shown.iter().flat_map(|text| text.lines());
+    let lines = own_routes(vpc).into_iter();
     lines
         .filter(|line| line.starts_with("unreachable ") == guards)
         .map(|line| {
@@ -163,28 +147,12 @@ fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
 
 /// A configuration for this VPC.
 fn loaded(vpc: &Namespace) -> Loaded {
-    let netns = vpc.name();
-    let text = format!(
-        r#"
-        [gateway]
-        outside_addresses = ["203.0.113.1", "203.0.113.2"]
-        [vpc]
-        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
-        netns = "{netns}"
-        [[customer_gateway]]
-        id = "cgw-office"
-        ip_address = "198.51.100.7"
-        [[vpn_connection]]
-        id = "vpn-office"
-        customer_gateway = "cgw-office"
-        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.0/30"
-        pre_shared_key = "correct.horse.battery"
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.4/30"
-        pre_shared_key = "staple.correct.horse"
-        "#
+    let text = configuration(
+        vpc,
+        [
+            r#"pre_shared_key = "correct.horse.battery""#,
+            r#"pre_shared_key = "staple.correct.horse""#,
+        ],
     );
     config::load_str(&text, "test").unwrap()
 }
@@ -244,6 +212,21 @@ fn what_others_undo_is_done_again_when_it_happens() {
         ip(&vpc, command);
         await_whole(&vpc);
     }
+}
+
+#[test]
+fn every_change_of_the_device_is_told() {
+    let lab = Lab::new("told").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let mut kernel = keep(&vpc);
+    let mut await_news = |what| {
+        let told = || Ok(kernel.tun_link.has_changed().unwrap().then_some(()));
+        wait_until(what, SOON, told).unwrap();
+        kernel.tun_link.mark_unchanged();
+    };
+    await_news("what the thread set itself");
+    ip(&vpc, "link set vgw0 mtu 1400");
+    await_news("what somebody else set");
 }
 
 #[test]

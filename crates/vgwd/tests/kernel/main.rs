@@ -1,0 +1,61 @@
+//! What the daemon and `vgw guard` do to the kernel of a VPC, in network namespaces;
+//! needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
+use vgw_lab::Namespace;
+
+mod guard;
+mod keeper;
+
+/// A configuration for this VPC, whose tunnels have their keys by these lines. Further
+/// tables may follow it.
+fn configuration(vpc: &Namespace, keys: [&str; 2]) -> String {
+    let netns = vpc.name();
+    let [first, second] = keys;
+    format!(
+        r#"
+        [gateway]
+        outside_addresses = ["203.0.113.1", "203.0.113.2"]
+        [vpc]
+        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
+        netns = "{netns}"
+        [[customer_gateway]]
+        id = "cgw-office"
+        ip_address = "198.51.100.7"
+        [[vpn_connection]]
+        id = "vpn-office"
+        customer_gateway = "cgw-office"
+        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.0/30"
+        {first}
+        [[vpn_connection.tunnel]]
+        tunnel_inside_cidr = "169.254.10.4/30"
+        {second}
+        "#
+    )
+}
+
+/// What ip(8) says in a namespace.
+fn ip(vpc: &Namespace, arguments: &str) -> String {
+    let output = vpc
+        .command("ip")
+        .args(arguments.split(' '))
+        .output()
+        .unwrap();
+    let errors = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "ip {arguments}: {errors}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// Our routes, IPv4 and IPv6, as ip(8) shows them.
+fn own_routes(vpc: &Namespace) -> Vec<String> {
+    let shown = ["-4", "-6"].map(|family| ip(vpc, &format!("{family} route show proto 203")));
+    let lines = shown.iter().flat_map(|text| text.lines());
+    lines.map(str::to_owned).collect()
+}
