@@ -2,7 +2,7 @@
 //! published; a change makes new tables, which share what did not change.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
@@ -255,8 +255,9 @@ impl NextHop {
 /// A worker's own hold on the newest tables.
 pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
-/// Whether a packet to this address is for whoever is on the link. IPv4's
-/// link-local addresses are not among them: tunnels have theirs inside.
+/// Whether a packet to this address is for whoever is on the link, so that on the TUN
+/// link it can only be the host's own, also where all of the Internet is behind us.
+/// IPv4's link-local addresses are not among them: tunnels have theirs inside.
 const fn stays_on_link(destination: IpAddr) -> bool {
     match destination {
         IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
@@ -312,7 +313,7 @@ impl Tables {
         }
         let host = || {
             let known = self.host.as_ref();
-            known.is_none_or(|host| host.contains(destination)) || is_for_everybody(destination)
+            known.is_none_or(|host| host.contains(destination)) || stays_on_link(destination)
         };
         let closed = *self.services != HostServices::All && host();
         if closed || self.inside.contains(destination) {
@@ -537,12 +538,6 @@ impl Tables {
     pub(crate) fn set_local_prefixes(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
         self.local = Arc::new(set_of(prefixes));
     }
-}
-
-/// Whether every machine on a link takes this for its own, where all of the
-/// Internet is behind us.
-fn is_for_everybody(destination: IpAddr) -> bool {
-    destination.is_multicast() || destination == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
 fn set_of(prefixes: impl IntoIterator<Item = IpNet>) -> Table<()> {

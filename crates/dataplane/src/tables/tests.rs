@@ -199,7 +199,7 @@ fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one
 }
 
 #[test]
-fn where_all_of_the_internet_is_behind_us_groups_and_broadcasts_are_the_host_s() {
+fn where_all_of_the_internet_is_behind_us_what_stays_on_a_link_is_the_hosts() {
     let mut tables = Tables::default();
     tables.set_local_prefixes(["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap()));
     tables.set_host_addresses([]);
@@ -208,6 +208,7 @@ fn where_all_of_the_internet_is_behind_us_groups_and_broadcasts_are_the_host_s()
         ("255.255.255.255", Reach::Host),
         ("224.0.0.1", Reach::Host),
         ("ff02::1", Reach::Host),
+        ("fe80::1", Reach::Host),
     ] {
         assert_eq!(tables.reach(to.parse().unwrap()), reach, "{to}");
     }
