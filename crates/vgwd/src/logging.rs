@@ -20,9 +20,11 @@ use self::queue::{Queue, Writer};
 use crate::config::{Log, LogFormat};
 use crate::seccomp::{Part, confine};
 
+mod escape;
 mod journal;
 mod limiter;
 mod queue;
+mod text;
 
 pub use queue::Losses;
 
@@ -66,13 +68,13 @@ impl Logging {
             Box::new(|line: &[u8]| io::stderr().write_all(line))
         };
         let (queue, writer) = Queue::new(sink);
-        let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
         let output: Box<dyn Layer<_> + Send + Sync> = if to_journal {
+            let lines = tracing_subscriber::fmt::layer().with_writer(queue.clone());
             Box::new(lines.event_format(journal::Entry {
                 identifier: program_name(),
             }))
         } else {
-            Box::new(lines.with_ansi(io::stderr().is_terminal()))
+            Box::new(text::lines(queue.clone(), io::stderr().is_terminal()))
         };
         tracing_subscriber::registry()
             .with(filter)

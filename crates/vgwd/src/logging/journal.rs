@@ -14,6 +14,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
+use super::escape::Escaped;
+
 const SOCKET: &str = "/run/systemd/journal/socket";
 
 /// The journal's socket.
@@ -76,14 +78,11 @@ struct Fields {
 }
 
 impl Fields {
-    /// Of what a value says, a newline would end it: it becomes a space, so that
-    /// no peer's words can be taken for a field.
+    /// Of what a value says, a newline would end it, and other control characters would
+    /// have `journalctl` show none of it.
     fn put(&mut self, name: &str, value: &dyn fmt::Display) {
-        let start = self.entry.len();
         // Writing to a string does not fail.
-        let _ = write!(self.entry, "{name}={value}");
-        let value = self.entry.split_off(start).replace('\n', " ");
-        self.entry.push_str(&value);
+        let _ = write!(Escaped(&mut self.entry), "{name}={value}");
         self.entry.push('\n');
     }
 
@@ -147,7 +146,7 @@ mod tests {
         let file = file!();
         let expected = format!(
             "PRIORITY=4\nSYSLOG_IDENTIFIER=vgwd\nTARGET=test\nCODE_FILE={file}\nCODE_LINE={line}\n\
-             MESSAGE=refused 1\nF_REMOTE_IP=192.0.2.1\nF_WHY=a PRIORITY=0\n"
+             MESSAGE=refused 1\nF_REMOTE_IP=192.0.2.1\nF_WHY=a\\nPRIORITY=0\n"
         );
         assert_eq!(String::from_utf8_lossy(entry), expected);
     }
