@@ -27,7 +27,7 @@ mod links;
 mod packet;
 
 pub use links::NarrowLink;
-pub use packet::{Arrival, EspPacket};
+pub use packet::{Arrival, Dropped, EspPacket};
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::counters::DropReason;
 use crate::ecn::{decapsulate, outer_traffic_class};
 use crate::hop::decrement_hops;
+use crate::icmp::{time_exceeded, too_big};
 use crate::inner::InnerPacket;
 use crate::mss::clamp_mss;
 use crate::segment::Segments;
@@ -40,6 +41,16 @@ impl From<DropReason> for Stopped {
 }
 
 impl Stopped {
+    /// Writes what the sender of the packet is told, if it is to be told. Returns its
+    /// length.
+    pub(crate) fn answer(self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::TooBig(limit) => too_big(packet, limit, out),
+            Self::HopLimit => time_exceeded(packet, out),
+            Self::Dropped(_) => None,
+        }
+    }
+
     pub(crate) const fn reason(self) -> DropReason {
         match self {
             Self::Dropped(reason) => reason,
@@ -90,6 +101,18 @@ pub(crate) fn pass_on<'t>(
     }
     clamp_mss(octets, egress.lane.mtu, false);
     depart(egress, next_header, octets, octets.len())
+}
+
+/// The way of what the sender of a packet that came out of a tunnel is told: by the
+/// tunnel that leads to it.
+pub(crate) fn answer_leaves<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
+    let packet = InnerPacket::parse(answer).ok()?;
+    let egress = tables.way_out(&packet).ok()?;
+    Some(Departure {
+        egress,
+        next_header: packet.next_header(),
+        traffic_class: 0,
+    })
 }
 
 /// The departure of packets with this one's header, none of more than `len` octets, if

@@ -71,7 +71,7 @@ mod worker;
 pub use coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
 pub use control::{Config, DataPlane};
 pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
-pub use engine::{Arrival, ChildSpec, ControlError, Engine, EspPacket, NarrowLink, Path};
+pub use engine::{Arrival, ChildSpec, ControlError, Dropped, Engine, EspPacket, NarrowLink, Path};
 pub use event::DataPlaneEvent;
 pub use features::Features;
 pub use host::{HostService, HostServices, InsideAddress};

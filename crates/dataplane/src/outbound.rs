@@ -8,7 +8,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::counters::DropReason;
 use crate::forward::{Departure, Stopped, leave};
-use crate::icmp::{ANSWERS, MAX_ANSWER, too_big};
+use crate::icmp::{ANSWERS, MAX_ANSWER};
 use crate::tables::{TableCache, Tables};
 use crate::transmit::Transmit;
 use crate::vnet::{VNET_HEADER_LEN, VnetHeader};
@@ -120,8 +120,10 @@ impl Outlet<'_> {
         let header = VnetHeader::from_octets(self.header);
         let (departure, segments) = match leave(tables, header, packet, self.shared.tun.mtu()) {
             Ok(leaves) => leaves,
-            Err(Stopped::TooBig(limit)) => return Err(self.answer_too_big(limit, len)),
-            Err(stopped) => return Err(stopped.reason()),
+            Err(stopped) => {
+                self.send_answer(stopped, len);
+                return Err(stopped.reason());
+            }
         };
         let Departure {
             egress,
@@ -149,12 +151,11 @@ impl Outlet<'_> {
         Ok(())
     }
 
-    /// Tells the sender how large its packets may be, and why this one goes no
-    /// further.
-    fn answer_too_big(&mut self, mtu: usize, len: usize) -> DropReason {
+    /// Tells the sender of the packet, of so many octets, why it goes no further.
+    fn send_answer(&mut self, stopped: Stopped, len: usize) {
         let packet = self.packet.get(..len).unwrap_or_default();
         if self.answers_left > 0
-            && let Some(len) = too_big(packet, mtu, &mut self.answer)
+            && let Some(len) = stopped.answer(packet, &mut self.answer)
         {
             self.answers_left -= 1;
             let answer = self.answer.get(..len).unwrap_or_default();
@@ -162,6 +163,5 @@ impl Outlet<'_> {
             // The sender tries again, and is told again.
             let _ = self.shared.tun.write(self.number, &parts);
         }
-        DropReason::TooBig
     }
 }

@@ -2,9 +2,8 @@
 //! touching the TUN device.
 
 use crate::counters::DropReason;
-use crate::forward::{Departure, Stopped, pass_on};
-use crate::icmp::{ANSWERS, MAX_ANSWER, time_exceeded, too_big};
-use crate::inner::InnerPacket;
+use crate::forward::{Departure, Stopped, answer_leaves, pass_on};
+use crate::icmp::{ANSWERS, MAX_ANSWER};
 use crate::tables::Tables;
 use crate::transmit::Transmit;
 use crate::worker::{Shared, Worker};
@@ -35,15 +34,7 @@ impl<'a> Relay<'a> {
         match pass_on(tables, from, octets) {
             Ok(departure) => copy_to(&mut self.transmit, &departure, octets),
             Err(stopped) => {
-                match stopped {
-                    Stopped::TooBig(limit) => {
-                        self.send_answer(tables, |answer| too_big(octets, limit, answer));
-                    }
-                    Stopped::HopLimit => {
-                        self.send_answer(tables, |answer| time_exceeded(octets, answer));
-                    }
-                    Stopped::Dropped(_) => {}
-                }
+                self.send_answer(tables, stopped, octets);
                 Err(stopped.reason())
             }
         }
@@ -65,24 +56,17 @@ impl<'a> Relay<'a> {
         self.transmit.may_sleep()
     }
 
-    /// Sends an ICMP answer by the tunnel that leads to the packet's source.
-    fn send_answer(&mut self, tables: &Tables, write: impl FnOnce(&mut [u8]) -> Option<usize>) {
+    /// Tells the sender of a packet why it goes no further.
+    fn send_answer(&mut self, tables: &Tables, stopped: Stopped, octets: &[u8]) {
         if self.answers_left == 0 {
             return;
         }
-        let Some(answer) = write(&mut self.answer).and_then(|len| self.answer.get(..len)) else {
+        let len = stopped.answer(octets, &mut self.answer);
+        let Some(answer) = len.and_then(|len| self.answer.get(..len)) else {
             return;
         };
-        let Ok(packet) = InnerPacket::parse(answer) else {
+        let Some(departure) = answer_leaves(tables, answer) else {
             return;
-        };
-        let Ok(egress) = tables.way_out(&packet) else {
-            return;
-        };
-        let departure = Departure {
-            egress,
-            next_header: packet.next_header(),
-            traffic_class: 0,
         };
         if copy_to(&mut self.transmit, &departure, answer).is_ok() {
             self.answers_left -= 1;

@@ -5,8 +5,9 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{Connection, DpdAction, Gateway, StartupAction, TunnelName};
+use vgw_gateway::domain::{Connection, DfPolicy, DpdAction, Gateway, StartupAction, TunnelName};
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
@@ -50,6 +51,17 @@ pub struct Plan {
     pub customers: u8,
     /// Simulated time.
     pub time: Duration,
+}
+
+impl Plan {
+    /// The places among the customers of those that have the same first gateway as this
+    /// one, from the next on.
+    fn other_sites(&self, place: u8) -> Vec<u8> {
+        let round = (place + 1..self.customers).chain(0..place);
+        round
+            .filter(|other| other % self.gateways == place % self.gateways)
+            .collect()
+    }
 }
 
 /// What happened.
@@ -119,6 +131,13 @@ impl Days {
         let mut world = World::new(seed);
         let mut gateways: Vec<Gateway> = (1..=plan.gateways).map(setup::gateway).collect();
         let mut customers: Vec<Gateway> = (1..=plan.customers).map(setup::customer).collect();
+        for gateway in gateways.iter_mut().chain(&mut customers) {
+            setup::add_ipv6(&mut gateway.cidrs);
+            gateway.outside_mtu = outside_mtu(&mut dice);
+        }
+        for gateway in &mut gateways {
+            gateway.cloudhub = dice.per_mille(500);
+        }
         let mut flows = Vec::new();
         for (place, customer) in (0_u8..).zip(&mut customers) {
             let number = place + 1;
@@ -133,15 +152,20 @@ impl Days {
             let second = (place + 1) % plan.gateways;
             let both = second != first && dice.per_mille(300);
             for gateway in [Some(first), both.then_some(second)].into_iter().flatten() {
-                let (ours, theirs) = pair(&mut dice, gateway + 1, number, behind_nat);
-                if let Some(gateway) = gateways.get_mut(usize::from(gateway)) {
+                let (ours, mut theirs) = pair(&mut dice, gateway + 1, number, behind_nat);
+                let from = usize::from(plan.gateways) + usize::from(place);
+                let hub = usize::from(gateway);
+                flows.extend([(hub, from, None), (from, hub, None)]);
+                if let Some(gateway) = gateways.get_mut(hub) {
+                    if gateway.cloudhub && hub == usize::from(first) {
+                        let others = plan.other_sites(place);
+                        theirs.vpc_cidrs.extend(sites(&others));
+                        let to = others.first().map(|to| usize::from(plan.gateways + to));
+                        flows.extend(to.map(|to| (from, to, Some(hub))));
+                    }
                     gateway.connections.push(ours);
                 }
                 customer.connections.push(theirs);
-                flows.push((
-                    usize::from(gateway),
-                    usize::from(plan.gateways) + usize::from(place),
-                ));
             }
         }
         for (number, gateway) in (1_u8..).zip(gateways) {
@@ -153,11 +177,9 @@ impl Days {
             world.add(&format!("customer {number}"), customer, host);
         }
         world.start_all();
-        for (gateway, customer) in flows {
-            for (from, to) in [(gateway, customer), (customer, gateway)] {
-                let pace = dice.between(Duration::from_millis(700), Duration::from_secs(9));
-                world.flow(from, to, pace);
-            }
+        for (from, to, via) in flows {
+            let pace = dice.between(Duration::from_millis(700), Duration::from_secs(9));
+            world.mixed_flow(from, to, via, pace);
         }
         let ike_sent = vec![0; world.nodes.len()];
         Self {
@@ -398,17 +420,19 @@ impl Days {
         }
     }
 
-    /// A changed file: an option that restarts the tunnel, and one that does not.
+    /// A changed file: an option that restarts the tunnel, and some that do not.
     fn reload(&mut self, place: usize, id: &str, number: u8) {
         let Some(node) = self.world.nodes.get_mut(place) else {
             return;
         };
+        node.config.outside_mtu = outside_mtu(&mut self.dice);
         let mut connections = node.config.connections.iter_mut();
         if let Some(connection) = connections.find(|c| c.id == id) {
             connection.failback = !connection.failback;
             let [first, second] = &mut connection.tunnels;
             let tunnel = if number == 1 { first } else { second };
             tunnel.copy_dscp = !tunnel.copy_dscp;
+            tunnel.df_policy = df_policy(&mut self.dice);
             tunnel.dpd_timeout = if tunnel.dpd_timeout == seconds(30) {
                 seconds(40)
             } else {
@@ -420,10 +444,31 @@ impl Days {
     }
 }
 
+/// The networks of customers, by their places.
+fn sites(places: &[u8]) -> Vec<IpNet> {
+    let mut sites = places.iter().map(|place| setup::site(place + 1)).collect();
+    setup::add_ipv6(&mut sites);
+    sites
+}
+
+fn outside_mtu(dice: &mut Dice) -> u16 {
+    let mtus = [1280, 1400, 1500, 9000];
+    dice.pick(&mtus).copied().unwrap_or(1500)
+}
+
+fn df_policy(dice: &mut Dice) -> DfPolicy {
+    if dice.per_mille(300) {
+        DfPolicy::Ignore
+    } else {
+        DfPolicy::Honor
+    }
+}
+
 /// A connection with options at random, for either end.
 fn pair(dice: &mut Dice, gateway: u8, customer: u8, behind_nat: bool) -> (Connection, Connection) {
     let mut ours = setup::connection(gateway, customer);
     ours.failback = dice.per_mille(500);
+    setup::carry_ipv6(&mut ours);
     if behind_nat {
         let name = format!("cgw-{customer}.example");
         ours.customer_gateway.identity = Identity::Fqdn(name);
@@ -449,8 +494,12 @@ fn pair(dice: &mut Dice, gateway: u8, customer: u8, behind_nat: bool) -> (Connec
             tunnel.dpd_action = DpdAction::Restart;
         }
     }
-    let theirs = setup::initiating(ours.clone());
+    let mut theirs = setup::initiating(ours.clone());
+    for tunnel in &mut theirs.tunnels {
+        tunnel.df_policy = df_policy(dice);
+    }
     for tunnel in &mut ours.tunnels {
+        tunnel.df_policy = df_policy(dice);
         if dice.per_mille(200) {
             tunnel.dpd_action = DpdAction::None;
         }
@@ -469,6 +518,10 @@ fn add(sum: &mut Tally, tally: Tally) {
     sum.not_sent += tally.not_sent;
     sum.lost += tally.lost;
     sum.stale += tally.stale;
+    sum.told += tally.told;
+    sum.fragmented += tally.fragmented;
+    sum.clamped += tally.clamped;
+    sum.relayed += tally.relayed;
 }
 
 const fn seconds(n: u64) -> Duration {

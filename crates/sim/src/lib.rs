@@ -10,6 +10,7 @@
 pub mod days;
 pub mod dice;
 pub mod error_log;
+pub mod host;
 pub mod judge;
 pub mod network;
 pub mod node;

@@ -2,13 +2,13 @@
 //! supervisor, and takes one packet at a time.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
 use vgw_dataplane::{
-    Arrival, ChildSpec, DropReason, Engine, EspPacket, NATT_PORT, SeenPath, Selector, Selectors,
-    TunnelSettings,
+    Arrival, ChildSpec, DropReason, Dropped, Engine, EspPacket, NATT_PORT, SeenPath, Selector,
+    Selectors, TunnelSettings,
 };
 use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
 use vgw_gateway::domain::DfPolicy;
@@ -17,14 +17,11 @@ use vgw_ike::selector::TrafficSelector;
 
 use crate::network::{Load, Packet};
 
-/// Octets of an inner packet: an IPv4 header and a number.
-const INNER_LEN: usize = 28;
-
 /// What became of an ESP packet that was accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Accepted {
-    /// The inner packet of this number is for a host behind.
-    Inside(u64),
+    /// The inner packet is for a host behind.
+    Inside(Vec<u8>),
     /// It goes out again, to another site.
     Relayed(Packet),
 }
@@ -98,35 +95,31 @@ impl Plane {
         outcome.map_err(|error| error.to_string())
     }
 
-    /// Seals an inner packet. Its number comes back in [`Accepted::Inside`]. `now` is the
-    /// time since any moment.
+    /// Seals the inner packet `number`. `now` is the time since any moment.
     ///
     /// # Errors
-    /// Why it cannot be sent.
+    /// Why it cannot be sent, and what its sender is told.
     pub fn send(
         &mut self,
         now: Duration,
-        source: Ipv4Addr,
-        to: Ipv4Addr,
+        mut inner: Vec<u8>,
         number: u64,
-    ) -> Result<Packet, DropReason> {
-        let mut inner = inner_packet(source, to, number);
+    ) -> Result<Packet, Dropped<Vec<u8>>> {
         let sent = self.engine.send(now, &mut inner);
-        let sent = sent.map(|esp| packet_of(esp, number));
-        self.count(sent)
+        self.count(sent.map(|esp| packet_of(esp, number)))
     }
 
     /// Opens an ESP packet that carries the inner packet `number`.
     ///
     /// # Errors
-    /// Why it is not accepted.
+    /// Why it is not accepted, and what goes out to tell its sender.
     pub fn receive(
         &mut self,
         now: Duration,
         packet: &Packet,
         octets: &[u8],
         number: u64,
-    ) -> Result<Accepted, DropReason> {
+    ) -> Result<Accepted, Dropped<Packet>> {
         let received = self.engine.receive(
             now,
             EspPacket {
@@ -137,17 +130,19 @@ impl Plane {
                 octets: octets.to_vec(),
             },
         );
-        let accepted = received.and_then(|arrival| match arrival {
-            Arrival::Inside(inner) => number_of(&inner)
-                .map(Accepted::Inside)
-                .ok_or(DropReason::Malformed),
-            Arrival::Relayed(esp) => Ok(Accepted::Relayed(packet_of(esp, number))),
-        });
+        let accepted = match received {
+            Ok(Arrival::Inside(inner)) => Ok(Accepted::Inside(inner)),
+            Ok(Arrival::Relayed(esp)) => Ok(Accepted::Relayed(packet_of(esp, number))),
+            Err(Dropped { reason, answer }) => Err(Dropped {
+                reason,
+                answer: answer.map(|esp| packet_of(esp, number)),
+            }),
+        };
         self.count(accepted)
     }
 
-    fn count<T>(&mut self, outcome: Result<T, DropReason>) -> Result<T, DropReason> {
-        outcome.inspect_err(|reason| *self.drops.entry(*reason).or_default() += 1)
+    fn count<T, A>(&mut self, outcome: Result<T, Dropped<A>>) -> Result<T, Dropped<A>> {
+        outcome.inspect_err(|dropped| *self.drops.entry(dropped.reason).or_default() += 1)
     }
 
     /// Packets dropped for this reason.
@@ -195,13 +190,13 @@ impl Plane {
 
     /// The tunnel that a destination leads to.
     #[must_use]
-    pub fn leads_to(&self, to: Ipv4Addr) -> Option<TunnelId> {
+    pub fn leads_to(&self, to: impl Into<IpAddr>) -> Option<TunnelId> {
         self.next_hop(to).map(|hop| hop.carrier)
     }
 
     /// What leads to a destination.
     #[must_use]
-    pub fn next_hop(&self, to: Ipv4Addr) -> Option<NextHop> {
+    pub fn next_hop(&self, to: impl Into<IpAddr>) -> Option<NextHop> {
         let hop = self.engine.lookup().next_hop(to.into())?;
         Some(NextHop {
             carrier: TunnelId(hop.carrier),
@@ -306,24 +301,4 @@ const fn selector(selector: &TrafficSelector) -> Selector {
         first: selector.first,
         last: selector.last,
     }
-}
-
-fn inner_packet(source: Ipv4Addr, to: Ipv4Addr, number: u64) -> [u8; INNER_LEN] {
-    let mut packet = [0; INNER_LEN];
-    let parts: [&[u8]; 4] = [
-        // Version and header length; TOS; total length; id; flags; TTL; UDP; checksum.
-        &[0x45, 0, 0, 28, 0, 0, 0, 0, 64, 17, 0, 0],
-        &source.octets(),
-        &to.octets(),
-        &number.to_be_bytes(),
-    ];
-    for (octet, value) in packet.iter_mut().zip(parts.into_iter().flatten()) {
-        *octet = *value;
-    }
-    packet
-}
-
-fn number_of(inner: &[u8]) -> Option<u64> {
-    let number = inner.get(20..28)?.first_chunk()?;
-    Some(u64::from_be_bytes(*number))
 }

@@ -1,9 +1,9 @@
 //! Gateways and customer gateways that fit together.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vgw_crypto::{Encryption, Group, Integrity, Secret};
 use vgw_gateway::domain::{
     Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction,
@@ -85,6 +85,38 @@ pub const fn vpc_host(gateway: u8) -> Ipv4Addr {
 #[must_use]
 pub const fn site_host(customer: u8) -> Ipv4Addr {
     Ipv4Addr::new(172, 16, customer, 10)
+}
+
+/// The address over IPv6 of a host, by that over IPv4.
+#[must_use]
+pub fn ipv6_of(host: Ipv4Addr) -> Ipv6Addr {
+    let [a, b, c, d] = host.octets();
+    let pair = |high, low| u16::from_be_bytes([high, low]);
+    Ipv6Addr::new(0xFD00, 0, 0, 0, 0, 0, pair(a, b), pair(c, d))
+}
+
+/// Adds to each of these IPv4 prefixes that of the same hosts over IPv6.
+pub fn add_ipv6(prefixes: &mut Vec<IpNet>) {
+    const SHORTEST: u8 = 96;
+    let ipv6 = |prefix: &IpNet| match prefix {
+        IpNet::V4(v4) if v4.prefix_len() == 0 => Ipv6Net::default(),
+        IpNet::V4(v4) => Ipv6Net::new_assert(ipv6_of(v4.addr()), SHORTEST + v4.prefix_len()),
+        IpNet::V6(v6) => *v6,
+    };
+    let more: Vec<IpNet> = prefixes.iter().map(|p| ipv6(p).into()).collect();
+    prefixes.extend(more);
+}
+
+/// Has a connection carry IPv6, too.
+pub fn carry_ipv6(connection: &mut Connection) {
+    for prefixes in [
+        &mut connection.static_routes,
+        &mut connection.vpc_cidrs,
+        &mut connection.local_network_cidrs,
+        &mut connection.remote_network_cidrs,
+    ] {
+        add_ipv6(prefixes);
+    }
 }
 
 /// The connection between two of them, as it stands in both files but for

@@ -6,8 +6,9 @@
 
 use std::time::Duration;
 
-use vgw_sim::days::{Plan, run};
+use vgw_sim::days::{Plan, Summary, run};
 use vgw_sim::error_log::ErrorLog;
+use vgw_sim::world::Tally;
 
 /// What every test run takes.
 const SHORT: Plan = Plan {
@@ -32,12 +33,15 @@ fn number(variable: &str) -> Option<u64> {
     Some(number.unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
 }
 
-fn live(seed: u64, plan: Plan) {
+fn live(seed: u64, plan: Plan) -> Summary {
     let shown = std::env::var("VGW_SIM_LOG").ok();
     let shown = shown.map(|level| level.parse().unwrap_or(tracing::Level::INFO));
     let errors = ErrorLog::default();
     match errors.watch(shown, || run(seed, plan, &errors)) {
-        Ok(summary) => println!("seed {seed}: {summary:?}"),
+        Ok(summary) => {
+            println!("seed {seed}: {summary:?}");
+            summary
+        }
         Err(failure) => {
             let kind = std::env::var("VGW_SIM_SEEDS").map_or("", |_| "VGW_SIM_SEEDS=1 ");
             panic!("{failure}\nreplay with {kind}VGW_SIM_SEED={seed} cargo test -p vgw-sim");
@@ -50,10 +54,23 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
     let seeds = number("VGW_SIM_SEEDS");
     let plan = if seeds.is_some() { LONG } else { SHORT };
     if let Some(seed) = number("VGW_SIM_SEED") {
-        return live(seed, plan);
+        live(seed, plan);
+        return;
     }
-    match seeds {
-        Some(count) => (1..=count).for_each(|seed| live(seed, plan)),
-        None => FIXED.into_iter().for_each(|seed| live(seed, plan)),
+    if let Some(count) = seeds {
+        for seed in 1..=count {
+            live(seed, plan);
+        }
+        return;
     }
+    // What is judged must have happened.
+    let lived = FIXED.map(|seed| live(seed, plan).packets);
+    let all = |count: fn(&Tally) -> u64| lived.iter().map(count).sum::<u64>();
+    let happened = [
+        all(|tally| tally.told),
+        all(|tally| tally.fragmented),
+        all(|tally| tally.clamped),
+        all(|tally| tally.relayed),
+    ];
+    assert!(happened.iter().all(|count| *count > 0), "{happened:?}");
 }

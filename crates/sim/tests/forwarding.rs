@@ -1,10 +1,12 @@
 //! What the data plane's tables do with packets while tunnels change.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use vgw_dataplane::DropReason;
 use vgw_gateway::domain::TunnelName;
 use vgw_gateway::supervisor::What;
+use vgw_sim::host::Shape;
 use vgw_sim::network::Load;
 use vgw_sim::setup;
 use vgw_sim::world::World;
@@ -19,12 +21,16 @@ fn hub() -> World {
     let mut world = World::new(1);
     let mut gateway = setup::gateway(1);
     gateway.cloudhub = true;
+    setup::add_ipv6(&mut gateway.cidrs);
     gateway.connections = vec![setup::connection(1, 1), setup::connection(1, 2)];
+    gateway.connections.iter_mut().for_each(setup::carry_ipv6);
     world.add("gateway", gateway, setup::vpc_host(1));
     for (number, other) in [(1, 2), (2, 1)] {
         let mut customer = setup::customer(number);
         let mut connection = setup::initiating(setup::connection(1, number));
         connection.vpc_cidrs.push(setup::site(other));
+        setup::carry_ipv6(&mut connection);
+        setup::add_ipv6(&mut customer.cidrs);
         customer.connections.push(connection);
         world.add(
             &format!("customer {number}"),
@@ -55,7 +61,8 @@ fn hub() -> World {
 fn between_two_customers_nothing_is_lost_over_rekeys() {
     let mut world = hub();
     let every = Duration::from_millis(5);
-    let flows = [(FIRST, SECOND), (SECOND, FIRST)].map(|(a, b)| world.flow(a, b, every));
+    let flows = [(FIRST, SECOND), (SECOND, FIRST)]
+        .map(|(a, b)| world.mixed_flow(a, b, Some(GATEWAY), every));
     for id in ["vpn-1-1", "vpn-1-2"] {
         for number in [1, 2] {
             let name = TunnelName {
@@ -90,14 +97,16 @@ fn between_two_customers_nothing_is_lost_over_rekeys() {
 fn a_site_cannot_speak_as_another_site_or_as_the_vpc() {
     let mut world = hub();
     let now = Duration::from_secs(100);
-    let to = setup::vpc_host(1);
-    let send = |world: &mut World, source| {
-        let sent = world.nodes[FIRST].plane.send(now, source, to, 7).unwrap();
+    let to = setup::vpc_host(1).into();
+    let send = |world: &mut World, source: Ipv4Addr| {
+        let inner = Shape::SMALL.packet(source.into(), to, 7);
+        let sent = world.nodes[FIRST].plane.send(now, inner, 7).unwrap();
         let Load::Esp(octets, _) = &sent.load else {
             unreachable!("a data plane sends ESP")
         };
         let gateway = &mut world.nodes[GATEWAY].plane;
-        gateway.receive(now, &sent, octets, 7).map(|_| ())
+        let received = gateway.receive(now, &sent, octets, 7);
+        received.map(|_| ()).map_err(|dropped| dropped.reason)
     };
     assert_eq!(send(&mut world, setup::site_host(1)), Ok(()));
     for forged in [setup::site_host(2), setup::vpc_host(1)] {

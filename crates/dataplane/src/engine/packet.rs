@@ -10,7 +10,10 @@ use vgw_esp::Plain;
 use super::Engine;
 use crate::burst::seal_packets;
 use crate::counters::DropReason;
-use crate::forward::{Admitted, Departure, Recent, admit, has_moved, leave, pass_on};
+use crate::forward::{
+    Admitted, Departure, Recent, Stopped, admit, answer_leaves, has_moved, leave, pass_on,
+};
+use crate::icmp::MAX_ANSWER;
 use crate::vnet::VnetHeader;
 
 /// An ESP packet outside.
@@ -37,20 +40,44 @@ pub enum Arrival {
     Relayed(EspPacket),
 }
 
-/// `now` is the time since any moment, for rate limits. No TUN device limits a packet,
-/// and nobody is told of one that is too big.
+/// A packet that goes no further.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped<Answer> {
+    /// Why.
+    pub reason: DropReason,
+    /// What its sender is told, if anything.
+    pub answer: Option<Answer>,
+}
+
+impl<Answer> From<DropReason> for Dropped<Answer> {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            reason,
+            answer: None,
+        }
+    }
+}
+
+/// `now` is the time since any moment, for rate limits. No TUN device limits a packet.
 impl Engine {
     /// Seals a packet from inside.
     ///
     /// # Errors
     ///
-    /// Why it is dropped.
-    pub fn send(&self, now: Duration, packet: &mut [u8]) -> Result<EspPacket, DropReason> {
+    /// Why it is dropped, and the inner packet that tells its sender.
+    pub fn send(&self, now: Duration, packet: &mut [u8]) -> Result<EspPacket, Dropped<Vec<u8>>> {
         let tables = self.tables.load();
         let header = VnetHeader::default();
-        let (departure, segments) =
-            leave(&tables, header, packet, usize::MAX).map_err(|stopped| stopped.reason())?;
-        self.seal(now, &departure, segments.packet())
+        let (departure, segments) = match leave(&tables, header, packet, usize::MAX) {
+            Ok(leaves) => leaves,
+            Err(stopped) => {
+                return Err(Dropped {
+                    reason: stopped.reason(),
+                    answer: answer(stopped, packet),
+                });
+            }
+        };
+        Ok(self.seal(now, &departure, segments.packet())?)
     }
 
     /// Opens a packet from outside. If it came by another path than its SA's,
@@ -58,15 +85,16 @@ impl Engine {
     ///
     /// # Errors
     ///
-    /// Why it is dropped.
-    pub fn receive(&self, now: Duration, packet: EspPacket) -> Result<Arrival, DropReason> {
+    /// Why it is dropped, and what tells its sender.
+    pub fn receive(&self, now: Duration, packet: EspPacket) -> Result<Arrival, Dropped<EspPacket>> {
         let tables = self.tables.load();
         let mut octets = packet.octets;
         let spi = octets.first_chunk().ok_or(DropReason::Malformed)?;
         let slot = tables
             .inbound(u32::from_be_bytes(*spi))
             .ok_or(DropReason::UnknownSpi)?;
-        let opened = slot.inbound.sa.opener().open(&mut octets)?;
+        let opened = slot.inbound.sa.opener().open(&mut octets);
+        let opened = opened.map_err(DropReason::from)?;
         let inner_len = opened.inner.len();
         slot.inbound.count(1, inner_len);
         if has_moved(
@@ -80,7 +108,7 @@ impl Engine {
         }
         let limit = slot.lane.policy.limit_in.as_ref();
         if limit.is_some_and(|limit| !limit.admit(nanoseconds(now), inner_len)) {
-            return Err(DropReason::OverRate);
+            return Err(DropReason::OverRate.into());
         }
         let inner = octets.get_mut(opened.inner).unwrap_or_default();
         let mut recent = Recent::default();
@@ -90,9 +118,19 @@ impl Engine {
         if local {
             return Ok(Arrival::Inside(inner.to_vec()));
         }
-        let departure =
-            pass_on(&tables, slot.inbound.tunnel, inner).map_err(|stopped| stopped.reason())?;
-        self.seal(now, &departure, inner).map(Arrival::Relayed)
+        match pass_on(&tables, slot.inbound.tunnel, inner) {
+            Ok(departure) => Ok(Arrival::Relayed(self.seal(now, &departure, inner)?)),
+            Err(stopped) => {
+                let answer = answer(stopped, inner).and_then(|answer| {
+                    let departure = answer_leaves(&tables, &answer)?;
+                    self.seal(now, &departure, &answer).ok()
+                });
+                Err(Dropped {
+                    reason: stopped.reason(),
+                    answer,
+                })
+            }
+        }
     }
 
     fn seal(
@@ -125,6 +163,14 @@ impl Engine {
             octets,
         })
     }
+}
+
+/// What the sender of a packet is told, if it is to be told.
+fn answer(stopped: Stopped, packet: &[u8]) -> Option<Vec<u8>> {
+    let mut answer = vec![0; MAX_ANSWER];
+    let len = stopped.answer(packet, &mut answer)?;
+    answer.truncate(len);
+    Some(answer)
 }
 
 fn nanoseconds(now: Duration) -> u64 {

@@ -102,7 +102,7 @@ fn routes_and_failback_change_while_the_tunnels_stay_up() {
         before
     );
     assert!(world.nodes[VGW].plane.kernel_routes().contains(&more));
-    let host = "192.0.2.7".parse().unwrap();
+    let host: std::net::IpAddr = "192.0.2.7".parse().unwrap();
     assert_eq!(
         world.nodes[VGW].plane.leads_to(host),
         Some(tunnel(&world, VGW, 1).id)
