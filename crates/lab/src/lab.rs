@@ -1,9 +1,9 @@
 //! Whose namespaces are whose: names, and what a crashed owner left.
 
 use std::io::ErrorKind;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -22,10 +22,11 @@ pub struct Lab {
 
 impl Lab {
     /// A lab of this name (`demo`), after removing what dead owners of any lab
-    /// left behind.
+    /// left behind. What cannot be removed is said on standard error and left there: its
+    /// names are nobody else's.
     ///
     /// # Errors
-    /// When leftovers cannot be removed, which needs root.
+    /// When it cannot be seen what there is.
     pub fn new(name: &str) -> Result<Self> {
         remove_leftovers()?;
         Ok(Self {
@@ -83,19 +84,27 @@ fn is_dead(pid: Pid) -> bool {
 /// Removes what belongs to owners that no longer run.
 fn remove_leftovers() -> Result<()> {
     for path in orphans(namespace::DIRECTORY)? {
-        forget(&path).with_context(|| format!("removing the leftover {}", path.display()))?;
-        tracing::info!(path = %path.display(), "removed a namespace whose owner is gone");
+        if let Err(error) = forget(&path) {
+            left(&path, &error);
+        }
     }
     for path in orphans(scratch::DIRECTORY)? {
         match std::fs::remove_dir_all(&path) {
+            Ok(()) => {}
             // Another lab may be clearing up the same leftovers.
             Err(error) if error.kind() == ErrorKind::NotFound => {}
-            removed => {
-                removed.with_context(|| format!("removing the leftover {}", path.display()))?;
-            }
+            Err(error) => left(&path, &error.into()),
         }
     }
     Ok(())
+}
+
+/// Says that a leftover stays.
+fn left(path: &Path, error: &anyhow::Error) {
+    eprintln!(
+        "cannot remove {}, which an earlier run left, and go on without: {error:#}",
+        path.display()
+    );
 }
 
 /// What lies in `directory` and belongs to an owner that no longer runs.
@@ -120,9 +129,8 @@ fn orphans(directory: &str) -> Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
+    use crate::process::with_private_run;
 
     #[test]
     fn a_name_tells_its_owner() {
@@ -175,5 +183,29 @@ mod tests {
         owner.wait().unwrap();
         let _lab = Lab::new("after").unwrap();
         assert!(!left.iter().any(|path| path.exists()));
+    }
+
+    #[test]
+    fn a_leftover_that_cannot_be_removed_keeps_nobody_from_going_on() {
+        let mut owner = std::process::Command::new("true").spawn().unwrap();
+        owner.wait().unwrap();
+        let pid = owner.id();
+        with_private_run(move || {
+            let entry = |role: &str| {
+                let name = format!("vgw-crashed-{pid}-{role}");
+                Path::new(namespace::DIRECTORY).join(name)
+            };
+            // Neither file nor mount, so it stays; another is before and one after it.
+            let [before, stays, after] = ["a", "b", "c"].map(entry);
+            std::fs::create_dir_all(&stays).unwrap();
+            std::fs::write(&before, "").unwrap();
+            std::fs::write(&after, "").unwrap();
+            let lab = Lab::new("next").unwrap();
+            assert_eq!(
+                [before, stays, after].map(|path| path.exists()),
+                [false, true, false]
+            );
+            drop(lab.namespace("a").unwrap());
+        });
     }
 }

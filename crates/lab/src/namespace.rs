@@ -10,6 +10,8 @@ use std::process::Command;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::prctl;
@@ -35,7 +37,7 @@ impl Namespace {
     /// # Errors
     /// When the name is taken or the caller is not root.
     pub fn create(name: &str) -> Result<Self> {
-        std::fs::create_dir_all(DIRECTORY).with_context(|| format!("making {DIRECTORY}"))?;
+        prepare_directory().with_context(|| format!("making {DIRECTORY}"))?;
         let path = Path::new(DIRECTORY).join(name);
         OpenOptions::new()
             .write(true)
@@ -138,9 +140,32 @@ impl Namespace {
 impl Drop for Inner {
     fn drop(&mut self) {
         if let Err(error) = forget(&self.path) {
-            tracing::warn!(namespace = self.name, %error, "cannot remove the namespace's entry");
+            eprintln!("cannot remove the namespace {}: {error:#}", self.name);
         }
     }
+}
+
+/// Makes the directory a shared mount of its own, as `ip netns` does. If it were none,
+/// the first `ip netns add` after us would make it one, over what we had bound there
+/// and could then not remove.
+fn prepare_directory() -> Result<()> {
+    std::fs::create_dir_all(DIRECTORY)?;
+    // `ip netns` takes the same lock: two mounts would hide each other's names.
+    let _turn = Flock::lock(File::open(DIRECTORY)?, FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .context("locking it")?;
+    let shared = MsFlags::MS_SHARED | MsFlags::MS_REC;
+    let share = || mount(None::<&str>, DIRECTORY, None::<&str>, shared, None::<&str>);
+    let outcome = share().or_else(|errno| {
+        // EINVAL: it is not a mount yet.
+        if errno != Errno::EINVAL {
+            return Err(errno);
+        }
+        let bind = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(DIRECTORY), DIRECTORY, None::<&str>, bind, None::<&str>)?;
+        share()
+    });
+    outcome.context("making it a shared mount (root is needed)")
 }
 
 /// Makes a namespace on a thread of its own and binds it to `path`.
@@ -178,7 +203,10 @@ pub(crate) fn forget(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::process::Command;
+
     use crate::Lab;
+    use crate::process::with_private_run;
 
     #[test]
     fn a_namespace_goes_with_its_owner_also_when_it_panics() {
@@ -215,5 +243,23 @@ mod tests {
             String::from_utf8(output.stdout).unwrap().trim(),
             inside.to_str().unwrap()
         );
+    }
+
+    #[test]
+    fn what_others_do_with_ip_netns_meanwhile_does_not_keep_a_namespace_from_going() {
+        let ip_netns = |arguments: [&str; 2]| {
+            let status = Command::new("ip").arg("netns").args(arguments).status();
+            assert!(status.unwrap().success());
+        };
+        with_private_run(|| {
+            let lab = Lab::new("neighbour").unwrap();
+            let namespace = lab.namespace("a").unwrap();
+            ip_netns(["add", "theirs"]);
+            let second = lab.namespace("b").unwrap();
+            let paths = [namespace.path().to_owned(), second.path().to_owned()];
+            drop((namespace, second));
+            assert!(!paths.iter().any(|path| path.exists()));
+            ip_netns(["delete", "theirs"]);
+        });
     }
 }

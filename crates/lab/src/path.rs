@@ -77,7 +77,7 @@ impl Drop for Cut {
             return;
         }
         if let Err(error) = self.heal() {
-            tracing::warn!(%error, "a cut path stays cut");
+            eprintln!("a cut path stays cut: {error:#}");
         }
     }
 }

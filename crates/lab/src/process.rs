@@ -136,7 +136,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         if let Err(error) = self.end() {
-            tracing::warn!(process = self.name, %error, "a process did not end as asked");
+            eprintln!("the process {} did not end as asked: {error:#}", self.name);
         }
     }
 }
@@ -150,23 +150,35 @@ pub trait PrivateRun {
 
 impl PrivateRun for Command {
     fn private_run(&mut self) -> &mut Self {
-        let separate = || {
-            unshare(CloneFlags::CLONE_NEWNS)?;
-            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-            mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-            mount(
-                Some("tmpfs"),
-                "/run",
-                Some("tmpfs"),
-                MsFlags::empty(),
-                None::<&str>,
-            )?;
-            Ok(())
-        };
         // SAFETY: between fork and exec this makes system calls with constant, short
         // paths, which nix copies to the stack, and allocates nothing.
-        unsafe { self.pre_exec(separate) }
+        unsafe { self.pre_exec(|| Ok(separate_run()?)) }
     }
+}
+
+/// Gives the calling thread an empty `/run` that no other sees.
+fn separate_run() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+    mount(
+        Some("tmpfs"),
+        "/run",
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+}
+
+/// Runs `work` on a thread with an empty `/run` of its own, as on a machine where nobody
+/// has made a namespace yet.
+#[cfg(test)]
+pub(crate) fn with_private_run(work: impl FnOnce() + Send) {
+    let private = || {
+        separate_run().unwrap();
+        work();
+    };
+    std::thread::scope(|scope| scope.spawn(private).join().unwrap());
 }
 
 #[cfg(test)]

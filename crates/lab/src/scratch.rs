@@ -35,7 +35,7 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            tracing::warn!(path = %self.0.display(), %error, "cannot remove a lab's directory");
+            eprintln!("cannot remove {}: {error}", self.0.display());
         }
         // Other labs may have theirs in it.
         let _ = std::fs::remove_dir(DIRECTORY);
