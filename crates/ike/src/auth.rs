@@ -67,8 +67,16 @@ impl Signed<'_> {
 #[derive(Debug)]
 pub(crate) struct Authenticated(());
 
+/// What somebody says in an ID payload, proved or not, for a log.
+pub(crate) fn said(id: &Id) -> String {
+    match id.identity() {
+        Some(identity) => claimed(&identity),
+        None => format!("something of ID type {}", id.kind),
+    }
+}
+
 /// An identity that nobody proved, for a log: no longer than an honest one.
-pub(crate) fn claimed(id: &Identity) -> String {
+fn claimed(id: &Identity) -> String {
     let text = id.to_string();
     match text.char_indices().nth(MAX_CLAIM) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use vgw_crypto::{Group, IkeSuite, check_public};
 
-use crate::auth::{Signed, claimed};
+use crate::auth::{Signed, said};
 use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
@@ -524,8 +524,8 @@ fn claimed_peer(
             |config| format!("{} ({})", config.remote_id, config.name),
         ),
     };
-    let claimed = claimed(&identity);
-    let why = format!("the peer says it is {claimed}, expected {expected}");
+    let said = said(&request.id_i);
+    let why = format!("the peer says it is {said}, expected {expected}");
     Err(auth_failed(only, why))
 }
 

@@ -5,6 +5,7 @@ use super::child::ChildPhase;
 use super::pending::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::Task;
 use super::{Established, Phase, Reply};
+use crate::auth::said;
 use crate::env::Env;
 use crate::event::Event;
 use crate::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
@@ -61,6 +62,7 @@ impl Established {
         request: &AuthRequest,
         (id_r, auth): (Id, Auth),
     ) {
+        self.asked_for = request.id_r.as_ref().map(said);
         let child = match self.agree_first(env, request) {
             Ok(child) => child,
             Err(refused) => {
@@ -111,10 +113,10 @@ impl Established {
     }
 
     /// As initiator: the responder believes that the SA is up, but did not show
-    /// who it is. It is told by a DELETE (RFC 7296 section 2.21.2).
+    /// who it is. It is told why, and by a DELETE (RFC 7296 section 2.21.2).
     pub(crate) fn disown(env: &mut Env<'_>, from: super::Foundation) -> Self {
         let mut sa = Self::build(env, from, Phase::Closing);
-        sa.tasks.plan(Task::DeleteIke, env.now);
+        sa.tasks.plan(Task::Disown, env.now);
         sa.advance(env);
         sa
     }

@@ -6,7 +6,7 @@ use super::{Established, Phase, Reply, Then};
 use crate::env::Env;
 use crate::event::{Diagnostic, DownReason, Event, PeerErrors};
 use crate::messages::Informational;
-use crate::wire::{Delete, NotifyType, Payload, ProtocolId};
+use crate::wire::{Delete, Notify, NotifyType, Payload, ProtocolId};
 
 impl Informational {
     /// Whether it deletes CHILD SAs.
@@ -20,6 +20,13 @@ impl Informational {
 /// The request that deletes the IKE SA.
 pub(super) fn delete_ike() -> (Active, Vec<Payload>) {
     (Active::DeleteIke, vec![Payload::Delete(Delete::Ike)])
+}
+
+/// As [`delete_ike`], to a responder that we do not accept.
+pub(super) fn disown() -> (Active, Vec<Payload>) {
+    let why = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+    let payloads = vec![Payload::Notify(why), Payload::Delete(Delete::Ike)];
+    (Active::DeleteIke, payloads)
 }
 
 /// The request that deletes the CHILD SA with this inbound SPI.
@@ -86,13 +93,32 @@ impl Established {
             self.be_replaced(env, new);
         }
         let reason = if authentication {
-            DownReason::AuthenticationFailed("the peer did not accept our AUTH".to_owned())
+            DownReason::AuthenticationFailed(self.why_not_accepted())
         } else {
             DownReason::PeerDeleted
         };
         Reply {
             payloads: Vec::new(),
             then: Then::End(reason),
+        }
+    }
+
+    /// Why the peer may not have accepted that we are who we say.
+    fn why_not_accepted(&self) -> String {
+        let ours = self.config.local_id.to_string();
+        match &self.asked_for {
+            Some(asked) if *asked != ours => format!(
+                "the peer did not accept us: it asked for {asked}, we said we are {ours}; \
+                 compare the identities"
+            ),
+            Some(_) => format!(
+                "the peer did not accept our AUTH as {ours}, for which it asked: \
+                 compare the pre-shared key"
+            ),
+            None => format!(
+                "the peer did not accept us: we said we are {ours}; \
+                 compare the identities and the pre-shared key"
+            ),
         }
     }
 

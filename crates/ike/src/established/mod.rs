@@ -57,6 +57,8 @@ pub(crate) struct Established {
     keys: IkeKeys,
     nonces: Nonces,
     remote_id: Identity,
+    // Whom the peer's IDr asked for, in case it does not accept who we are.
+    asked_for: Option<String>,
     path: Path,
     moving: Move,
     loss: Loss,
@@ -199,6 +201,7 @@ impl Established {
             keys: from.keys,
             nonces: from.nonces,
             remote_id: from.remote_id,
+            asked_for: None,
             path: from.path,
             moving: Move::default(),
             loss: Loss::default(),
@@ -521,6 +524,7 @@ impl Established {
 
     fn start(&mut self, env: &mut Env<'_>, task: Task) -> Option<(Active, Vec<Payload>)> {
         match task {
+            Task::Disown => Some(informational::disown()),
             Task::DeleteIke => Some(informational::delete_ike()),
             Task::DeleteChild(spi_in) => Some(informational::delete_child(spi_in)),
             Task::CreateChild => self.start_create_child(env),

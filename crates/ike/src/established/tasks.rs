@@ -11,6 +11,8 @@ use crate::wire::ExchangeType;
 /// what traffic needs, then what can wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
+    /// Delete the IKE SA, because the peer did not show who it is.
+    Disown,
     /// Delete the IKE SA.
     DeleteIke,
     /// Delete the CHILD SA with this inbound SPI.
@@ -34,7 +36,8 @@ impl Task {
     pub(crate) const fn is_about_a_child(self) -> bool {
         match self {
             Self::DeleteChild(_) | Self::CreateChild | Self::RekeyChild(_) => true,
-            Self::DeleteIke
+            Self::Disown
+            | Self::DeleteIke
             | Self::RekeyIke
             | Self::GiveToken
             | Self::InvalidSpi(_)

@@ -3,7 +3,7 @@
 use vgw_crypto::{IkeSuite, Secret};
 
 use super::{Attempt, Initiator, Outcome, State, offered_ike};
-use crate::auth::{Signed, claimed};
+use crate::auth::{Signed, said};
 use crate::config::PeerConfig;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, PendingChild};
@@ -137,10 +137,11 @@ impl AwaitAuth {
         };
         let config = attempt.config.clone();
         if id_r.identity().as_ref() != Some(&config.remote_id) {
-            let found = id_r
-                .identity()
-                .map_or(format!("of type {}", id_r.kind), |id| claimed(&id));
-            let why = format!("the peer says it is {found}, expected {}", config.remote_id);
+            let why = format!(
+                "the peer says it is {}, expected {}",
+                said(&id_r),
+                config.remote_id
+            );
             attempt.refuse(env, why.clone());
             return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
         }
@@ -215,8 +216,9 @@ impl AwaitAuth {
 fn refusal_of_auth(config: &PeerConfig, notify: &Notify) -> DownReason {
     if notify.kind == NotifyType::AUTHENTICATION_FAILED {
         return DownReason::AuthenticationFailed(format!(
-            "the peer did not accept us as {}: compare the pre-shared key and the identities",
-            config.local_id
+            "the peer did not accept us: we said we are {} and asked for {}; \
+             compare the pre-shared key and the identities",
+            config.local_id, config.remote_id
         ));
     }
     DownReason::Refused(format!(
