@@ -210,6 +210,7 @@ fn peer(number: u32) -> PeerConfig {
     PeerConfig {
         name: format!("vpn-{number}/1"),
         local: OUTSIDE,
+        public: None,
         remote: None,
         local_id: Identity::Address(OUTSIDE),
         remote_id: Identity::Fqdn(format!("site-{number}.example")),

@@ -30,7 +30,7 @@ pub struct Gateway {
     pub asn: u32,
     /// Our outside addresses. A virtual private gateway has two at least, a
     /// customer gateway one at least.
-    pub outside_addresses: Vec<IpAddr>,
+    pub outside_addresses: Vec<OutsideAddress>,
     /// The private networks behind us: a VPC's CIDRs, or on-premises networks.
     pub cidrs: Vec<IpNet>,
     /// The largest packet that the outside carries whole, octets.
@@ -46,6 +46,33 @@ pub struct Gateway {
     pub initiate_to_recover: bool,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
+}
+
+/// An outside address of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OutsideAddress {
+    /// The machine's own.
+    pub address: IpAddr,
+    /// The address that a NAT before us has for this one alone, as clouds do it. It keeps
+    /// our ports.
+    pub public: Option<IpAddr>,
+}
+
+impl OutsideAddress {
+    /// By what others reach it.
+    #[must_use]
+    pub fn seen(self) -> IpAddr {
+        self.public.unwrap_or(self.address)
+    }
+}
+
+impl From<IpAddr> for OutsideAddress {
+    fn from(address: IpAddr) -> Self {
+        Self {
+            address,
+            public: None,
+        }
+    }
 }
 
 /// A service of this machine.
@@ -117,7 +144,7 @@ pub struct Connection {
 /// One of the two tunnels, with AWS's tunnel options.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tunnel {
-    /// The virtual private gateway's end.
+    /// The virtual private gateway's end, as its peers reach it.
     pub outside_address: IpAddr,
     /// What the virtual private gateway says in its ID payload; by default `outside_address`.
     pub identity: Identity,
@@ -234,25 +261,37 @@ impl std::fmt::Display for TunnelName {
 
 /// What is ours and what is the peer's, whichever side we are.
 impl Gateway {
-    /// Where our packets of a tunnel come from. A customer gateway uses the
-    /// address its connection names if it owns it, and behind a NAT its first
-    /// one of the family.
+    /// The outside address of ours that others reach by this one, or that is this one.
+    #[must_use]
+    pub fn outside(&self, named: IpAddr) -> Option<OutsideAddress> {
+        let ours = self.outside_addresses.iter().copied();
+        let seen = ours.clone().find(|ours| ours.seen() == named);
+        seen.or_else(|| ours.clone().find(|ours| ours.address == named))
+    }
+
+    /// Our end of a tunnel. A customer gateway uses the address its connection names
+    /// if it owns it, and behind a NAT its first one of the family.
+    #[must_use]
+    pub fn local_outside(&self, connection: &Connection, tunnel: &Tunnel) -> OutsideAddress {
+        let far = tunnel.outside_address;
+        let named = match self.side {
+            Side::VirtualPrivateGateway => Some(far),
+            Side::CustomerGateway => connection.customer_gateway.ip_address,
+        };
+        let owned = named.and_then(|named| self.outside(named));
+        let of_family = |ours: &OutsideAddress| ours.address.is_ipv4() == far.is_ipv4();
+        owned
+            .or_else(|| match self.side {
+                Side::VirtualPrivateGateway => None,
+                Side::CustomerGateway => self.outside_addresses.iter().copied().find(of_family),
+            })
+            .unwrap_or_else(|| named.unwrap_or(far).into())
+    }
+
+    /// Where our packets of a tunnel come from.
     #[must_use]
     pub fn local_address(&self, connection: &Connection, tunnel: &Tunnel) -> IpAddr {
-        let far = tunnel.outside_address;
-        match (self.side, connection.customer_gateway.ip_address) {
-            (Side::VirtualPrivateGateway, _) => far,
-            (Side::CustomerGateway, Some(named)) if self.outside_addresses.contains(&named) => {
-                named
-            }
-            (Side::CustomerGateway, named) => self
-                .outside_addresses
-                .iter()
-                .copied()
-                .find(|ours| ours.is_ipv4() == far.is_ipv4())
-                .or(named)
-                .unwrap_or(far),
-        }
+        self.local_outside(connection, tunnel).address
     }
 
     /// Where the peer of a tunnel is; None: it is known by its identity only.

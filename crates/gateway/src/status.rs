@@ -22,7 +22,7 @@ pub struct Status {
     pub side: Side,
     /// Its BGP autonomous system number.
     pub asn: u32,
-    /// Its outside addresses.
+    /// Its outside addresses, as others reach them.
     pub outside_addresses: Vec<IpAddr>,
     /// The networks behind it.
     pub cidrs: Vec<IpNet>,

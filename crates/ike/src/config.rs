@@ -19,6 +19,9 @@ pub struct PeerConfig {
     pub name: String,
     /// Our outside address.
     pub local: IpAddr,
+    /// The address that a known NAT before us has for `local` alone, as clouds do it;
+    /// None without one.
+    pub public: Option<IpAddr>,
     /// The peer's outside address. None: anywhere, known by identity only; we
     /// can then not initiate.
     pub remote: Option<IpAddr>,

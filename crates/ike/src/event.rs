@@ -229,6 +229,14 @@ pub enum Diagnostic {
     /// Both sides rekey the CHILD SA with this inbound SPI at once (RFC 7296
     /// section 2.8.1).
     ChildRekeyCollision(u32),
+    /// The peer's packets come from elsewhere, and a NAT before us is not the one
+    /// that is configured: both addresses are asked (RFC 7296 section 2.23).
+    AddressInDoubt {
+        /// Where the path leads.
+        from: SocketAddr,
+        /// Where packets come from.
+        to: SocketAddr,
+    },
 }
 
 impl fmt::Display for Diagnostic {
@@ -245,6 +253,11 @@ impl fmt::Display for Diagnostic {
             Self::ChildRekeyCollision(spi_in) => {
                 write!(f, "both sides rekey the CHILD SA {spi_in:08x}")
             }
+            Self::AddressInDoubt { from, to } => write!(
+                f,
+                "the peer's packets come from {to} instead of {from}, and we are behind a NAT \
+                 that outside_addresses does not say: asking at both whether the peer is there"
+            ),
         }
     }
 }

@@ -33,6 +33,28 @@ pub(crate) struct Detected {
     pub local: bool,
     /// The peer's do.
     pub remote: bool,
+    /// What the peer hashed of where it sees us, and with what to compare that.
+    seen: Seen,
+}
+
+/// How the peer sees us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    hash: Option<[u8; 20]>,
+    spis: SpiPair,
+    port: u16,
+}
+
+/// What is between us and the peer on our side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnNat {
+    /// No NAT.
+    Absent,
+    /// The one that is configured: it has one public address for us alone, and keeps
+    /// our ports.
+    Known,
+    /// Another.
+    Unknown,
 }
 
 impl Detected {
@@ -47,10 +69,33 @@ impl Detected {
         let (destination, destination_matches) =
             hashes(NotifyType::NAT_DETECTION_DESTINATION_IP, at.local);
         let supported = source && destination;
+        let first = notifies
+            .all(NotifyType::NAT_DETECTION_DESTINATION_IP)
+            .next();
         Self {
             supported,
             local: supported && !destination_matches,
             remote: supported && !source_matches,
+            seen: Seen {
+                hash: first.and_then(|n| n.data.as_slice().try_into().ok()),
+                spis,
+                port: at.local.port(),
+            },
+        }
+    }
+
+    /// Which NAT is before us, where the one we know of has this address for us.
+    pub(crate) fn own_nat(self, public: Option<IpAddr>) -> OwnNat {
+        let Seen {
+            hash: seen,
+            spis,
+            port,
+        } = self.seen;
+        let known = public.is_some_and(|ip| seen == Some(hash(spis, SocketAddr::new(ip, port))));
+        match (self.local, known) {
+            (false, _) => OwnNat::Absent,
+            (true, true) => OwnNat::Known,
+            (true, false) => OwnNat::Unknown,
         }
     }
 

@@ -439,7 +439,7 @@ impl HalfOpen {
                 udp_encapsulation: nat.local || nat.remote,
             },
             nat,
-            behind_nat: self.detected.local,
+            own_nat,
             window: Window::before_auth_as_responder(),
         };
         let sa = Established::new(env, foundation, &proof);
@@ -453,6 +453,7 @@ impl HalfOpen {
             began: self.began,
         });
         Outcome::Up(sa)
+        let own_nat = self.detected.own_nat(config.public);
     }
 
     fn refuse(

@@ -77,13 +77,13 @@ impl Stage {
         Self::with(scenario, Topology::build_with_nat)
     }
 
-    /// As [`Self::new`], with a NAT before our gateway that has an outside address for
-    /// each of the gateway's own, as clouds have it.
+    /// As [`Self::behind_nat`], with a NAT before our gateway, too, that has an outside
+    /// address for each of the gateway's own, as clouds have it.
     ///
     /// # Errors
     /// As [`Self::new`], and when `nft` refuses.
     pub fn in_a_cloud(scenario: &str) -> Result<Self> {
-        let stage = Self::with(scenario, Topology::build_with_vpc_nat)?;
+        let stage = Self::with(scenario, Topology::build_with_both_nats)?;
         translate_one_to_one(&stage.topology)?;
         Ok(stage)
     }

@@ -97,6 +97,8 @@ pub struct Counters {
     pub child_rekeys: u64,
     /// Requests sent again.
     pub retransmissions: u64,
+    /// Moves of the peer to another address or port.
+    pub path_changes: u64,
 }
 
 /// A line that says why.

@@ -6,7 +6,7 @@ use std::process::Output;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use vgw_lab::Namespace;
-use vgw_lab::topology::{GATEWAY_BEHIND_NAT, GATEWAY_OUTSIDE, Topology};
+use vgw_lab::topology::{CUSTOMER_BEHIND_NAT, GATEWAY_BEHIND_NAT, GATEWAY_OUTSIDE, Topology};
 
 /// Runs a program in a namespace; gives what it prints.
 ///
@@ -50,6 +50,40 @@ pub fn masquerade(topology: &Topology, ports: &str) -> Result<()> {
         "add table ip nat; flush table ip nat; \
          add chain ip nat out {{ type nat hook postrouting priority srcnat; }}; \
          add rule ip nat out oifname wan meta l4proto udp masquerade to :{ports}"
+    );
+    nft(nat, &rules)
+}
+
+/// The address translator before the peer, with its line down for a moment: it has
+/// forgotten its mappings. From now on it has these ports for others.
+///
+/// # Errors
+/// As [`masquerade`].
+pub fn change_mappings(topology: &Topology, ports: &str) -> Result<()> {
+    masquerade(topology, ports)?;
+    let nat = topology.nat.as_ref().context("this stage has no NAT")?;
+    run(nat, "ip", &["link", "set", "wan", "down"])?;
+    run(nat, "ip", &["link", "set", "wan", "up"])?;
+    run(
+        nat,
+        "ip",
+        &["route", "add", "default", "via", "192.0.2.254"],
+    )?;
+    Ok(())
+}
+
+/// The address translator before the peer, as one that leads IKE to it and keeps its ports.
+///
+/// # Errors
+/// As [`masquerade`].
+pub fn lead_ike_to_peer(topology: &Topology) -> Result<()> {
+    let nat = topology.nat.as_ref().context("this stage has no NAT")?;
+    let rules = format!(
+        "add table ip nat; flush table ip nat; \
+         add chain ip nat in {{ type nat hook prerouting priority dstnat; }}; \
+         add chain ip nat out {{ type nat hook postrouting priority srcnat; }}; \
+         add rule ip nat in iifname wan udp dport {{ 500, 4500 }} dnat to {CUSTOMER_BEHIND_NAT}; \
+         add rule ip nat out oifname wan meta l4proto udp masquerade"
     );
     nft(nat, &rules)
 }

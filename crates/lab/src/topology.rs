@@ -135,42 +135,46 @@ impl Topology {
     pub fn build_with_nat(lab: &Lab) -> Result<Self> {
         let mut topology = Self::private_networks(lab)?;
         topology.lay_lines(&topology.vpc)?;
-        let nat = lab.namespace("nat")?;
-        topology.join(&nat, "customer", CUSTOMER_OUTSIDE)?;
-        lay(
-            &topology.on_premises,
-            "wan",
-            CUSTOMER_BEHIND_NAT,
-            &nat,
-            "lan",
-        )?;
-        default_routes(&topology.on_premises, CUSTOMER_BEHIND_NAT)?;
-        nat.forward()?;
-        topology.nat = Some(nat);
+        topology.put_nat_before_customer(lab)?;
         Ok(topology)
     }
 
-    /// As [`Self::build`], with a router before the virtual private gateway that owns
-    /// both of its outside addresses and is to translate.
+    /// As [`Self::build_with_nat`], with a router before the virtual private gateway, too,
+    /// that owns both of its outside addresses and is to translate.
     ///
     /// # Errors
     /// As [`Self::build`].
-    pub fn build_with_vpc_nat(lab: &Lab) -> Result<Self> {
+    pub fn build_with_both_nats(lab: &Lab) -> Result<Self> {
         let mut topology = Self::private_networks(lab)?;
-        topology.join(&topology.on_premises, "customer", CUSTOMER_OUTSIDE)?;
+        topology.put_nat_before_customer(lab)?;
+        topology.put_nat_before_vpc(lab)?;
+        Ok(topology)
+    }
+
+    fn put_nat_before_customer(&mut self, lab: &Lab) -> Result<()> {
+        let nat = lab.namespace("nat")?;
+        self.join(&nat, "customer", CUSTOMER_OUTSIDE)?;
+        lay(&self.on_premises, "wan", CUSTOMER_BEHIND_NAT, &nat, "lan")?;
+        default_routes(&self.on_premises, CUSTOMER_BEHIND_NAT)?;
+        nat.forward()?;
+        self.nat = Some(nat);
+        Ok(())
+    }
+
+    fn put_nat_before_vpc(&mut self, lab: &Lab) -> Result<()> {
         let nat = lab.namespace("vpcnat")?;
-        topology.lay_lines(&nat)?;
+        self.lay_lines(&nat)?;
         nat.forward()?;
         for ((line, inside), (address, table)) in ["line-a", "line-b"]
             .into_iter()
             .zip(["in-a", "in-b"])
             .zip(GATEWAY_BEHIND_NAT.into_iter().zip([101, 102]))
         {
-            lay(&topology.vpc, line, address, &nat, inside)?;
-            topology.vpc.add_line(address, router(address), table)?;
+            lay(&self.vpc, line, address, &nat, inside)?;
+            self.vpc.add_line(address, router(address), table)?;
         }
         let [first, _] = GATEWAY_BEHIND_NAT;
-        default_routes(&topology.vpc, first)?;
+        default_routes(&self.vpc, first)?;
         // What the gateway sends from each address leaves by that one's line.
         for (behind, (outside, table)) in GATEWAY_BEHIND_NAT
             .into_iter()
@@ -178,8 +182,8 @@ impl Topology {
         {
             nat.add_line(behind, router(outside), table)?;
         }
-        topology.vpc_nat = Some(nat);
-        Ok(topology)
+        self.vpc_nat = Some(nat);
+        Ok(())
     }
 
     /// Adds another site with a customer gateway of its own.
@@ -388,9 +392,10 @@ mod tests {
     #[test]
     fn a_nat_before_the_gateway_owns_its_outside_addresses() {
         let lab = Lab::new("vpcnat").unwrap();
-        let topology = Topology::build_with_vpc_nat(&lab).unwrap();
+        let topology = Topology::build_with_both_nats(&lab).unwrap();
+        let nat = topology.nat.as_ref().unwrap();
         for (outside, behind) in GATEWAY_OUTSIDE.into_iter().zip(GATEWAY_BEHIND_NAT) {
-            let reply = ping(&topology.on_premises, CUSTOMER_OUTSIDE, outside, SURELY).unwrap();
+            let reply = ping(nat, CUSTOMER_OUTSIDE, outside, SURELY).unwrap();
             assert!(reply.is_some(), "{outside}");
             let reply = ping(&topology.vpc, behind, router(behind), SURELY).unwrap();
             assert!(reply.is_some(), "{behind}");

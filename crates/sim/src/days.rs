@@ -144,7 +144,7 @@ impl Days {
             let behind_nat = dice.per_mille(300);
             if behind_nat {
                 let inside = setup::private_address(number);
-                customer.outside_addresses = vec![inside];
+                customer.outside_addresses = vec![inside.into()];
                 let outside = setup::customer_address(number);
                 world.network.add_nat(inside, outside);
             }
@@ -391,7 +391,7 @@ impl Days {
             }
             1 => {
                 for address in addresses {
-                    self.world.network.rebind(address);
+                    self.world.network.rebind(address.address);
                 }
             }
             2 | 3 => {

@@ -71,7 +71,8 @@ impl Node {
     /// Starts the daemon, which knows nothing of earlier SAs.
     pub fn start(&mut self, now: Instant) {
         self.starts += 1;
-        self.plane = Plane::new(self.config.outside_addresses.clone());
+        let outside = self.config.outside_addresses.iter();
+        self.plane = Plane::new(outside.map(|ours| ours.address).collect());
         let random = self.dice.sources();
         let mut supervisor = Supervisor::new(now, self.config.clone(), random);
         supervisor.set_token_key(self.token_key.clone());
@@ -88,7 +89,8 @@ impl Node {
     /// Whether it owns this address.
     #[must_use]
     pub fn owns(&self, address: IpAddr) -> bool {
-        self.config.outside_addresses.contains(&address)
+        let mut outside = self.config.outside_addresses.iter();
+        outside.any(|ours| ours.address == address)
     }
 
     /// When it has something to do.

@@ -18,7 +18,7 @@ pub fn gateway(number: u8) -> Gateway {
     Gateway {
         side: Side::VirtualPrivateGateway,
         asn: 64_512,
-        outside_addresses: vec![outside(number, 1), outside(number, 2)],
+        outside_addresses: [1, 2].map(|tunnel| outside(number, tunnel).into()).to_vec(),
         cidrs: vec![vpc(number)],
         outside_mtu: 1_500,
         cloudhub: false,
@@ -34,7 +34,7 @@ pub fn customer(number: u8) -> Gateway {
     Gateway {
         side: Side::CustomerGateway,
         asn: 65_000,
-        outside_addresses: vec![customer_address(number)],
+        outside_addresses: vec![customer_address(number).into()],
         cidrs: vec![site(number)],
         outside_mtu: 1_500,
         cloudhub: false,

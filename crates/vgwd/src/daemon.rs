@@ -270,7 +270,7 @@ impl Daemon {
         let outside: Vec<String> = gateway
             .outside_addresses
             .iter()
-            .map(ToString::to_string)
+            .map(|ours| ours.seen().to_string())
             .collect();
         format!(
             "serving {} VPN connections on {}",

@@ -1,12 +1,13 @@
 //! Rules of a gateway and its connections.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::options::{self, CUSTOMER_ASN, OUTSIDE_MTU, gateway_asn};
 use super::{Violation, Violations, customer_gateway, field, item, network, tunnel, uniqueness};
-use crate::domain::{Connection, Gateway, Side};
+use crate::domain::{Connection, Gateway, OutsideAddress, Side};
 
 /// Static routes from one customer gateway (AWS quota).
 pub const MAX_STATIC_ROUTES: usize = 100;
@@ -60,18 +61,7 @@ fn own(violations: &mut Violations, gateway: &Gateway) {
         let count = gateway.outside_addresses.len();
         violations.refuse(place, format!("{count} addresses"), expected);
     }
-    for (index, address) in gateway.outside_addresses.iter().enumerate() {
-        let this = item(place, index);
-        violations.check(&this, network::outside_address(*address));
-        if gateway
-            .outside_addresses
-            .iter()
-            .take(index)
-            .any(|a| a == address)
-        {
-            violations.refuse(&this, format!("{address} again"), "each address once");
-        }
-    }
+    outside_addresses(violations, place, &gateway.outside_addresses);
     let place = match gateway.side {
         Side::VirtualPrivateGateway => "vpc.cidrs",
         Side::CustomerGateway => "on_premises.cidrs",
@@ -83,6 +73,26 @@ fn own(violations: &mut Violations, gateway: &Gateway) {
         }
         violations.check(&this, network::prefix(*net));
         first_overlap(violations, place, index, &gateway.cidrs);
+    }
+}
+
+fn outside_addresses(violations: &mut Violations, place: &str, ours: &[OutsideAddress]) {
+    let mut seen = BTreeSet::new();
+    for (index, OutsideAddress { address, public }) in ours.iter().enumerate() {
+        let this = item(place, index);
+        for address in std::iter::once(address).chain(public) {
+            violations.check(&this, network::outside_address(*address));
+            if !seen.insert(*address) {
+                violations.refuse(&this, format!("{address} again"), "each address once");
+            }
+        }
+        if let Some(public) = public.filter(|public| public.is_ipv4() != address.is_ipv4()) {
+            violations.refuse(
+                &this,
+                format!("{public} as public address of {address}"),
+                "one of the same family",
+            );
+        }
     }
 }
 

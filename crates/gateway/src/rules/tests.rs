@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
 use crate::domain::{
-    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction,
-    Tunnel,
+    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, OutsideAddress, Phase1, Phase2,
+    Side, StartupAction, Tunnel,
 };
 use vgw_crypto::{Encryption, Group, Secret};
 use vgw_ike::config::{Encapsulation, Psk};
@@ -70,14 +70,18 @@ fn connection(number: u8) -> Connection {
     }
 }
 
+fn outside(address: &str, public: Option<&str>) -> OutsideAddress {
+    OutsideAddress {
+        address: address.parse().unwrap(),
+        public: public.map(|public| public.parse().unwrap()),
+    }
+}
+
 fn good() -> Gateway {
     Gateway {
         side: Side::VirtualPrivateGateway,
         asn: 64_512,
-        outside_addresses: vec![
-            "203.0.113.1".parse().unwrap(),
-            "203.0.113.2".parse().unwrap(),
-        ],
+        outside_addresses: vec![outside("203.0.113.1", None), outside("203.0.113.2", None)],
         cidrs: vec!["10.0.0.0/16".parse().unwrap()],
         outside_mtu: 1_500,
         cloudhub: false,
@@ -117,7 +121,7 @@ fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
     let customer = Gateway {
         side: Side::CustomerGateway,
         asn: 65_000,
-        outside_addresses: vec!["198.51.100.1".parse().unwrap()],
+        outside_addresses: vec![outside("198.51.100.1", None)],
         cidrs: vec!["192.168.1.0/24".parse().unwrap()],
         outside_mtu: 1_500,
         cloudhub: false,
@@ -126,6 +130,22 @@ fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
         connections: vec![connection(1)],
     };
     assert_eq!(gateway(&customer), []);
+}
+
+#[test]
+fn a_public_address_is_of_its_familys_own_and_stands_for_one_address() {
+    let with = |second: OutsideAddress| refused(|gateway| gateway.outside_addresses[1] = second);
+    let accepted = with(outside("10.0.0.5", Some("203.0.113.2")));
+    assert_eq!(accepted, [""; 0]);
+    for (address, public) in [
+        ("10.0.0.5", "203.0.113.1"),
+        ("203.0.113.2", "203.0.113.2"),
+        ("2001:db8::2", "203.0.113.2"),
+        ("203.0.113.2", "224.0.0.1"),
+    ] {
+        let refused = with(outside(address, Some(public)));
+        assert_eq!(refused[0], "gateway.outside_addresses[2]", "{public}");
+    }
 }
 
 #[test]

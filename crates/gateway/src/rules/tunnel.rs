@@ -71,9 +71,8 @@ fn ends(
     let address = tunnel.outside_address;
     violations.check(&place, network::outside_address(address));
     let same_family = |other: &std::net::IpAddr| other.is_ipv4() == address.is_ipv4();
-    if gateway.side == Side::VirtualPrivateGateway && !gateway.outside_addresses.contains(&address)
-    {
-        let ours = join(&gateway.outside_addresses);
+    if gateway.side == Side::VirtualPrivateGateway && gateway.outside(address).is_none() {
+        let ours = ours(gateway);
         violations.clash(
             &place,
             "gateway.outside_addresses",
@@ -81,8 +80,9 @@ fn ends(
             format!("one of gateway.outside_addresses ({ours})"),
         );
     }
-    if gateway.side == Side::CustomerGateway && !gateway.outside_addresses.iter().any(same_family) {
-        let ours = join(&gateway.outside_addresses);
+    let mut own = gateway.outside_addresses.iter().map(|ours| ours.address);
+    if gateway.side == Side::CustomerGateway && !own.any(|ours| same_family(&ours)) {
+        let ours = ours(gateway);
         violations.clash(
             &place,
             "gateway.outside_addresses",
@@ -279,6 +279,12 @@ fn initiating(
             expected("clear or none"),
         );
     }
+}
+
+/// Our outside addresses, as others reach them.
+fn ours(gateway: &Gateway) -> String {
+    let seen = gateway.outside_addresses.iter().map(|ours| ours.seen());
+    join(&seen.collect::<Vec<_>>())
 }
 
 fn join<T: Display>(values: &[T]) -> String {

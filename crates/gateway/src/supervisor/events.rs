@@ -327,6 +327,12 @@ impl Supervisor {
                     tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
                 }
             }
+            Diagnostic::AddressInDoubt { .. } => {
+                if let Some(line) = tunnel.lines.refusals.allow(now) {
+                    tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                }
+                tunnel.blame(now, diagnostic.to_string());
+            }
             Diagnostic::GroupDemanded(_)
             | Diagnostic::GroupRequested(_)
             | Diagnostic::IkeRekeyCollision

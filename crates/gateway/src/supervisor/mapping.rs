@@ -20,6 +20,7 @@ pub fn peer_config(
 ) -> PeerConfig {
     let (local_id, remote_id) = gateway.identities(connection, tunnel);
     let (local_selectors, remote_selectors) = gateway.selectors(connection);
+    let outside = gateway.local_outside(connection, tunnel);
     let lifetime = |time| Lifetime {
         time,
         margin: tunnel.rekey_margin,
@@ -27,7 +28,8 @@ pub fn peer_config(
     };
     PeerConfig {
         name: name.to_string(),
-        local: gateway.local_address(connection, tunnel),
+        local: outside.address,
+        public: outside.public,
         remote: gateway.remote_address(connection, tunnel),
         local_id: local_id.clone(),
         remote_id: remote_id.clone(),

@@ -22,7 +22,12 @@ impl Supervisor {
         Status {
             side: self.gateway.side,
             asn: self.gateway.asn,
-            outside_addresses: self.gateway.outside_addresses.clone(),
+            outside_addresses: self
+                .gateway
+                .outside_addresses
+                .iter()
+                .map(|ours| ours.seen())
+                .collect(),
             cidrs: self.gateway.cidrs.clone(),
             outside_mtu: self.gateway.outside_mtu,
             cloudhub: self.gateway.cloudhub,

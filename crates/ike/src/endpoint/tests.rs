@@ -26,6 +26,7 @@ fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
     PeerConfig {
         name: "vpn-test/1".to_owned(),
         local,
+        public: None,
         remote: Some(remote),
         local_id: Identity::Address(local),
         remote_id: Identity::Address(remote),

@@ -35,7 +35,7 @@ use crate::grammar::GrammarError;
 use crate::identity::Identity;
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{CreateChildRequest, CreateChildResponse, Informational};
-use crate::nat::Arrival;
+use crate::nat::{Arrival, OwnNat};
 use crate::window::{Answered, Incoming, Window};
 use crate::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, Notify, NotifyType, Payload, decode_payloads,
@@ -64,7 +64,7 @@ pub(crate) struct Established {
     loss: Loss,
     nat: Nat,
     // Unlike `nat.local`, without what we only pretend.
-    behind_nat: bool,
+    own_nat: OwnNat,
     window: Window,
     phase: Phase,
     active: Option<Active>,
@@ -117,7 +117,7 @@ pub(crate) struct Foundation {
     pub remote_id: Identity,
     pub path: Path,
     pub nat: Nat,
-    pub behind_nat: bool,
+    pub own_nat: OwnNat,
     pub window: Window,
 }
 
@@ -188,9 +188,8 @@ impl Established {
             rekey_at,
             expire_at,
         } = env.schedule(from.config.ike_lifetime);
-        let next_keepalive = from
-            .behind_nat
-            .then(|| env.now + env.limits().nat_keepalive);
+        let behind_nat = from.own_nat != OwnNat::Absent;
+        let next_keepalive = behind_nat.then(|| env.now + env.limits().nat_keepalive);
         Self {
             id: from.id,
             peer: from.peer,
@@ -206,7 +205,7 @@ impl Established {
             moving: Move::default(),
             loss: Loss::default(),
             nat: from.nat,
-            behind_nat: from.behind_nat,
+            own_nat: from.own_nat,
             window: from.window,
             phase,
             active: None,

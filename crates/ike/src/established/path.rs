@@ -12,14 +12,21 @@
 //!
 //! A packet that somebody sent on thus brings one empty request to his address,
 //! and nothing else.
+//!
+//! A host behind a NAT should not do even this, by the same section, lest one packet
+//! break the connection. That is meant for a host whose own mapping may be what changed;
+//! a NAT with one address for us alone, which the configuration names, is not such. With
+//! any other, the address that we have is asked first, and the new one only if the answer
+//! does not come from there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use super::tasks::Task;
 use super::{Established, Phase, informational};
 use crate::env::Env;
-use crate::event::Event;
-use crate::nat::Arrival;
+use crate::event::{Diagnostic, Event};
+use crate::nat::{Arrival, OwnNat};
 
 /// A request that asks a new address is sent there alone for this long, then also
 /// where the path leads: the peer may never have been at the new address. This
@@ -41,6 +48,8 @@ pub(super) struct Move {
     not_before: Option<Instant>,
     /// The last address that was not followed because another is configured.
     refused: Option<IpAddr>,
+    /// The last answer to what was sent on the path came from elsewhere.
+    path_fails: bool,
 }
 
 #[derive(Debug)]
@@ -48,6 +57,8 @@ struct Candidate {
     remote: SocketAddr,
     /// Nothing was sent there since a packet last came from there.
     earned: bool,
+    /// It may be asked alone.
+    trusted: bool,
 }
 
 #[derive(Debug)]
@@ -60,7 +71,8 @@ impl Move {
     /// When [`Self::begin_asking`] gives an address, if the message window allows it.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let candidate = self.candidate.as_ref()?;
-        candidate.earned.then(|| self.not_before.unwrap_or(now))
+        let ready = candidate.earned && candidate.trusted;
+        ready.then(|| self.not_before.unwrap_or(now))
     }
 
     /// The address to ask now.
@@ -110,7 +122,10 @@ impl Established {
     /// The answer to the request under way came.
     pub(super) fn heard_answer(&mut self, env: &mut Env<'_>, at: Arrival) {
         let asked = self.moving.asked.take();
-        if asked.is_some() {
+        if asked.is_none() {
+            self.moving.path_fails = at.remote != self.path.remote;
+        }
+        if asked.is_some() || (self.is_wary() && !self.moving.path_fails) {
             self.moving.not_before = Some(env.now + PAUSE);
         }
         if asked.is_some_and(|asked| asked.remote == at.remote) && at.local == self.path.local {
@@ -119,15 +134,14 @@ impl Established {
         self.heard(env, at);
     }
 
-    /// RFC 7296 section 2.23: only a peer behind a NAT may be elsewhere, and we
-    /// must not be behind one ourselves. Where its address is configured, only
-    /// the port may change.
+    /// RFC 7296 section 2.23: only a peer behind a NAT may be elsewhere. Where its
+    /// address is configured, only the port may change.
     fn consider(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
         if remote == self.path.remote {
             self.moving.candidate = None;
             return;
         }
-        if !self.nat.remote || self.behind_nat {
+        if !self.nat.remote {
             return;
         }
         let (from, configured) = (remote.ip(), self.config.remote);
@@ -141,14 +155,37 @@ impl Established {
             }
             return;
         }
-        self.moving.candidate = Some(Candidate {
+        let trusted = !self.is_wary() || self.moving.path_fails;
+        let before = self.moving.candidate.replace(Candidate {
             remote,
             earned: true,
+            trusted,
         });
+        if !trusted {
+            if before.is_none_or(|before| before.remote != remote) {
+                let from = self.path.remote;
+                self.diagnose(env, Diagnostic::AddressInDoubt { from, to: remote });
+            }
+            self.ask_path(env);
+        }
         if self.moving.asked.is_none() {
             // A request that waits for its answer may have gone to an address
             // that the peer has left.
             self.window.hasten(env.now, &env.limits());
+        }
+    }
+
+    /// Whether what the peer's address seems to be may be our own NAT's doing.
+    fn is_wary(&self) -> bool {
+        self.own_nat == OwnNat::Unknown
+    }
+
+    /// Asks whether the peer is still where it was. A request under way is such a
+    /// question.
+    fn ask_path(&mut self, env: &mut Env<'_>) {
+        if self.phase == Phase::Up && self.window.is_idle() {
+            let at = self.moving.not_before.unwrap_or(env.now);
+            self.tasks.plan(Task::Liveness, at);
         }
     }
 
@@ -202,6 +239,7 @@ impl Established {
             "the peer answers at its new address"
         );
         self.path.remote = remote;
+        self.moving.path_fails = false;
         env.count(self.peer, |c| c.path_changes += 1);
         if self.phase == Phase::Up {
             env.emit(Event::PathChanged {

@@ -255,7 +255,7 @@ impl Established {
             remote_id: self.remote_id.clone(),
             path: self.path,
             nat: self.nat,
-            behind_nat: self.behind_nat,
+            own_nat: self.own_nat,
             window: Window::default(),
         };
         let mut successor = Self::build(env, foundation, phase).with_token_of(&from.notifies);

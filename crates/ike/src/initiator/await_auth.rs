@@ -10,7 +10,7 @@ use crate::established::{Established, Foundation, PendingChild};
 use crate::event::{DownReason, Nat, Path, Role};
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{AuthRequest, AuthResponse, Notifies};
-use crate::nat::Arrival;
+use crate::nat::{Arrival, OwnNat};
 use crate::window::Window;
 use crate::wire::{ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads};
 
@@ -24,7 +24,7 @@ pub(super) struct AwaitAuth {
     pub(super) nonces: Nonces,
     pub(super) init_response: Vec<u8>,
     pub(super) nat: Nat,
-    pub(super) behind_nat: bool,
+    pub(super) own_nat: OwnNat,
     pub(super) child: PendingChild,
 }
 
@@ -206,7 +206,7 @@ impl AwaitAuth {
                 udp_encapsulation: self.nat.local || self.nat.remote,
             },
             nat: self.nat,
-            behind_nat: self.behind_nat,
+            own_nat: self.own_nat,
             window: Window::after_auth_as_initiator(),
         };
         (foundation, self.child)

@@ -231,7 +231,7 @@ impl AwaitInit {
             nonces,
             init_response: datagram.to_vec(),
             nat,
-            behind_nat: detected.local,
+            own_nat: detected.own_nat(attempt.config.public),
             child,
         };
         next.ask(

@@ -8,6 +8,7 @@
     reason = "tests: a failure is a panic, and virtual time has to start somewhere"
 )]
 
+mod cloud;
 mod collisions;
 mod crash;
 mod deletes;

@@ -27,7 +27,7 @@ fn sent_to(pair: &Pair, to: SocketAddr) -> usize {
 }
 
 fn remap(pair: &mut Pair, shift: u16) {
-    pair.nat.as_mut().unwrap().shift = shift;
+    pair.nats[A].as_mut().unwrap().shift = shift;
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn a_peer_whose_address_is_configured_may_change_its_port_alone() {
             config.remote = Some(public);
         }
     });
-    pair.nat = Some(Nat {
+    pair.nats[A] = Some(Nat {
         public,
         shift: 10_000,
     });

@@ -13,7 +13,7 @@ pub fn behind_nat(seed: u64) -> Pair {
             config.remote = None;
         }
     });
-    pair.nat = Some(Nat {
+    pair.nats[A] = Some(Nat {
         public: PUBLIC.parse().unwrap(),
         shift: 10_000,
     });
@@ -70,7 +70,7 @@ fn traffic_from_a_new_mapping_moves_the_path() {
     pair.establish(A);
     pair.flow();
     pair.run(seconds(1));
-    pair.nat.as_mut().unwrap().shift = 20_000;
+    pair.nats[A].as_mut().unwrap().shift = 20_000;
     let before = pair.delivered;
     pair.run(seconds(1));
     assert_eq!(pair.sides[B].path_changes, 1);
@@ -90,7 +90,7 @@ fn traffic_from_a_new_mapping_moves_the_path() {
 fn an_ike_message_from_a_new_mapping_moves_the_path() {
     let mut pair = behind_nat(5);
     pair.establish(A);
-    pair.nat.as_mut().unwrap().shift = 30_000;
+    pair.nats[A].as_mut().unwrap().shift = 30_000;
     pair.rekey_child(A);
     pair.run(seconds(8));
     pair.assert_agreement(1);
@@ -158,7 +158,7 @@ fn native_encapsulation_refuses_a_nat_and_says_so() {
                 config.encapsulation = Encapsulation::Native;
             }
         });
-        pair.nat = Some(Nat {
+        pair.nats[A] = Some(Nat {
             public: PUBLIC.parse().unwrap(),
             shift: 10_000,
         });

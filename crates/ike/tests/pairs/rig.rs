@@ -41,6 +41,7 @@ pub fn config(side: usize) -> PeerConfig {
     PeerConfig {
         name: format!("vpn-test/{}", ["a", "b"][side]),
         local: address(side),
+        public: None,
         remote: Some(address(1 - side)),
         local_id: ids[side].clone(),
         remote_id: ids[1 - side].clone(),
@@ -248,7 +249,7 @@ pub fn fair() -> Weather {
     Box::new(|_| vec![DELAY])
 }
 
-/// A NAT before side A.
+/// A NAT before one side.
 pub struct Nat {
     pub public: IpAddr,
     /// Added to the inside port.
@@ -259,7 +260,7 @@ pub struct Pair {
     pub now: Instant,
     pub sides: [Side; 2],
     pub weather: Weather,
-    pub nat: Option<Nat>,
+    pub nats: [Option<Nat>; 2],
     /// Every IKE message ever sent, before the network had it.
     pub log: Vec<Datagram>,
     /// ESP packets that arrived where no CHILD SA took them.
@@ -288,7 +289,7 @@ impl Pair {
             now: start,
             sides: [0, 1].map(|_| Side::new(random.next_u64(), limits)),
             weather: fair(),
-            nat: None,
+            nats: [None, None],
             log: Vec::new(),
             lost: 0,
             delivered: 0,
@@ -357,9 +358,9 @@ impl Pair {
     }
 
     fn send(&mut self, from: usize, source: SocketAddr, destination: SocketAddr, load: Load) {
-        let source = match &self.nat {
-            Some(nat) if from == A => SocketAddr::new(nat.public, source.port() + nat.shift),
-            _ => source,
+        let source = match &self.nats[from] {
+            Some(nat) => SocketAddr::new(nat.public, source.port() + nat.shift),
+            None => source,
         };
         let datagram = Datagram {
             from,
@@ -387,8 +388,8 @@ impl Pair {
 
     fn arrive(&mut self, datagram: Datagram) {
         let to = 1 - datagram.from;
-        let local = match &self.nat {
-            Some(nat) if to == A => {
+        let local = match &self.nats[to] {
+            Some(nat) => {
                 if datagram.destination.ip() != nat.public {
                     return;
                 }
@@ -398,9 +399,9 @@ impl Pair {
                 if port != 500 && port != 4500 {
                     return;
                 }
-                SocketAddr::new(address(A), port)
+                SocketAddr::new(address(to), port)
             }
-            _ => datagram.destination,
+            None => datagram.destination,
         };
         if local.ip() != address(to) {
             return;

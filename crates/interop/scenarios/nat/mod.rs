@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::stage::{LATER, SOON, Stage, await_echoes};
-use vgw_interop::tools::{masquerade, run as run_in};
+use vgw_interop::tools::{change_mappings, masquerade};
 use vgw_lab::wait_until;
 
 pub fn run() -> Result<()> {
@@ -30,8 +30,7 @@ pub fn run() -> Result<()> {
 
     let flow = stage.flow_from_premises(Duration::from_millis(10))?;
     await_echoes(&flow, 100, SOON)?;
-    masquerade(&stage.topology, "30000-30999")?;
-    forget_mappings(&stage)?;
+    change_mappings(&stage.topology, "30000-30999")?;
     await_echoes(&flow, 100, LATER)?;
     wait_until("the new port in the status", LATER, || {
         let port = gateway.tunnel(1)?.ike.map(|ike| ike.remote.port());
@@ -42,13 +41,4 @@ pub fn run() -> Result<()> {
     // Found by the next packet, not by the dead peer detection of 40 s.
     ensure!(report.longest_gap < Duration::from_secs(15), "{report:?}");
     stage.ping_both_ways()
-}
-
-/// As a translator whose line was down: it has forgotten its mappings.
-fn forget_mappings(stage: &Stage) -> Result<()> {
-    let nat = stage.topology.nat.as_ref().context("no NAT")?;
-    run_in(nat, "ip", &["link", "set", "wan", "down"])?;
-    run_in(nat, "ip", &["link", "set", "wan", "up"])?;
-    run_in(nat, "ip", &["route", "add", "default", "via", "192.0.2.254"])?;
-    Ok(())
 }

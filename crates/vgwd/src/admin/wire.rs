@@ -132,7 +132,8 @@ pub struct Gateway {
     pub side: Side,
     /// BGP autonomous system number.
     pub asn: u32,
-    /// Outside addresses.
+    /// Outside addresses, as others reach them: of those behind a NAT that is configured,
+    /// the public ones.
     pub outside_addresses: Vec<IpAddr>,
     /// Networks behind us.
     pub cidrs: Vec<String>,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
-use vgw_gateway::domain::{CustomerGateway, Gateway, HostService, Side};
+use vgw_gateway::domain::{CustomerGateway, Gateway, HostService, OutsideAddress, Side};
 use vgw_gateway::rules::{self, CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
 use vgw_ike::identity::Identity;
 
@@ -59,8 +59,8 @@ pub(super) fn read(
     let outside = table.list(
         notes,
         "outside_addresses",
-        &STAND_IN_ADDRESS,
-        values::address,
+        &OutsideAddress::from(STAND_IN_ADDRESS),
+        values::outside_address,
     );
     let outside_is_set = table.has("outside_addresses");
     let outside_mtu = table.read(notes, "outside_mtu", values::number(OUTSIDE_MTU));
@@ -155,9 +155,10 @@ fn namespace(value: &DeValue<'_>) -> Result<NetworkNamespace, Refusal> {
     Ok(NetworkNamespace::new(name.to_owned()))
 }
 
-fn own_addresses(customers: &[Customer]) -> Vec<IpAddr> {
+fn own_addresses(customers: &[Customer]) -> Vec<OutsideAddress> {
     let mut addresses = Vec::new();
-    for address in customers.iter().filter_map(|c| c.gateway.ip_address) {
+    let named = customers.iter().filter_map(|c| c.gateway.ip_address);
+    for address in named.map(OutsideAddress::from) {
         if !addresses.contains(&address) {
             addresses.push(address);
         }

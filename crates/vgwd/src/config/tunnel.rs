@@ -141,8 +141,8 @@ fn actions(side: Side) -> (DpdAction, StartupAction) {
     }
 }
 
-/// The virtual private gateway's end: by default our first outside address for
-/// tunnel 1 and our second for tunnel 2.
+/// The virtual private gateway's end, as its peers reach it: by default our first
+/// outside address for tunnel 1 and our second for tunnel 2.
 fn outside_address(
     table: &mut Table<'_>,
     notes: &mut Notes,
@@ -151,9 +151,10 @@ fn outside_address(
 ) -> IpAddr {
     let key = "outside_address";
     let ours = match gateway.side {
-        Side::VirtualPrivateGateway => gateway.outside_addresses.get(place.number).copied(),
+        Side::VirtualPrivateGateway => gateway.outside_addresses.get(place.number),
         Side::CustomerGateway => None,
     };
+    let ours = ours.map(|ours| ours.seen());
     let given = match (gateway.side, ours) {
         (Side::CustomerGateway, _) => table.require(
             notes,
@@ -161,7 +162,9 @@ fn outside_address(
             values::address,
             "the virtual private gateway's address for this tunnel",
         ),
-        (Side::VirtualPrivateGateway, _) => table.read(notes, key, values::address),
+        (Side::VirtualPrivateGateway, _) => table
+            .read(notes, key, values::address)
+            .map(|given| gateway.outside(given).map_or(given, |ours| ours.seen())),
     };
     given
         .or(ours.filter(|_| !table.has(key)))

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::HostService;
+use vgw_gateway::domain::{HostService, OutsideAddress};
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::identity::Identity;
+
+use super::suggestion;
 
 /// What a value looks like in a message. Only for values that cannot be secret.
 pub(super) fn describe(value: &DeValue<'_>) -> String {
@@ -80,6 +82,36 @@ pub(super) fn word<T: Copy>(
 
 pub(super) fn address(value: &DeValue<'_>) -> Result<IpAddr, Refusal> {
     parsed(value, "an IPv4 or IPv6 address in quotes")
+}
+
+/// An outside address of ours: in quotes, or in a table with the public address that a
+/// NAT has for it.
+pub(super) fn outside_address(value: &DeValue<'_>) -> Result<OutsideAddress, Refusal> {
+    let expected = "an address in quotes, or { address = \"10.0.0.5\", public = \"203.0.113.7\" }";
+    let Some(table) = value.as_table() else {
+        let address: IpAddr = parsed(value, expected)?;
+        return Ok(address.into());
+    };
+    let found = |what: String| Refusal::new(what, expected);
+    let part = |key: &str| match table.get(key) {
+        Some(value) => address(value.get_ref()),
+        None => Err(found(format!("a table without {key}"))),
+    };
+    if let Some((key, _)) = table
+        .iter()
+        .find(|(key, _)| !["address", "public"].contains(&key.get_ref().as_ref()))
+    {
+        let key: String = key
+            .get_ref()
+            .escape_debug()
+            .take(suggestion::LONGEST_SHOWN)
+            .collect();
+        return Err(found(format!("a table with {key}")));
+    }
+    Ok(OutsideAddress {
+        address: part("address")?,
+        public: Some(part("public")?),
+    })
 }
 
 pub(super) fn prefix(value: &DeValue<'_>) -> Result<IpNet, Refusal> {

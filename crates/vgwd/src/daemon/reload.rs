@@ -74,6 +74,7 @@ impl Daemon {
             .gateway
             .outside_addresses
             .iter()
+            .map(|ours| ours.address)
             .filter(|address| !bound.contains(address))
             .map(|address| {
                 format!("outside address {address} is new: restart the daemon to bind it")

@@ -135,7 +135,12 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     };
     let daemon = Daemon {
         path: path.to_owned(),
-        bound: loaded.gateway.outside_addresses.clone(),
+        bound: loaded
+            .gateway
+            .outside_addresses
+            .iter()
+            .map(|ours| ours.address)
+            .collect(),
         loaded,
         logging,
         notifier,
@@ -178,7 +183,7 @@ fn open(loaded: &Loaded) -> Result<Opened> {
         .gateway
         .outside_addresses
         .iter()
-        .map(|address| OutsideSockets::bind(*address, workers, features))
+        .map(|ours| OutsideSockets::bind(ours.address, workers, features))
         .collect::<Result<_, _>>()
         .context("opening the outside sockets")?;
     let key_log = KeyLog::open(&settings.key_log)?;

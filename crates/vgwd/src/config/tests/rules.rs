@@ -318,6 +318,33 @@ fn outside_addresses_are_two_and_ours_and_differ_between_the_tunnels() {
 }
 
 #[test]
+fn an_outside_address_is_written_alone_or_with_its_public_one() {
+    for (table, found) in [
+        (
+            "{ public = \"203.0.113.1\" }",
+            "found a table without address",
+        ),
+        ("{ address = \"10.0.0.5\" }", "found a table without public"),
+        (
+            "{ address = \"10.0.0.5\", pulbic = \"203.0.113.1\" }",
+            "found a table with pulbic",
+        ),
+        (
+            "{ address = \"10.0.0.5\", public = 7 }",
+            "found 7, expected an IPv4 or IPv6 address in quotes",
+        ),
+        (
+            "7",
+            "found 7, expected an address in quotes, or { address =",
+        ),
+    ] {
+        let problems = refused(&with(SMALLEST, "\"203.0.113.1\"", table));
+        let place = "gateway.outside_addresses[1]: ";
+        assert!(problems.contains(&format!("{place}{found}")), "{problems}");
+    }
+}
+
+#[test]
 fn both_ends_of_a_tunnel_are_of_one_family() {
     let v6 = with(
         SMALLEST,

@@ -58,7 +58,43 @@ fn tunnels_end_on_the_first_and_the_second_outside_address() {
         .tunnels
         .each_ref()
         .map(|t| t.outside_address);
-    assert_eq!(ends.as_slice(), gateway.outside_addresses.as_slice());
+    let ours: Vec<_> = gateway.outside_addresses.iter().map(|o| o.seen()).collect();
+    assert_eq!(ends.as_slice(), ours);
+}
+
+#[test]
+fn behind_a_nat_that_is_named_a_tunnel_ends_on_the_public_address_for_everybody_else() {
+    let cloud = with(
+        SMALLEST,
+        "\"203.0.113.1\"",
+        "{ address = \"10.0.0.5\", public = \"203.0.113.1\" }",
+    );
+    // Either name will do.
+    for named in ["203.0.113.1", "10.0.0.5"] {
+        let cloud = with_option(&cloud, &format!("outside_address = {named:?}"));
+        let cloud = accepted(&cloud).gateway;
+        let connection = &cloud.connections[0];
+        let [first, second] = &connection.tunnels;
+        let ours = cloud.local_outside(connection, first);
+        assert_eq!(ours.address.to_string(), "10.0.0.5");
+        assert_eq!(ours.seen(), first.outside_address);
+        assert_eq!(first.outside_address.to_string(), "203.0.113.1");
+        assert_eq!(first.identity, Identity::Address(first.outside_address));
+        assert_eq!(cloud.local_outside(connection, second).public, None);
+    }
+    let customer = accepted(&with(
+        OTHER_END,
+        "side = \"customer-gateway\"",
+        "side = \"customer-gateway\"\n\
+         outside_addresses = [{ address = \"192.168.9.2\", public = \"198.51.100.7\" }]",
+    ));
+    let connection = &customer.gateway.connections[0];
+    for tunnel in &connection.tunnels {
+        let ours = customer.gateway.local_outside(connection, tunnel);
+        assert_eq!(ours.address.to_string(), "192.168.9.2");
+        let (identity, _) = customer.gateway.identities(connection, tunnel);
+        assert_eq!(identity.to_string(), "198.51.100.7");
+    }
 }
 
 #[test]
