@@ -99,11 +99,12 @@ impl Detected {
         }
     }
 
-    /// What follows for an SA with this configuration.
+    /// What follows for an SA with this configuration, once it is known whose. Whether
+    /// we `pretend` to be behind a NAT was said with our addresses.
     ///
     /// # Errors
     /// One line, when configuration and path do not go together.
-    pub(crate) fn decide(self, wanted: Encapsulation) -> Result<Nat, String> {
+    pub(crate) fn decide(self, wanted: Encapsulation, pretend: bool) -> Result<Nat, String> {
         let found = self.local || self.remote;
         match wanted {
             Encapsulation::Native if found => Err(format!(
@@ -117,7 +118,7 @@ impl Detected {
                     .to_owned(),
             ),
             _ => Ok(Nat {
-                local: self.local || wanted == Encapsulation::Udp,
+                local: self.local || (pretend && self.supported),
                 remote: self.remote,
             }),
         }
@@ -125,11 +126,12 @@ impl Detected {
 }
 
 /// The two notifications for a message that leaves from `at.local` to `at.remote`.
-pub(crate) fn notifies(spis: SpiPair, at: Arrival, wanted: Encapsulation) -> [Notify; 2] {
-    // A source that cannot match makes the peer find a NAT before us.
-    let source = match wanted {
-        Encapsulation::Udp => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
-        Encapsulation::Auto | Encapsulation::Native => at.local,
+/// If we `pretend`, the peer finds a NAT before us.
+pub(crate) fn notifies(spis: SpiPair, at: Arrival, pretend: bool) -> [Notify; 2] {
+    // A source that cannot match.
+    let source = match pretend {
+        true => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        false => at.local,
     };
     [
         Notify::new(

@@ -6,13 +6,11 @@ use std::sync::Arc;
 
 use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
 use crate::identity::Identity;
-use crate::proposal::IkeDemands;
 use crate::source::Source;
 
 /// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
 /// connections share one list of algorithms, so there are few of these.
 pub(crate) struct Alike {
-    pub demands: IkeDemands,
     pub ike: IkeAlgorithms,
     pub encapsulation: Encapsulation,
     members: BTreeSet<PeerId>,
@@ -37,7 +35,6 @@ impl Group {
             alike.members.insert(peer);
         } else {
             self.alike.push(Alike {
-                demands: IkeDemands::new(&config.ike),
                 ike: config.ike.clone(),
                 encapsulation: config.encapsulation,
                 members: BTreeSet::from([peer]),
@@ -60,6 +57,9 @@ impl Alike {
         self.members.first().copied()
     }
 }
+
+/// One peer with a configured address counts more than all that may be anywhere.
+const AT_ITS_ADDRESS: u64 = 1 << 32;
 
 /// The configured peers.
 #[derive(Default)]
@@ -182,6 +182,21 @@ impl Peers {
     /// address first, then for those that may be anywhere.
     pub(crate) fn alike(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &Alike> {
         self.groups(local, remote).flat_map(|group| &group.alike)
+    }
+
+    /// As [`Self::alike`], each with how much it counts where not all can have what
+    /// they accept.
+    pub(crate) fn counted(&self, local: IpAddr, remote: IpAddr) -> Vec<(&Alike, u64)> {
+        let at = self.at.get(&(local, remote)).map(|g| (g, AT_ITS_ADDRESS));
+        let anywhere = self.anywhere.get(&local).map(|g| (g, 1));
+        let mut counted = Vec::new();
+        for (group, each) in at.into_iter().chain(anywhere) {
+            for alike in &group.alike {
+                let members = u64::try_from(alike.members.len()).unwrap_or(u64::MAX);
+                counted.push((alike, members.saturating_mul(each)));
+            }
+        }
+        counted
     }
 
     /// How many peers may be meant between these addresses.

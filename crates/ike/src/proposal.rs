@@ -9,12 +9,13 @@ use crate::wire::{KeyExchange, Proposal, ProtocolId, Transform, TransformType};
 mod accept;
 mod names;
 mod select;
+mod several;
 #[cfg(test)]
 mod tests;
 
 pub use accept::{accept_esp, accept_ike};
-pub(crate) use select::{IkeDemands, IkeOffers};
 pub use select::{select_esp, select_ike};
+pub(crate) use several::{permits, select_for_several};
 
 /// Transform ID 0 of the types integrity and key exchange: NONE.
 const NONE: u16 = 0;

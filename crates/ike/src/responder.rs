@@ -6,17 +6,17 @@ use std::time::Instant;
 use vgw_crypto::{Group, IkeSuite, check_public};
 
 use crate::auth::{Signed, said};
-use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
+use crate::config::{Encapsulation, PeerConfig, PeerId};
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
-use crate::event::{Path, Role, SaId};
+use crate::event::{Nat, Path, Role, SaId};
 use crate::initiator::offered_ike;
 use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected};
-use crate::peers::Peers;
-use crate::proposal::IkeOffers;
+use crate::peers::{Alike, Peers};
+use crate::proposal::{permits, select_for_several};
 use crate::screen::{Origin, Screen};
 use crate::why::{NoProposal, Why};
 use crate::window::{Answered, Window};
@@ -35,6 +35,8 @@ pub(crate) struct HalfOpen {
     suite: IkeSuite,
     nonces: Nonces,
     detected: Detected,
+    /// We said that there is a NAT before us.
+    pretend: bool,
     at: Arrival,
     init_request: Vec<u8>,
     init_response: Vec<u8>,
@@ -78,7 +80,7 @@ pub(crate) struct Accepted {
     offer: IkeOffer,
     suite: IkeSuite,
     answer: Proposal,
-    encapsulation: Encapsulation,
+    pretend: bool,
 }
 
 /// An offer that nothing speaks against.
@@ -89,32 +91,28 @@ pub(crate) struct Checked {
     detected: Detected,
 }
 
-/// Selects by the first candidate that has something in common with what is
-/// offered. Who the peer is shows only in IKE_AUTH.
+/// Selects what most of those permit that the peer may be. Who it is shows only in
+/// IKE_AUTH, and so does what else depends on that.
 pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
     let (local, remote) = (at.local.ip(), at.remote.ip());
-    let offers = IkeOffers::read(&offer.sa);
-    let mut lists = 0;
-    for alike in peers.alike(local, remote) {
-        lists += 1;
-        let Some(choice) = offers.choose(&alike.demands) else {
-            continue;
-        };
+    let counted = peers.counted(local, remote);
+    let lists: Vec<_> = counted.iter().map(|(alike, n)| (&alike.ike, *n)).collect();
+    if let Some(choice) = select_for_several(&offer.sa, &lists) {
         let accepted = Accepted {
             suite: choice.suite,
             answer: choice.answer,
-            encapsulation: alike.encapsulation,
+            pretend: should_pretend(&counted, choice.suite),
             offer,
         };
         return Selection {
-            lists,
+            lists: lists.len(),
             result: Ok(accepted),
         };
     }
     // A refusal would make it give up, though it was not meant for it.
     if peers.silenced_at(local, remote).is_some() {
         return Selection {
-            lists,
+            lists: lists.len(),
             result: Err(Refused::Dropped(Denial::TakenDown)),
         };
     }
@@ -135,9 +133,23 @@ pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
         }
     };
     Selection {
-        lists,
+        lists: lists.len(),
         result: Err(refused),
     }
+}
+
+/// Whether to say that there is a NAT before us, so that ESP goes in UDP. That has to
+/// be said before it is known who the peer is: those decide that permit the suite and
+/// have a wish.
+fn should_pretend(counted: &[(&Alike, u64)], suite: IkeSuite) -> bool {
+    let wish = |wanted| {
+        counted
+            .iter()
+            .filter(|(alike, _)| alike.encapsulation == wanted && permits(&alike.ike, suite))
+            .fold(0, |all: u64, (_, n)| all.saturating_add(*n))
+    };
+    let udp = wish(Encapsulation::Udp);
+    udp > 0 && udp >= wish(Encapsulation::Native)
 }
 
 impl Accepted {
@@ -157,10 +169,6 @@ impl Accepted {
             responder: 0,
         };
         let detected = Detected::from(&self.offer.notifies, request_spis, at);
-        if let Err(why) = detected.decide(self.encapsulation) {
-            let kind = NotifyType::NO_PROPOSAL_CHOSEN;
-            return Err(Refused::answered(Denial::NoProposal, kind, why.into()));
-        }
         if let Err(error) = check_public(group, &self.offer.ke.data) {
             let why = error.to_string().into();
             let kind = NotifyType::INVALID_SYNTAX;
@@ -193,7 +201,7 @@ impl Checked {
             offer,
             suite,
             answer,
-            encapsulation,
+            pretend,
         } = accepted;
         // It may go better when the peer asks again.
         let no_random_numbers = || Refused::Dropped(Denial::NoRandomNumbers);
@@ -228,7 +236,7 @@ impl Checked {
             sa: vec![answer],
             ke,
             nonce: nonces.responder.clone(),
-            notifies: Notifies(nat::notifies(spis, at, encapsulation).to_vec()),
+            notifies: Notifies(nat::notifies(spis, at, pretend).to_vec()),
         });
         let init_response = encode_cleartext(
             &init_response_header(spis.initiator, spis.responder),
@@ -243,6 +251,7 @@ impl Checked {
             suite,
             nonces,
             detected,
+            pretend,
             at,
             init_request: datagram.to_vec(),
             init_response,
@@ -349,7 +358,7 @@ impl HalfOpen {
             // The peer sends it again; by then there may be room for it.
             return Outcome::Waiting(self);
         }
-        match claim.and_then(|claim| self.authenticate(claim, &request)) {
+        match claim.and_then(|claim| self.authenticate(peers, claim, &request)) {
             Ok(authentic) => self.up(env, at, (message, datagram), (authentic, request)),
             Err(refusal) => {
                 if refusal.notify.kind == NotifyType::AUTHENTICATION_FAILED {
@@ -362,6 +371,7 @@ impl HalfOpen {
 
     fn authenticate(
         &self,
+        peers: &Peers,
         (peer, config): (PeerId, Arc<PeerConfig>),
         request: &AuthRequest,
     ) -> Result<Authentic, Refusal> {
@@ -375,22 +385,11 @@ impl HalfOpen {
         }
         .verify(&config.psk, &request.auth)
         .map_err(|why| auth_failed(Some(peer), format!("{remote_id}: {why}")))?;
-        // The suite was selected before we knew who it is.
-        if !permits(&config.ike, self.suite) {
-            return Err(Refusal {
-                peer: Some(peer),
-                notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
-                why: format!(
-                    "{remote_id} came with {}, expected {}",
-                    self.suite,
-                    offered_ike(&config)
-                ),
-            });
-        }
-        let nat = self
-            .detected
-            .decide(config.encapsulation)
-            .map_err(|why| auth_failed(Some(peer), why))?;
+        let nat = self.suits(peers, &config).map_err(|why| Refusal {
+            peer: Some(peer),
+            notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
+            why: format!("{remote_id}, {}: {why}", config.name),
+        })?;
         Ok(Authentic {
             peer,
             config,
@@ -398,6 +397,45 @@ impl HalfOpen {
             nat,
             proof,
         })
+    }
+
+    /// Whether what was chosen in IKE_SA_INIT suits the peer that it turned out to be:
+    /// NATs on the way, or why it does not, with another peer that it was chosen for.
+    fn suits(&self, peers: &Peers, config: &PeerConfig) -> Result<Nat, String> {
+        let for_another = |why: String, is_meant: &dyn Fn(&PeerConfig) -> bool| {
+            let mut others = peers.expected(self.at.local.ip(), self.at.remote.ip());
+            match others.find(|other| other.name != config.name && is_meant(other)) {
+                Some(other) => format!(
+                    "{why}; that was for {}, which {} cannot be told apart from before IKE_AUTH",
+                    other.name, config.name
+                ),
+                None => why,
+            }
+        };
+        if !permits(&config.ike, self.suite) {
+            let why = format!(
+                "chosen was {}, expected {}",
+                self.suite,
+                offered_ike(config)
+            );
+            return Err(for_another(why, &|other| permits(&other.ike, self.suite)));
+        }
+        let nat = self.detected.decide(config.encapsulation, self.pretend)?;
+        match config.encapsulation {
+            Encapsulation::Native if self.pretend => {
+                let why = "the peer was told that a NAT is before us, expected none: \
+                           encapsulation is configured as native";
+                let is_meant = |other: &PeerConfig| other.encapsulation == Encapsulation::Udp;
+                Err(for_another(why.to_owned(), &is_meant))
+            }
+            Encapsulation::Udp if !nat.local && !nat.remote => {
+                let why = "the peer was told that no NAT is before us, expected that it is: \
+                           encapsulation is configured as UDP";
+                let is_meant = |other: &PeerConfig| other.encapsulation == Encapsulation::Native;
+                Err(for_another(why.to_owned(), &is_meant))
+            }
+            _ => Ok(nat),
+        }
     }
 
     fn up(
@@ -414,6 +452,7 @@ impl HalfOpen {
             nat,
             proof,
         } = authentic;
+        let own_nat = self.detected.own_nat(config.public);
         let id_r = Id::from(&config.local_id);
         let auth = Signed {
             prf: self.suite.prf,
@@ -453,7 +492,6 @@ impl HalfOpen {
             began: self.began,
         });
         Outcome::Up(sa)
-        let own_nat = self.detected.own_nat(config.public);
     }
 
     fn refuse(
@@ -543,7 +581,7 @@ struct Authentic {
     peer: PeerId,
     config: Arc<PeerConfig>,
     remote_id: crate::identity::Identity,
-    nat: crate::event::Nat,
+    nat: Nat,
     proof: crate::auth::Authenticated,
 }
 
@@ -552,15 +590,6 @@ struct Refusal {
     peer: Option<PeerId>,
     notify: Notify,
     why: String,
-}
-
-fn permits(ours: &IkeAlgorithms, suite: IkeSuite) -> bool {
-    ours.encryption.contains(&suite.encryption)
-        && suite
-            .integrity
-            .is_none_or(|integrity| ours.integrity.contains(&integrity))
-        && ours.prf.contains(&suite.prf)
-        && ours.groups.contains(&suite.group)
 }
 
 /// The header of an answer to IKE_SA_INIT.

@@ -4,6 +4,7 @@ use vgw_crypto::{KeyPair, RandomError, check_public};
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
+use crate::config::Encapsulation;
 use crate::env::Env;
 use crate::established::{PendingChild, demanded_group, public};
 use crate::event::{Diagnostic, DownReason, Role};
@@ -35,7 +36,8 @@ impl AwaitInit {
             initiator: attempt.spi_i,
             responder: 0,
         };
-        let nat = nat::notifies(spis, attempt.way, attempt.config.encapsulation);
+        let pretend = attempt.config.encapsulation == Encapsulation::Udp;
+        let nat = nat::notifies(spis, attempt.way, pretend);
         let request = InitRequest {
             cookie: self.cookie.clone(),
             offer: IkeOffer {
@@ -170,7 +172,8 @@ impl AwaitInit {
             responder: spi_r,
         };
         let detected = Detected::from(&offer.notifies, spis, at);
-        let nat = match detected.decide(attempt.config.encapsulation) {
+        let wanted = attempt.config.encapsulation;
+        let nat = match detected.decide(wanted, wanted == Encapsulation::Udp) {
             Ok(nat) => nat,
             Err(why) => {
                 attempt.refuse(env, why.clone());

@@ -32,12 +32,16 @@ enum Need {
 /// The needs that go with one of our ciphers, in the order in which they are checked.
 type Demand = [(TransformType, Need); NEEDS];
 
-/// What an IKE SA must be made of, in the form that offers are compared with.
-pub(crate) struct IkeDemands(Vec<Demand>);
-
-impl IkeDemands {
-    pub(crate) fn new(ours: &IkeAlgorithms) -> Self {
-        let demands = ours.encryption.iter().map(|&cipher| {
+/// Selects, as responder, from the peer's proposals by our preference: cipher
+/// first, then integrity, PRF and group.
+///
+/// # Errors
+/// When nothing is common.
+pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoice, Mismatch> {
+    let demands: Vec<Demand> = ours
+        .encryption
+        .iter()
+        .map(|&cipher| {
             [
                 (
                     TransformType::ENCRYPTION,
@@ -53,42 +57,17 @@ impl IkeDemands {
                     Need::one_of(&ours.groups, group),
                 ),
             ]
-        });
-        Self(demands.collect())
-    }
-}
-
-/// A peer's proposals for an IKE SA, read once for any number of our lists.
-pub(crate) struct IkeOffers<'a>(Vec<Offer<'a, Option<u64>>>);
-
-impl<'a> IkeOffers<'a> {
-    pub(crate) fn read(offered: &'a [Proposal]) -> Self {
-        Self(usable(ProtocolId::IKE, offered, ike_spi))
-    }
-
-    /// As [`select_ike`].
-    pub(crate) fn choose(&self, demands: &IkeDemands) -> Option<IkeChoice> {
-        let (spi, answer) = choose(&demands.0, &self.0)?;
+        })
+        .collect();
+    let offers = usable(ProtocolId::IKE, offered, ike_spi);
+    let chosen = choose(&demands, &offers).and_then(|(spi, answer)| {
         let suite = Selected::of(&answer.transforms).ike_suite()?;
         Some(IkeChoice { suite, spi, answer })
-    }
-}
-
-/// Selects, as responder, from the peer's proposals by our preference: cipher
-/// first, then integrity, PRF and group.
-///
-/// # Errors
-/// When nothing is common.
-pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoice, Mismatch> {
-    let demands = IkeDemands::new(ours);
-    let offers = IkeOffers::read(offered);
-    offers.choose(&demands).ok_or_else(|| {
-        explain(
-            &demands.0,
-            &offers.0,
-            (ProtocolId::IKE, offered),
-            |proposal| ike_spi(proposal).err(),
-        )
+    });
+    chosen.ok_or_else(|| {
+        explain(&demands, &offers, (ProtocolId::IKE, offered), |proposal| {
+            ike_spi(proposal).err()
+        })
     })
 }
 
@@ -153,21 +132,28 @@ fn integrity_need(cipher: Encryption, macs: &[Integrity]) -> Need {
 }
 
 /// What one proposal offers.
-struct Offer<'a, S> {
-    spi: S,
-    proposal: &'a Proposal,
+pub(super) struct Offer<'a, S> {
+    pub(super) spi: S,
+    pub(super) proposal: &'a Proposal,
     kinds: [Kind; KINDS],
 }
 
 /// What a proposal offers of one kind of transform.
 #[derive(Clone, Copy, Default)]
-struct Kind {
+pub(super) struct Kind {
     /// Those that we implement.
-    known: u32,
+    pub(super) known: u32,
     /// Whether there is any.
     any: bool,
     /// The explicit NONE.
-    none: Option<Transform>,
+    pub(super) none: Option<Transform>,
+}
+
+impl Kind {
+    /// Whether it may be done without.
+    pub(super) const fn may_be_absent(self) -> bool {
+        !self.any || self.none.is_some()
+    }
 }
 
 impl<'a, S> Offer<'a, S> {
@@ -191,7 +177,7 @@ impl<'a, S> Offer<'a, S> {
         }
     }
 
-    fn kind(&self, kind: TransformType) -> Kind {
+    pub(super) fn kind(&self, kind: TransformType) -> Kind {
         let index = usize::from(kind.0).wrapping_sub(1);
         self.kinds.get(index).copied().unwrap_or_default()
     }
@@ -217,7 +203,7 @@ fn place<T: Copy>(all: &[T], transform: impl Fn(T) -> Transform, wanted: &Transf
 }
 
 /// The proposals that can be considered at all, each with its SPI.
-fn usable<S>(
+pub(super) fn usable<S>(
     protocol: ProtocolId,
     offered: &[Proposal],
     spi: impl Fn(&Proposal) -> Result<S, String>,
@@ -297,8 +283,8 @@ impl Need {
     fn rank(&self, kind: Kind) -> Option<usize> {
         match self {
             Self::OneOf(wanted) => wanted.iter().position(|(bit, _)| kind.known & bit != 0),
-            Self::Absent if kind.none.is_none() && kind.any => None,
-            Self::Absent | Self::Ignored => Some(0),
+            Self::Absent => kind.may_be_absent().then_some(0),
+            Self::Ignored => Some(0),
         }
     }
 

@@ -403,6 +403,35 @@ fn any_esp() -> impl Strategy<Value = EspAlgorithms> {
 
 proptest! {
     #[test]
+    fn for_one_list_alone_the_selection_is_the_same(i in any_ike(), r in any_ike()) {
+        let offered = offer_ike(&i, None);
+        prop_assert_eq!(select_for_several(&offered, &[(&r, 1)]), select_ike(&r, &offered).ok());
+    }
+
+    #[test]
+    fn nothing_that_is_offered_is_permitted_by_more_lists(
+        i in any_ike(),
+        lists in proptest::collection::vec(any_ike(), 1..5),
+    ) {
+        let offered = offer_ike(&i, None);
+        let counted: Vec<_> = lists.iter().map(|list| (list, 1)).collect();
+        let permitted = |suite| lists.iter().filter(|list| permits(list, suite)).count();
+        let chosen = select_for_several(&offered, &counted);
+        let most = chosen.map_or(0, |choice| permitted(choice.suite));
+        for &encryption in &i.encryption {
+            for &integrity in &i.integrity {
+                let integrity = (!encryption.is_aead()).then_some(integrity);
+                for &prf in &i.prf {
+                    for &group in &i.groups {
+                        let suite = IkeSuite { encryption, integrity, prf, group };
+                        prop_assert!(permitted(suite) <= most, "{suite}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
     fn what_a_responder_selects_its_initiator_accepts(i in any_ike(), r in any_ike()) {
         let offered = offer_ike(&i, None);
         if let Ok(choice) = select_ike(&r, &offered) {

@@ -8,6 +8,7 @@
     reason = "tests: a failure is a panic, and virtual time has to start somewhere"
 )]
 
+mod alike;
 mod cloud;
 mod collisions;
 mod crash;

@@ -18,6 +18,7 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules;
 use zeroize::Zeroizing;
 
+mod alike;
 mod connection;
 mod daemon;
 mod document;
@@ -193,6 +194,7 @@ fn interpret(
             notes.violation(&violation);
         }
     }
+    alike::warn_of_peers_that_look_alike(&mut notes, &gateway);
     fit::warn_of_packets_too_large(&mut notes, &gateway, settings.tun.mtu);
     if let Some(mode) = mode {
         notes.judge_inline_keys(mode);

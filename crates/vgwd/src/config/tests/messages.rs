@@ -1,6 +1,6 @@
 //! What the operator is told.
 
-use super::{SMALLEST, accepted, refused, with, with_option};
+use super::{SECOND_SITE, SMALLEST, accepted, refused, with, with_option};
 use crate::config::load_str;
 
 #[test]
@@ -200,4 +200,38 @@ fn the_default_of_the_tun_device_is_what_every_tunnel_carries_at_its_best() {
     assert_eq!(mtu(&ipv6), 1418);
     // IPv6 inside needs this much, whatever the tunnels carry.
     assert_eq!(mtu(&with_path(&ipv6, 1300)), 1280);
+}
+
+#[test]
+fn tunnels_that_cannot_be_told_apart_and_have_nothing_in_common_are_warned_of() {
+    let warned = |text: &str| super::lines(&accepted(text).warnings);
+    let two = format!("{SMALLEST}{SECOND_SITE}");
+    let anywhere = with(
+        &two,
+        "ip_address = \"198.51.100.7\"",
+        "identity = \"fqdn:office.example\"",
+    );
+    let old = "phase1_dh_group_numbers = [2]";
+    // The second has an address, so that its peer is known before it says who it is.
+    assert_eq!(warned(&with_option(&two, old)), "");
+    assert_eq!(warned(&anywhere), "");
+    let warnings = warned(&with_option(&anywhere, old));
+    assert!(
+        warnings.contains("vpn_connection[2].tunnel[1]: vpn-branch/1 and vpn-office/1 cannot")
+            && warnings.contains("no key exchange group in common: vpn-office/1 has 2, vpn-br"),
+        "{warnings}"
+    );
+    assert_eq!(warnings.lines().count(), 1, "{warnings}");
+    let common = "phase1_dh_group_numbers = [2, 16]";
+    assert_eq!(warned(&with_option(&anywhere, common)), "");
+
+    let udp = with_option(&anywhere, "encapsulation = \"udp\"");
+    assert_eq!(warned(&udp), "");
+    let branch = "tunnel_inside_cidr = \"169.254.11.0/30\"";
+    let native = with(
+        &udp,
+        branch,
+        &format!("{branch}\nencapsulation = \"native\""),
+    );
+    assert!(warned(&native).contains("encapsulation"));
 }
