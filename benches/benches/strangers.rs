@@ -24,16 +24,13 @@ use vgw_ike::config::{
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
-use vgw_ike::messages::{IkeOffer, InitRequest, Notifies};
-use vgw_ike::wire::{
-    ExchangeType, Header, KeyExchange, NotifyType, Payload, Proposal, ProtocolId, Transform,
-    TransformType, decode_cleartext, encode_cleartext,
-};
+use vgw_ike::messages::InitRequest;
+
+#[allow(dead_code, reason = "not all of them are sent here")]
+#[path = "../src/strangers/messages.rs"]
+mod messages;
 
 const CANDIDATES: [u32; 3] = [1, 50, 500];
-const PROPOSALS: u8 = 7;
-/// Transforms of each proposal. With all of them the message has 3.6 kB.
-const TRANSFORMS: u16 = 64;
 const OUTSIDE: IpAddr = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 1));
 /// Between two messages, so that no budget of a source runs out.
 const PAUSE: Duration = Duration::from_millis(5);
@@ -76,7 +73,7 @@ impl Flood {
             endpoint,
             now,
             sent: 0,
-            request: request(),
+            request: messages::refused(),
         }
     }
 
@@ -87,12 +84,12 @@ impl Flood {
         let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 0, 0, 0)) + (self.sent << 8));
         let source = SocketAddr::new(address.into(), 500);
         self.request.cookie = None;
-        let message = message(self.sent.into(), &self.request);
+        let message = messages::message(self.sent.into(), &self.request);
         if proved {
             self.handle(source, &message);
             self.request.cookie = self.cookie();
         }
-        let message = self::message(self.sent.into(), &self.request);
+        let message = messages::message(self.sent.into(), &self.request);
         let began = Instant::now();
         self.handle(source, &message);
         let took = began.elapsed();
@@ -116,67 +113,9 @@ impl Flood {
             let Content::Ike(answer) = transmit.content else {
                 continue;
             };
-            let payloads = decode_cleartext(&answer).map(|clear| clear.payloads);
-            cookie = payloads
-                .unwrap_or_default()
-                .into_iter()
-                .find_map(|payload| {
-                    let Payload::Notify(notify) = payload else {
-                        return None;
-                    };
-                    (notify.kind == NotifyType::COOKIE).then_some(notify.data)
-                });
+            cookie = messages::answer(&answer).and_then(|(_, cookie)| cookie);
         }
         cookie
-    }
-}
-
-fn message(spi_i: u64, request: &InitRequest) -> Vec<u8> {
-    let header = Header {
-        spi_i,
-        spi_r: 0,
-        exchange: ExchangeType::IKE_SA_INIT,
-        initiator: true,
-        response: false,
-        message_id: 0,
-    };
-    encode_cleartext(&header, &request.clone().into_payloads())
-}
-
-/// Proposals that fit but for their groups, every one of which is another.
-fn request() -> InitRequest {
-    let transform = |kind, id, key_bits| Transform {
-        kind,
-        id,
-        key_bits,
-        unknown_attribute: false,
-    };
-    let known = [
-        transform(TransformType::ENCRYPTION, 20, Some(128)),
-        transform(TransformType::PRF, Prf::HmacSha256.iana(), None),
-    ];
-    let proposal = |number: u8| {
-        let first = 1_000 + TRANSFORMS * u16::from(number);
-        let groups = (first..first + TRANSFORMS - 2)
-            .map(|id| transform(TransformType::KEY_EXCHANGE, id, None));
-        Proposal {
-            number,
-            protocol: ProtocolId::IKE,
-            spi: Vec::new(),
-            transforms: known.into_iter().chain(groups).collect(),
-        }
-    };
-    InitRequest {
-        cookie: None,
-        offer: IkeOffer {
-            sa: (1..=PROPOSALS).map(proposal).collect(),
-            ke: KeyExchange {
-                group: Group::Curve25519.iana(),
-                data: vec![9; 32],
-            },
-            nonce: vec![7; 32],
-            notifies: Notifies(Vec::new()),
-        },
     }
 }
 

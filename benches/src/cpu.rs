@@ -10,15 +10,25 @@ use nix::unistd::{SysconfVar, sysconf};
 /// # Errors
 /// When one has ended.
 pub fn used(processes: &[u32]) -> Result<Duration> {
+    let of = |process| time(&format!("/proc/{process}/stat"));
+    processes.iter().map(of).sum()
+}
+
+/// The same of a process's first thread alone.
+///
+/// # Errors
+/// When it has ended.
+pub fn of_main_thread(process: u32) -> Result<Duration> {
+    time(&format!("/proc/{process}/task/{process}/stat"))
+}
+
+fn time(path: &str) -> Result<Duration> {
     let per_second = sysconf(SysconfVar::CLK_TCK)?.context("the system tells no clock tick")?;
-    let per_second = u64::try_from(per_second)?;
-    let mut ticks = 0;
-    for process in processes {
-        let path = format!("/proc/{process}/stat");
-        let stat = std::fs::read_to_string(&path).with_context(|| format!("reading {path}"))?;
-        ticks += parse(&stat).with_context(|| format!("{path} says {stat}"))?;
-    }
-    Ok(Duration::from_millis(ticks * 1000 / per_second))
+    let stat = std::fs::read_to_string(path).with_context(|| format!("reading {path}"))?;
+    let ticks = parse(&stat).with_context(|| format!("{path} says {stat}"))?;
+    Ok(Duration::from_millis(
+        ticks * 1000 / u64::try_from(per_second)?,
+    ))
 }
 
 /// proc_pid_stat(5): fields 14 and 15; the name, in parentheses, is the second.
@@ -45,5 +55,8 @@ mod tests {
     fn this_process_has_its_own_time() {
         let before = used(&[std::process::id()]).unwrap();
         assert!(used(&[std::process::id()]).unwrap() >= before);
+        assert!(
+            of_main_thread(std::process::id()).unwrap() <= used(&[std::process::id()]).unwrap()
+        );
     }
 }

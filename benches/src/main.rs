@@ -1,5 +1,5 @@
-//! Throughput, packets per second, latency and memory of the gateway beside others, in
-//! network namespaces over veth. `cargo xtask bench` builds what is measured and runs
+//! Throughput, packets per second, latency and memory of the gateway beside others, and
+//! what strangers cost it, in network namespaces over veth. `cargo xtask bench` builds what is measured and runs
 //! this; `benches/README.md` says what each case is.
 
 #![allow(
@@ -18,6 +18,7 @@ mod report;
 mod rounds;
 mod search;
 mod sites;
+mod strangers;
 mod strongswan;
 mod subject;
 mod targets;
@@ -58,7 +59,7 @@ struct Arguments {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Only these cases.
-    #[arg(long = "case", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=6))]
+    #[arg(long = "case", value_name = "N", value_parser = clap::value_parser!(u8).range(1..=7))]
     cases: Vec<u8>,
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..))]
@@ -125,8 +126,11 @@ fn main() -> Result<()> {
         json: arguments.json,
     };
     let mut lines = machine::describe();
-    let daemons = (1..=5).any(|case| plan.includes(case));
-    for subject in plan.subjects().filter(|_| daemons) {
+    let beside_others = (1..=5).any(|case| plan.includes(case));
+    let needed = |subject: &Subject| {
+        beside_others || *subject == Subject::Vgw && plan.includes(strangers::CASE)
+    };
+    for subject in plan.subjects().filter(needed) {
         subject.find(&plan.programs).with_context(|| {
             format!(
                 "to measure without it, say --without {name}",
@@ -162,12 +166,13 @@ type Part = fn(&Plan, &mut Rounds) -> Result<()>;
 
 /// Measures all that is asked for. What fails is noted, and the rest goes on.
 fn measure(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
-    let parts: [(&str, &[u8], Part); 5] = [
+    let parts: [(&str, &[u8], Part); 6] = [
         ("cases 1 to 3", &[1, 2, 3], throughput::run),
         ("case 4", &[4], packets::run),
         ("case 5, 1,000 tunnels", &[5], many::run),
         ("case 5, site to site", &[5], sites::run),
         ("case 6", &[6], criterion::run),
+        ("case 7", &[strangers::CASE], strangers::run),
     ];
     for (name, cases, run) in parts {
         if !cases.iter().any(|case| plan.includes(*case)) {

@@ -13,10 +13,12 @@ use clap::{Args, ValueEnum, value_parser};
 use crate::packages;
 use crate::run::{cargo, command, finish, target_dir};
 
-/// Those that daemons are needed for.
-const DAEMON_CASES: RangeInclusive<u8> = 1..=5;
+/// Those in which others are measured, too.
+const BESIDE_OTHERS: RangeInclusive<u8> = 1..=5;
 /// Criterion's own.
 const CRITERION_CASE: u8 = 6;
+/// Strangers, who need our daemon alone.
+const STRANGERS_CASE: u8 = 7;
 const QUICK_CASES: RangeInclusive<u8> = 1..=3;
 
 #[derive(Args)]
@@ -28,7 +30,7 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// Only these cases; benches/README.md lists them.
-    #[arg(long = "case", value_name = "N", num_args = 1.., value_parser = value_parser!(u8).range(1..=6))]
+    #[arg(long = "case", value_name = "N", num_args = 1.., value_parser = value_parser!(u8).range(1..=7))]
     cases: Vec<u8>,
     /// How often everything is measured.
     #[arg(long, default_value_t = 5, value_parser = value_parser!(u8).range(1..))]
@@ -79,14 +81,17 @@ pub fn run(options: &Options) -> Result<()> {
         target.join("release"),
         target.join("floor"),
     );
-    if DAEMON_CASES.into_iter().any(|case| options.asks_for(case)) {
+    let beside_others = BESIDE_OTHERS.into_iter().any(|case| options.asks_for(case));
+    if beside_others || options.asks_for(STRANGERS_CASE) {
         packages::install_for_bench()?;
+        build("vgw", &["build", "--release", "-p", "vgwd"])?;
+    }
+    if beside_others {
         for peer in &PEERS {
             if !options.without.contains(&peer.subject) {
                 peer.install(&peers)?;
             }
         }
-        build("vgw", &["build", "--release", "-p", "vgwd"])?;
         if !options.without.contains(&Without::Floor) {
             build_floor(&floor)?;
         }

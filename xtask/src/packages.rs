@@ -15,6 +15,8 @@ const BENCH: &[&str] = &[
     // traffic, links
     "iperf3",
     "iproute2",
+    // what arrives, NAT, loss
+    "nftables",
 ];
 
 /// What the tests need besides.
@@ -23,9 +25,7 @@ const TESTS: &[&str] = &[
     "qemu-system-x86",
     "busybox-static",
     "cpio",
-    // pings, NAT, loss
     "iputils-ping",
-    "nftables",
     // captures, decrypted and checked with the key log
     "tcpdump",
     "tshark",

@@ -1,0 +1,162 @@
+//! A daemon under attack, or the customer's: asked by its control socket, so that
+//! every question ends in time, whatever the daemon is doing.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+use socket2::{Domain, SockAddr, Socket, Type};
+use vgw_lab::{Namespace, Process, wait_until};
+
+/// With 2,000 connections it takes a while.
+const START: Duration = Duration::from_secs(20);
+/// A daemon that is not attacked answers at once.
+const QUIET: Duration = Duration::from_secs(10);
+
+/// A running daemon; killed when dropped, as one that is overwhelmed ends in no time
+/// of its own.
+#[derive(Debug)]
+pub struct Daemon {
+    process: Process,
+    control: Control,
+}
+
+impl Daemon {
+    /// Starts it and waits until it answers. Its control socket and its log are beside
+    /// its configuration.
+    ///
+    /// # Errors
+    /// When it ends or does not answer.
+    pub fn start(program: &Path, namespace: &Namespace, config: &Path) -> Result<Self> {
+        let mut command = namespace.command(program);
+        command.arg("run").arg("--config").arg(config);
+        let log = config.with_file_name("vgw.log");
+        let mut daemon = Self {
+            process: Process::start("vgw run", command, &log)?,
+            control: Control(config.with_file_name("control.sock")),
+        };
+        wait_until("the daemon's answer", START, || {
+            daemon.process.check()?;
+            Ok(daemon.control.status(QUIET).ok())
+        })?;
+        Ok(daemon)
+    }
+
+    pub const fn control(&self) -> &Control {
+        &self.control
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// # Errors
+    /// When it has ended, with its last words.
+    pub fn check(&mut self) -> Result<()> {
+        self.process.check()
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Ok(id) = i32::try_from(self.process.id()) {
+            // It may have ended, and then there is nothing to do.
+            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
+        }
+    }
+}
+
+/// A daemon's control socket.
+#[derive(Debug, Clone)]
+pub struct Control(PathBuf);
+
+impl Control {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// The whole status.
+    ///
+    /// # Errors
+    /// When it does not come within `limit`.
+    pub fn status(&self, limit: Duration) -> Result<Value> {
+        let answer = self.ask(&json!({"request": "status"}), limit)?;
+        let mut answer: Value = serde_json::from_str(&answer)?;
+        Ok(answer["status"].take())
+    }
+
+    /// How long a status takes that is not read. None: longer than `limit`.
+    pub fn time_of_status(&self, limit: Duration) -> Option<Duration> {
+        let began = Instant::now();
+        let answer = self.ask(&json!({"request": "status"}), limit);
+        answer.is_ok().then(|| began.elapsed())
+    }
+
+    /// Has something done, of a daemon that is not attacked.
+    ///
+    /// # Errors
+    /// When it is not.
+    pub fn order(&self, request: &Value) -> Result<()> {
+        let answer = self.ask(request, QUIET)?;
+        let done = serde_json::from_str::<Value>(&answer)?["reply"] == "done";
+        anyhow::ensure!(done, "{request} was answered by {answer}");
+        Ok(())
+    }
+
+    /// One tunnel of its status (`held/1`), of a daemon that is not attacked.
+    ///
+    /// # Errors
+    /// When it does not answer or has no such tunnel.
+    pub fn tunnel(&self, name: &str) -> Result<Tunnel> {
+        let status = self.status(QUIET)?;
+        let connections = status["connections"].as_array().into_iter().flatten();
+        let tunnels = connections.filter_map(|connection| connection["tunnels"].as_array());
+        let tunnel = tunnels
+            .flatten()
+            .find(|tunnel| tunnel["name"] == name)
+            .with_context(|| format!("the status has no tunnel {name}"))?;
+        let counter = |name| tunnel["counters"][name].as_u64().unwrap_or_default();
+        Ok(Tunnel {
+            up: tunnel["up"] == true,
+            established: counter("ike_established"),
+            rekeys: counter("ike_rekeys"),
+        })
+    }
+
+    fn ask(&self, request: &Value, limit: Duration) -> Result<String> {
+        let until = Instant::now() + limit;
+        let left = || {
+            let left = until.saturating_duration_since(Instant::now());
+            // Zero would mean for ever.
+            Some(left.max(Duration::from_millis(1)))
+        };
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_write_timeout(left())?;
+        socket.connect(&SockAddr::unix(&self.0)?)?;
+        let mut stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
+        writeln!(stream, "{request}")?;
+        stream.set_read_timeout(left())?;
+        let mut answer = String::new();
+        BufReader::new(&stream).read_line(&mut answer)?;
+        stream.shutdown(Shutdown::Both)?;
+        anyhow::ensure!(!answer.is_empty(), "the daemon closed the connection");
+        Ok(answer)
+    }
+}
+
+/// What is asked of a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tunnel {
+    pub up: bool,
+    /// IKE SAs since the start that were no rekeys.
+    pub established: u64,
+    /// IKE SAs rekeyed.
+    pub rekeys: u64,
+}
