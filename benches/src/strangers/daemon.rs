@@ -1,20 +1,22 @@
 //! A daemon under attack, or the customer's: asked by its control socket, so that
 //! every question ends in time, whatever the daemon is doing.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
 use vgw_lab::{Namespace, Process, wait_until};
 
-/// With 2,000 connections it takes a while.
+/// With 500 connections it takes a while.
 const START: Duration = Duration::from_secs(20);
 /// A daemon that is not attacked answers at once.
 const QUIET: Duration = Duration::from_secs(10);
@@ -86,10 +88,10 @@ impl Control {
     ///
     /// # Errors
     /// When it does not come within `limit`.
-    pub fn status(&self, limit: Duration) -> Result<Value> {
+    pub fn status(&self, limit: Duration) -> Result<Status> {
         let answer = self.ask(&json!({"request": "status"}), limit)?;
-        let mut answer: Value = serde_json::from_str(&answer)?;
-        Ok(answer["status"].take())
+        let reply: Reply = serde_json::from_str(&answer)?;
+        reply.status.context("the daemon answered by no status")
     }
 
     /// How long a status takes that is not read. None: longer than `limit`.
@@ -105,8 +107,8 @@ impl Control {
     /// When it is not.
     pub fn order(&self, request: &Value) -> Result<()> {
         let answer = self.ask(request, QUIET)?;
-        let done = serde_json::from_str::<Value>(&answer)?["reply"] == "done";
-        anyhow::ensure!(done, "{request} was answered by {answer}");
+        let reply: Reply = serde_json::from_str(&answer)?;
+        ensure!(reply.reply == "done", "{request} was answered by {answer}");
         Ok(())
     }
 
@@ -115,19 +117,11 @@ impl Control {
     /// # Errors
     /// When it does not answer or has no such tunnel.
     pub fn tunnel(&self, name: &str) -> Result<Tunnel> {
-        let status = self.status(QUIET)?;
-        let connections = status["connections"].as_array().into_iter().flatten();
-        let tunnels = connections.filter_map(|connection| connection["tunnels"].as_array());
-        let tunnel = tunnels
-            .flatten()
-            .find(|tunnel| tunnel["name"] == name)
-            .with_context(|| format!("the status has no tunnel {name}"))?;
-        let counter = |name| tunnel["counters"][name].as_u64().unwrap_or_default();
-        Ok(Tunnel {
-            up: tunnel["up"] == true,
-            established: counter("ike_established"),
-            rekeys: counter("ike_rekeys"),
-        })
+        let connections = self.status(QUIET)?.connections.into_iter();
+        let mut tunnels = connections.flat_map(|connection| connection.tunnels);
+        tunnels
+            .find(|tunnel| tunnel.name == name)
+            .with_context(|| format!("the status has no tunnel {name}"))
     }
 
     fn ask(&self, request: &Value, limit: Duration) -> Result<String> {
@@ -146,17 +140,50 @@ impl Control {
         let mut answer = String::new();
         BufReader::new(&stream).read_line(&mut answer)?;
         stream.shutdown(Shutdown::Both)?;
-        anyhow::ensure!(!answer.is_empty(), "the daemon closed the connection");
+        ensure!(!answer.is_empty(), "the daemon closed the connection");
         Ok(answer)
     }
 }
 
-/// What is asked of a tunnel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Deserialize)]
+struct Reply {
+    reply: String,
+    status: Option<Status>,
+}
+
+/// What is looked at of a status. An older daemon counts less.
+#[derive(Debug, Deserialize)]
+pub struct Status {
+    connections: Vec<Connection>,
+    pub half_open: u64,
+    #[serde(default)]
+    pub ike_messages: Messages,
+    #[serde(default)]
+    pub denied: BTreeMap<String, u64>,
+}
+
+/// IKE messages that arrived, and those of them that were dropped unread.
+#[derive(Debug, Default, Deserialize)]
+pub struct Messages {
+    pub received: BTreeMap<String, u64>,
+    pub dropped: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct Connection {
+    tunnels: Vec<Tunnel>,
+}
+
+#[derive(Debug, Deserialize)]
 pub struct Tunnel {
+    name: String,
     pub up: bool,
+    pub counters: Counters,
+}
+
+#[derive(Debug, Deserialize)]
+pub struct Counters {
     /// IKE SAs since the start that were no rekeys.
-    pub established: u64,
-    /// IKE SAs rekeyed.
-    pub rekeys: u64,
+    pub ike_established: u64,
+    pub ike_rekeys: u64,
 }

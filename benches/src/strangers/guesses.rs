@@ -117,6 +117,7 @@ fn config(identity: &str, gateway: &str) -> PeerConfig {
     PeerConfig {
         name: identity.to_owned(),
         local: host(0).into(),
+        public: None,
         remote: Some(Socket::gateway().ip()),
         local_id: Identity::Fqdn(identity.to_owned()),
         remote_id: Identity::Fqdn(gateway.to_owned()),

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use vgw_interop::stage::{LATER, SOON, Stage};
+use vgw_interop::stage::{SOON, Stage};
 use vgw_interop::workspace;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{Branch, ON_PREMISES_HOST, VPC_HOST};
@@ -71,7 +71,7 @@ impl Scene {
         scene.await_tunnel("tried/1", false)?;
         // The routes of many connections take longer than a tunnel.
         let host = &scene.stage.topology.on_premises_host;
-        ping(host, ON_PREMISES_HOST, VPC_HOST, LATER)?.context("no answer to a ping")?;
+        ping(host, ON_PREMISES_HOST, VPC_HOST, SOON)?.context("no answer to a ping")?;
         Ok(scene)
     }
 

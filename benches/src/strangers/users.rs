@@ -123,7 +123,7 @@ pub fn feel(scene: &Scene) -> Result<Felt> {
         handshake: handshake?,
         rekey: rekey?,
         packets,
-        stayed: now.up && now.established == held.established,
+        stayed: now.up && now.counters.ike_established == held.counters.ike_established,
         cpu: (used.cpu - before.cpu).as_secs_f64() / seconds,
         control_thread: (used.control_thread - before.control_thread).as_secs_f64() / seconds,
         arrived: a_second(used.arrived, before.arrived),
@@ -171,14 +171,16 @@ fn handshake(customer: &Control) -> Result<Option<Duration>> {
 
 /// Rekeys the established tunnel's IKE SA.
 fn rekey(customer: &Control) -> Result<Option<Duration>> {
-    let before = customer.tunnel(HELD)?;
+    let before = customer.tunnel(HELD)?.counters.ike_rekeys;
     let began = Instant::now();
     let request: Value = json!({"request": "rekey", "tunnel": HELD, "what": "ike"});
     if customer.order(&request).is_err() {
         // It is down, which is said elsewhere.
         return Ok(None);
     }
-    until(began, || Ok(customer.tunnel(HELD)?.rekeys > before.rekeys))
+    until(began, || {
+        Ok(customer.tunnel(HELD)?.counters.ike_rekeys > before)
+    })
 }
 
 fn until(began: Instant, seen: impl Fn() -> Result<bool>) -> Result<Option<Duration>> {
