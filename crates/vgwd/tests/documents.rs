@@ -1,0 +1,209 @@
+//! What `docs/` and the shipped alerts say is what the code says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use vgw_dataplane::DropReason;
+use vgw_gateway::status::State;
+use vgw_ike::denial::Denial;
+use vgwd::config;
+
+const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
+const METRICS: &str = include_str!("../../../docs/metrics.md");
+const ALERTS: &str = include_str!("../../../config/alerts.yml");
+/// Every series that there is.
+const SERIES: &str = include_str!("../src/metrics/all_down.txt");
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Every page, by name.
+fn pages() -> Vec<(String, String)> {
+    let entries = fs::read_dir(root().join("docs")).unwrap();
+    let mut pages: Vec<_> = entries
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            (name, fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    pages.sort();
+    pages
+}
+
+/// The fenced blocks of a page whose first line has this after the fence.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let fence = format!("```{language}\n");
+    let blocks = page.split(&fence).skip(1);
+    blocks
+        .map(|rest| rest.split_once("```").unwrap().0.to_owned())
+        .collect()
+}
+
+/// The first cells of the tables whose first heading is this.
+fn first_cells<'a>(page: &'a str, heading: &'a str) -> impl Iterator<Item = &'a str> {
+    let mut inside = false;
+    page.lines().filter_map(move |line| {
+        let cell = line
+            .strip_prefix("| ")
+            .and_then(|row| row.split(" | ").next());
+        let heads = cell == Some(heading);
+        inside = cell.is_some() && (inside || heads);
+        cell.filter(|cell| inside && !heads && !cell.starts_with("---"))
+    })
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+fn words_in(page: &str, heading: &str) -> BTreeSet<String> {
+    let cells = first_cells(page, heading);
+    cells.flat_map(quoted).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_state_drop_and_denial_is_explained_and_no_other() {
+    let explained = words_in(TROUBLESHOOTING, "state");
+    let states = State::ALL.map(|state| state.name().to_owned());
+    assert_eq!(explained, BTreeSet::from(states));
+
+    let explained = words_in(TROUBLESHOOTING, "reason");
+    let drops = DropReason::ALL.iter().map(|reason| reason.name());
+    let denials = Denial::ALL.iter().map(|denial| denial.name());
+    let reasons: BTreeSet<_> = drops.chain(denials).map(str::to_owned).collect();
+    assert_eq!(explained, reasons);
+}
+
+/// All source of the workspace's crates, with each string on one line.
+fn source() -> String {
+    fn collect(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                collect(&path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for entry in fs::read_dir(root().join("crates")).unwrap() {
+        collect(&entry.unwrap().path().join("src"), &mut text);
+    }
+    let lines = text.split("\\\n");
+    let joined: String = lines.map(str::trim_start).collect();
+    joined.replace("\\\"", "\"")
+}
+
+#[test]
+fn every_message_that_is_explained_is_one_of_the_codes() {
+    let source = source();
+    let words = words_in(TROUBLESHOOTING, "words");
+    assert!(words.len() > 40, "{words:?}");
+    // Where a value stands in the message, the page has an ellipsis.
+    let missing: Vec<_> = words
+        .iter()
+        .flat_map(|words| words.split('…'))
+        .map(str::trim)
+        .filter(|part| !source.contains(part))
+        .collect();
+    assert!(missing.is_empty(), "not in the code: {missing:#?}");
+}
+
+#[test]
+fn every_piece_of_configuration_is_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("vgw.toml");
+    let write = |text: &str| {
+        let keys = folder.path().to_string_lossy();
+        fs::write(&file, text.replace("/var/lib/vgw", &keys)).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    };
+    let mut whole = 0;
+    for (name, page) in pages() {
+        for text in blocks(&page, "toml") {
+            write(&text);
+            let checked = config::check(&file);
+            assert!(checked.is_ok(), "{name}: {checked:#?}\n{text}");
+            whole += 1;
+        }
+        for text in blocks(&page, "toml part") {
+            write(&text);
+            let mut problems = config::outline(&file).unwrap().problems;
+            problems.retain(|problem| !problem.message.contains("missing"));
+            assert!(problems.is_empty(), "{name}: {problems:#?}\n{text}");
+        }
+    }
+    assert!(whole > 0);
+}
+
+fn metrics_in(text: &str) -> BTreeSet<&str> {
+    let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
+    text.split(word)
+        .filter(|word| word.starts_with("vgw_"))
+        .collect()
+}
+
+#[test]
+fn every_metric_is_explained_and_alerts_are_about_those_that_there_are() {
+    let series = SERIES.lines().filter(|line| !line.starts_with('#'));
+    let series: BTreeSet<_> = series
+        .map(|line| line.split(['{', ' ']).next().unwrap())
+        .collect();
+    let explained: Vec<_> = first_cells(METRICS, "metric").collect();
+    assert_eq!(metrics_in(&explained.join(" ")), series);
+    let alerted = metrics_in(ALERTS);
+    assert!(alerted.is_subset(&series), "{alerted:?}");
+}
+
+#[test]
+fn every_alert_is_explained_and_names_reasons_that_there_are() {
+    let named: Vec<_> = ALERTS
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    let explained: Vec<_> = first_cells(METRICS, "alert").collect();
+    assert_eq!(explained, named);
+
+    let known = words_in(TROUBLESHOOTING, "reason");
+    let mut lists = 0;
+    for list in ALERTS.split("reason").filter_map(|rest| {
+        let list = rest.trim_start_matches(['!', '=', '~']).strip_prefix('"')?;
+        Some(list.split_once('"').unwrap().0)
+    }) {
+        lists += 1;
+        for reason in list.split('|') {
+            let unread = reason.ends_with("_queue_full");
+            assert!(unread || known.contains(reason), "{reason}");
+        }
+    }
+    assert_eq!(lists, 3);
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut found = 0;
+    for (name, page) in pages() {
+        let links = page.split("](").skip(1);
+        for link in links.map(|rest| rest.split(')').next().unwrap()) {
+            let file = link.split('#').next().unwrap();
+            if !file.is_empty() {
+                let path = root().join("docs").join(file);
+                assert!(path.exists(), "{name} leads to {link}");
+                found += 1;
+            }
+        }
+    }
+    assert!(found > 20);
+}
