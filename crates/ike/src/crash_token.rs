@@ -69,3 +69,48 @@ pub(crate) fn shown(token: &Secret, payloads: &[Payload]) -> bool {
         })
         .into()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use vgw_crypto::Secret;
+
+    use super::{notify, shown};
+    use crate::event::Role;
+    use crate::keys::SpiPair;
+    use crate::wire::Payload;
+
+    fn token(key: u8, spis: (u64, u64), role: Role, local: [u8; 4]) -> Vec<u8> {
+        let (initiator, responder) = spis;
+        let spis = SpiPair {
+            initiator,
+            responder,
+        };
+        notify(&Secret::new(vec![key; 32]), spis, role, IpAddr::from(local)).data
+    }
+
+    #[test]
+    fn a_token_is_of_one_key_one_sa_one_end_and_one_address() {
+        let here = [192, 0, 2, 1];
+        let ours = token(1, (5, 6), Role::Responder, here);
+        assert_eq!(ours.len(), 32);
+        assert_eq!(token(1, (5, 6), Role::Responder, here), ours);
+        let others = [
+            token(2, (5, 6), Role::Responder, here),
+            token(1, (6, 5), Role::Responder, here),
+            token(1, (5, 6), Role::Initiator, here),
+            token(1, (5, 6), Role::Responder, [192, 0, 2, 2]),
+        ];
+        for other in others {
+            assert_ne!(other, ours);
+        }
+    }
+
+    #[test]
+    fn no_token_is_shown_where_there_is_none() {
+        let token = Secret::new(vec![7; 32]);
+        assert!(!shown(&token, &[]));
+        assert!(!shown(&token, &[Payload::Nonce(vec![7; 32])]));
+    }
+}

@@ -62,6 +62,7 @@ scenarios!(
     lossy_rekey,
     peer_restart,
     daemon_restart,
+    crash_token,
     fail_closed,
     wrong_psk,
     no_proposal,
