@@ -20,6 +20,9 @@ pub struct SimOptions {
     /// How many seeds to run.
     #[arg(long, default_value_t = 100)]
     seeds: u64,
+    /// The first of them.
+    #[arg(long, default_value_t = 1)]
+    first: u64,
     /// Replay this seed only.
     #[arg(long)]
     seed: Option<u64>,
@@ -62,6 +65,7 @@ pub fn everything(options: &Options) -> Result<()> {
 pub fn simulation(options: &SimOptions) -> Result<()> {
     let mut test = cargo(&["test", "--release", "-p", "vgw-sim", "--", "--nocapture"]);
     test.env("VGW_SIM_SEEDS", options.seeds.to_string());
+    test.env("VGW_SIM_FIRST", options.first.to_string());
     if let Some(seed) = options.seed {
         test.env("VGW_SIM_SEED", seed.to_string());
     }

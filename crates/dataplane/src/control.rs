@@ -131,6 +131,17 @@ impl DataPlane {
         Ok(())
     }
 
+    /// Sends no more with this CHILD SA, which still receives.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownChild`] if there is none.
+    pub fn stop_outbound(&self, spi_in: u32) -> Result<(), ControlError> {
+        self.shared.engine.stop_outbound(spi_in)?;
+        self.shared.wake();
+        Ok(())
+    }
+
     /// Forgets both directions of a CHILD SA. What its tunnel counted stays.
     ///
     /// # Errors

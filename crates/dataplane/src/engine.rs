@@ -267,6 +267,23 @@ impl Engine {
         Ok(())
     }
 
+    /// Sends no more with this CHILD SA, which still receives.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownChild`] if there is none.
+    pub fn stop_outbound(&self, spi_in: u32) -> Result<(), ControlError> {
+        let control = self.control();
+        let child = control
+            .children
+            .get(&spi_in)
+            .ok_or(ControlError::UnknownChild(spi_in))?;
+        let mut tables = self.tables();
+        tables.stop_outbound(child.tunnel, spi_in);
+        self.publish(tables);
+        Ok(())
+    }
+
     /// Forgets both directions of a CHILD SA. What its tunnel counted stays.
     ///
     /// # Errors

@@ -432,6 +432,11 @@ impl Tables {
         {
             *slot = None;
         }
+        self.stop_outbound(tunnel, spi_in);
+    }
+
+    /// Takes out the sending half of the CHILD SA with this inbound SPI.
+    pub(crate) fn stop_outbound(&mut self, tunnel: u32, spi_in: u32) {
         if let Some(ways) = self.ways_of(tunnel) {
             ways.retain(|way| way.outbound.spi_in != spi_in);
         }

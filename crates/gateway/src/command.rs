@@ -32,6 +32,13 @@ pub enum Command {
         /// The inbound SPI, which names the CHILD SA.
         spi_in: u32,
     },
+    /// Send no more with this CHILD SA, but accept what arrives with it.
+    StopOutbound {
+        /// Whose.
+        tunnel: TunnelId,
+        /// The inbound SPI.
+        spi_in: u32,
+    },
     /// Forget both directions of a CHILD SA.
     RemoveChild {
         /// Whose.
@@ -110,14 +117,15 @@ pub enum Refused {
 
 impl Command {
     /// What the supervisor is to be told if this is not taken. None for what is always
-    /// taken, and for a removal: what is not there needs none.
+    /// taken, and for what stops or removes an SA: one that is not there needs neither.
     #[must_use]
     pub fn if_refused(&self) -> Option<Refused> {
         match self {
             Self::InstallChild { child, .. } => Some(Refused::Install(child.spi_in)),
             Self::UseOutbound { spi_in, .. } => Some(Refused::Use(*spi_in)),
             Self::SetPath { tunnel, .. } => Some(Refused::Path(*tunnel)),
-            Self::RemoveChild { .. }
+            Self::StopOutbound { .. }
+            | Self::RemoveChild { .. }
             | Self::SetTreatment { .. }
             | Self::SetHostAccess { .. }
             | Self::SetCloudHub(_)

@@ -343,6 +343,8 @@ pub enum DownReason {
     PeerDead,
     /// Its lifetime ended without a rekey.
     Expired,
+    /// A CHILD SA whose IKE SA ended so.
+    IkeExpired,
     /// The peer began anew (INITIAL_CONTACT, RFC 7296 section 2.4).
     Superseded,
     /// The peer lost it, and proved that by its token (RFC 6290).
@@ -362,6 +364,7 @@ impl fmt::Display for DownReason {
             Self::Requested => f.write_str("deleted on request"),
             Self::PeerDead => f.write_str("peer does not answer"),
             Self::Expired => f.write_str("lifetime expired"),
+            Self::IkeExpired => f.write_str("lifetime of its IKE SA expired"),
             Self::Superseded => f.write_str("peer began anew"),
             Self::PeerLostIt => f.write_str("peer restarted and lost the SA"),
             Self::AuthenticationFailed(why) => write!(f, "authentication failed: {why}"),

@@ -43,7 +43,7 @@ const WINDOW: Duration = Duration::from_secs(10);
 const REFUSALS: u32 = 10;
 
 /// How big a world and for how long.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Plan {
     /// Virtual private gateways, 1 to 9.
     pub gateways: u8,

@@ -65,6 +65,7 @@ impl Plane {
                 replay_window,
             } => engine.install_child(tunnel.0, child_spec(*child, replay_window), None, iv_seed),
             Command::UseOutbound { tunnel, spi_in } => engine.use_outbound(tunnel.0, spi_in),
+            Command::StopOutbound { spi_in, .. } => engine.stop_outbound(spi_in),
             Command::RemoveChild { spi_in, .. } => engine.remove_child(spi_in),
             Command::SetPath { tunnel, path } => engine.set_path(tunnel.0, plane_path(path), None),
             Command::SetTreatment { tunnel, treatment } => {

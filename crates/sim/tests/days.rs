@@ -1,16 +1,15 @@
-//! Simulated days. `VGW_SIM_SEEDS=n` runs n seeds for a day each instead of
-//! the few short ones; `VGW_SIM_SEED=s` replays one of either kind;
-//! `VGW_SIM_LOG=info` prints the log.
+//! Simulated days. `VGW_SIM_SEEDS=n` runs n seeds for a day each instead of the few
+//! that every test run takes, from `VGW_SIM_FIRST=s` on or from 1; `VGW_SIM_SEED=s`
+//! replays one of either kind; `VGW_SIM_LOG=info` prints the log.
 
 #![allow(clippy::panic, reason = "a test's helpers fail the test")]
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use vgw_sim::days::{Plan, Summary, run};
 use vgw_sim::error_log::ErrorLog;
 use vgw_sim::world::Tally;
 
-/// What every test run takes.
 const SHORT: Plan = Plan {
     gateways: 2,
     customers: 4,
@@ -24,8 +23,10 @@ const LONG: Plan = Plan {
     time: Duration::from_secs(24 * 3600),
 };
 
-/// Seeds that every test run takes.
+/// Short seeds that every test run takes.
 const FIXED: [u64; 4] = [1, 2, 3, 4];
+/// Long ones that every test run takes, beside one that no other run takes.
+const FIXED_LONG: [u64; 1] = [4];
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -43,7 +44,7 @@ fn live(seed: u64, plan: Plan) -> Summary {
             summary
         }
         Err(failure) => {
-            let kind = std::env::var("VGW_SIM_SEEDS").map_or("", |_| "VGW_SIM_SEEDS=1 ");
+            let kind = if plan == LONG { "VGW_SIM_SEEDS=1 " } else { "" };
             panic!("{failure}\nreplay with {kind}VGW_SIM_SEED={seed} cargo test -p vgw-sim");
         }
     }
@@ -58,7 +59,8 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
         return;
     }
     if let Some(count) = seeds {
-        for seed in 1..=count {
+        let first = number("VGW_SIM_FIRST").unwrap_or(1);
+        for seed in first..first + count {
             live(seed, plan);
         }
         return;
@@ -73,4 +75,25 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
         all(|tally| tally.relayed),
     ];
     assert!(happened.iter().all(|count| *count > 0), "{happened:?}");
+}
+
+#[test]
+fn some_whole_days_are_lived_in_every_test_run_and_one_is_new_each_time() {
+    let asked_for = ["VGW_SIM_SEEDS", "VGW_SIM_SEED"];
+    if asked_for.iter().any(|variable| number(variable).is_some()) {
+        return;
+    }
+    for seed in FIXED_LONG.into_iter().chain([new_seed()]) {
+        println!("a whole day by seed {seed}");
+        live(seed, LONG);
+    }
+}
+
+#[allow(
+    clippy::disallowed_methods,
+    reason = "each test run is to take another seed; a failure names it"
+)]
+fn new_seed() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
 }

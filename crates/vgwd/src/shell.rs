@@ -281,6 +281,7 @@ impl Shell {
                 self.plane.install_child(tunnel.0, spec)
             }
             Command::UseOutbound { tunnel, spi_in } => self.plane.use_outbound(tunnel.0, spi_in),
+            Command::StopOutbound { spi_in, .. } => self.plane.stop_outbound(spi_in),
             Command::RemoveChild { spi_in, .. } => self.plane.remove_child(spi_in),
             Command::SetPath { tunnel, path } => self.plane.set_path(tunnel.0, plane_path(path)),
             Command::SetTreatment { tunnel, treatment } => {

@@ -115,6 +115,17 @@ fn a_slot_takes_another_sa_only_after_the_first_is_removed() {
 }
 
 #[test]
+fn an_sa_that_sends_no_more_still_receives() {
+    let mut tables = Tables::default();
+    tables.set_forwarding([("10.1.0.0/16".parse().unwrap(), 0.into())]);
+    tables.insert_inbound(slot(0x0010_0003, 0)).unwrap();
+    tables.use_outbound(0, egress(0x0010_0003, "10.1.0.0/16"));
+    tables.stop_outbound(0, 0x0010_0003);
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
+    assert!(tables.inbound(0x0010_0003).is_some());
+}
+
+#[test]
 fn the_longest_prefix_leads_to_the_tunnel() {
     let mut tables = Tables::default();
     let nets = [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)];

@@ -252,13 +252,16 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        tunnel.sas.child_outbound(spi_in);
-        if !tunnel.sas.usable() {
-            return;
+        let replaced = tunnel.sas.child_outbound(spi_in);
+        if tunnel.sas.usable() {
+            tunnel.pursuit = Pursuit::None;
+            tunnel.retry.cancel();
+            tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
         }
-        tunnel.pursuit = Pursuit::None;
-        tunnel.retry.cancel();
-        tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
+        if let Some(replaced) = replaced {
+            // Also where the selectors of the new one do not cover all of its own.
+            self.outbox.stop(id, replaced);
+        }
     }
 
     fn on_child_down(&mut self, now: Instant, id: TunnelId, spi_in: u32, reason: &DownReason) {
@@ -386,6 +389,7 @@ const fn may_be_on_the_way(reason: &DownReason) -> bool {
         | DownReason::PeerDeleted
         | DownReason::PeerDead
         | DownReason::PeerLostIt
+        | DownReason::IkeExpired
         | DownReason::AuthenticationFailed(_)
         | DownReason::Refused(_) => true,
         // The negotiator kept it long enough, or it must not be used any more.
@@ -400,6 +404,7 @@ const fn is_trouble(reason: &DownReason) -> bool {
         DownReason::PeerDeleted
         | DownReason::PeerDead
         | DownReason::Expired
+        | DownReason::IkeExpired
         | DownReason::Superseded
         | DownReason::PeerLostIt
         | DownReason::AuthenticationFailed(_)

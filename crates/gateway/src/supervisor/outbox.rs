@@ -36,6 +36,8 @@ struct Removal {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ready: VecDeque<Command>,
+    /// CHILD SAs that are to send no more, as [`Self::publish`] has moved traffic.
+    stops: Vec<(TunnelId, u32)>,
     removals: Vec<Removal>,
     published: TableSet,
 }
@@ -50,21 +52,32 @@ impl Outbox {
         self.ready.push_back(command);
     }
 
-    /// Removes a CHILD SA: at a given time, or once [`Self::publish`] has moved
-    /// traffic elsewhere; in any case before its slot is given to another.
+    /// Sends no more with a CHILD SA once [`Self::publish`] has moved traffic
+    /// elsewhere.
+    pub(super) fn stop(&mut self, tunnel: TunnelId, spi_in: u32) {
+        self.stops.push((tunnel, spi_in));
+    }
+
+    /// Removes a CHILD SA once [`Self::publish`] has moved traffic elsewhere. With a
+    /// time, only its sending half goes then, and what arrives is accepted until that
+    /// time or until its slot is given to another (RFC 7296 section 1.4.1).
     pub(super) fn remove(&mut self, tunnel: TunnelId, spi_in: u32, at: Option<Instant>) {
+        if at.is_some() {
+            self.stop(tunnel, spi_in);
+        }
         self.removals.push(Removal { tunnel, spi_in, at });
     }
 
     /// Drops what is still to be said of a CHILD SA that the data plane did not install.
     pub(super) fn forget(&mut self, spi_in: u32) {
         let of_it = |command: &Command| match command {
-            Command::UseOutbound { spi_in: of, .. } | Command::RemoveChild { spi_in: of, .. } => {
-                *of == spi_in
-            }
+            Command::UseOutbound { spi_in: of, .. }
+            | Command::StopOutbound { spi_in: of, .. }
+            | Command::RemoveChild { spi_in: of, .. } => *of == spi_in,
             _ => false,
         };
         self.ready.retain(|command| !of_it(command));
+        self.stops.retain(|(_, of)| *of != spi_in);
         self.removals.retain(|removal| removal.spi_in != spi_in);
     }
 
@@ -114,15 +127,19 @@ impl Outbox {
                 self.ready.push_back(Command::SetKernelRoutes(routes));
             }
         }
+        let stops = self.stops.drain(..);
+        self.ready
+            .extend(stops.map(|(tunnel, spi_in)| Command::StopOutbound { tunnel, spi_in }));
         self.flush(|removal| removal.at.is_none());
     }
 
     fn flush(&mut self, due: impl Fn(&Removal) -> bool) {
-        let due = self.removals.extract_if(.., |removal| due(removal));
-        self.ready.extend(due.map(|removal| Command::RemoveChild {
-            tunnel: removal.tunnel,
-            spi_in: removal.spi_in,
-        }));
+        for removal in self.removals.extract_if(.., |removal| due(removal)) {
+            let Removal { tunnel, spi_in, .. } = removal;
+            self.stops.retain(|(_, stopped)| *stopped != spi_in);
+            self.ready
+                .push_back(Command::RemoveChild { tunnel, spi_in });
+        }
     }
 
     pub(super) fn pop(&mut self) -> Option<Command> {

@@ -59,6 +59,9 @@ pub(super) struct Child {
     /// Set once we may send with it; grows from one to the next.
     sends: Option<u64>,
     rekeys: Option<u32>,
+    /// We send with what a rekey put in its place. That may end before this one does,
+    /// which the peer does not receive with any more.
+    replaced: bool,
 }
 
 /// The SAs of one tunnel.
@@ -94,15 +97,15 @@ impl Sas {
     /// Whether a rekey put another CHILD SA in this one's place.
     pub(super) fn is_replaced(&self, spi_in: u32) -> bool {
         self.children
-            .values()
-            .any(|child| child.rekeys == Some(spi_in) && child.sends.is_some())
+            .get(&spi_in)
+            .is_some_and(|child| child.replaced)
     }
 
     /// CHILD SAs that we may send with and that no rekey has replaced.
     fn senders(&self) -> impl Iterator<Item = (u32, &Child, u64)> {
         self.children.iter().filter_map(|(spi_in, child)| {
             let order = child.sends?;
-            (!self.is_replaced(*spi_in)).then_some((*spi_in, child, order))
+            (!child.replaced).then_some((*spi_in, child, order))
         })
     }
 
@@ -181,6 +184,7 @@ impl Sas {
             in_data_plane: true,
             sends: None,
             rekeys,
+            replaced: false,
         };
         self.children.insert(child.spi_in, fresh);
         self.note_childless(now);
@@ -193,11 +197,16 @@ impl Sas {
         Some(child.sa)
     }
 
-    pub(super) fn child_outbound(&mut self, spi_in: u32) {
-        if let Some(child) = self.children.get_mut(&spi_in) {
-            self.outbound_order += 1;
-            child.sends = Some(self.outbound_order);
-        }
+    /// We may send with this one. Gives the one that it replaces, if the data plane
+    /// has that.
+    pub(super) fn child_outbound(&mut self, spi_in: u32) -> Option<u32> {
+        let child = self.children.get_mut(&spi_in)?;
+        self.outbound_order += 1;
+        child.sends = Some(self.outbound_order);
+        let rekeyed = child.rekeys?;
+        let old = self.children.get_mut(&rekeyed)?;
+        old.replaced = true;
+        old.in_data_plane.then_some(rekeyed)
     }
 
     pub(super) fn child_down(&mut self, now: Instant, spi_in: u32) -> Option<Child> {

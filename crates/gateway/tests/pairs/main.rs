@@ -18,3 +18,4 @@ mod noisy;
 mod reload;
 mod rig;
 mod strangers;
+mod sweeps;

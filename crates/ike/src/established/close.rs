@@ -40,13 +40,18 @@ impl Established {
     }
 
     fn report_down(&mut self, env: &mut Env<'_>, reason: DownReason) {
+        // A CHILD SA's own lifetime goes on: what is on the way is still accepted.
+        let of_child = match &reason {
+            DownReason::Expired => DownReason::IkeExpired,
+            reason => reason.clone(),
+        };
         // Also of one that was replaced: the peer may have sent with it just now.
         for spi_in in std::mem::take(&mut self.children).into_keys() {
             env.core.owner.remove(&spi_in);
             env.emit(Event::ChildDown {
                 peer: self.peer,
                 spi_in,
-                reason: reason.clone(),
+                reason: of_child.clone(),
             });
             env.release_spi(spi_in);
         }

@@ -76,7 +76,12 @@ impl Established {
         let child = self
             .children
             .get(&old)
-            .filter(|child| child.phase == ChildPhase::Live && child.outbound)?;
+            .filter(|child| child.phase == ChildPhase::Live)?;
+        if !child.outbound {
+            // The peer made it and may not have our answer yet.
+            self.plan_again(env, Task::RekeyChild(old), BUSY);
+            return None;
+        }
         // RFC 7296 section 2.9.2: what is in use is asked for again.
         let selectors = (
             child.local_selectors.clone(),

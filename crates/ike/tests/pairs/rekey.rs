@@ -52,6 +52,45 @@ fn the_old_inbound_sa_lingers_for_packets_on_the_way() {
 }
 
 #[test]
+fn a_child_sa_that_is_due_before_it_is_sent_with_is_rekeyed_once_it_is() {
+    let mut pair = Pair::up(11);
+    pair.noted = false;
+    pair.rekey_child(A);
+    // B has answered, and waits for the DELETE of the old one.
+    pair.run(DELAY);
+    let new = pair.sides[B].children.keys().copied();
+    let new = new
+        .filter(|spi| Some(*spi) != pair.sides[B].outbound)
+        .last();
+    pair.call(B, |endpoint, now| endpoint.rekey_child(now, new.unwrap()));
+    pair.run(seconds(10));
+    pair.assert_agreement(1);
+    assert_smooth(&pair);
+    assert_eq!(pair.sides[B].endpoint.counters(PEER).child_rekeys, 2);
+}
+
+#[test]
+fn the_children_of_an_ike_sa_that_expires_have_not_expired_themselves() {
+    let mut pair = Pair::with(12, |_, config| {
+        config.ike_lifetime = Lifetime {
+            time: seconds(1_000),
+            margin: seconds(0),
+            fuzz_percent: 0,
+        };
+    });
+    pair.establish(A);
+    pair.run(seconds(1_000));
+    // B has had it for a little longer.
+    let [a, b] = &pair.sides;
+    assert_eq!(
+        (&a.ends[..], &b.ends[..]),
+        (&[DownReason::PeerDeleted][..], &[DownReason::Expired][..])
+    );
+    assert_eq!(a.child_ends, [DownReason::PeerDeleted]);
+    assert_eq!(b.child_ends, [DownReason::IkeExpired]);
+}
+
+#[test]
 fn either_side_rekeys_the_ike_sa_and_the_child_stays() {
     for side in [A, B] {
         let mut pair = Pair::up(3);

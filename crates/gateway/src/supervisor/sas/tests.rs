@@ -97,6 +97,17 @@ fn a_rekeyed_child_sa_is_neither_sent_with_nor_counted_on() {
 }
 
 #[test]
+fn a_child_sa_that_was_rekeyed_is_not_sent_with_again_when_its_successor_goes_first() {
+    let now = epoch();
+    let mut sas = Sas::default();
+    establish(&mut sas, now, 1, Role::Initiator, 1, 1000);
+    sas.child_inbound(now, SaId(1), &child(2000), Some(1000));
+    assert_eq!(sas.child_outbound(2000), Some(1000));
+    sas.child_down(now, 2000);
+    assert!(!sas.usable());
+}
+
+#[test]
 fn children_move_to_the_ike_sa_that_a_rekey_made() {
     let now = epoch();
     let mut sas = Sas::default();
