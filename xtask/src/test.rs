@@ -32,12 +32,13 @@ pub struct SimOptions {
 type Step<'a> = (&'a str, Box<dyn Fn() -> Result<()> + 'a>);
 
 pub fn everything(options: &Options) -> Result<()> {
-    let steps: [Step<'_>; 9] = [
+    let steps: [Step<'_>; 10] = [
         ("Debian packages", Box::new(packages::install)),
         ("format", Box::new(format)),
         ("forbidden edges", Box::new(edges::check)),
         ("clippy", Box::new(clippy)),
         ("units, pairs and simulation", Box::new(units)),
+        ("simulated days", Box::new(days)),
         ("release build", Box::new(release_build)),
         ("demo", Box::new(demo)),
         ("scenarios against real peers", Box::new(scenarios)),
@@ -109,6 +110,20 @@ fn units() -> Result<()> {
         "--workspace",
         "--exclude",
         "vgw-interop",
+    ]))
+}
+
+/// Some whole days, one of them by a seed of its own; the seeds are printed.
+fn days() -> Result<()> {
+    finish(&mut cargo(&[
+        "test",
+        "--release",
+        "-p",
+        "vgw-sim",
+        "--test",
+        "days",
+        "--",
+        "--nocapture",
     ]))
 }
 

@@ -42,7 +42,8 @@ pub struct Gateway {
     /// needs.
     pub host_services: Vec<HostService>,
     /// Whether a tunnel that waits for its peer (StartupAction add) initiates once
-    /// after our start, when the peer may have SAs that we lost.
+    /// after our start, when the peer may have SAs that we lost, and until it is up
+    /// where we ended its SA, as it could not be replaced.
     pub initiate_to_recover: bool,
     /// VPN connections, in the order of the file.
     pub connections: Vec<Connection>,
@@ -199,7 +200,7 @@ pub struct Phase2 {
     pub encryption: Vec<Encryption>,
     /// Phase2IntegrityAlgorithms.
     pub integrity: Vec<Integrity>,
-    /// Phase2DHGroupNumbers, for PFS.
+    /// Phase2DHGroupNumbers, for PFS; none of them: no PFS.
     pub groups: Vec<Group>,
     /// Extended sequence numbers, most wanted first.
     pub esn: Vec<bool>,

@@ -103,6 +103,9 @@ pub struct TunnelStatus {
     pub why: String,
     /// The last thing that went wrong, be it over or not.
     pub trouble: Option<Remark>,
+    /// Why the last rekey was refused, if nothing has come up since: the tunnel is up,
+    /// but not beyond the lifetime of its SAs.
+    pub rekey_refused: Option<Remark>,
     /// Our outside address.
     pub outside_local: IpAddr,
     /// The peer's outside address: as its packets show it, else as configured.
@@ -136,6 +139,8 @@ pub struct TunnelStatus {
     pub children: Vec<ChildStatus>,
     /// Since the tunnel was configured (AWS: TunnelDataIn and TunnelDataOut).
     pub traffic: TunnelTraffic,
+    /// SAs and paths of it that the data plane refused, since it was configured.
+    pub changes_refused: u64,
     /// How long ago an authenticated packet was last seen to have come in.
     pub last_in: Option<Duration>,
     /// The negotiator's counters since the tunnel was configured.

@@ -199,6 +199,16 @@ pub enum Event {
         /// One line, made when it is read.
         why: Why,
     },
+    /// A rekey was refused, by the peer or by us. What it was to replace goes on until
+    /// its lifetime ends.
+    RekeyRefused {
+        /// Which peer; it is authenticated.
+        peer: PeerId,
+        /// Its address.
+        remote: SocketAddr,
+        /// One line, made when it is read.
+        why: Why,
+    },
     /// There were no random numbers for a key, a nonce or an SPI: what needed
     /// them was not begun or not answered, and the peer will ask again.
     NoRandomNumbers,
@@ -382,6 +392,8 @@ pub struct PeerCounters {
     pub ike_rekeys: u64,
     /// CHILD SAs rekeyed, by either side.
     pub child_rekeys: u64,
+    /// Rekeys refused, by either side.
+    pub rekeys_refused: u64,
     /// Requests sent again.
     pub retransmissions: u64,
     /// Requests of the peer seen again.

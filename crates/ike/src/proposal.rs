@@ -50,6 +50,19 @@ pub enum Mismatch {
     },
 }
 
+impl Mismatch {
+    /// Whether all would fit but for the groups.
+    pub(crate) fn is_about_groups(&self) -> bool {
+        matches!(
+            self,
+            Self::NoCommon {
+                kind: TransformType::KEY_EXCHANGE,
+                ..
+            }
+        )
+    }
+}
+
 /// A proposal selected for an IKE SA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IkeChoice {

@@ -51,6 +51,8 @@ pub struct Tunnel {
     pub counters: Counters,
     /// Why it last went down or did not come up, or what was refused.
     pub last: Option<Why>,
+    /// Why the last rekey was refused, if nothing has come up since.
+    pub rekey_refused: Option<Why>,
 }
 
 /// An IKE SA.
@@ -95,6 +97,8 @@ pub struct Counters {
     pub ike_rekeys: u64,
     /// CHILD SAs rekeyed.
     pub child_rekeys: u64,
+    /// Rekeys refused.
+    pub rekeys_refused: u64,
     /// Requests sent again.
     pub retransmissions: u64,
     /// Moves of the peer to another address or port.

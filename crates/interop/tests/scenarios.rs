@@ -60,6 +60,7 @@ scenarios!(
     failover,
     rekey,
     lossy_rekey,
+    no_pfs,
     peer_restart,
     daemon_restart,
     crash_token,

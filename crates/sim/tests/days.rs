@@ -1,6 +1,7 @@
 //! Simulated days. `VGW_SIM_SEEDS=n` runs n seeds for a day each instead of the few
 //! that every test run takes, from `VGW_SIM_FIRST=s` on or from 1; `VGW_SIM_SEED=s`
-//! replays one of either kind; `VGW_SIM_LOG=info` prints the log.
+//! replays one of either kind; `VGW_SIM_LOG=info` prints the log. Whole days are for
+//! optimized builds: `cargo xtask test` makes one.
 
 #![allow(clippy::panic, reason = "a test's helpers fail the test")]
 
@@ -44,8 +45,12 @@ fn live(seed: u64, plan: Plan) -> Summary {
             summary
         }
         Err(failure) => {
-            let kind = if plan == LONG { "VGW_SIM_SEEDS=1 " } else { "" };
-            panic!("{failure}\nreplay with {kind}VGW_SIM_SEED={seed} cargo test -p vgw-sim");
+            let replay = if plan == LONG {
+                format!("cargo xtask sim --seed {seed}")
+            } else {
+                format!("VGW_SIM_SEED={seed} cargo test -p vgw-sim")
+            };
+            panic!("{failure}\nreplay with {replay}");
         }
     }
 }
@@ -78,6 +83,7 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
 }
 
 #[test]
+#[cfg_attr(debug_assertions, ignore = "takes many minutes without optimization")]
 fn some_whole_days_are_lived_in_every_test_run_and_one_is_new_each_time() {
     let asked_for = ["VGW_SIM_SEEDS", "VGW_SIM_SEED"];
     if asked_for.iter().any(|variable| number(variable).is_some()) {

@@ -238,13 +238,13 @@ impl Shell {
             let if_refused = command.if_refused();
             if let Err(error) = self.carry_out(command) {
                 let now = Instant::now();
-                if let Some(line) = self.failure_lines.allow(now) {
-                    let held_back = line.held_back;
-                    tracing::error!(%error, held_back, "the data plane did not take a change");
-                }
                 if let Some(refused) = if_refused {
+                    // It says so, by the tunnel's name.
                     let why = error.to_string();
                     self.supervisor.handle_refused(now, refused, &why);
+                } else if let Some(line) = self.failure_lines.allow(now) {
+                    let held_back = line.held_back;
+                    tracing::error!(%error, held_back, "the data plane did not take a change");
                 }
             }
             if let Some(tunnel) = affected {
@@ -375,6 +375,7 @@ fn tunnel_samples(
             mtu: plane.tunnel_mtu(tunnel.id.0).unwrap_or_default(),
             traffic: tunnel.traffic,
             counters: tunnel.counters,
+            changes_refused: tunnel.changes_refused,
         })
 }
 

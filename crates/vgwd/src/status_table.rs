@@ -111,9 +111,12 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
 }
 
 /// What went wrong before a tunnel came up is history; while it is down it is the news.
+/// One that is up may not be up for long.
 fn note(tunnel: &Tunnel) -> Option<String> {
     if tunnel.up {
-        return None;
+        let refused = tunnel.rekey_refused.as_ref()?;
+        let ago = span(refused.ago_seconds);
+        return Some(format!("rekey refused {ago} ago: {}", refused.why));
     }
     let mut note = match &tunnel.last {
         Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),

@@ -128,7 +128,8 @@ fn algorithms(violations: &mut Violations, place: &str, tunnel: &Tunnel) {
         "phase2_integrity_algorithms",
         &phase2.integrity,
     );
-    list(violations, place, "phase2_dh_group_numbers", &phase2.groups);
+    // None of them: no PFS.
+    each_once(violations, place, "phase2_dh_group_numbers", &phase2.groups);
     groups(
         violations,
         place,
@@ -152,10 +153,19 @@ fn list<T: Display + PartialEq>(
     name: &str,
     values: &[T],
 ) {
-    let place = field(place, name);
     if values.is_empty() {
-        violations.refuse(&place, "an empty list", "at least one");
+        violations.refuse(&field(place, name), "an empty list", "at least one");
     }
+    each_once(violations, place, name, values);
+}
+
+fn each_once<T: Display + PartialEq>(
+    violations: &mut Violations,
+    place: &str,
+    name: &str,
+    values: &[T],
+) {
+    let place = field(place, name);
     for (index, value) in values.iter().enumerate() {
         if values.iter().take(index).any(|earlier| earlier == value) {
             violations.refuse(&place, format!("{value} twice"), "each of them once");

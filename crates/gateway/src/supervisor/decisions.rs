@@ -36,6 +36,7 @@ impl Supervisor {
 
     fn decide(&mut self, now: Instant, id: TunnelId) {
         self.end_drain(now, id);
+        let recovers = self.gateway.initiate_to_recover;
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
@@ -45,6 +46,9 @@ impl Supervisor {
                     tunnel = %tunnel.name, sa = sa.0, held_back = line.held_back,
                     "deleting an IKE SA that serves no purpose"
                 );
+            }
+            if recovers && tunnel.sas.lost_children(sa) && !tunnel.sas.usable() {
+                tunnel.pursue();
             }
             self.endpoint.delete(now, sa);
         }

@@ -72,6 +72,9 @@ impl Supervisor {
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer.map(TunnelId::from), remote, why);
             }
+            Event::RekeyRefused { peer, remote, why } => {
+                self.on_rekey_refused(now, peer.into(), remote, why);
+            }
             Event::NoRandomNumbers => {
                 if let Some(line) = self.fault_lines.allow(now) {
                     let held_back = line.held_back;
@@ -125,6 +128,7 @@ impl Supervisor {
             );
         }
         tunnel.sas.ike_up(now, sa, details, replaces);
+        tunnel.rekey_refused = None;
         tunnel.last_in = Some(now);
         if tunnel.attempt == Some(sa) {
             tunnel.attempt = None;
@@ -140,7 +144,7 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        tunnel.sas.ike_down(sa);
+        let served = tunnel.sas.ike_down(sa);
         if let Some(line) = tunnel.lines.sas.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
             tracing::info!(%tunnel, sa = sa.0, %reason, held_back, "IKE SA ends");
@@ -160,6 +164,9 @@ impl Supervisor {
         // It is there again (RFC 6290 section 3).
         if *reason == DownReason::PeerLostIt && (recovers || tunnel.keeps_attempting()) {
             tunnel.ask(now);
+        }
+        if served && recovers && matches!(reason, DownReason::Refused(_)) {
+            tunnel.pursue();
         }
         if tunnel.attempt.is_some() {
             return;
@@ -253,6 +260,7 @@ impl Supervisor {
             return;
         };
         let replaced = tunnel.sas.child_outbound(spi_in);
+        tunnel.rekey_refused = None;
         if tunnel.sas.usable() {
             tunnel.pursuit = Pursuit::None;
             tunnel.retry.cancel();
@@ -317,6 +325,18 @@ impl Supervisor {
             tracing::warn!(tunnel = "unknown", %remote, held_back = line.held_back, "refused: {why}");
         }
         self.remember_stranger(now, remote, why);
+    }
+
+    fn on_rekey_refused(&mut self, now: Instant, id: TunnelId, remote: SocketAddr, why: Why) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        if let Some(line) = tunnel.lines.refusals.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::warn!(%tunnel, %remote, held_back, "rekey refused: {why}");
+        }
+        tunnel.blame(now, why);
+        tunnel.rekey_refused.clone_from(&tunnel.trouble);
     }
 
     fn on_diagnostic(&mut self, now: Instant, id: TunnelId, sa: SaId, diagnostic: Diagnostic) {

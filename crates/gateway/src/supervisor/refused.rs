@@ -7,8 +7,8 @@ use crate::command::{Refused, TunnelId};
 
 impl Supervisor {
     /// The data plane did not take a command, and says why. The IKE SA concerned is
-    /// deleted, and the tunnel comes up anew as after any failure: left half installed,
-    /// it would be up at both ends and lose packets.
+    /// deleted, and the tunnel comes up anew: left half installed, it would be up at both
+    /// ends and lose packets.
     pub fn handle_refused(&mut self, now: Instant, refused: Refused, why: &str) {
         let id = match refused {
             Refused::Install(spi_in) => {
@@ -25,6 +25,7 @@ impl Supervisor {
     }
 
     fn end_refused(&mut self, now: Instant, id: TunnelId, refused: Refused, why: &str) {
+        let recovers = self.gateway.initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };
@@ -33,8 +34,16 @@ impl Supervisor {
             Refused::Use(spi_in) => tunnel.sas.child_mut(spi_in).map(|child| child.sa),
             Refused::Path(_) => tunnel.sas.keeper(),
         };
+        tunnel.changes_refused += 1;
+        if let Some(line) = tunnel.lines.refusals.allow(now) {
+            let (tunnel, held_back) = (&tunnel.name, line.held_back);
+            tracing::warn!(%tunnel, held_back, "the data plane refused a change: {why}");
+        }
         tunnel.blame(now, format!("the data plane refused a change: {why}"));
         if let Some(sa) = sa {
+            if recovers {
+                tunnel.pursue();
+            }
             self.endpoint.delete(now, sa);
         }
     }

@@ -87,6 +87,7 @@ impl Supervisor {
             since: now.saturating_duration_since(tunnel.since),
             why: tunnel.why.clone(),
             trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
+            rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
             outside_local: tunnel.peer.local,
             outside_remote: keeper.map(|path| path.remote.ip()).or(remote_address),
             outside_address: tunnel.options.outside_address,
@@ -108,6 +109,7 @@ impl Supervisor {
                 .map(|(spi_in, child)| child_status(now, tunnel, spi_in, child))
                 .collect(),
             traffic: carried_since(tunnel.traffic, tunnel.traffic_before),
+            changes_refused: tunnel.changes_refused,
             last_in: tunnel.last_in.map(|at| now.saturating_duration_since(at)),
             counters: counted_since(
                 self.endpoint.counters(PeerId::from(tunnel.id)),
@@ -196,6 +198,7 @@ fn counted_since(counted: PeerCounters, before: PeerCounters) -> PeerCounters {
         ike_established: counted.ike_established - before.ike_established,
         ike_rekeys: counted.ike_rekeys - before.ike_rekeys,
         child_rekeys: counted.child_rekeys - before.child_rekeys,
+        rekeys_refused: counted.rekeys_refused - before.rekeys_refused,
         retransmissions: counted.retransmissions - before.retransmissions,
         duplicates: counted.duplicates - before.duplicates,
         dropped: counted.dropped - before.dropped,

@@ -31,6 +31,8 @@ pub(super) struct IkeSa {
     /// Since when.
     pub(super) established: Instant,
     childless_since: Option<Instant>,
+    /// It has had a CHILD SA.
+    served: bool,
     /// A rekey replaced it, or we asked to delete it: it goes by itself.
     leaving: bool,
 }
@@ -149,14 +151,16 @@ impl Sas {
             details,
             established: now,
             childless_since: None,
+            served: false,
             leaving: false,
         };
         self.ike.insert(sa, fresh);
         self.note_childless(now);
     }
 
-    pub(super) fn ike_down(&mut self, sa: SaId) {
-        self.ike.remove(&sa);
+    /// An IKE SA is gone; gives whether it has had a CHILD SA.
+    pub(super) fn ike_down(&mut self, sa: SaId) -> bool {
+        self.ike.remove(&sa).is_some_and(|gone| gone.served)
     }
 
     pub(super) fn path_changed(&mut self, sa: SaId, path: Path) {
@@ -218,6 +222,7 @@ impl Sas {
     fn note_childless(&mut self, now: Instant) {
         for (sa, ike) in &mut self.ike {
             let childless = !self.children.values().any(|child| child.sa == *sa);
+            ike.served |= !childless;
             ike.childless_since = match ike.childless_since {
                 _ if !childless => None,
                 Some(since) => Some(since),
@@ -262,6 +267,12 @@ impl Sas {
             }
         }
         due
+    }
+
+    /// Whether an IKE SA has had CHILD SAs and has none any more.
+    pub(super) fn lost_children(&self, sa: SaId) -> bool {
+        let ike = self.ike.get(&sa);
+        ike.is_some_and(|ike| ike.served && ike.childless_since.is_some())
     }
 }
 

@@ -45,7 +45,8 @@ pub(super) enum Pursuit {
     /// One attempt, because it was we who took the tunnel down, or lost it with an
     /// earlier life: the peer may know nothing of it, or not come back by itself.
     Once,
-    /// Until the tunnel is up: the peer was found dead (DPDTimeoutAction restart).
+    /// Until the tunnel is up: the peer was found dead (DPDTimeoutAction restart), or we
+    /// ended its SA, because a CHILD SA could not be replaced or not be installed.
     UntilUp,
 }
 
@@ -71,6 +72,8 @@ pub(super) struct Tunnel {
     pub(super) why: String,
     /// The last thing that went wrong.
     pub(super) trouble: Option<Said>,
+    /// Why the last rekey was refused, until an SA comes up.
+    pub(super) rekey_refused: Option<Said>,
     pub(super) sas: Sas,
     /// The CHILD SA that the data plane was told to send with.
     pub(super) outbound: Option<u32>,
@@ -80,6 +83,8 @@ pub(super) struct Tunnel {
     pub(super) pursuit: Pursuit,
     pub(super) drain: Option<Drain>,
     pub(super) last_in: Option<Instant>,
+    /// Commands that the data plane did not take.
+    pub(super) changes_refused: u64,
     /// As the data plane counts, with those of an earlier tunnel of this number.
     pub(super) traffic: TunnelTraffic,
     /// Of the earlier tunnel of this number.
@@ -111,6 +116,7 @@ impl Tunnel {
             since: now,
             why: "configured".to_owned(),
             trouble: None,
+            rekey_refused: None,
             sas: Sas::default(),
             outbound: None,
             attempt: None,
@@ -118,6 +124,7 @@ impl Tunnel {
             pursuit: Pursuit::None,
             drain: None,
             last_in: None,
+            changes_refused: 0,
             traffic: traffic_before,
             traffic_before,
             counters_before,
@@ -175,6 +182,13 @@ impl Tunnel {
             self.pursuit = Pursuit::Once;
         }
         self.retry.due_at(at);
+    }
+
+    /// Initiates while it is down, until it is up, if the peer's address is known.
+    pub(super) const fn pursue(&mut self) {
+        if self.peer.remote.is_some() {
+            self.pursuit = Pursuit::UntilUp;
+        }
     }
 
     /// The next time at which something is to be done though nothing happens.

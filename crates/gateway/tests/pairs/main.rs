@@ -12,6 +12,7 @@
 )]
 
 mod failover;
+mod groups;
 mod initiate;
 mod lifecycle;
 mod noisy;

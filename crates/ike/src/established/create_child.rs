@@ -22,6 +22,12 @@ use crate::words::few;
 /// A CHILD SA that was refused is asked for again after this long, by the
 /// initiator of the IKE SA.
 const CREATE_AGAIN: Duration = Duration::from_secs(15);
+/// When no CHILD SA is left, the responder of the IKE SA asks for another after one to
+/// two of these, if the initiator has not.
+const RESPONDER_RESTORES: Duration = Duration::from_secs(3);
+/// A peer that deletes the last CHILD SA may be about to delete the IKE SA, or to make
+/// another: the initiator asks for one after one to two of these.
+pub(super) const AFTER_DELETE: Duration = Duration::from_secs(1);
 /// TEMPORARY_FAILURE: ask again after one to two of these (RFC 7296 section 2.25).
 pub(super) const BUSY: Duration = Duration::from_secs(1);
 
@@ -47,7 +53,10 @@ impl Established {
     }
 
     fn answer_new_child(&mut self, env: &mut Env<'_>, offer: ChildOffer) -> Reply {
-        if self.is_busy() {
+        // Of two that are asked for at once the initiator's is made.
+        let crosses_ours =
+            self.role == Role::Initiator && matches!(self.active, Some(Active::CreateChild(_)));
+        if self.is_busy() || crosses_ours {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
         }
         let live = self
@@ -57,7 +66,7 @@ impl Established {
             .count();
         if live >= MAX_CHILDREN {
             let why = format!("one more CHILD SA, expected at most {MAX_CHILDREN}");
-            env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+            self.refuse(env, why);
             return Reply::error(NotifyType::NO_ADDITIONAL_SAS);
         }
         match self.agree(env, offer, None) {
@@ -83,12 +92,11 @@ impl Established {
                 "one more CHILD SA, expected the peer to delete some of the \
                  {MAX_CHILDREN_WITH_OLD} that it has, replaced ones included"
             );
-            env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+            self.refuse(env, why);
             return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
         }
         let refused = |env: &mut Env<'_>, refused: RefusedChild| {
-            let why = format!("CHILD SA: {}", refused.why);
-            env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+            self.refuse_child(env, replaces, &refused.why);
             Reply::notify(refused.notify)
         };
         let terms = agree_terms(&self.config, &offer.sa, (&offer.ts_i, &offer.ts_r), true)
@@ -139,6 +147,9 @@ impl Established {
         &mut self,
         env: &mut Env<'_>,
     ) -> Option<(Active, Vec<Payload>)> {
+        if self.has_live_child() {
+            return None;
+        }
         let with_groups = !self.config.esp.groups.is_empty();
         let Some(pending) = PendingChild::new(env, &self.config, None, with_groups) else {
             self.create_child_later(env);
@@ -202,8 +213,13 @@ impl Established {
                 if notify.kind == NotifyType::TEMPORARY_FAILURE {
                     return self.plan_again(env, Task::CreateChild, BUSY);
                 }
-                self.refused_by_peer(env, "a CHILD SA", &notify);
-                self.plan_again(env, Task::CreateChild, CREATE_AGAIN);
+                let why = self.refusal_by_peer("a CHILD SA", &notify);
+                self.refuse(env, why.clone());
+                // Asking again would change nothing; a new IKE SA comes with a CHILD SA
+                // for which there are no groups to disagree about.
+                if !self.has_live_child() {
+                    self.close(env, DownReason::Refused(why), true);
+                }
             }
             CreateChildResponse::Ike(_) => {
                 env.release_spi(pending.spi_in);
@@ -242,8 +258,7 @@ impl Established {
         match concluded {
             Ok((choice, keys)) => Ok(pending.into_child(&choice, &answer, keys, replaces)),
             Err(why) => {
-                let why = format!("CHILD SA: {why}");
-                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                self.refuse_child(env, replaces, &why);
                 env.release_spi(pending.spi_in);
                 self.tasks.plan(Task::DeleteChild(pending.spi_in), env.now);
                 Err(())
@@ -263,11 +278,20 @@ impl Established {
             && pending.take_group(env, &self.config, demanded_group(notify))
     }
 
-    /// Says what the peer refused, with what we had offered.
-    pub(super) fn refused_by_peer(&self, env: &mut Env<'_>, what: &str, notify: &Notify) {
+    /// Says why we refuse a CHILD SA, or the rekey of one.
+    fn refuse_child(&self, env: &mut Env<'_>, replaces: Option<u32>, why: &str) {
+        match replaces {
+            Some(_) => self.refuse_rekey(env, format!("rekey of a CHILD SA: {why}")),
+            None => self.refuse(env, format!("CHILD SA: {why}")),
+        }
+    }
+
+    /// What the peer refused, and what we had offered.
+    pub(super) fn refusal_by_peer(&self, what: &str, notify: &Notify) -> String {
         let hint = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => format!(
-                "we offered {}; if the tunnel came up without it, compare the groups for PFS",
+                "we offered {}; if the tunnel came up with these, compare the groups for PFS, \
+                 which only rekeys use",
                 describe_algorithms(&self.config)
             ),
             NotifyType::TS_UNACCEPTABLE => format!(
@@ -277,19 +301,25 @@ impl Established {
             ),
             _ => "see the peer's log".to_owned(),
         };
-        let why = format!("the peer refused {what} by {}: {hint}", notify.kind);
-        env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+        format!("the peer refused {what} by {}: {hint}", notify.kind)
     }
 
-    /// The initiator of an IKE SA asks for a CHILD SA again when there is none left.
-    pub(super) fn restore_child(&mut self, env: &mut Env<'_>) {
-        let any = self
-            .children
-            .values()
-            .any(|child| child.phase == ChildPhase::Live);
-        if !any && self.role == Role::Initiator {
-            self.tasks.plan(Task::CreateChild, env.now);
+    pub(super) fn has_live_child(&self) -> bool {
+        let mut children = self.children.values();
+        children.any(|child| child.phase == ChildPhase::Live)
+    }
+
+    /// Asks for a CHILD SA again if there is none left, as RFC 7296 section 1.3.1 lets
+    /// either end. The initiator of the IKE SA comes first, after `pause`.
+    pub(super) fn restore_child(&mut self, env: &mut Env<'_>, pause: Duration) {
+        if self.phase != Phase::Up || self.has_live_child() {
+            return;
         }
+        let pause = match self.role {
+            Role::Initiator => pause,
+            Role::Responder => RESPONDER_RESTORES,
+        };
+        self.plan_again(env, Task::CreateChild, pause);
     }
 
     /// There is no CHILD SA because of the answer: who asked asks again later.

@@ -10,7 +10,8 @@ use crate::env::Env;
 use crate::event::Event;
 use crate::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
 use crate::nat::Arrival;
-use crate::wire::{Auth, ClearMessage, Id, NotifyType};
+use crate::proposal;
+use crate::wire::{Auth, ClearMessage, Id, NotifyType, Proposal, TransformType};
 
 impl Established {
     /// As initiator: what the response says of the CHILD SA that was asked for.
@@ -24,7 +25,8 @@ impl Established {
             AuthChild::Accepted { sa, ts_i, ts_r } => (sa, ts_i, ts_r),
             AuthChild::Refused(notify) => {
                 env.release_spi(pending.spi_in);
-                self.refused_by_peer(env, "the CHILD SA", notify);
+                let why = self.refusal_by_peer("the CHILD SA", notify);
+                self.refuse(env, why);
                 return self.create_child_later(env);
             }
         };
@@ -45,8 +47,7 @@ impl Established {
             }
             Err(why) => {
                 env.release_spi(spi_in);
-                let why = format!("CHILD SA: {why}");
-                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                self.refuse(env, format!("CHILD SA: {why}"));
                 self.tasks.plan(Task::DeleteChild(spi_in), env.now);
                 self.create_child_later(env);
             }
@@ -109,7 +110,24 @@ impl Established {
             })?;
         self.install(env, terms.into_child(spi_in, keys, None));
         self.use_outbound(env, spi_in);
+        self.foresee_rekeys(env, &request.sa);
         Ok(accepted)
+    }
+
+    /// A peer need not tell its groups in IKE_AUTH, where they mean nothing (RFC 7296
+    /// section 1.2). Of one that does it is known what its rekeys will come to.
+    fn foresee_rekeys(&self, env: &mut Env<'_>, offered: &[Proposal]) {
+        let mut transforms = offered.iter().flat_map(|proposal| &proposal.transforms);
+        if !transforms.any(|transform| transform.kind == TransformType::KEY_EXCHANGE) {
+            return;
+        }
+        if let Err(mismatch) = proposal::select_esp(&self.config.esp, offered, true) {
+            env.emit(Event::RekeyRefused {
+                peer: self.peer,
+                remote: self.path.remote,
+                why: format!("the rekeys of the CHILD SA will fail: {mismatch}").into(),
+            });
+        }
     }
 
     /// As initiator: the responder believes that the SA is up, but did not show

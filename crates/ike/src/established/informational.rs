@@ -1,6 +1,7 @@
 //! INFORMATIONAL exchanges: deletes and signs of life (RFC 7296 section 1.4).
 
 use super::child::ChildPhase;
+use super::create_child::AFTER_DELETE;
 use super::tasks::Active;
 use super::{Established, Phase, Reply, Then};
 use crate::env::Env;
@@ -134,6 +135,7 @@ impl Established {
             }
             ChildPhase::Live => {
                 self.remove_child(env, spi_in, DownReason::PeerDeleted);
+                self.restore_child(env, AFTER_DELETE);
                 Some(spi_in)
             }
             ChildPhase::Replaced { .. } | ChildPhase::Redundant { .. } => {

@@ -110,7 +110,7 @@ impl Established {
             ChildPhase::Live if child.expire_at <= env.now => {
                 self.remove_child(env, spi_in, DownReason::Expired);
                 self.tasks.plan(Task::DeleteChild(spi_in), env.now);
-                self.restore_child(env);
+                self.restore_child(env, Duration::ZERO);
             }
             ChildPhase::Live => {
                 child.rekey_at = None;

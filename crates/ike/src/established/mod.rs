@@ -36,6 +36,7 @@ use crate::identity::Identity;
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{CreateChildRequest, CreateChildResponse, Informational};
 use crate::nat::{Arrival, OwnNat};
+use crate::why::Why;
 use crate::window::{Answered, Incoming, Window};
 use crate::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, Notify, NotifyType, Payload, decode_payloads,
@@ -439,6 +440,19 @@ impl Established {
             sa: self.id,
             diagnostic,
         });
+    }
+
+    /// Says that something was refused, by us or by the peer, and why.
+    fn refuse(&self, env: &mut Env<'_>, why: impl Into<Why>) {
+        env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+    }
+
+    /// Says and counts that a rekey was refused, by us or by the peer, and why.
+    fn refuse_rekey(&self, env: &mut Env<'_>, why: impl Into<Why>) {
+        let (peer, remote, why) = (self.peer, self.path.remote, why.into());
+        tracing::debug!(peer = %self.config.name, %remote, "rekey refused: {why}");
+        env.count(peer, |c| c.rekeys_refused += 1);
+        env.emit(Event::RekeyRefused { peer, remote, why });
     }
 
     fn open(&self, message: &ClearMessage, datagram: &[u8]) -> Result<Vec<Payload>, OpenError> {

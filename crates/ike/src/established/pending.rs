@@ -61,8 +61,14 @@ pub(crate) fn agree_terms(
     (ts_i, ts_r): (&[TrafficSelector], &[TrafficSelector]),
     with_groups: bool,
 ) -> Result<Terms, RefusedChild> {
-    let choice = proposal::select_esp(&config.esp, sa, with_groups)
-        .map_err(|e| RefusedChild::new(NotifyType::NO_PROPOSAL_CHOSEN, e))?;
+    let choice = proposal::select_esp(&config.esp, sa, with_groups).map_err(|mismatch| {
+        let hint = if mismatch.is_about_groups() {
+            "; the two ends differ about PFS, which only rekeys use"
+        } else {
+            ""
+        };
+        RefusedChild::new(NotifyType::NO_PROPOSAL_CHOSEN, format!("{mismatch}{hint}"))
+    })?;
     let unacceptable = |side: &str, e: selector::Unacceptable| {
         RefusedChild::new(NotifyType::TS_UNACCEPTABLE, format!("{side}: {e}"))
     };

@@ -204,7 +204,8 @@ impl Established {
                 self.tasks.plan(Task::CreateChild, env.now);
             }
             _ => {
-                self.refused_by_peer(env, "the rekey of a CHILD SA", notify);
+                let why = self.refusal_by_peer("the rekey of a CHILD SA", notify);
+                self.refuse_rekey(env, why);
                 self.rekey_child_later(env, old);
             }
         }

@@ -76,8 +76,7 @@ impl Established {
         let choice = match proposal::select_ike(&self.config.ike, &offer.sa) {
             Ok(choice) => choice,
             Err(mismatch) => {
-                let why = format!("rekey of the IKE SA: {mismatch}");
-                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                self.refuse_rekey(env, format!("rekey of the IKE SA: {mismatch}"));
                 return Reply::error(NotifyType::NO_PROPOSAL_CHOSEN);
             }
         };
@@ -193,8 +192,7 @@ impl Established {
         let ingredients = match conclude(pending, &offer) {
             Ok(ingredients) => ingredients,
             Err(why) => {
-                let why = format!("rekey of the IKE SA: {why}");
-                env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+                self.refuse_rekey(env, format!("rekey of the IKE SA: {why}"));
                 // The peer made an SA that we cannot name; both end.
                 return self.end_malformed(env, &"a selection that we did not offer");
             }
@@ -320,7 +318,7 @@ impl Established {
             notify.kind,
             offered_ike(&self.config)
         );
-        env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
+        self.refuse_rekey(env, why);
         let pause = Self::retry_after(env, self.expire_at);
         self.tasks.plan(Task::RekeyIke, env.now + pause);
     }

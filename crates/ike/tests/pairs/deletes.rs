@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use vgw_ike::config::Lifetime;
 use vgw_ike::event::DownReason;
+use vgw_ike::wire::ExchangeType;
 
 use crate::rig::{A, B, DELAY, PEER, Pair, seconds};
 
@@ -117,4 +119,51 @@ fn a_removed_peer_is_told_and_unknown_afterwards() {
     assert_nothing_left(&pair);
     let now = pair.now;
     assert_eq!(pair.sides[A].endpoint.initiate(now, PEER), None);
+}
+
+#[test]
+fn an_ike_sa_left_without_a_child_gets_another_whoever_began_it() {
+    // RFC 7296 section 1.3.1: either end may ask; the initiator is first.
+    for (initiator, deletes) in [(A, A), (A, B), (B, A), (B, B)] {
+        let mut pair = Pair::with(7, |side, config| {
+            if side == deletes {
+                config.child_lifetime = Lifetime {
+                    time: seconds(100),
+                    margin: seconds(0),
+                    fuzz_percent: 0,
+                };
+            }
+        });
+        pair.establish(initiator);
+        let spi = pair.sides[deletes].child().spi_in;
+        pair.run(seconds(110));
+        pair.assert_agreement(1);
+        assert_ne!(pair.sides[deletes].child().spi_in, spi);
+        let [asked, other] = [initiator, 1 - initiator]
+            .map(|side| pair.count(side, ExchangeType::CREATE_CHILD_SA, false));
+        assert_eq!((asked, other), (1, 0));
+    }
+}
+
+#[test]
+fn of_two_child_sas_that_are_asked_for_at_once_one_is_made() {
+    let mut pair = Pair::with(8, |_, config| {
+        config.child_lifetime = Lifetime {
+            time: seconds(100),
+            margin: seconds(0),
+            fuzz_percent: 0,
+        };
+    });
+    pair.establish(A);
+    // What A asks takes longer than B waits: that of B crosses it.
+    pair.weather = Box::new(|datagram| {
+        let from_a = datagram.is(A, ExchangeType::CREATE_CHILD_SA, false);
+        if from_a {
+            vec![seconds(5)]
+        } else {
+            vec![DELAY]
+        }
+    });
+    pair.run(seconds(115));
+    pair.assert_agreement(1);
 }

@@ -58,10 +58,8 @@ fn a_child_sa_that_is_due_before_it_is_sent_with_is_rekeyed_once_it_is() {
     pair.rekey_child(A);
     // B has answered, and waits for the DELETE of the old one.
     pair.run(DELAY);
-    let new = pair.sides[B].children.keys().copied();
-    let new = new
-        .filter(|spi| Some(*spi) != pair.sides[B].outbound)
-        .last();
+    let mut spis = pair.sides[B].children.keys().copied();
+    let new = spis.find(|spi| Some(*spi) != pair.sides[B].outbound);
     pair.call(B, |endpoint, now| endpoint.rekey_child(now, new.unwrap()));
     pair.run(seconds(10));
     pair.assert_agreement(1);
@@ -195,6 +193,70 @@ fn a_mismatch_of_pfs_is_named_and_the_old_child_goes_on_until_its_end() {
     pair.run(seconds(300));
     let tries = pair.count(A, ExchangeType::CREATE_CHILD_SA, false);
     assert!((2..=10).contains(&tries), "tried {tries} times");
+    for side in &pair.sides {
+        assert!(side.endpoint.counters(PEER).rekeys_refused >= 2);
+    }
+}
+
+#[test]
+fn without_groups_at_either_end_either_side_rekeys_without_pfs() {
+    let mut pair = Pair::with(13, |_, config| config.esp.groups.clear());
+    pair.establish(A);
+    pair.flow();
+    for side in [A, B, A, B] {
+        pair.rekey_child(side);
+        pair.run(seconds(10));
+    }
+    pair.assert_agreement(1);
+    assert_smooth(&pair);
+    assert_eq!(pair.sides[A].endpoint.counters(PEER).child_rekeys, 4);
+}
+
+#[test]
+fn groups_at_one_end_only_are_refused_and_the_old_child_goes_on() {
+    for (bare, rekeys) in [(A, A), (A, B), (B, A), (B, B)] {
+        let mut pair = Pair::with(14, |side, config| {
+            if side == bare {
+                config.esp.groups.clear();
+            }
+        });
+        pair.establish(A);
+        pair.flow();
+        pair.rekey_child(rekeys);
+        pair.run(seconds(10));
+        pair.assert_agreement(1);
+        assert_eq!(pair.lost, 0);
+        for side in &pair.sides {
+            assert!(side.refusals[0].contains("PFS"), "{:?}", side.refusals);
+        }
+    }
+}
+
+#[test]
+fn an_ike_sa_whose_child_cannot_be_replaced_is_closed() {
+    for initiator in [A, B] {
+        let mut pair = Pair::with(15, |side, config| {
+            config.child_lifetime = lifetime(600);
+            if side == A {
+                config.esp.groups.clear();
+            }
+        });
+        pair.establish(initiator);
+        pair.run(seconds(610));
+        for side in &pair.sides {
+            assert!(side.ikes.is_empty() && side.children.is_empty());
+            let refused = side
+                .ends
+                .iter()
+                .filter(|end| matches!(end, DownReason::Refused(_)));
+            assert!(refused.count() + side.ends.len() >= 1);
+        }
+        let asked = [A, B].map(|side| pair.sides[side].ends.clone()).concat();
+        assert!(
+            asked.contains(&DownReason::PeerDeleted),
+            "the other is told: {asked:?}"
+        );
+    }
 }
 
 #[test]

@@ -185,7 +185,9 @@ impl Side {
             }
             Event::Alive { .. } => self.alive += 1,
             Event::Stray { .. } => self.strays += 1,
-            Event::Refused { why, .. } => self.refusals.push(why.to_string()),
+            Event::Refused { why, .. } | Event::RekeyRefused { why, .. } => {
+                self.refusals.push(why.to_string());
+            }
             Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }

@@ -196,8 +196,9 @@ fn tunnel(
             packets_out: tunnel.traffic.packets_out,
             bytes_out: tunnel.traffic.bytes_out,
         },
-        counters: counters(tunnel.counters),
+        counters: counters(tunnel.counters, tunnel.changes_refused),
         last: tunnel.trouble.map(last),
+        rekey_refused: tunnel.rekey_refused.map(last),
     }
 }
 
@@ -236,15 +237,17 @@ fn child(child: &ChildStatus, udp_encapsulation: bool) -> wire::Child {
     }
 }
 
-fn counters(counters: PeerCounters) -> wire::Counters {
+fn counters(counters: PeerCounters, changes_refused: u64) -> wire::Counters {
     wire::Counters {
         ike_established: counters.ike_established,
         ike_rekeys: counters.ike_rekeys,
         child_rekeys: counters.child_rekeys,
+        rekeys_refused: counters.rekeys_refused,
         retransmissions: counters.retransmissions,
         duplicates: counters.duplicates,
         dropped: counters.dropped,
         path_changes: counters.path_changes,
+        changes_refused,
     }
 }
 

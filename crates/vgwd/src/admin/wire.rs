@@ -272,6 +272,8 @@ pub struct Tunnel {
     /// What last went wrong, be it over or not: why it went down or did not
     /// come up, what was refused.
     pub last: Option<Last>,
+    /// Why the last rekey was refused, if nothing has come up since.
+    pub rekey_refused: Option<Last>,
 }
 
 /// An established IKE SA.
@@ -333,7 +335,7 @@ pub struct Traffic {
     pub bytes_out: u64,
 }
 
-/// What the negotiator counted.
+/// What negotiator and supervisor counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counters {
     /// IKE SAs established.
@@ -342,6 +344,8 @@ pub struct Counters {
     pub ike_rekeys: u64,
     /// CHILD SAs rekeyed, by either side.
     pub child_rekeys: u64,
+    /// Rekeys refused, by either side.
+    pub rekeys_refused: u64,
     /// Requests sent again.
     pub retransmissions: u64,
     /// Requests of the peer seen again.
@@ -350,6 +354,8 @@ pub struct Counters {
     pub dropped: u64,
     /// Moves of the peer to another address or port.
     pub path_changes: u64,
+    /// SAs and paths that the data plane refused.
+    pub changes_refused: u64,
 }
 
 /// What happened last.

@@ -222,6 +222,17 @@ fn phase1(table: &mut Table<'_>, notes: &mut Notes) -> Phase1 {
 }
 
 fn phase2(table: &mut Table<'_>, notes: &mut Notes) -> Phase2 {
+    let groups = groups(
+        table,
+        notes,
+        "phase2_dh_group_numbers",
+        rules::PHASE2_GROUPS,
+    );
+    if groups.is_empty() {
+        let message = "is empty: no perfect forward secrecy between rekeys of the IKE SA, \
+                       and a peer that wants it cannot rekey";
+        notes.warn(&table.field("phase2_dh_group_numbers"), message);
+    }
     let esn = table
         .read(
             notes,
@@ -232,12 +243,7 @@ fn phase2(table: &mut Table<'_>, notes: &mut Notes) -> Phase2 {
     Phase2 {
         encryption: encryption(table, notes, "phase2_encryption_algorithms"),
         integrity: integrity(table, notes, "phase2_integrity_algorithms"),
-        groups: groups(
-            table,
-            notes,
-            "phase2_dh_group_numbers",
-            rules::PHASE2_GROUPS,
-        ),
+        groups,
         esn: esn.to_vec(),
         lifetime: seconds(
             table,

@@ -56,6 +56,8 @@ pub struct TunnelSample {
     pub traffic: TunnelTraffic,
     /// What the negotiator counted.
     pub counters: PeerCounters,
+    /// SAs and paths that the data plane refused.
+    pub changes_refused: u64,
 }
 
 /// The sample as text, in the format of `application/openmetrics-text`.
@@ -129,6 +131,18 @@ impl Collector for Sample {
             "child_rekeys",
             "CHILD SAs rekeyed, by either side",
             |t| t.counters.child_rekeys,
+        )?;
+        self.counters(
+            metric,
+            "rekeys_refused",
+            "Rekeys of IKE and CHILD SAs refused, by either side",
+            |t| t.counters.rekeys_refused,
+        )?;
+        self.counters(
+            metric,
+            "tunnel_changes_refused",
+            "SAs and paths that the data plane refused",
+            |t| t.changes_refused,
         )?;
         self.counters(
             metric,
@@ -323,6 +337,7 @@ mod tests {
             mtu: 0,
             traffic: TunnelTraffic::default(),
             counters: PeerCounters::default(),
+            changes_refused: 0,
         }
     }
 

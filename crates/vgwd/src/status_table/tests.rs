@@ -31,6 +31,7 @@ fn tunnel(number: u8) -> Tunnel {
         traffic: Traffic::default(),
         counters: Counters::default(),
         last: None,
+        rekey_refused: None,
     }
 }
 
@@ -146,6 +147,33 @@ not authenticated: cookie_asked 4
 log lines missing: 3 lost, 0 held back as too many
 "
     );
+}
+
+#[test]
+fn a_tunnel_that_is_up_and_cannot_be_rekeyed_says_so() {
+    let up = Tunnel {
+        state: "up".to_owned(),
+        up: true,
+        last: Some(Last {
+            ago_seconds: 100.0,
+            why: "peer does not answer".to_owned(),
+        }),
+        rekey_refused: Some(Last {
+            ago_seconds: 41.0,
+            why: "rekey of a CHILD SA: no common key exchange".to_owned(),
+        }),
+        ..tunnel(1)
+    };
+    let connection = Connection {
+        id: "vpn-office".to_owned(),
+        customer_gateway: "cgw-office".to_owned(),
+        active_tunnel: Some(1),
+        tunnels: vec![up],
+    };
+    let text = render(&status(vec![connection]));
+    let note = "\n    rekey refused 41s ago: rekey of a CHILD SA: no common key exchange\n";
+    assert!(text.contains(note), "{text}");
+    assert!(!text.contains("does not answer"), "{text}");
 }
 
 #[test]

@@ -146,6 +146,12 @@ fn what_is_allowed_but_hardly_meant_is_a_warning() {
         "local_ipv4_network_cidr = \"172.16.0.0/12\"\nstatic_routes",
     );
     assert!(warned(&narrow).contains("static_routes[1]: 192.168.0.0/24 is not within"));
+    let bare = with_option(SMALLEST, "phase2_dh_group_numbers = []");
+    let bare = warned(&bare);
+    assert!(
+        bare.contains("phase2_dh_group_numbers: is empty: no perfect forward secrecy"),
+        "{bare}"
+    );
 }
 
 #[test]

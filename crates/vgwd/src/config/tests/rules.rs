@@ -138,12 +138,14 @@ fn words_and_algorithms_are_the_known_ones() {
         &[
             "phase1_dh_group_numbers = [2, 14]",
             "phase2_dh_group_numbers = [5]",
+            "phase2_dh_group_numbers = []",
         ],
         &[
             "phase1_dh_group_numbers = [5]",
             "phase1_dh_group_numbers = [22]",
+            "phase1_dh_group_numbers = []",
             "phase2_dh_group_numbers = [35]",
-            "phase2_dh_group_numbers = []",
+            "phase2_dh_group_numbers = [14, 14]",
             "phase2_dh_group_numbers = [\"14\"]",
         ],
     );
