@@ -29,8 +29,10 @@ const TESTS: &[&str] = &[
     // captures, decrypted and checked with the key log
     "tcpdump",
     "tshark",
-    // the unit's checks
+    // the unit's checks, and a machine that runs it
     "systemd",
+    "systemd-container",
+    "mmdebstrap",
     // libFuzzer is C++
     "g++",
 ];

@@ -17,6 +17,7 @@
 pub mod gateway;
 pub mod guest;
 pub mod iperf3;
+pub mod machine;
 pub mod pair;
 pub mod sites;
 pub mod stage;

@@ -21,7 +21,7 @@ pub fn run(namespace: &Namespace, program: &str, arguments: &[&str]) -> Result<S
     succeeded(program, &output)
 }
 
-fn succeeded(program: &str, output: &Output) -> Result<String> {
+pub(crate) fn succeeded(program: &str, output: &Output) -> Result<String> {
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     if !output.status.success() {
         let errors = String::from_utf8_lossy(&output.stderr);

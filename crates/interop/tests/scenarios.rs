@@ -71,4 +71,5 @@ scenarios!(
     capture,
     native_esp,
     old_kernel,
+    under_systemd,
 );

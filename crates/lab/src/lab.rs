@@ -8,6 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+use crate::cgroup::{self, Cgroup};
 use crate::namespace::{self, Namespace, forget};
 use crate::scratch::{self, Scratch};
 
@@ -40,6 +41,14 @@ impl Lab {
     /// When this lab has one already or the system refuses.
     pub fn scratch(&self) -> Result<Scratch> {
         Scratch::create(&self.full_name("files"))
+    }
+
+    /// A control group for this lab's processes.
+    ///
+    /// # Errors
+    /// When this lab has one already or the system has no control groups.
+    pub fn cgroup(&self) -> Result<Cgroup> {
+        Cgroup::create(&self.full_name("processes"))
     }
 
     /// A new namespace for this role, a word without a dash.
@@ -85,6 +94,11 @@ fn is_dead(pid: Pid) -> bool {
 fn remove_leftovers() -> Result<()> {
     for path in orphans(namespace::DIRECTORY)? {
         if let Err(error) = forget(&path) {
+            left(&path, &error);
+        }
+    }
+    for path in cgroup::directory().map_or(Ok(Vec::new()), orphans)? {
+        if let Err(error) = cgroup::remove(&path) {
             left(&path, &error);
         }
     }

@@ -12,6 +12,7 @@
     reason = "this crate drives real networks in real time"
 )]
 
+mod cgroup;
 pub mod interrupt;
 mod lab;
 mod link;
@@ -24,6 +25,7 @@ pub mod topology;
 mod wait;
 mod watcher;
 
+pub use cgroup::Cgroup;
 pub use lab::Lab;
 pub use link::Veth;
 pub use namespace::Namespace;
