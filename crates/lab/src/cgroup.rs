@@ -88,9 +88,10 @@ fn remove_empty(path: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
+    use nix::unistd::Pid;
 
     use crate::Lab;
+    use crate::lab::is_dead;
 
     #[test]
     fn a_group_takes_everything_that_was_started_in_it_along() {
@@ -103,10 +104,10 @@ mod tests {
         let mut shell = group.command(&namespace, "sh");
         let output = shell.args(["-c", script]).output().unwrap();
         let child = String::from_utf8(output.stdout).unwrap();
-        let child = Path::new("/proc").join(child.trim());
-        assert!(child.exists());
+        let child = Pid::from_raw(child.trim().parse().unwrap());
+        assert!(!is_dead(child));
         drop(group);
         assert!(!path.exists());
-        assert!(!child.exists());
+        assert!(is_dead(child));
     }
 }

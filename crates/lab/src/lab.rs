@@ -76,7 +76,7 @@ fn owner(name: &str) -> Option<Pid> {
 }
 
 /// Whether a process has ended, even if its parent has not asked how.
-fn is_dead(pid: Pid) -> bool {
+pub(crate) fn is_dead(pid: Pid) -> bool {
     if kill(pid, None) == Err(Errno::ESRCH) {
         return true;
     }
