@@ -1,7 +1,7 @@
 //! What the negotiator takes and gives: datagrams, commands to install SAs, news.
 
 use std::fmt::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
 
@@ -247,6 +247,8 @@ pub enum Diagnostic {
         /// Where packets come from.
         to: SocketAddr,
     },
+    /// The peer does not see us at the public address that is configured, with our port.
+    OtherNat(IpAddr),
 }
 
 impl fmt::Display for Diagnostic {
@@ -263,6 +265,11 @@ impl fmt::Display for Diagnostic {
             Self::ChildRekeyCollision(spi_in) => {
                 write!(f, "both sides rekey the CHILD SA {spi_in:08x}")
             }
+            Self::OtherNat(public) => write!(
+                f,
+                "the peer does not see us at {public} with our own port, as outside_addresses \
+                 says: another NAT is before us, or that one gives us other ports"
+            ),
             Self::AddressInDoubt { from, to } => write!(
                 f,
                 "the peer's packets come from {to} instead of {from}, and we are behind a NAT \

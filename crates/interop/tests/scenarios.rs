@@ -51,6 +51,7 @@ scenarios!(
     nat,
     cloud_nat,
     algorithm_lists,
+    alike_sites,
     cloudhub,
     hostile_site,
     bandwidth_limit,

@@ -350,7 +350,7 @@ impl Supervisor {
                     tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
                 }
             }
-            Diagnostic::AddressInDoubt { .. } => {
+            Diagnostic::AddressInDoubt { .. } | Diagnostic::OtherNat(_) => {
                 if let Some(line) = tunnel.lines.refusals.allow(now) {
                     tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
                 }

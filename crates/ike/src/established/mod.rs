@@ -297,6 +297,12 @@ impl Established {
             },
             replaces,
         });
+        if replaces.is_none()
+            && self.own_nat == OwnNat::Unknown
+            && let Some(public) = self.config.public
+        {
+            self.diagnose(env, Diagnostic::OtherNat(public));
+        }
     }
 
     /// A message for this SA.

@@ -124,3 +124,20 @@ fn behind_another_nat_packets_sent_on_bring_nobody_a_request() {
     assert_eq!(pair.sides[B].path_changes, 0);
     assert!(log.iter().all(|d| matches!(d.load, Load::Ike(_))));
 }
+
+#[test]
+fn another_nat_than_the_configured_one_is_said_once() {
+    for (public, said) in [(CLOUD, 0), ("203.0.113.78", 1)] {
+        let mut pair = in_a_cloud(5, true);
+        let mut config = crate::rig::config(B);
+        config.public = Some(public.parse().unwrap());
+        let now = pair.now;
+        pair.sides[B].endpoint.set_peer(now, PEER, config);
+        pair.establish(B);
+        pair.rekey_ike(B);
+        pair.run(seconds(3));
+        let other = |d: &&Diagnostic| matches!(d, Diagnostic::OtherNat(_));
+        let diagnostics = &pair.sides[B].diagnostics;
+        assert_eq!(diagnostics.iter().filter(other).count(), said, "{public}");
+    }
+}
