@@ -61,6 +61,11 @@ pub fn masquerade(topology: &Topology, ports: &str) -> Result<()> {
 /// As [`masquerade`].
 pub fn change_mappings(topology: &Topology, ports: &str) -> Result<()> {
     masquerade(topology, ports)?;
+    forget_mappings(topology)
+}
+
+/// What has no line forgets its mappings.
+fn forget_mappings(topology: &Topology) -> Result<()> {
     let nat = topology.nat.as_ref().context("this stage has no NAT")?;
     run(nat, "ip", &["link", "set", "wan", "down"])?;
     run(nat, "ip", &["link", "set", "wan", "up"])?;
@@ -72,7 +77,8 @@ pub fn change_mappings(topology: &Topology, ports: &str) -> Result<()> {
     Ok(())
 }
 
-/// The address translator before the peer, as one that leads IKE to it and keeps its ports.
+/// The address translator before the peer, as one that leads IKE to it and keeps its
+/// ports; it has forgotten its mappings.
 ///
 /// # Errors
 /// As [`masquerade`].
@@ -85,7 +91,8 @@ pub fn lead_ike_to_peer(topology: &Topology) -> Result<()> {
          add rule ip nat in iifname wan udp dport {{ 500, 4500 }} dnat to {CUSTOMER_BEHIND_NAT}; \
          add rule ip nat out oifname wan meta l4proto udp masquerade"
     );
-    nft(nat, &rules)
+    nft(nat, &rules)?;
+    forget_mappings(topology)
 }
 
 /// The address translator before our gateway: it has an outside address for each of the

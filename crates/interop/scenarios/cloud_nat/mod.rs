@@ -4,7 +4,7 @@
 //!
 //! Seen: where the configuration does not name the public addresses, the peer does not
 //! accept us, and the status says whom it asked for and who we said we are. Where it
-//! does, one tunnel comes up by the peer's initiation and the other by ours, with ESP in
+//! does, both tunnels come up by our initiation, and one anew by the peer's, with ESP in
 //! UDP; pings both ways; under a steady flow, rekeys begun at either end, and not one
 //! packet lost. When the peer's port changes, traffic comes back within seconds, whether
 //! the gateway knows its public addresses or only its identities; without them it says
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
-use vgw_interop::stage::{CHILDREN, LATER, SOON, Stage, await_echoes, await_reason, finish_whole};
+use vgw_interop::stage::{CHILDREN, CONNECTIONS, LATER, SOON, Stage, await_echoes, await_reason, finish_whole};
 use vgw_interop::tools::{change_mappings, lead_ike_to_peer};
 use vgw_lab::topology::CUSTOMER_OUTSIDE;
 use vgw_lab::wait_until;
@@ -36,16 +36,18 @@ pub fn run() -> Result<()> {
 
     stage.workspace.file("vgw.toml")?;
     gateway.reload()?;
-    wait_until("our initiation of tunnel 2", SOON, || {
-        let ike = gateway.tunnel(2)?.ike;
-        Ok(ike.filter(|ike| ike.role == "initiator"))
-    })?;
-    peer.initiate(child)?;
     for tunnel in gateway.await_both(SOON)? {
         let ike = tunnel.ike.context("no IKE SA")?;
+        ensure!(ike.role == "initiator", "{ike:?}");
         ensure!(ike.remote == (CUSTOMER_OUTSIDE, 4500).into(), "{ike:?}");
         ensure!(tunnel.children.iter().all(|child| child.udp_encapsulation));
     }
+    stage.ping_both_ways()?;
+    let [connection, _] = CONNECTIONS;
+    peer.terminate(connection)?;
+    gateway.await_tunnel(1, false, SOON)?;
+    peer.initiate(child)?;
+    gateway.await_both(SOON)?;
     stage.ping_both_ways()?;
 
     let flow = stage.flow(Duration::from_millis(5))?;
@@ -68,11 +70,11 @@ pub fn run() -> Result<()> {
     gateway.await_tunnel(2, false, SOON)?;
     see_mapping_change(&stage, &gateway, 30_000)?;
 
+    peer.terminate(connection)?;
+    gateway.await_tunnel(1, false, SOON)?;
     lead_ike_to_peer(&stage.topology)?;
     stage.workspace.file_as("identity.vgw.toml", "vgw.toml")?;
     gateway.reload()?;
-    gateway.await_tunnel(1, false, SOON)?;
-    peer.initiate(child)?;
     gateway.await_tunnel(1, true, SOON)?;
     see_mapping_change(&stage, &gateway, 40_000)?;
     println!("{}", await_reason(&gateway, &["behind a NAT that outside_addresses"])?);
