@@ -21,6 +21,8 @@ const BENCH: &[&str] = &[
 
 /// What the tests need besides.
 const TESTS: &[&str] = &[
+    // the documents' first connection, with the older style of configuration, too
+    "strongswan-starter",
     // the peer with the kernel's native ESP, in a virtual machine
     "qemu-system-x86",
     "busybox-static",

@@ -8,7 +8,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use vgw_lab::Namespace;
+use vgw_lab::{Lab, Namespace};
+
+use crate::stage::Stage;
+use crate::tools::run;
 
 /// Emulated without KVM, the guest boots in seconds; this is for a busy machine.
 const BOOT_PATIENCE: Duration = Duration::from_secs(120);
@@ -171,6 +174,41 @@ impl Guest {
                 Err(RecvTimeoutError::Disconnected) => bail!("the guest ended:\n{said}"),
             }
         }
+    }
+}
+
+/// A site on the stage's internet whose gateway is a guest, with a host behind it that has
+/// the address of the host on the premises.
+#[derive(Debug)]
+pub struct GuestSite {
+    /// The gateway, 198.18.1.1.
+    pub guest: Guest,
+    /// The host.
+    pub host: Namespace,
+}
+
+impl GuestSite {
+    /// Builds the guest of `recipe`, and boots it.
+    ///
+    /// # Errors
+    /// As [`Image::build`] and [`Guest::boot`], or when the networks cannot be made.
+    pub fn boot(stage: &Stage, recipe: &Path) -> Result<Self> {
+        let image = Image::build(recipe, &stage.workspace.directory().join("guest"))?;
+        let internet = &stage.topology.internet;
+        let parameters = "address=198.18.1.1/24 gateway=198.18.1.254 inside=192.168.10.254/24";
+        let guest = Guest::boot(&image, internet, &["guest", "guestlan"], parameters)?;
+        internet.add_address("guest", "198.18.1.254/24".parse()?)?;
+        internet.link_up("guest")?;
+        let host = Lab::new("guest")?.namespace("guesthost")?;
+        run(
+            internet,
+            "ip",
+            &["link", "set", "guestlan", "netns", host.name()],
+        )?;
+        host.add_address("guestlan", "192.168.10.1/24".parse()?)?;
+        host.link_up("guestlan")?;
+        host.add_route("0.0.0.0/0".parse()?, "192.168.10.254".parse()?)?;
+        Ok(Self { guest, host })
     }
 }
 

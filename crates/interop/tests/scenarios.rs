@@ -71,6 +71,7 @@ scenarios!(
     unacceptable_selectors,
     capture,
     native_esp,
+    first_connection,
     old_kernel,
     under_systemd,
 );

@@ -9,28 +9,16 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
-use vgw_interop::guest::{Guest, Image};
+use vgw_interop::guest::{Guest, GuestSite};
 use vgw_interop::stage::{SOON, Stage};
-use vgw_interop::tools::run as run_in;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
-use vgw_lab::{Lab, Namespace, wait_until};
-
-const PARAMETERS: &str = "address=198.18.1.1/24 gateway=198.18.1.254 inside=192.168.10.254/24";
+use vgw_lab::{Namespace, wait_until};
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("native_esp")?;
     let recipe = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/native_esp/guest");
-    let image = Image::build(&recipe, &stage.workspace.directory().join("guest"))?;
-    let internet = &stage.topology.internet;
-    let mut guest = Guest::boot(&image, internet, &["guest", "guestlan"], PARAMETERS)?;
-    internet.add_address("guest", "198.18.1.254/24".parse()?)?;
-    internet.link_up("guest")?;
-    let host = Lab::new("native-esp")?.namespace("guesthost")?;
-    run_in(internet, "ip", &["link", "set", "guestlan", "netns", host.name()])?;
-    host.add_address("guestlan", "192.168.10.1/24".parse()?)?;
-    host.link_up("guestlan")?;
-    host.add_route("0.0.0.0/0".parse()?, "192.168.10.254".parse()?)?;
+    let GuestSite { mut guest, host } = GuestSite::boot(&stage, &recipe)?;
     let hosts = [(&stage.topology.vpc_host, VPC_HOST), (&host, ON_PREMISES_HOST)];
     guest.write(
         "/etc/swanctl/swanctl.conf",
