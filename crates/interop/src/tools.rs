@@ -40,7 +40,8 @@ pub fn nft(namespace: &Namespace, rules: &str) -> Result<()> {
 }
 
 /// The address translator before the customer: what the premises send gets its
-/// outside address and a port of this range.
+/// outside address and a port of this range. What comes for nobody is dropped, so that
+/// it takes no mapping.
 ///
 /// # Errors
 /// When the topology has no NAT or `nft` refuses.
@@ -49,7 +50,9 @@ pub fn masquerade(topology: &Topology, ports: &str) -> Result<()> {
     let rules = format!(
         "add table ip nat; flush table ip nat; \
          add chain ip nat out {{ type nat hook postrouting priority srcnat; }}; \
-         add rule ip nat out oifname wan meta l4proto udp masquerade to :{ports}"
+         add rule ip nat out oifname wan meta l4proto udp masquerade to :{ports}; \
+         add chain ip nat own {{ type filter hook input priority 0; }}; \
+         add rule ip nat own iifname wan meta l4proto udp drop"
     );
     nft(nat, &rules)
 }
