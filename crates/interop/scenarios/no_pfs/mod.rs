@@ -15,7 +15,9 @@ const ROUNDS: u64 = 3;
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("no_pfs")?;
-    let (mut gateway, peer) = stage.both_up()?;
+    let peer = stage.start_peer()?;
+    let mut gateway = stage.start_gateway()?;
+    gateway.await_both(SOON)?;
     let flow = stage.flow(Duration::from_millis(2))?;
     let await_count = |what: &str, tunnel, counted: fn(u64, u64) -> u64, count| {
         wait_until(what, SOON, || {
