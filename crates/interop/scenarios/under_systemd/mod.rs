@@ -184,6 +184,7 @@ LoadCredentialEncrypted=site-2:/etc/vgw/site-2.cred
         )
     });
     site.disk.write(CONFIG, &config)?;
+    site.machine.run("vgw", &["check"])?;
     site.systemctl(&["daemon-reload"])?;
     let process = site.main_pid()?;
     site.systemctl(&["restart", DAEMON])?;

@@ -72,6 +72,15 @@ impl Key {
             remark: None,
         }
     }
+
+    /// A credential of the daemon's, in a check outside its service.
+    fn unseen() -> Self {
+        let remark = "is given to the daemon alone, by systemd: not checked";
+        Self {
+            remark: Some(remark.to_owned()),
+            ..Self::unread()
+        }
+    }
 }
 
 /// Whether absent keys are made.
@@ -113,11 +122,15 @@ impl KeySource for Machine {
     }
 
     fn credential(&mut self, name: &str) -> Result<Key, String> {
-        let directory = self.credentials.as_ref().ok_or_else(|| {
-            "cannot be read: $CREDENTIALS_DIRECTORY is not set, expected systemd to set it \
-             (LoadCredential=)"
-                .to_owned()
-        })?;
+        let directory = match (&self.credentials, self.generation) {
+            (Some(directory), _) => directory,
+            (None, Generation::Announce) => return Ok(Key::unseen()),
+            (None, Generation::Write) => {
+                let why = "cannot be read: $CREDENTIALS_DIRECTORY is not set, expected systemd to \
+                           set it (LoadCredential=)";
+                return Err(why.to_owned());
+            }
+        };
         let path = directory.join(name);
         let file = File::open(&path)
             .map_err(|error| format!("credential {name:?} cannot be opened: {error}"))?;
@@ -275,7 +288,8 @@ pub(super) fn read(table: &mut Table<'_>, notes: &mut Notes, source: &mut dyn Ke
             if let Some(remark) = found.remark {
                 notes.warn(&table.field(key), remark);
             }
-            Some(found.octets)
+            // No key is empty, so this one was not read.
+            (!found.octets.expose().is_empty()).then_some(found.octets)
         }
         Err(why) => {
             notes.refuse(&table.field(key), why);
@@ -416,6 +430,16 @@ mod tests {
         assert!(machine.credential("office-2").is_err());
         machine.credentials = None;
         assert!(machine.credential("office-1").is_err());
+    }
+
+    #[test]
+    fn a_check_outside_the_service_says_that_it_does_not_see_credentials() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut machine = machine(directory.path(), Generation::Announce);
+        assert!(machine.credential("office-1").is_err());
+        machine.credentials = None;
+        let key = machine.credential("office-1").unwrap();
+        assert!(key.remark.unwrap().contains("not checked"));
     }
 
     #[test]
