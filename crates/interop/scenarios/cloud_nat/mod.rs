@@ -6,9 +6,8 @@
 //! accept us, and the status says whom it asked for and who we said we are. Where it
 //! does, both tunnels come up by our initiation, and one anew by the peer's, with ESP in
 //! UDP; pings both ways; under a steady flow, rekeys begun at either end, and not one
-//! packet lost. When the peer's port changes, traffic comes back within seconds, whether
-//! the gateway knows its public addresses or only its identities; without them it says
-//! so. At last, traffic on the other tunnel when one is taken down by hand.
+//! packet lost. When the peer's port changes, traffic comes back within seconds.
+//! At last, traffic on the other tunnel when one is taken down by hand.
 
 use std::time::Duration;
 
@@ -69,15 +68,6 @@ pub fn run() -> Result<()> {
     gateway.ask(&["tunnel", "down", "vpn-site/2"])?;
     gateway.await_tunnel(2, false, SOON)?;
     see_mapping_change(&stage, &gateway, 30_000)?;
-
-    peer.terminate(connection)?;
-    gateway.await_tunnel(1, false, SOON)?;
-    lead_ike_to_peer(&stage.topology)?;
-    stage.workspace.file_as("identity.vgw.toml", "vgw.toml")?;
-    gateway.reload()?;
-    gateway.await_tunnel(1, true, SOON)?;
-    see_mapping_change(&stage, &gateway, 40_000)?;
-    println!("{}", await_reason(&gateway, &["behind a NAT that outside_addresses"])?);
 
     lead_ike_to_peer(&stage.topology)?;
     gateway.ask(&["tunnel", "up", "vpn-site/2"])?;
