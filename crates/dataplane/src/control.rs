@@ -346,6 +346,14 @@ impl DataPlane {
         }
     }
 
+    /// The outside addresses that are not this machine's now.
+    #[must_use]
+    pub fn missing_addresses(&self) -> Vec<IpAddr> {
+        let outside = self.shared.outside.iter();
+        let missing = outside.filter(|outside| !outside.is_there());
+        missing.map(OutsideSockets::address).collect()
+    }
+
     /// The links and routes that carry less than the settings of some tunnels say,
     /// in order.
     #[must_use]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, LinkAttribute, LinkMessage};
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric,
+    RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -30,15 +30,21 @@ pub struct OutsideLink {
     pub by_route: bool,
 }
 
+/// Whether the kernel takes this address for the machine's own, by the rule by which
+/// it lets packets leave with it.
+pub(crate) fn is_local(netlink: &Netlink, address: IpAddr) -> io::Result<bool> {
+    match route_to(netlink, None, address) {
+        Ok(route) => Ok(route.header.kind == RouteType::Local),
+        // There is no way to it at all.
+        Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => Ok(false),
+        Err(error) if error.raw_os_error() == Some(libc::EHOSTUNREACH) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
 /// The link by which `remote` is reached from our address `local`.
 pub(crate) fn link_to(netlink: &Netlink, local: IpAddr, remote: IpAddr) -> io::Result<OutsideLink> {
-    let route = match ask(
-        netlink,
-        RouteNetlinkMessage::GetRoute(request(local, remote)),
-    )? {
-        RouteNetlinkMessage::NewRoute(route) => route,
-        other => return Err(unexpected(&other)),
-    };
+    let route = route_to(netlink, Some(local), remote)?;
     // Of several links each flow takes one, and we do not choose which.
     let links: io::Result<Vec<OutsideLink>> = links_of(&route)
         .into_iter()
@@ -100,7 +106,17 @@ fn ipv6_mtu(family: &AfSpecUnspec) -> Option<usize> {
     })
 }
 
-fn request(local: IpAddr, remote: IpAddr) -> RouteMessage {
+fn route_to(netlink: &Netlink, local: Option<IpAddr>, remote: IpAddr) -> io::Result<RouteMessage> {
+    match ask(
+        netlink,
+        RouteNetlinkMessage::GetRoute(request(local, remote)),
+    )? {
+        RouteNetlinkMessage::NewRoute(route) => Ok(route),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn request(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
     let mut route = RouteMessage::default();
     let address = |address| match address {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),
@@ -112,12 +128,14 @@ fn request(local: IpAddr, remote: IpAddr) -> RouteMessage {
     };
     route.header.address_family = family;
     route.header.destination_prefix_length = len;
-    route.header.source_prefix_length = len;
     route.header.flags = flags;
-    route.attributes = vec![
-        RouteAttribute::Destination(address(remote)),
-        RouteAttribute::Source(address(local)),
-    ];
+    let destination = RouteAttribute::Destination(address(remote));
+    route.attributes.push(destination);
+    if let Some(local) = local {
+        route.header.source_prefix_length = len;
+        let source = RouteAttribute::Source(address(local));
+        route.attributes.push(source);
+    }
     route
 }
 

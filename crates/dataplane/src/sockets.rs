@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::features::Features;
 use crate::netlink::Netlink;
-use crate::outside_link::{OutsideLink, link_to};
+use crate::outside_link::{OutsideLink, is_local, link_to};
 use crate::spread::take_own_spis;
 
 /// IKE (RFC 7296 section 2).
@@ -56,12 +56,13 @@ impl PartialEq for OutsideSockets {
 impl OutsideSockets {
     /// Binds them in the network namespace of the calling thread, all but that
     /// on UDP 500 for each of `workers`. Of `wanted` it takes what the kernel has.
+    /// The address need not be there yet: nothing is received or sent until it is.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the socket that it said it of: the address
-    /// is not there (EADDRNOTAVAIL), a port is taken (EADDRINUSE), CAP_NET_RAW
-    /// is missing (EPERM).
+    /// What the kernel says, with the socket that it said it of: a port is taken
+    /// (EADDRINUSE), CAP_NET_RAW is missing (EPERM); before Linux 5.17, the address
+    /// is not there (EADDRNOTAVAIL).
     pub fn bind(address: IpAddr, workers: usize, wanted: Features) -> io::Result<Self> {
         // First, and alone on its port: so a second daemon on this address is
         // told, although the sockets on 4500 would share theirs with it.
@@ -116,6 +117,13 @@ impl OutsideSockets {
     /// Sends datagrams one by one from now on.
     pub(crate) fn refuse_gso(&self) {
         self.gso_refused.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the address is this machine's now. Where the kernel does not tell, it
+    /// is taken to be.
+    pub(crate) fn is_there(&self) -> bool {
+        let netlink = self.netlink.as_ref();
+        netlink.is_none_or(|netlink| is_local(netlink, self.address).unwrap_or(true))
     }
 
     /// The link by which a peer is reached from here, if there is a route.
@@ -194,11 +202,22 @@ fn unbound(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket>
     if rustix::net::sockopt::set_socket_send_buffer_size_force(&socket, BUFFER).is_err() {
         socket.set_send_buffer_size(BUFFER)?;
     }
+    bind_to_absent_address(&socket, at.ip())?;
     let_outer_packets_fragment(&socket, at.ip())?;
     tell_traffic_class(&socket, at.ip())?;
     tell_overflows(&socket)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
+}
+
+/// Lets the socket be bound before the address is there, as DHCP or a slow link may
+/// bring it long after us, and by a daemon that then has the privilege no more. IPv4
+/// sends nothing meanwhile.
+fn bind_to_absent_address(socket: &Socket, address: IpAddr) -> io::Result<()> {
+    match address {
+        IpAddr::V4(_) => socket.set_freebind_v4(true),
+        IpAddr::V6(_) => socket.set_freebind_v6(true),
+    }
 }
 
 /// Leaves DF clear, so that a packet too large for the path is fragmented on

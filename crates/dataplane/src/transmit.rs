@@ -335,8 +335,14 @@ impl<'a> Outlet<'a> {
         Some((outside, route.udp_encapsulation))
     }
 
-    /// Sends batches of one socket and counts what went.
-    fn send_by(&mut self, burst: &Burst, outside: &OutsideSockets, udp: bool, batches: &[Batch]) {
+    /// Sends batches of one socket and counts what went. Says whether anything did.
+    fn send_by(
+        &mut self,
+        burst: &Burst,
+        outside: &OutsideSockets,
+        udp: bool,
+        batches: &[Batch],
+    ) -> bool {
         let socket = if udp {
             outside.natt(self.number)
         } else {
@@ -344,10 +350,12 @@ impl<'a> Outlet<'a> {
         };
         let mut rest = batches;
         let mut may_wait = self.may_wait;
+        let mut any_went = false;
         while let Some((first, others)) = rest.split_first() {
             let parcels = rest.iter().map_while(|batch| burst.parcel(batch));
             match self.sender.send(socket.as_fd(), parcels) {
                 Ok(sent) => {
+                    any_went = true;
                     let (gone, left) = rest.split_at_checked(sent).unwrap_or((rest, &[]));
                     for batch in gone {
                         burst.count(batch);
@@ -362,15 +370,19 @@ impl<'a> Outlet<'a> {
                 Err(Errno::EAGAIN | Errno::ENOBUFS) => {
                     let packets = rest.iter().map(Batch::packets).sum();
                     self.worker.drops.add(DropReason::SendFull, packets);
-                    return;
+                    return any_went;
                 }
                 Err(errno) if first.segment().is_some() => {
                     self.worker.refused.sends.add(1);
-                    refuse_to_cut(errno, burst, first, outside);
                     let mut singles = std::mem::take(&mut self.singles);
                     singles.clear();
                     singles.extend(first.singles());
-                    self.send_by(burst, outside, udp, &singles);
+                    // What is refused in parts too says nothing of cutting: the
+                    // outside address may be gone.
+                    if self.send_by(burst, outside, udp, &singles) {
+                        any_went = true;
+                        refuse_to_cut(errno, burst, first, outside);
+                    }
                     self.singles = singles;
                     rest = others;
                 }
@@ -384,6 +396,7 @@ impl<'a> Outlet<'a> {
                 }
             }
         }
+        any_went
     }
 }
 

@@ -137,8 +137,9 @@ impl Daemon {
                 Ok(()) = inputs.tun_link.changed() => self.shell.look_at_tun(),
                 () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
-                    self.shell.sample(Instant::now());
-                    self.shell.look_outside();
+                    let now = Instant::now();
+                    self.shell.sample(now);
+                    self.shell.look_outside(now);
                 }
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.

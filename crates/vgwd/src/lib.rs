@@ -9,6 +9,7 @@
     reason = "the daemon is the shell that reads the clock and does I/O; the bans are for the pure crates"
 )]
 
+mod absent;
 pub mod admin;
 pub mod cli;
 mod clients;

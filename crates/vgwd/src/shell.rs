@@ -21,6 +21,7 @@ use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
 use vgw_ike::selector::TrafficSelector;
 
+use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
 use crate::inbox::Directory;
@@ -48,6 +49,7 @@ pub struct Shell {
     notices: Notices,
     failure_lines: LineLimit,
     narrow: NarrowLinks,
+    absent: AbsentAddresses,
     started: Instant,
 }
 
@@ -72,6 +74,7 @@ impl Shell {
             notices,
             failure_lines: LineLimit::new(FAILURES),
             narrow: NarrowLinks::default(),
+            absent: AbsentAddresses::default(),
             started: now,
         };
         shell.drain();
@@ -150,9 +153,12 @@ impl Shell {
         self.plane.look_at_tun();
     }
 
-    /// Has the data plane look at the MTU of links and routes outside again, and tells
-    /// of those that carry less than is configured.
-    pub fn look_outside(&mut self) {
+    /// Looks at the outside addresses and at the MTU of links and routes outside again,
+    /// and tells of those that are missing or carry less than is configured.
+    pub fn look_outside(&mut self, now: Instant) {
+        for address in self.absent.update(&self.plane.missing_addresses()) {
+            self.drive(|supervisor| supervisor.note_outside_address(now, address));
+        }
         self.plane.look_outside();
         let narrow: Vec<Narrow> = self
             .plane
@@ -196,6 +202,7 @@ impl Shell {
             ike: self.directory.counted(),
             problems: kernel_problems
                 .iter()
+                .chain(self.absent.lines())
                 .chain(self.narrow.lines())
                 .cloned()
                 .collect(),

@@ -8,7 +8,7 @@
     reason = "in a test's helpers too, what cannot be had fails the test"
 )]
 
-use std::net::UdpSocket;
+use std::net::{IpAddr, UdpSocket};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ use vgw_ike::wire::{
     ExchangeType, Header, KeyExchange, Payload, Proposal, ProtocolId, Transform, TransformType,
     encode_cleartext,
 };
-use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology};
+use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology, router};
 use vgw_lab::{Lab, Namespace, Process, wait_until};
 use vgwd::admin::client::ask;
 use vgwd::admin::wire::{Reply, Request, Status, What as RekeyTarget};
@@ -317,6 +317,62 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     assert_eq!(left.lines().count(), guards.len(), "{left}");
     for (line, guard) in left.lines().zip(guards) {
         assert!(line.starts_with(guard), "{left}");
+    }
+}
+
+/// The problems that name an outside address.
+fn problems_of(end: &End, address: IpAddr) -> Vec<String> {
+    let problems = end.status().problems.into_iter();
+    let named = format!("outside address {address} ");
+    problems.filter(|line| line.contains(&named)).collect()
+}
+
+#[test]
+fn an_outside_address_may_come_late_go_and_come_back_and_the_other_one_s_tunnel_stays() {
+    let lab = Lab::new("late").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let [first, late] = GATEWAY_OUTSIDE;
+    let (vpc, address) = (&topology.vpc, format!("{late}/24"));
+    let remove = || ip(vpc, &["address", "del", &address, "dev", "line-b"]);
+    let add = || {
+        ip(vpc, &["address", "add", &address, "dev", "line-b"]);
+        // The routes of a link go with its last address.
+        let via = router(late).to_string();
+        let way_out = ["default", "via", &via, "dev", "line-b", "table", "102"];
+        ip(vpc, &[&["route", "replace"], &way_out[..]].concat());
+    };
+    remove();
+    let cloud_end = End::start("cloud", vpc, folder.path(), &cloud(), "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    let premises = start_premises(&topology, folder.path());
+    cloud_end.await_tunnels(1);
+    let await_problem = |missing: bool| {
+        wait_until("the missing address in status, or not", LIMIT, || {
+            Ok((problems_of(&cloud_end, late).is_empty() != missing).then_some(()))
+        })
+        .unwrap();
+    };
+    await_problem(true);
+    assert_eq!(problems_of(&cloud_end, first), [""; 0]);
+
+    for _ in 0..2 {
+        add();
+        cloud_end.await_tunnels(2);
+        premises.await_tunnels(2);
+        await_problem(false);
+        // Dead peer detection would take a while.
+        let tunnel = "vpn-office/2".to_owned();
+        let down = Request::TunnelDown { tunnel };
+        remove();
+        await_problem(true);
+        ask(&cloud_end.socket, &down).unwrap();
+        ask(&premises.socket, &down).unwrap();
+        cloud_end.await_tunnels(1);
+        let tunnel = "vpn-office/2".to_owned();
+        let up = Request::TunnelUp { tunnel };
+        ask(&cloud_end.socket, &up).unwrap();
+        ask(&premises.socket, &up).unwrap();
     }
 }
 

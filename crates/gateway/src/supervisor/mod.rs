@@ -31,7 +31,7 @@ mod traffic;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
@@ -172,6 +172,26 @@ impl Supervisor {
         for tunnel in self.tunnels.values_mut().filter(|t| !t.wants_attempts()) {
             tunnel.ask(at);
             at += ASKING_PACE;
+            self.touched.insert(tunnel.id);
+        }
+        self.settle(now);
+    }
+
+    /// An outside address is this machine's again, or at last: its tunnels that are down
+    /// need wait no longer, and their peers may have given up meanwhile.
+    pub fn note_outside_address(&mut self, now: Instant, address: IpAddr) {
+        let recovers = self.gateway.initiate_to_recover;
+        let waiting = self.tunnels.values_mut().filter(|tunnel| {
+            tunnel.options.outside_address == address && tunnel.state == State::Down
+        });
+        let mut at = now;
+        for tunnel in waiting {
+            if tunnel.keeps_attempting() {
+                tunnel.retry.hasten(now);
+            } else if recovers {
+                tunnel.ask(at);
+                at += ASKING_PACE;
+            }
             self.touched.insert(tunnel.id);
         }
         self.settle(now);

@@ -131,6 +131,21 @@ fn initiating_once_in_vain_is_no_fault_and_is_not_repeated() {
 }
 
 #[test]
+fn a_tunnel_whose_outside_address_comes_late_initiates_once_more() {
+    let mut world = world(1, waiting);
+    world.nodes[CGW].config.initiate_to_recover = false;
+    world.start(VGW);
+    world.run(seconds(600));
+    world.start(CGW);
+    world.run(seconds(60));
+    assert_eq!(tunnel(&world, VGW, 1).state, State::Down);
+    for address in world.nodes[VGW].config.outside_addresses.clone() {
+        world.operate(VGW, |s, now| s.note_outside_address(now, address));
+    }
+    assert!(world.run_until(seconds(2), both_up));
+}
+
+#[test]
 fn a_thousand_tunnels_do_not_initiate_all_at_once_after_a_start() {
     let mut world = world(250, waiting);
     world.start(VGW);
