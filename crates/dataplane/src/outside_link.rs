@@ -18,6 +18,10 @@ use netlink_packet_route::route::{
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::netlink::Netlink;
+use crate::sockets::NATT_PORT;
+
+/// IP protocol number of UDP.
+const UDP: u8 = 17;
 
 /// The link by which a peer is reached.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -133,8 +137,12 @@ fn request(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
     route.attributes.push(destination);
     if let Some(local) = local {
         route.header.source_prefix_length = len;
-        let source = RouteAttribute::Source(address(local));
-        route.attributes.push(source);
+        // Rules may lead what we send elsewhere than the machine's other packets.
+        route.attributes.extend([
+            RouteAttribute::Source(address(local)),
+            RouteAttribute::IpProto(UDP),
+            RouteAttribute::Sport(NATT_PORT),
+        ]);
     }
     route
 }

@@ -25,7 +25,7 @@ use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
 use crate::inbox::Directory;
-use crate::kernel::{Desired, Kernel};
+use crate::kernel::{Desired, Kernel, OwnTraffic};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
@@ -108,6 +108,11 @@ impl Shell {
     /// Peers may come from the addresses of this configuration.
     pub fn expect_from(&self, gateway: &Gateway) {
         self.directory.set_addresses(gateway);
+    }
+
+    /// From here on routes must leave these packets of ours alone.
+    pub fn set_own_traffic(&self, own_traffic: Option<OwnTraffic>) {
+        self.want_of_kernel(|desired| desired.own_traffic = own_traffic);
     }
 
     /// Tells the supervisor what the data plane counted.

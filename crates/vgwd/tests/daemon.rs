@@ -21,7 +21,7 @@ use vgw_ike::wire::{
     ExchangeType, Header, KeyExchange, Payload, Proposal, ProtocolId, Transform, TransformType,
     encode_cleartext,
 };
-use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, Topology, router};
+use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, ON_PREMISES_HOST, Topology, router};
 use vgw_lab::{Lab, Namespace, Process, wait_until};
 use vgwd::admin::client::ask;
 use vgwd::admin::wire::{Reply, Request, Status, What as RekeyTarget};
@@ -48,13 +48,24 @@ struct End {
 
 impl End {
     fn start(name: &str, namespace: &Namespace, folder: &Path, own: &str, routes: &str) -> Self {
+        Self::start_as(name, namespace, folder, |socket| {
+            configuration(own, socket, routes)
+        })
+    }
+
+    /// With the configuration that is made for this control socket.
+    fn start_as(
+        name: &str,
+        namespace: &Namespace,
+        folder: &Path,
+        text: impl FnOnce(&Path) -> String,
+    ) -> Self {
         let config = folder.join(format!("{name}.toml"));
         let socket = folder.join(format!("{name}.sock"));
         let notify = folder.join(format!("{name}.notify"));
         let notified = UnixDatagram::bind(&notify).unwrap();
         notified.set_read_timeout(Some(LIMIT)).unwrap();
-        let text = configuration(own, &socket, routes);
-        write_privately(&config, &text);
+        write_privately(&config, &text(&socket));
         let mut command = namespace.command(env!("CARGO_BIN_EXE_vgwd"));
         command
             .arg("--config")
@@ -374,6 +385,80 @@ fn an_outside_address_may_come_late_go_and_come_back_and_the_other_one_s_tunnel_
         ask(&cloud_end.socket, &up).unwrap();
         ask(&premises.socket, &up).unwrap();
     }
+}
+
+/// Whether a host reaches the one on the premises.
+fn reaches_premises(host: &Namespace) -> bool {
+    let premises = ON_PREMISES_HOST.to_string();
+    let mut ping = host.command("ping");
+    ping.args(["-c", "3", "-i", "0.2", "-W", "2", "-q", &premises]);
+    ping.output().unwrap().status.success()
+}
+
+#[test]
+fn a_default_route_may_lead_into_a_tunnel_while_our_own_packets_go_to_the_peer() {
+    let lab = Lab::new("default").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let vpc = &topology.vpc;
+    // As strict as it gets.
+    for link in ["all", "line-a", "line-b"] {
+        let strict = format!("ipv4/conf/{link}/rp_filter");
+        vpc.set_parameter(&strict, "1").unwrap();
+    }
+    let cloud_end = End::start("cloud", vpc, folder.path(), &cloud(), "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    // By a reload, as when it is tried on a gateway that serves already.
+    let everything = |socket: &Path| {
+        let text = configuration(&cloud(), socket, "");
+        text.replace("\"192.168.10.0/24\"", "\"0.0.0.0/0\"")
+    };
+    write_privately(&cloud_end.config, &everything(&cloud_end.socket));
+    let reply = ask(&cloud_end.socket, &Request::Reload).unwrap();
+    assert!(matches!(reply, Reply::Done { .. }), "{reply:?}");
+    let premises = start_premises(&topology, folder.path());
+    cloud_end.await_tunnels(2);
+    let leads = |to: &str, expected: &str| {
+        let way = ip(vpc, &["route", "get", to]);
+        assert!(way.contains(expected), "{to}: {way}");
+    };
+    leads("8.8.8.8", " dev vgw0 ");
+    leads(&CUSTOMER_OUTSIDE.to_string(), " dev vgw0 ");
+    assert!(reaches_premises(&topology.vpc_host));
+    for what in [RekeyTarget::Child, RekeyTarget::Ike] {
+        let tunnel = "vpn-office/1".to_owned();
+        ask(&cloud_end.socket, &Request::Rekey { tunnel, what }).unwrap();
+    }
+    wait_until("the rekeys", LIMIT, || {
+        let status = cloud_end.status();
+        let counters = status.connections[0].tunnels[0].counters.clone();
+        let done = counters.ike_rekeys > 0 && counters.child_rekeys > 0;
+        Ok(done.then_some(()))
+    })
+    .unwrap();
+    assert!(reaches_premises(&topology.vpc_host));
+    cloud_end.await_tunnels(2);
+    premises.await_tunnels(2);
+    // What loops is counted again and again.
+    let tunnels = &cloud_end.status().connections[0].tunnels;
+    let sent: u64 = tunnels
+        .iter()
+        .map(|tunnel| tunnel.traffic.packets_out)
+        .sum();
+    assert!((6..50).contains(&sent), "{sent} packets");
+
+    // Killed, it leaves nothing in clear, and the next one finds its peer all the same.
+    cloud_end.process.kill().unwrap();
+    wait_until("the device to be gone", LIMIT, || {
+        Ok((!ip(vpc, &["link"]).contains("vgw0")).then_some(()))
+    })
+    .unwrap();
+    assert_eq!(ip(vpc, &["route", "get", "8.8.8.8"]), "");
+    assert!(!reaches_premises(&topology.vpc_host));
+    let cloud_end = End::start_as("again", vpc, folder.path(), everything);
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    cloud_end.await_tunnels(2);
+    assert!(reaches_premises(&topology.vpc_host));
 }
 
 #[test]

@@ -181,9 +181,10 @@ impl Supervisor {
     /// need wait no longer, and their peers may have given up meanwhile.
     pub fn note_outside_address(&mut self, now: Instant, address: IpAddr) {
         let recovers = self.gateway.initiate_to_recover;
-        let waiting = self.tunnels.values_mut().filter(|tunnel| {
-            tunnel.options.outside_address == address && tunnel.state == State::Down
-        });
+        let waiting = self
+            .tunnels
+            .values_mut()
+            .filter(|tunnel| tunnel.peer.local == address && tunnel.state == State::Down);
         let mut at = now;
         for tunnel in waiting {
             if tunnel.keeps_attempting() {

@@ -140,7 +140,7 @@ fn a_tunnel_whose_outside_address_comes_late_initiates_once_more() {
     world.run(seconds(60));
     assert_eq!(tunnel(&world, VGW, 1).state, State::Down);
     for address in world.nodes[VGW].config.outside_addresses.clone() {
-        world.operate(VGW, |s, now| s.note_outside_address(now, address));
+        world.operate(VGW, |s, now| s.note_outside_address(now, address.address));
     }
     assert!(world.run_until(seconds(2), both_up));
 }

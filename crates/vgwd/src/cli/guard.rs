@@ -19,14 +19,15 @@ use crate::namespace::run_in;
 pub(super) fn guard(file: &Path) -> Result<(), Failure> {
     let Outline {
         settings,
-        prefixes,
+        desired,
         problems,
     } = config::outline(file).map_err(Failure::Configuration)?;
     let guard = Guard::of(&settings.tun.name);
     with_netlink(&settings, async |netlink| {
-        guard.add_missing(&netlink, &prefixes).await
+        guard.put_up(&netlink, &desired).await
     })?;
-    print::line(&format!("{} prefixes are guarded", prefixes.len()));
+    let prefixes = desired.guarded().len();
+    print::line(&format!("{prefixes} prefixes are guarded"));
     if problems.is_empty() {
         Ok(())
     } else {

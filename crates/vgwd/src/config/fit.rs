@@ -1,8 +1,9 @@
-//! Whether the TUN device's MTU fits the tunnels, as far as a file tells.
+//! Whether the machine fits the tunnels, as far as a file tells.
 
-use vgw_gateway::domain::{Gateway, TunnelName};
+use vgw_gateway::domain::{Gateway, Side, TunnelName};
 
 use super::document::Notes;
+use super::settings::Settings;
 use crate::mtu;
 
 /// Warns of a `tun.mtu` that some tunnel cannot carry whatever it negotiates.
@@ -34,6 +35,37 @@ pub(super) fn warn_of_packets_too_large(notes: &mut Notes, gateway: &Gateway, tu
             "is {tun_mtu}, but {name} has at most {least}, whatever it negotiates{others}: {}; \
              {fits} would fit if it negotiates its best",
             mtu::CONSEQUENCE
+        ),
+    );
+}
+
+/// Warns of default routes that the machine shares with the VPC.
+pub(super) fn warn_of_default_routes(notes: &mut Notes, gateway: &Gateway, settings: &Settings) {
+    if settings.network_namespace.is_some() {
+        return;
+    }
+    let key = match gateway.side {
+        Side::VirtualPrivateGateway => "static_routes",
+        Side::CustomerGateway => "vpc_cidrs",
+    };
+    let routes = (1..)
+        .zip(&gateway.connections)
+        .flat_map(|(number, connection)| {
+            let routes = (1..).zip(gateway.remote_prefixes(connection));
+            routes.map(move |(item, route)| (number, item, route))
+        });
+    let mut default = routes.filter(|(.., route)| route.prefix_len() == 0);
+    let Some((number, item, route)) = default.next() else {
+        return;
+    };
+    let (number, item): (usize, usize) = (number, item);
+    notes.warn(
+        &format!("vpn_connection[{number}].{key}[{item}]"),
+        format!(
+            "is {route}, and the VPC has no namespace of its own (netns): all that \
+             this machine sends takes the tunnel, but for the tunnels' own packets and what a \
+             longer route leads elsewhere; `ip rule add priority 31000 ipproto tcp sport 22 \
+             lookup main` keeps ssh from outside"
         ),
     );
 }

@@ -6,13 +6,11 @@
 //! error: a value that cannot be read is noted and stood in for, so that the
 //! rest is still checked.
 
-use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use toml::de::DeTable;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules;
@@ -80,7 +78,7 @@ pub struct Outline {
     /// Everything but the gateway.
     pub settings: Settings,
     /// What is for tunnels.
-    pub prefixes: BTreeSet<IpNet>,
+    pub desired: Desired,
     /// Everything that could not be read; whether the rest makes sense is not asked.
     pub problems: Vec<Problem>,
 }
@@ -105,13 +103,13 @@ fn outline_of(text: &str, origin: &str) -> Outline {
     errors.iter().for_each(|error| notes.syntax(error));
     let (gateway, settings) = read(document.get_ref(), &mut notes, &mut Unread);
     let problems = notes.verdict().err().unwrap_or_default();
-    let mut prefixes = Desired::of(&gateway).guarded();
+    let mut desired = Desired::of(&gateway, &settings);
     if !problems.is_empty() {
-        prefixes.retain(|prefix| !gateway::is_stand_in(prefix));
+        desired.retain(|prefix| !gateway::is_stand_in(prefix));
     }
     Outline {
         settings,
-        prefixes,
+        desired,
         problems,
     }
 }
@@ -196,6 +194,7 @@ fn interpret(
     }
     alike::warn_of_peers_that_look_alike(&mut notes, &gateway);
     fit::warn_of_packets_too_large(&mut notes, &gateway, settings.tun.mtu);
+    fit::warn_of_default_routes(&mut notes, &gateway, &settings);
     if let Some(mode) = mode {
         notes.judge_inline_keys(mode);
     }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use super::Daemon;
 use crate::admin::wire::Reply;
 use crate::config::{self, Loaded, Settings};
+use crate::kernel;
 
 impl Daemon {
     /// Reads the configuration again and applies what changed; all of it or,
@@ -52,6 +53,9 @@ impl Daemon {
         );
         let now = Instant::now();
         let gateway = loaded.gateway.clone();
+        // First, as a new route may be one to a new peer.
+        let own_traffic = kernel::own_traffic(&gateway, &self.loaded.settings);
+        self.shell.set_own_traffic(own_traffic);
         let changes = self
             .shell
             .drive(|supervisor| supervisor.apply(now, gateway));

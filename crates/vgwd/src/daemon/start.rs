@@ -159,7 +159,7 @@ fn workers(data_plane: &config::DataPlane) -> usize {
 }
 
 fn keep_kernel(loaded: &Loaded, failures: mpsc::UnboundedSender<String>) -> Result<Keeper> {
-    let desired = Desired::of(&loaded.gateway);
+    let desired = Desired::of(&loaded.gateway, &loaded.settings);
     let on_failure = move |why| {
         // A daemon that has ended need not know.
         let _ = failures.send(why);

@@ -20,8 +20,9 @@ use netlink_packet_route::route::{
 use rtnetlink::RouteMessageBuilder;
 
 use super::difference::Difference;
-use super::routes::{ROUTE_PROTOCOL, destination_of, priority_of, tun_priority};
-use super::{KernelError, Netlink, failed};
+use super::placed::Placed;
+use super::routes::{ROUTE_PROTOCOL, placed_of, priority_of, tun_priority};
+use super::{Desired, KernelError, Netlink, failed};
 
 /// The guard routes of one gateway.
 ///
@@ -48,15 +49,25 @@ impl Guard {
         Self { mark: hash | 1 }
     }
 
+    /// Sees that nothing of what is desired for tunnels leaves in clear, before there is
+    /// a TUN device.
+    ///
+    /// # Errors
+    /// The first thing that failed; all are tried.
+    pub async fn put_up(self, netlink: &Netlink, desired: &Desired) -> Result<(), KernelError> {
+        let routes = self.add_missing(netlink, &desired.guarded()).await;
+        routes.and(netlink.add_rules(desired).await)
+    }
+
     /// Adds what is missing for these prefixes; where another gateway guards a
     /// prefix, nothing is. All are tried, whatever fails before.
     ///
     /// # Errors
     /// The first that failed.
-    pub async fn add_missing(
+    pub(super) async fn add_missing(
         self,
         netlink: &Netlink,
-        prefixes: &BTreeSet<IpNet>,
+        prefixes: &BTreeSet<Placed>,
     ) -> Result<(), KernelError> {
         let found = netlink.our_routes().await?;
         let closed = found.iter().filter_map(guarded).collect();
@@ -72,10 +83,10 @@ impl Guard {
     ///
     /// # Errors
     /// The first that failed.
-    pub async fn remove_all_but(
+    pub(super) async fn remove_all_but(
         self,
         netlink: &Netlink,
-        kept: &BTreeSet<IpNet>,
+        kept: &BTreeSet<Placed>,
     ) -> Result<Vec<IpNet>, KernelError> {
         let found = netlink.our_routes().await?;
         let own = found.iter().filter(|route| self.owns(route));
@@ -87,7 +98,7 @@ impl Guard {
             let doing = format!("removing the guard of {prefix}");
             result = result.and(outcome.map_err(failed(doing)));
         }
-        result.map(|()| surplus)
+        result.map(|()| surplus.into_iter().map(Placed::prefix).collect())
     }
 
     fn owns(self, route: &RouteMessage) -> bool {
@@ -97,10 +108,12 @@ impl Guard {
         })
     }
 
-    fn route_of(self, prefix: IpNet) -> Result<RouteMessage, KernelError> {
+    fn route_of(self, placed: Placed) -> Result<RouteMessage, KernelError> {
+        let prefix = placed.prefix;
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(prefix.network(), prefix.prefix_len())
             .map_err(failed(format!("the guard of {prefix}")))?
+            .table_id(placed.table)
             .kind(RouteType::Unreachable)
             .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
             .scope(RouteScope::Universe)
@@ -118,12 +131,12 @@ fn priority(prefix: IpNet) -> u32 {
     tun_priority(prefix).saturating_add(1)
 }
 
-/// The prefix that a route of ours guards, if it is a guard route of any gateway.
-fn guarded(route: &RouteMessage) -> Option<IpNet> {
-    let prefix = destination_of(route)?;
-    let guards =
-        route.header.kind == RouteType::Unreachable && priority_of(route) == priority(prefix);
-    guards.then_some(prefix)
+/// What a route of ours guards, if it is a guard route of any gateway.
+fn guarded(route: &RouteMessage) -> Option<Placed> {
+    let placed = placed_of(route)?;
+    let guards = route.header.kind == RouteType::Unreachable
+        && priority_of(route) == priority(placed.prefix);
+    guards.then_some(placed)
 }
 
 #[cfg(test)]

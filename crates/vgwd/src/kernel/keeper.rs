@@ -10,12 +10,12 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 
 use super::pace::Pace;
+use super::placed::Placed;
 use super::watch::{Change, Watch};
 use super::{Desired, Guard, Link, LocalAddress, Netlink};
 use crate::config::Settings;
@@ -146,8 +146,8 @@ fn work(
     } = opened;
     let guard = Guard::of(&settings.tun.name);
     runtime.block_on(async {
-        let guarded = ends.desired.borrow().guarded();
-        if let Err(error) = guard.add_missing(&netlink, &guarded).await {
+        let desired = ends.desired.borrow().clone();
+        if let Err(error) = guard.put_up(&netlink, &desired).await {
             tracing::error!(%error, "the VPC is not guarded yet; retrying");
         }
         tell(Ok(()));
@@ -236,11 +236,12 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
 }
 
 /// Whether a change may be one of what we keep.
-fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<IpNet>) -> bool {
+fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<Placed>) -> bool {
     match change {
         Change::Link { index, .. } | Change::LinkGone { index } => *index == tun,
         Change::Address(address) | Change::AddressGone(address) => address.index == tun,
-        Change::Route { prefix } => guarded.contains(prefix),
+        Change::Route { prefix } => guarded.iter().any(|placed| placed.prefix == *prefix),
+        Change::Rule => guarded.iter().any(|placed| placed.is_apart()),
         Change::Missed => true,
     }
 }

@@ -21,12 +21,16 @@ use rtnetlink::{Handle, LinkUnspec};
 use tokio::task::JoinHandle;
 use vgw_gateway::domain::Gateway;
 
+use crate::config::Settings;
+
 mod difference;
 mod guard;
 mod keeper;
 mod local;
 mod pace;
+mod placed;
 mod routes;
+mod rules;
 pub mod watch;
 
 use difference::Difference;
@@ -34,6 +38,7 @@ use difference::Difference;
 pub use guard::Guard;
 pub use keeper::{Keeper, Kernel};
 pub use local::LocalAddress;
+pub use placed::{OwnTraffic, Placed};
 pub use routes::ROUTE_PROTOCOL;
 
 /// What the kernel should have.
@@ -43,27 +48,74 @@ pub struct Desired {
     pub routes: BTreeSet<IpNet>,
     /// Addresses of the TUN device, each with its prefix length.
     pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// Our own packets outside, if they are routed by the same tables.
+    pub own_traffic: Option<OwnTraffic>,
 }
 
 impl Desired {
-    /// What a gateway needs.
+    /// What a gateway needs that serves this VPC.
     #[must_use]
-    pub fn of(gateway: &Gateway) -> Self {
+    pub fn of(gateway: &Gateway, settings: &Settings) -> Self {
         Self {
             routes: gateway.tunnelled_prefixes().into_iter().collect(),
             addresses: gateway.own_inside_addresses().into_iter().collect(),
+            own_traffic: own_traffic(gateway, settings),
         }
+    }
+
+    /// Leaves out what is not of these prefixes.
+    pub(crate) fn retain(&mut self, kept: impl Fn(&IpNet) -> bool) {
+        self.routes.retain(&kept);
+        let net = |(address, length): &(IpAddr, u8)| IpNet::new(*address, *length);
+        self.addresses
+            .retain(|address| net(address).is_ok_and(|net| kept(&net.trunc())));
+    }
+
+    /// The prefixes that lead to the TUN device, each in its table.
+    pub(super) fn placed(&self) -> impl Iterator<Item = Placed> {
+        self.routes.iter().map(|prefix| self.place(*prefix))
+    }
+
+    fn place(&self, prefix: IpNet) -> Placed {
+        let own = self.own_traffic.as_ref();
+        let apart = own.is_some_and(|own| own.would_take(prefix));
+        let table = if apart { placed::APART } else { placed::MAIN };
+        Placed { prefix, table }
     }
 
     /// Everything whose packets must not leave but through a tunnel: what leads to
     /// the TUN device, by our routes or by those that its addresses bring.
     #[must_use]
-    pub fn guarded(&self) -> BTreeSet<IpNet> {
+    pub fn guarded(&self) -> BTreeSet<Placed> {
         let inside = self.addresses.iter();
         let inside = inside.filter_map(|(address, length)| IpNet::new(*address, *length).ok());
-        let routes = self.routes.iter().copied();
-        routes.chain(inside).map(|net| net.trunc()).collect()
+        let inside = inside.map(|net| Placed {
+            prefix: net.trunc(),
+            table: placed::MAIN,
+        });
+        self.placed().chain(inside).collect()
     }
+}
+
+/// The ends of the packets that this gateway sends outside, where the VPC has no
+/// namespace of its own.
+#[must_use]
+pub fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<OwnTraffic> {
+    if settings.network_namespace.is_some() {
+        return None;
+    }
+    let tunnels = gateway.connections.iter().flat_map(|connection| {
+        let peer = |tunnel| gateway.remote_address(connection, tunnel);
+        connection.tunnels.iter().filter_map(peer)
+    });
+    Some(OwnTraffic {
+        from: gateway
+            .outside_addresses
+            .iter()
+            .map(|ours| ours.address)
+            .collect(),
+        to: tunnels.collect(),
+    })
 }
 
 /// One thing the kernel would not do.
@@ -163,18 +215,17 @@ impl Link {
     /// its route, and loses it after.
     pub async fn reconcile(&self, desired: &Desired) -> Vec<KernelError> {
         let guarded = desired.guarded();
-        let routes = self
-            .netlink
-            .reconcile_tun_routes(self.index, &desired.routes);
+        let routes = desired.placed().collect();
+        let (netlink, index) = (&self.netlink, self.index);
         let results = [
-            self.guard.add_missing(&self.netlink, &guarded).await,
+            self.guard.add_missing(netlink, &guarded).await,
             self.set_up().await,
             self.reconcile_addresses(&desired.addresses).await,
-            routes.await,
-            self.guard
-                .remove_all_but(&self.netlink, &guarded)
-                .await
-                .map(drop),
+            netlink.add_tun_routes(index, &routes).await,
+            netlink.add_rules(desired).await,
+            netlink.remove_tun_routes(index, &routes).await,
+            self.guard.remove_all_but(netlink, &guarded).await.map(drop),
+            netlink.remove_rules(desired).await,
         ];
         results.into_iter().filter_map(Result::err).collect()
     }
@@ -275,12 +326,12 @@ pub async fn flush(netlink: &Netlink, tun_name: &str) -> Result<Vec<IpNet>, Kern
     let links = links.match_name(tun_name.to_owned()).execute();
     if let Ok(Some(link)) = std::pin::pin!(links).try_next().await {
         let none = BTreeSet::new();
-        netlink
-            .reconcile_tun_routes(link.header.index, &none)
-            .await?;
+        netlink.remove_tun_routes(link.header.index, &none).await?;
     }
     let guard = Guard::of(tun_name);
-    guard.remove_all_but(netlink, &BTreeSet::new()).await
+    let removed = guard.remove_all_but(netlink, &BTreeSet::new()).await?;
+    netlink.remove_rules(&Desired::default()).await?;
+    Ok(removed)
 }
 
 fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {

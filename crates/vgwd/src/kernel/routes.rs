@@ -1,4 +1,4 @@
-//! Our routes in the kernel's main table, and what they say.
+//! Our routes in the kernel's tables, and what they say.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 use ipnet::IpNet;
 use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+    RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
 use rtnetlink::RouteMessageBuilder;
 
 use super::difference::Difference;
+use super::placed::{APART, MAIN, Placed};
 use super::{KernelError, Netlink, failed};
 
 /// The number that marks our routes in the kernel's table (`ip route` shows
@@ -19,13 +20,12 @@ use super::{KernelError, Netlink, failed};
 pub const ROUTE_PROTOCOL: u8 = 203;
 
 impl Netlink {
-    /// Every route with [`ROUTE_PROTOCOL`] in the main table, of any gateway.
+    /// Every route with [`ROUTE_PROTOCOL`], of any gateway.
     pub(super) async fn our_routes(&self) -> Result<Vec<RouteMessage>, KernelError> {
         let mut found = Vec::new();
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut ours = RouteMessage::default();
             ours.header.address_family = family;
-            ours.header.table = RouteHeader::RT_TABLE_MAIN;
             ours.header.protocol = RouteProtocol::Other(ROUTE_PROTOCOL);
             let mut answers = std::pin::pin!(self.handle.route().get(ours).execute());
             while let Some(answer) = answers.next().await {
@@ -47,29 +47,57 @@ impl Netlink {
         self.count(self.handle.route().del(route).execute().await)
     }
 
-    /// Makes the routes that lead to the device `index` those to `wanted`.
+    /// The prefixes of all guard routes that our own packets pass by.
+    pub(super) async fn apart(&self) -> Result<BTreeSet<IpNet>, KernelError> {
+        let found = self.our_routes().await?;
+        let placed = found.iter().filter_map(placed_of);
+        Ok(placed
+            .filter(|placed| placed.is_apart())
+            .map(Placed::prefix)
+            .collect())
+    }
+
+    /// Adds the routes to the device `index` that are missing of those wanted.
     /// Everything is tried, whatever fails before it.
-    pub(super) async fn reconcile_tun_routes(
+    pub(super) async fn add_tun_routes(
         &self,
         index: u32,
-        wanted: &BTreeSet<IpNet>,
+        wanted: &BTreeSet<Placed>,
     ) -> Result<(), KernelError> {
-        let found = self.our_routes().await?;
-        let led = found.iter().filter_map(|route| leads_to(route, index));
-        let wanted = wanted.iter().map(|prefix| (*prefix, tun_priority(*prefix)));
-        let difference = Difference::between(&led.collect(), &wanted.collect());
         let mut result = Ok(());
-        for (prefix, priority) in difference.missing {
-            let request = self.add_route(tun_route(index, prefix, priority)?);
-            let doing = format!("adding the route to {prefix}");
-            result = result.and(request.await.map_err(failed(doing)));
-        }
-        for (prefix, priority) in difference.surplus {
-            let request = self.remove_route(tun_route(index, prefix, priority)?);
-            let doing = format!("removing the route to {prefix}");
+        for (placed, priority) in self.tun_routes(index, wanted).await?.missing {
+            let request = self.add_route(tun_route(index, placed, priority)?);
+            let doing = format!("adding the route to {placed}");
             result = result.and(request.await.map_err(failed(doing)));
         }
         result
+    }
+
+    /// Removes those that are not wanted.
+    pub(super) async fn remove_tun_routes(
+        &self,
+        index: u32,
+        wanted: &BTreeSet<Placed>,
+    ) -> Result<(), KernelError> {
+        let mut result = Ok(());
+        for (placed, priority) in self.tun_routes(index, wanted).await?.surplus {
+            let request = self.remove_route(tun_route(index, placed, priority)?);
+            let doing = format!("removing the route to {placed}");
+            result = result.and(request.await.map_err(failed(doing)));
+        }
+        result
+    }
+
+    async fn tun_routes(
+        &self,
+        index: u32,
+        wanted: &BTreeSet<Placed>,
+    ) -> Result<Difference<(Placed, u32)>, KernelError> {
+        let found = self.our_routes().await?;
+        let led = found.iter().filter_map(|route| leads_to(route, index));
+        let wanted = wanted.iter();
+        let wanted = wanted.map(|placed| (*placed, tun_priority(placed.prefix)));
+        Ok(Difference::between(&led.collect(), &wanted.collect()))
     }
 }
 
@@ -82,7 +110,8 @@ pub(super) const fn tun_priority(prefix: IpNet) -> u32 {
     }
 }
 
-fn tun_route(index: u32, prefix: IpNet, priority: u32) -> Result<RouteMessage, KernelError> {
+fn tun_route(index: u32, placed: Placed, priority: u32) -> Result<RouteMessage, KernelError> {
+    let prefix = placed.prefix;
     // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
     let scope = match prefix {
         IpNet::V4(_) => RouteScope::Link,
@@ -91,6 +120,7 @@ fn tun_route(index: u32, prefix: IpNet, priority: u32) -> Result<RouteMessage, K
     let route = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(prefix.network(), prefix.prefix_len())
         .map_err(failed(format!("the route to {prefix}")))?
+        .table_id(placed.table)
         .output_interface(index)
         .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
         .scope(scope)
@@ -100,16 +130,25 @@ fn tun_route(index: u32, prefix: IpNet, priority: u32) -> Result<RouteMessage, K
 
 /// The prefix and priority of a route of ours, if it leads to this device. A
 /// guard route does not, although of IPv6 the kernel shows it on the loopback.
-fn leads_to(route: &RouteMessage, index: u32) -> Option<(IpNet, u32)> {
+fn leads_to(route: &RouteMessage, index: u32) -> Option<(Placed, u32)> {
     let leads = route.header.kind == RouteType::Unicast
         && route.attributes.contains(&RouteAttribute::Oif(index));
-    let prefix = destination_of(route).filter(|_| leads)?;
-    Some((prefix, priority_of(route)))
+    let placed = placed_of(route).filter(|_| leads)?;
+    Some((placed, priority_of(route)))
 }
 
 fn is_ours(route: &RouteMessage) -> bool {
-    route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
-        && route.header.table == RouteHeader::RT_TABLE_MAIN
+    let ours = route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL);
+    ours && placed_of(route).is_some()
+}
+
+/// The prefix and table of a route in a table that we use.
+pub(super) fn placed_of(route: &RouteMessage) -> Option<Placed> {
+    let table = u32::from(route.header.table);
+    let prefix = destination_of(route)?;
+    [MAIN, APART]
+        .contains(&table)
+        .then_some(Placed { prefix, table })
 }
 
 /// Its metric, as `ip route` says; the less, the more preferred.

@@ -1,5 +1,5 @@
 //! What changes in a network namespace, told by the kernel as it happens
-//! (rtnetlink(7)): links, addresses, routes.
+//! (rtnetlink(7)): links, addresses, routes, rules.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,14 +19,21 @@ use tokio::io::unix::AsyncFd;
 use super::LocalAddress;
 use super::routes::destination_of;
 
-/// Links, addresses and routes of both families.
-const GROUPS: [libc::c_int; 5] = [
+/// Links, addresses, routes and rules of both families.
+const GROUPS: [libc::c_int; 7] = [
     libc::RTMGRP_LINK,
     libc::RTMGRP_IPV4_IFADDR,
     libc::RTMGRP_IPV6_IFADDR,
     libc::RTMGRP_IPV4_ROUTE,
     libc::RTMGRP_IPV6_ROUTE,
+    group(libc::RTNLGRP_IPV4_RULE),
+    group(libc::RTNLGRP_IPV6_RULE),
 ];
+
+/// The bit of a group that has no name for it.
+const fn group(number: libc::c_uint) -> libc::c_int {
+    1 << (number - 1)
+}
 /// No message of the kernel is longer, bytes (NLMSG_GOODSIZE is at most 8 KiB).
 const LONGEST: usize = 32 * 1024;
 /// Datagrams that are taken before the others of the thread have their turn.
@@ -57,6 +64,8 @@ pub enum Change {
         /// Where it leads.
         prefix: IpNet,
     },
+    /// A rule appeared or is gone.
+    Rule,
     /// The kernel had no room for all that it had to tell, or told what we do not
     /// understand: anything may have changed.
     Missed,
@@ -192,6 +201,7 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
                 prefix: destination_of(&route)?,
             }
         }
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Change::Rule,
         _ => return None,
     })
 }

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
 use vgwd::config::{self, Loaded};
-use vgwd::kernel::{Desired, Guard, Keeper, Kernel, Link, Netlink};
+use vgwd::kernel::{Desired, Guard, Keeper, Kernel, Link, Netlink, OwnTraffic, flush};
 
 use crate::{configuration, ip, own_routes};
 
@@ -52,6 +52,7 @@ fn desired(routes: &[&str]) -> Desired {
     Desired {
         routes: prefixes(routes),
         addresses: BTreeSet::from([("169.254.10.1".parse().unwrap(), 30)]),
+        ..Desired::default()
     }
 }
 
@@ -110,8 +111,11 @@ fn what_led_to_the_device_is_unreachable_when_the_device_is_gone() {
 fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
     let lab = Lab::new("guards").unwrap();
     let (vpc, _far) = vpc(&lab);
-    let other = prefixes(&["192.168.30.0/24", "fd00:30::/64"]);
-    let add = async |netlink: Netlink| Guard::of("vgw1").add_missing(&netlink, &other).await;
+    let other = Desired {
+        routes: prefixes(&["192.168.30.0/24", "fd00:30::/64"]),
+        ..Desired::default()
+    };
+    let add = async |netlink: Netlink| Guard::of("vgw1").put_up(&netlink, &other).await;
     with_netlink(&vpc, add).unwrap();
     reconcile(&vpc, &desired(&["192.168.10.0/24", "fd00:20::/64"]));
     assert_eq!(routes(&vpc, false), ["192.168.10.0/24", "fd00:20::/64"]);
@@ -135,14 +139,89 @@ fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
     ];
     assert_eq!(routes(&vpc, true), after);
 
-    let removed = with_netlink(&vpc, async |netlink| {
-        Guard::of("vgw0")
-            .remove_all_but(&netlink, &BTreeSet::new())
-            .await
-    });
+    let removed = with_netlink(&vpc, async |netlink| flush(&netlink, "vgw0").await);
     let own = prefixes(&["169.254.10.0/30", "192.168.11.0/24"]);
     assert_eq!(removed, Ok(own.into_iter().collect()));
     assert_eq!(routes(&vpc, true), ["192.168.30.0/24", "fd00:30::/64"]);
+}
+
+/// Routes over the peer of a gateway whose outside address is on the way out.
+fn over_the_peer(routes: &[&str]) -> Desired {
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    Desired {
+        own_traffic: Some(OwnTraffic {
+            from: addresses(&["203.0.113.1", "2001:db8::1"]),
+            to: addresses(&["198.51.100.7", "2001:db8:7::7"]),
+        }),
+        ..desired(routes)
+    }
+}
+
+/// Priorities of our rules, IPv4 and IPv6.
+fn rules(vpc: &Namespace) -> usize {
+    let shown = ["-4", "-6"].map(|family| ip(vpc, &format!("{family} rule show")));
+    shown
+        .iter()
+        .map(|text| text.matches("proto 203").count())
+        .sum()
+}
+
+#[test]
+fn a_route_over_the_peer_takes_everything_but_our_own_packets_to_it() {
+    let lab = Lab::new("overpeer").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    for text in [
+        "address add 203.0.113.1/24 dev out",
+        "-6 address add 2001:db8::1/64 dev out nodad",
+        "route add default via 203.0.113.254 metric 100",
+        "-6 route add default via 2001:db8::fe metric 100",
+        "route add 198.51.100.128/25 via 203.0.113.253",
+    ] {
+        ip(&vpc, text);
+    }
+    let all = ["0.0.0.0/0", "198.51.100.0/24", "192.168.10.0/24", "::/0"];
+    // Twice, as what is found must be what was made.
+    for _ in 0..2 {
+        reconcile(&vpc, &over_the_peer(&all));
+    }
+    assert_eq!(rules(&vpc), (3 + 2 * 2 + 1) + (3 + 2 + 1));
+    let leads = |to: &str, how: &str, expected: &str| {
+        let way = ip(&vpc, format!("route get {to} {how}").trim());
+        assert!(way.contains(expected), "{to} {how}: {way}");
+    };
+    let (to_tunnel, out) = ("dev vgw0", "dev out");
+    for port in [500, 4500] {
+        let own = format!("from 203.0.113.1 ipproto udp sport {port}");
+        leads("198.51.100.7", &own, "via 203.0.113.254 dev out");
+        leads("198.51.100.200", &own, "via 203.0.113.253 dev out");
+        let own = format!("from 2001:db8::1 ipproto udp sport {port}");
+        leads("2001:db8:7::7", &own, out);
+    }
+    let others = "from 203.0.113.1 ipproto udp sport 501";
+    leads("198.51.100.7", others, to_tunnel);
+    for to in ["8.8.8.8", "198.51.100.7", "192.168.10.9", "2001:db8:7::7"] {
+        leads(to, "", to_tunnel);
+    }
+    // Longer routes of others count, as ever.
+    leads("198.51.100.200", "", "via 203.0.113.253 dev out");
+    leads("203.0.113.9", "", out);
+
+    // A rule that somebody made for the address counts for our packets.
+    ip(&vpc, "route add default via 203.0.113.253 table 7");
+    ip(&vpc, "rule add from 203.0.113.1 table 7");
+    let own = "from 203.0.113.1 ipproto udp sport 4500";
+    leads("198.51.100.7", own, "via 203.0.113.253 dev out");
+
+    // Without a daemon nothing leaves in clear, and a new one finds its peer.
+    ip(&vpc, "link delete vgw0");
+    for to in ["8.8.8.8", "192.168.10.9", "2001:db8:9::9"] {
+        let way = way(&vpc, to);
+        assert!(way.contains("No route to host"), "{to}: {way}");
+    }
+    leads("198.51.100.7", own, out);
+    with_netlink(&vpc, async |netlink| flush(&netlink, "vgw0").await).unwrap();
+    assert_eq!((routes(&vpc, true).len(), rules(&vpc)), (0, 0));
+    leads("8.8.8.8", "", out);
 }
 
 /// A configuration for this VPC.
@@ -163,7 +242,7 @@ fn keep(vpc: &Namespace) -> Kernel {
         gateway, settings, ..
     } = loaded(vpc);
     let failed = |why: String| eprintln!("{why}");
-    let keeper = Keeper::start(&settings, Desired::of(&gateway), failed).unwrap();
+    let keeper = Keeper::start(&settings, Desired::of(&gateway, &settings), failed).unwrap();
     let all = [
         "169.254.10.0/30",
         "169.254.10.4/30",

@@ -241,3 +241,16 @@ fn tunnels_that_cannot_be_told_apart_and_have_nothing_in_common_are_warned_of() 
     );
     assert!(warned(&native).contains("encapsulation"));
 }
+
+#[test]
+fn a_default_route_that_the_machine_shares_with_the_vpc_is_warned_of() {
+    let text = with(SMALLEST, "192.168.0.0/24", "0.0.0.0/0");
+    let warned = super::lines(&accepted(&text).warnings);
+    assert!(
+        warned.starts_with("vgw.toml:15: vpn_connection[1].static_routes[1]: is 0.0.0.0/0, and"),
+        "{warned}"
+    );
+    let apart = with(&text, "[vpc]", "[vpc]\nnetns = \"vpc\"");
+    assert_eq!(super::lines(&accepted(&apart).warnings), "");
+    assert_eq!(super::lines(&accepted(SMALLEST).warnings), "");
+}

@@ -15,7 +15,8 @@ fn is_total(text: &str) {
             assert!(vgw_gateway::rules::gateway(&loaded.gateway).is_empty());
             assert_eq!(outline.problems, []);
             assert_eq!(outline.settings, loaded.settings);
-            assert_eq!(outline.prefixes, Desired::of(&loaded.gateway).guarded());
+            let desired = Desired::of(&loaded.gateway, &loaded.settings);
+            assert_eq!(outline.desired, desired);
         }
         Err(problems) => {
             assert!(!problems.is_empty());

@@ -1,0 +1,256 @@
+//! Rules (ip-rule(8)) that let a route to a tunnel hold for everything but our own
+//! packets to the tunnel's peer.
+//!
+//! Such a route is in a table of its own, [`APART`]. For each prefix there, longer
+//! routes of the main table come first, then that table; IKE and ESP from our outside
+//! addresses skip both and go by the rules and routes that others made. So nothing has
+//! to be copied from them and kept current, and it is right after kill -9 as well:
+//! rules and guard stay, no route of others was touched.
+//!
+//! IKE and ESP are told by address, protocol and port, not by a mark of the socket,
+//! because the reverse path filter asks by the same rules for what arrives, and knows
+//! no mark then. For its sake the rules do not say `iif lo` either, with which the kernel
+//! does not look at protocol and port of what arrives; nobody else can send from our
+//! address, as the kernel drops what arrives with it. All other packets of an outside
+//! address take the tunnel.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use futures_util::StreamExt;
+use ipnet::IpNet;
+use netlink_packet_route::AddressFamily;
+use netlink_packet_route::route::RouteProtocol;
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use rtnetlink::IpVersion;
+use vgw_dataplane::{IKE_PORT, NATT_PORT};
+
+use super::difference::Difference;
+use super::placed::{APART, MAIN};
+use super::{Desired, KernelError, Netlink, ROUTE_PROTOCOL, failed};
+
+/// The first of our priorities. The kernel gives rules without one 32,765 and down.
+const FIRST: u32 = 32_000;
+/// The last of them: two for each length of a prefix are between.
+const LAST: u32 = FIRST + 2 * (128 + 1) + 1;
+
+/// IP protocol numbers.
+const ESP: u8 = 50;
+const UDP: u8 = 17;
+
+/// A rule, in the order in which they are added: nothing of ours is led into the tunnel
+/// at any moment. They are removed in the reverse order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rule {
+    /// Does nothing, behind all others.
+    End { ipv6: bool },
+    /// Our own packets skip the rest.
+    Own { from: IpAddr, kind: Own },
+    /// Routes of the main table to longer prefixes come first.
+    Longer(IpNet),
+    /// Then ours.
+    Ours(IpNet),
+}
+
+/// What we send.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Own {
+    /// Protocol 50.
+    Esp,
+    /// UDP from this port.
+    Udp(u16),
+}
+
+impl Netlink {
+    /// Adds the rules that are missing for what is desired.
+    pub(super) async fn add_rules(&self, desired: &Desired) -> Result<(), KernelError> {
+        let wanted = wanted(desired);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let found = self.our_rules().await?;
+        let mut result = Ok(());
+        for rule in Difference::between(&found, &wanted).missing {
+            let mut request = self.handle.rule().add();
+            *request.message_mut() = rule.message();
+            let outcome = self.count(request.execute().await);
+            result = result.and(outcome.map_err(failed(format!("adding the rule {rule:?}"))));
+        }
+        result
+    }
+
+    /// Removes the rules that neither what is desired nor a guard route of any gateway
+    /// needs: gateways of one namespace share them.
+    pub(super) async fn remove_rules(&self, desired: &Desired) -> Result<(), KernelError> {
+        let found = self.our_rules().await?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        let wanted = wanted(desired);
+        let guarded: BTreeSet<IpNet> = self.apart().await?;
+        let needed = |rule: &Rule| match rule {
+            Rule::Ours(prefix) | Rule::Longer(prefix) => guarded.contains(prefix),
+            Rule::Own { .. } | Rule::End { .. } => {
+                let mut guarded = guarded.iter();
+                guarded.any(|prefix| is_ipv6(prefix.addr()) == rule.is_ipv6())
+            }
+        };
+        let mut result = Ok(());
+        let surplus = found.iter().filter(|rule| !wanted.contains(rule));
+        for rule in surplus.rev().filter(|rule| !needed(rule)) {
+            let request = self.handle.rule().del(rule.message());
+            let outcome = self.count(request.execute().await);
+            result = result.and(outcome.map_err(failed(format!("removing the rule {rule:?}"))));
+        }
+        result
+    }
+
+    async fn our_rules(&self) -> Result<BTreeSet<Rule>, KernelError> {
+        let mut found = BTreeSet::new();
+        for version in [IpVersion::V4, IpVersion::V6] {
+            let mut answers = std::pin::pin!(self.handle.rule().get(version).execute());
+            while let Some(answer) = answers.next().await {
+                match answer {
+                    Ok(message) => found.extend(Rule::of(&message)),
+                    // A kernel without policy routing, or without IPv6.
+                    Err(error) => tracing::debug!(%error, "the rules are not known"),
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn wanted(desired: &Desired) -> BTreeSet<Rule> {
+    let mut rules = BTreeSet::new();
+    for prefix in desired.placed().filter(|placed| placed.is_apart()) {
+        let prefix = prefix.prefix();
+        let ipv6 = is_ipv6(prefix.addr());
+        rules.extend([Rule::End { ipv6 }, Rule::Longer(prefix), Rule::Ours(prefix)]);
+        let own = desired.own_traffic.iter().flat_map(|own| &own.from);
+        for from in own.filter(|from| is_ipv6(**from) == ipv6) {
+            for kind in [Own::Esp, Own::Udp(IKE_PORT), Own::Udp(NATT_PORT)] {
+                rules.insert(Rule::Own { from: *from, kind });
+            }
+        }
+    }
+    rules
+}
+
+const fn is_ipv6(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(_))
+}
+
+impl Rule {
+    fn is_ipv6(&self) -> bool {
+        match self {
+            Self::End { ipv6 } => *ipv6,
+            Self::Own { from, .. } => is_ipv6(*from),
+            Self::Longer(prefix) | Self::Ours(prefix) => is_ipv6(prefix.addr()),
+        }
+    }
+
+    /// Of two prefixes that overlap, the longer has its turn first.
+    fn priority(&self) -> u32 {
+        let place = |prefix: &IpNet| FIRST + 1 + 2 * (128 - u32::from(prefix.prefix_len()));
+        match self {
+            Self::Own { .. } => FIRST,
+            Self::Longer(prefix) => place(prefix),
+            Self::Ours(prefix) => place(prefix) + 1,
+            Self::End { .. } => LAST,
+        }
+    }
+
+    fn message(&self) -> RuleMessage {
+        let mut message = RuleMessage::default();
+        let (header, attributes) = (&mut message.header, &mut message.attributes);
+        header.family = if self.is_ipv6() {
+            AddressFamily::Inet6
+        } else {
+            AddressFamily::Inet
+        };
+        attributes.push(RuleAttribute::Priority(self.priority()));
+        attributes.push(RuleAttribute::Protocol(RouteProtocol::Other(
+            ROUTE_PROTOCOL,
+        )));
+        header.action = RuleAction::ToTable;
+        match *self {
+            Self::End { .. } => header.action = RuleAction::Nop,
+            Self::Own { from, kind } => {
+                header.action = RuleAction::Goto;
+                header.src_len = if is_ipv6(from) { 128 } else { 32 };
+                attributes.push(RuleAttribute::Goto(LAST));
+                attributes.push(RuleAttribute::Source(from));
+                match kind {
+                    Own::Esp => attributes.push(RuleAttribute::IpProtocol(ESP.into())),
+                    Own::Udp(port) => {
+                        let ports = RulePortRange {
+                            start: port,
+                            end: port,
+                        };
+                        attributes.push(RuleAttribute::IpProtocol(UDP.into()));
+                        attributes.push(RuleAttribute::SourcePortRange(ports));
+                    }
+                }
+            }
+            Self::Longer(prefix) => {
+                let length = u32::from(prefix.prefix_len());
+                attributes.push(RuleAttribute::SuppressPrefixLen(length));
+                lead(&mut message, prefix, MAIN);
+            }
+            Self::Ours(prefix) => lead(&mut message, prefix, APART),
+        }
+        message
+    }
+
+    /// The rule of ours that a message of the kernel tells of.
+    fn of(message: &RuleMessage) -> Option<Self> {
+        let find = |wanted: fn(&RuleAttribute) -> bool| {
+            let mut attributes = message.attributes.iter();
+            attributes.find(|attribute| wanted(attribute))
+        };
+        let ours = RuleAttribute::Protocol(RouteProtocol::Other(ROUTE_PROTOCOL));
+        if !message.attributes.contains(&ours) {
+            return None;
+        }
+        let ipv6 = message.header.family == AddressFamily::Inet6;
+        let everywhere = if ipv6 { "::/0" } else { "0.0.0.0/0" };
+        let prefix = match find(|a| matches!(a, RuleAttribute::Destination(_))) {
+            Some(RuleAttribute::Destination(to)) => IpNet::new(*to, message.header.dst_len).ok()?,
+            _ => everywhere.parse().ok()?,
+        };
+        let rule = match message.header.action {
+            RuleAction::Nop => Self::End { ipv6 },
+            RuleAction::Goto => {
+                let from = find(|a| matches!(a, RuleAttribute::Source(_)))?;
+                let ports = find(|a| matches!(a, RuleAttribute::SourcePortRange(_)));
+                let (RuleAttribute::Source(from), kind) = (
+                    from,
+                    match ports {
+                        Some(RuleAttribute::SourcePortRange(ports)) => Own::Udp(ports.start),
+                        _ => Own::Esp,
+                    },
+                ) else {
+                    return None;
+                };
+                Self::Own { from: *from, kind }
+            }
+            _ if message.attributes.contains(&RuleAttribute::Table(APART)) => Self::Ours(prefix),
+            _ => Self::Longer(prefix),
+        };
+        // What is left of it shall not stand for the whole.
+        let priority = RuleAttribute::Priority(rule.priority());
+        message.attributes.contains(&priority).then_some(rule)
+    }
+}
+
+/// Has a rule look into a table for what goes to a prefix.
+fn lead(message: &mut RuleMessage, prefix: IpNet, table: u32) {
+    message.header.dst_len = prefix.prefix_len();
+    message.attributes.push(RuleAttribute::Table(table));
+    // The kernel refuses an address without a length.
+    if prefix.prefix_len() > 0 {
+        let to = RuleAttribute::Destination(prefix.addr());
+        message.attributes.push(to);
+    }
+}
