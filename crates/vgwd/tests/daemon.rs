@@ -431,7 +431,7 @@ fn a_default_route_may_lead_into_a_tunnel_while_our_own_packets_go_to_the_peer()
     }
     wait_until("the rekeys", LIMIT, || {
         let status = cloud_end.status();
-        let counters = status.connections[0].tunnels[0].counters.clone();
+        let counters = status.connections[0].tunnels[0].counters;
         let done = counters.ike_rekeys > 0 && counters.child_rekeys > 0;
         Ok(done.then_some(()))
     })

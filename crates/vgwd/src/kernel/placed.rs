@@ -5,13 +5,12 @@ use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use netlink_packet_route::route::RouteHeader;
 
 /// The table of routes that our own packets to the peers must not take. It has the
 /// number of [`super::ROUTE_PROTOCOL`].
 pub(super) const APART: u32 = 203;
-/// Everybody's table.
-pub(super) const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
+/// Everybody's table (RT_TABLE_MAIN).
+pub(super) const MAIN: u32 = 254;
 
 /// A prefix, and the table that its routes are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
