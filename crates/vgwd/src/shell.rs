@@ -316,6 +316,8 @@ impl Shell {
                 Ok(())
             }
             Command::SetLocalPrefixes(prefixes) => {
+                let cidrs = prefixes.iter().copied().collect();
+                self.want_of_kernel(|desired| desired.cidrs = cidrs);
                 self.plane.set_local_prefixes(prefixes);
                 Ok(())
             }

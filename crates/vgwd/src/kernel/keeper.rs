@@ -193,7 +193,7 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
         tokio::select! {
             changes = watch.next() => {
                 let changes = changes?;
-                if changes.iter().any(|change| concerns(change, link.index(), &guarded)) {
+                if changes.iter().any(|change| concerns(change, link.index(), &wanted, &guarded)) {
                     by_others = true;
                     due = Some(due.unwrap_or_else(|| Instant::now() + pace.delay()));
                 }
@@ -236,10 +236,14 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
 }
 
 /// Whether a change may be one of what we keep.
-fn concerns(change: &Change, tun: u32, guarded: &BTreeSet<Placed>) -> bool {
+fn concerns(change: &Change, tun: u32, wanted: &Desired, guarded: &BTreeSet<Placed>) -> bool {
     match change {
         Change::Link { index, .. } | Change::LinkGone { index } => *index == tun,
-        Change::Address(address) | Change::AddressGone(address) => address.index == tun,
+        Change::Address(address) | Change::AddressGone(address) => {
+            // Of the VPC: our routes may have it for their source.
+            let mut cidrs = wanted.cidrs.iter();
+            address.index == tun || cidrs.any(|cidr| cidr.contains(&address.net.addr()))
+        }
         Change::Route { prefix } => guarded.iter().any(|placed| placed.prefix == *prefix),
         Change::Rule => guarded.iter().any(|placed| placed.is_apart()),
         Change::Missed => true,

@@ -15,7 +15,9 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
+use netlink_packet_route::address::{
+    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
+};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use rtnetlink::{Handle, LinkUnspec};
 use tokio::task::JoinHandle;
@@ -48,6 +50,8 @@ pub struct Desired {
     pub routes: BTreeSet<IpNet>,
     /// Addresses of the TUN device, each with its prefix length.
     pub addresses: BTreeSet<(IpAddr, u8)>,
+    /// The private networks behind us, the VPC's.
+    pub cidrs: BTreeSet<IpNet>,
     /// Our own packets outside, if they are routed by the same tables.
     pub own_traffic: Option<OwnTraffic>,
 }
@@ -59,6 +63,7 @@ impl Desired {
         Self {
             routes: gateway.tunnelled_prefixes().into_iter().collect(),
             addresses: gateway.own_inside_addresses().into_iter().collect(),
+            cidrs: gateway.cidrs.iter().copied().collect(),
             own_traffic: own_traffic(gateway, settings),
         }
     }
@@ -221,7 +226,7 @@ impl Link {
             self.guard.add_missing(netlink, &guarded).await,
             self.set_up().await,
             self.reconcile_addresses(&desired.addresses).await,
-            netlink.add_tun_routes(index, &routes).await,
+            self.add_routes(desired, &routes).await,
             netlink.add_rules(desired).await,
             netlink.remove_tun_routes(index, &routes).await,
             self.guard.remove_all_but(netlink, &guarded).await.map(drop),
@@ -261,6 +266,36 @@ impl Link {
         let request = self.netlink.handle.link().set(up.build());
         let outcome = self.netlink.count(request.execute().await);
         outcome.map_err(failed("bringing the TUN link up"))
+    }
+
+    async fn add_routes(
+        &self,
+        desired: &Desired,
+        routes: &BTreeSet<Placed>,
+    ) -> Result<(), KernelError> {
+        let sources = self.sources(&desired.cidrs).await?;
+        let adding = self.netlink.add_tun_routes(self.index, routes, &sources);
+        adding.await
+    }
+
+    /// The addresses of this machine in the VPC. The peer knows them, where it would
+    /// not know the TUN device's, from which the kernel would send otherwise.
+    async fn sources(&self, cidrs: &BTreeSet<IpNet>) -> Result<BTreeSet<IpAddr>, KernelError> {
+        let all = self.netlink.handle.address().get().execute();
+        let all: Vec<AddressMessage> = all
+            .try_collect()
+            .await
+            .map_err(failed("reading all addresses"))?;
+        // The kernel takes no route from an address that it is still looking for.
+        let settled = all.iter().filter(|message| {
+            let flags = message.header.flags;
+            !flags.intersects(AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed)
+        });
+        let addresses = settled.filter(|message| message.header.index != self.index);
+        let addresses = addresses.filter_map(|message| Some(address_of(message)?.0));
+        Ok(addresses
+            .filter(|address| cidrs.iter().any(|cidr| cidr.contains(address)))
+            .collect())
     }
 
     async fn reconcile_addresses(

@@ -43,6 +43,10 @@ impl Netlink {
         self.count(self.handle.route().add(route).execute().await)
     }
 
+    async fn replace_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
+        self.count(self.handle.route().add(route).replace().execute().await)
+    }
+
     pub(super) async fn remove_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
         self.count(self.handle.route().del(route).execute().await)
     }
@@ -57,18 +61,31 @@ impl Netlink {
             .collect())
     }
 
-    /// Adds the routes to the device `index` that are missing of those wanted.
-    /// Everything is tried, whatever fails before it.
+    /// Adds the routes to the device `index` that are missing of those wanted, or have
+    /// another source than the first of `sources` of their family. Everything is tried,
+    /// whatever fails before it.
     pub(super) async fn add_tun_routes(
         &self,
         index: u32,
         wanted: &BTreeSet<Placed>,
+        sources: &BTreeSet<IpAddr>,
     ) -> Result<(), KernelError> {
+        let wanted = wanted.iter().map(|placed| TunRoute::to(*placed, sources));
+        let routes = self.tun_routes(index, &wanted.collect()).await?;
         let mut result = Ok(());
-        for (placed, priority) in self.tun_routes(index, wanted).await?.missing {
-            let request = self.add_route(tun_route(index, placed, priority)?);
-            let doing = format!("adding the route to {placed}");
-            result = result.and(request.await.map_err(failed(doing)));
+        for route in routes.missing {
+            let is_there = routes
+                .surplus
+                .iter()
+                .any(|other| other.takes_place_of(&route));
+            let message = route.message(index)?;
+            let outcome = if is_there {
+                self.replace_route(message).await
+            } else {
+                self.add_route(message).await
+            };
+            let doing = format!("adding the route to {}", route.placed);
+            result = result.and(outcome.map_err(failed(doing)));
         }
         result
     }
@@ -80,9 +97,13 @@ impl Netlink {
         wanted: &BTreeSet<Placed>,
     ) -> Result<(), KernelError> {
         let mut result = Ok(());
-        for (placed, priority) in self.tun_routes(index, wanted).await?.surplus {
-            let request = self.remove_route(tun_route(index, placed, priority)?);
-            let doing = format!("removing the route to {placed}");
+        let found = self.tun_routes(index, &BTreeSet::new()).await?.surplus;
+        let right = |route: &TunRoute| {
+            wanted.contains(&route.placed) && route.priority == tun_priority(route.placed.prefix)
+        };
+        for route in found.iter().filter(|route| !right(route)) {
+            let request = self.remove_route(route.message(index)?);
+            let doing = format!("removing the route to {}", route.placed);
             result = result.and(request.await.map_err(failed(doing)));
         }
         result
@@ -91,13 +112,11 @@ impl Netlink {
     async fn tun_routes(
         &self,
         index: u32,
-        wanted: &BTreeSet<Placed>,
-    ) -> Result<Difference<(Placed, u32)>, KernelError> {
+        wanted: &BTreeSet<TunRoute>,
+    ) -> Result<Difference<TunRoute>, KernelError> {
         let found = self.our_routes().await?;
-        let led = found.iter().filter_map(|route| leads_to(route, index));
-        let wanted = wanted.iter();
-        let wanted = wanted.map(|placed| (*placed, tun_priority(placed.prefix)));
-        Ok(Difference::between(&led.collect(), &wanted.collect()))
+        let led = found.iter().filter_map(|route| TunRoute::of(route, index));
+        Ok(Difference::between(&led.collect(), wanted))
     }
 }
 
@@ -110,31 +129,73 @@ pub(super) const fn tun_priority(prefix: IpNet) -> u32 {
     }
 }
 
-fn tun_route(index: u32, placed: Placed, priority: u32) -> Result<RouteMessage, KernelError> {
-    let prefix = placed.prefix;
-    // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
-    let scope = match prefix {
-        IpNet::V4(_) => RouteScope::Link,
-        IpNet::V6(_) => RouteScope::Universe,
-    };
-    let route = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(prefix.network(), prefix.prefix_len())
-        .map_err(failed(format!("the route to {prefix}")))?
-        .table_id(placed.table)
-        .output_interface(index)
-        .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
-        .scope(scope)
-        .priority(priority);
-    Ok(route.build())
+/// A route of ours to the TUN device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct TunRoute {
+    placed: Placed,
+    priority: u32,
+    /// What the machine itself sends from, where it has not chosen.
+    source: Option<IpAddr>,
 }
 
-/// The prefix and priority of a route of ours, if it leads to this device. A
-/// guard route does not, although of IPv6 the kernel shows it on the loopback.
-fn leads_to(route: &RouteMessage, index: u32) -> Option<(Placed, u32)> {
-    let leads = route.header.kind == RouteType::Unicast
-        && route.attributes.contains(&RouteAttribute::Oif(index));
-    let placed = placed_of(route).filter(|_| leads)?;
-    Some((placed, priority_of(route)))
+impl TunRoute {
+    /// As it should be.
+    fn to(placed: Placed, sources: &BTreeSet<IpAddr>) -> Self {
+        let ipv6 = placed.prefix.addr().is_ipv6();
+        Self {
+            placed,
+            priority: tun_priority(placed.prefix),
+            source: sources.iter().copied().find(|a| a.is_ipv6() == ipv6),
+        }
+    }
+
+    /// A route of ours, if it leads to this device. A guard route does not, although of
+    /// IPv6 the kernel shows it on the loopback.
+    fn of(route: &RouteMessage, index: u32) -> Option<Self> {
+        let leads = route.header.kind == RouteType::Unicast
+            && route.attributes.contains(&RouteAttribute::Oif(index));
+        let placed = placed_of(route).filter(|_| leads)?;
+        let source = route.attributes.iter().find_map(|a| match a {
+            RouteAttribute::PrefSource(RouteAddress::Inet(a)) => Some(IpAddr::V4(*a)),
+            RouteAttribute::PrefSource(RouteAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
+            _ => None,
+        });
+        Some(Self {
+            placed,
+            priority: priority_of(route),
+            source,
+        })
+    }
+
+    fn takes_place_of(&self, other: &Self) -> bool {
+        (self.placed, self.priority) == (other.placed, other.priority)
+    }
+
+    fn message(&self, index: u32) -> Result<RouteMessage, KernelError> {
+        let prefix = self.placed.prefix;
+        // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
+        let scope = match prefix {
+            IpNet::V4(_) => RouteScope::Link,
+            IpNet::V6(_) => RouteScope::Universe,
+        };
+        let mut route = RouteMessageBuilder::<IpAddr>::new()
+            .destination_prefix(prefix.network(), prefix.prefix_len())
+            .map_err(failed(format!("the route to {prefix}")))?
+            .table_id(self.placed.table)
+            .output_interface(index)
+            .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
+            .scope(scope)
+            .priority(self.priority);
+        if let Some(source) = self.source {
+            let source = match source {
+                IpAddr::V4(v4) => RouteAddress::Inet(v4),
+                IpAddr::V6(v6) => RouteAddress::Inet6(v6),
+            };
+            let attributes = &mut route.get_mut().attributes;
+            attributes.push(RouteAttribute::PrefSource(source));
+        }
+        Ok(route.build())
+    }
 }
 
 fn is_ours(route: &RouteMessage) -> bool {

@@ -224,6 +224,38 @@ fn a_route_over_the_peer_takes_everything_but_our_own_packets_to_it() {
     leads("8.8.8.8", "", out);
 }
 
+#[test]
+fn what_the_machine_itself_sends_to_a_site_comes_from_its_address_in_the_vpc() {
+    let lab = Lab::new("source").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let routes = Desired {
+        cidrs: prefixes(&["10.0.0.0/16", "fd00:10::/64"]),
+        ..desired(&["192.168.10.0/24", "fd00:20::/64"])
+    };
+    let sources = |expected: [&str; 2]| {
+        for (to, source) in ["192.168.10.1", "fd00:20::1"].into_iter().zip(expected) {
+            let way = way(&vpc, to);
+            assert!(way.contains(" dev vgw0 "), "{way}");
+            assert!(way.contains(source), "{way}, and not {source}");
+        }
+    };
+    ip(&vpc, "address add 172.16.0.9/24 dev out");
+    reconcile(&vpc, &routes);
+    sources(["src 169.254.10.1 ", ""]);
+    ip(&vpc, "address add 10.0.1.9/24 dev out");
+    ip(&vpc, "-6 address add fd00:10::9/64 dev out nodad");
+    reconcile(&vpc, &routes);
+    sources(["src 10.0.1.9 ", "src fd00:10::9 "]);
+    ip(&vpc, "address add 10.0.1.5/24 dev out");
+    reconcile(&vpc, &routes);
+    sources(["src 10.0.1.5 ", "src fd00:10::9 "]);
+    // The kernel removes routes with the address that they name.
+    ip(&vpc, "address del 10.0.1.5/24 dev out");
+    ip(&vpc, "-6 address del fd00:10::9/64 dev out");
+    reconcile(&vpc, &routes);
+    sources(["src 10.0.1.9 ", ""]);
+}
+
 /// A configuration for this VPC.
 fn loaded(vpc: &Namespace) -> Loaded {
     let text = configuration(
