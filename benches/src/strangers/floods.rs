@@ -76,26 +76,22 @@ pub fn refuse(attackers: &Namespace, rate: u32, stop: &AtomicBool) -> Result<Mad
 
 /// Refused in short, from another network each, as many as the socket takes.
 pub fn refuse_all(attackers: &Namespace, stop: &AtomicBool) -> Result<Made> {
-    let mut socket = Socket::open(attackers)?;
-    let mut datagram = message(1, &refused_shortly());
-    let mut number = 0;
-    while !stop.load(Ordering::Relaxed) {
-        number += 1;
-        set_spi(&mut datagram, number);
-        socket.send(host(number), &datagram)?;
-    }
-    Ok(socket.made())
+    repeat(attackers, &mut message(1, &refused_shortly()), stop)
 }
 
 /// No message at all, as many as the socket takes.
 pub fn garbage(attackers: &Namespace, stop: &AtomicBool) -> Result<Made> {
+    repeat(attackers, &mut [0xa5; GARBAGE], stop)
+}
+
+/// Sends it from one host after the other, each time with another SPI.
+fn repeat(attackers: &Namespace, datagram: &mut [u8], stop: &AtomicBool) -> Result<Made> {
     let mut socket = Socket::open(attackers)?;
-    let mut datagram = [0xa5; GARBAGE];
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
         number += 1;
-        set_spi(&mut datagram, number);
-        socket.send(host(number), &datagram)?;
+        set_spi(datagram, number);
+        socket.send(host(number), datagram)?;
     }
     Ok(socket.made())
 }

@@ -27,6 +27,7 @@ mod narrow;
 mod notify;
 pub mod privileges;
 pub mod seccomp;
+mod secret_file;
 mod shell;
 pub mod status_table;
 mod token_key;

@@ -3,19 +3,20 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use vgw_crypto::Secret;
 use zeroize::Zeroizing;
 
+use crate::secret_file;
+
 const NAME: &str = "crash-detection.key";
 /// Octets of the key (RFC 6290 section 5.1).
 const LENGTH: usize = 32;
 /// Whoever reads it can end every IKE SA.
 const MODE: u32 = 0o600;
-const GROUP_AND_OTHERS: u32 = 0o077;
 
 /// The key in `directory`, made if there is none; by default in the one that systemd
 /// provides (StateDirectory=). None, with a word in the log, if there is no place for it.
@@ -48,22 +49,9 @@ fn open_in(directory: &Path) -> Result<Secret> {
 }
 
 fn read(mut file: File) -> Result<Secret> {
-    let metadata = file.metadata()?;
-    let mode = metadata.permissions().mode();
+    secret_file::check(&file, "the key of our tokens").map_err(anyhow::Error::msg)?;
     ensure!(
-        mode & GROUP_AND_OTHERS == 0,
-        "has mode {:04o}, expected {MODE:04o}",
-        mode & 0o7777
-    );
-    let us = nix::unistd::geteuid().as_raw();
-    ensure!(
-        metadata.uid() == us || metadata.uid() == 0,
-        "belongs to user {}, expected root or user {us}",
-        metadata.uid()
-    );
-    let expected = u64::try_from(LENGTH)?;
-    ensure!(
-        metadata.is_file() && metadata.len() == expected,
+        file.metadata()?.len() == u64::try_from(LENGTH)?,
         "is not a file of {LENGTH} octets"
     );
     let mut key = Zeroizing::new([0; LENGTH]);

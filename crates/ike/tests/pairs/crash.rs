@@ -40,19 +40,6 @@ fn crash(pair: &mut Pair, side: usize) {
     pair.log.clear();
 }
 
-/// Lets a message arrive now.
-fn inject(pair: &mut Pair, from: usize, message: Vec<u8>) {
-    let datagram = Datagram {
-        from,
-        source: (address(from), 500).into(),
-        destination: (address(1 - from), 500).into(),
-        load: Load::Ike(message),
-    };
-    let at = pair.now;
-    pair.put_on_the_way(at, datagram);
-    pair.run(Duration::ZERO);
-}
-
 fn in_clear(datagram: &Datagram) -> Option<ClearMessage> {
     let Load::Ike(message) = &datagram.load else {
         return None;
@@ -187,13 +174,13 @@ fn what_anybody_says_in_clear_of_an_sa_leads_to_a_question_now_and_then_and_no_m
     let (wrong, long) = (vec![7; 32], vec![7; 129]);
     for tokens in [vec![], vec![wrong; 4], vec![Vec::new()], vec![long]] {
         for _ in 0..100 {
-            inject(&mut pair, B, disclaim(&header, tokens.clone()));
+            pair.inject(B, disclaim(&header, tokens.clone()));
         }
     }
     pair.run(seconds(5));
     assert_eq!(pair.sides[A].alive, 1);
     for _ in 0..200 {
-        inject(&mut pair, B, disclaim(&header, vec![]));
+        pair.inject(B, disclaim(&header, vec![]));
         pair.run(seconds(1) / 10);
     }
     assert!(
@@ -230,17 +217,17 @@ fn a_token_among_others_and_from_any_address_is_taken_but_not_for_another_sa() {
     let mut more = token.clone();
     more.push(0);
     let prefix = token[..31].to_vec();
-    inject(&mut pair, B, disclaim(&header, vec![prefix, more]));
+    pair.inject(B, disclaim(&header, vec![prefix, more]));
     let request = Header {
         response: false,
         ..header
     };
-    inject(&mut pair, B, disclaim(&request, vec![token.clone()]));
+    pair.inject(B, disclaim(&request, vec![token.clone()]));
     let other = Header {
         spi_r: header.spi_r ^ 1,
         ..header
     };
-    inject(&mut pair, B, disclaim(&other, vec![token.clone()]));
+    pair.inject(B, disclaim(&other, vec![token.clone()]));
     pair.assert_agreement(1);
     let tokens = vec![vec![1; 32], vec![2; 16], vec![3; 128], token];
     let datagram = Datagram {
@@ -265,7 +252,7 @@ fn no_token_of_an_sa_that_exists_can_be_had_in_clear() {
     for (spi_i, spi_r) in [(one, other), (other, one)] {
         for flags in [0, INITIATOR, RESPONSE, INITIATOR | RESPONSE] {
             for (from, to) in [(A, B), (B, A)] {
-                inject(&mut pair, from, with_spis(&message, spi_i, spi_r, flags));
+                pair.inject(from, with_spis(&message, spi_i, spi_r, flags));
                 assert_eq!(said_in_clear(&pair, to), []);
             }
         }
@@ -280,7 +267,7 @@ fn only_a_protected_request_for_an_unknown_ike_sa_is_answered_and_with_its_own_h
     let message = sealed(&mut pair);
     pair.log.clear();
     let silent = |pair: &mut Pair, message: Vec<u8>| {
-        inject(pair, A, message);
+        pair.inject(A, message);
         assert_eq!(said_in_clear(pair, B), []);
     };
     for flags in [RESPONSE, RESPONSE | INITIATOR] {
@@ -302,7 +289,7 @@ fn only_a_protected_request_for_an_unknown_ike_sa_is_answered_and_with_its_own_h
         pair.log.clear();
         pair.run(seconds(1));
         let request = with_spis(&message, 1, 2, flags);
-        inject(&mut pair, A, request.clone());
+        pair.inject(A, request.clone());
         let answers = said_in_clear(&pair, B);
         let asked = decode_cleartext(&request).unwrap().header;
         assert_eq!(answers.len(), 1);
@@ -328,7 +315,7 @@ fn answers_to_what_anybody_sends_are_few() {
     let message = sealed(&mut pair);
     pair.log.clear();
     for spi in 1..1000 {
-        inject(&mut pair, A, with_spis(&message, spi, 2, INITIATOR));
+        pair.inject(A, with_spis(&message, spi, 2, INITIATOR));
     }
     let answers = said_in_clear(&pair, B).len();
     assert!((1..=4).contains(&answers), "{answers}");
@@ -404,11 +391,11 @@ fn an_invalid_spi_in_clear_that_we_do_not_send_with_is_not_even_a_hint() {
     };
     let hint = |spi| encode_cleartext(&header, &[Payload::Notify(Notify::invalid_spi(spi))]);
     let spi_out = pair.sides[A].child().spi_out;
-    inject(&mut pair, B, hint(spi_out ^ 1));
+    pair.inject(B, hint(spi_out ^ 1));
     pair.run(seconds(5));
     assert_eq!(pair.sides[A].alive, 0);
     for _ in 0..100 {
-        inject(&mut pair, B, hint(spi_out));
+        pair.inject(B, hint(spi_out));
     }
     pair.run(seconds(2));
     assert_eq!(pair.sides[A].alive, 1);

@@ -12,7 +12,7 @@ use vgw_ike::wire::{
     ProtocolId, Transform, TransformType, begin_sealed, encode_cleartext, encode_payloads,
 };
 
-use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, address, fair, seconds};
+use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, fair, seconds};
 
 /// A message of side `from`'s IKE SA with any content, sealed with its keys.
 fn seal(
@@ -56,18 +56,6 @@ fn seal_as(
     message
 }
 
-fn inject(pair: &mut Pair, from: usize, message: Vec<u8>) {
-    let datagram = Datagram {
-        from,
-        source: (address(from), 500).into(),
-        destination: (address(1 - from), 500).into(),
-        load: Load::Ike(message),
-    };
-    let at = pair.now;
-    pair.put_on_the_way(at, datagram);
-    pair.run(Duration::ZERO);
-}
-
 fn in_clear(spis: (u64, u64), exchange: ExchangeType, initiator: bool, response: bool) -> Vec<u8> {
     let header = Header {
         spi_i: spis.0,
@@ -99,11 +87,7 @@ fn nothing_but_the_awaited_message_has_an_effect_before_authentication() {
                 for (initiator, response) in
                     [(true, false), (true, true), (false, false), (false, true)]
                 {
-                    inject(
-                        &mut pair,
-                        1 - to,
-                        in_clear(spis, exchange, initiator, response),
-                    );
+                    pair.inject(1 - to, in_clear(spis, exchange, initiator, response));
                 }
             }
         }
@@ -123,8 +107,8 @@ fn messages_in_clear_do_nothing_to_an_established_sa() {
     let sent = pair.log.len();
     for exchange in [34, 35, 36, 37].map(ExchangeType) {
         for response in [false, true] {
-            inject(&mut pair, A, in_clear(spis, exchange, true, response));
-            inject(&mut pair, B, in_clear(spis, exchange, false, response));
+            pair.inject(A, in_clear(spis, exchange, true, response));
+            pair.inject(B, in_clear(spis, exchange, false, response));
         }
     }
     pair.assert_agreement(1);
@@ -144,10 +128,10 @@ fn every_flipped_octet_of_every_message_is_harmless() {
         for at in 0..message.len() {
             let mut message = message.clone();
             message[at] ^= 0x41;
-            inject(&mut pair, datagram.from, message);
+            pair.inject(datagram.from, message);
         }
         for len in 0..message.len() {
-            inject(&mut pair, datagram.from, message[..len].to_vec());
+            pair.inject(datagram.from, message[..len].to_vec());
         }
     }
     pair.assert_agreement(1);
@@ -171,7 +155,7 @@ fn an_authenticated_malformed_message_is_answered_and_ends_only_this_sa() {
         let mut pair = Pair::up(7);
         let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, 2, &payloads);
         let sent = pair.log.len();
-        inject(&mut pair, A, message);
+        pair.inject(A, message);
         assert_eq!(pair.log.len(), sent + 1, "answered");
         assert!(
             matches!(&pair.sides[B].ends[..], [DownReason::Refused(why)] if why.contains("malformed"))
@@ -190,7 +174,7 @@ fn a_critical_payload_that_we_do_not_know_is_refused_and_the_sa_stays() {
     };
     let message = seal(&pair, A, ExchangeType::INFORMATIONAL, 2, &[unknown]);
     let sent = pair.log.len();
-    inject(&mut pair, A, message);
+    pair.inject(A, message);
     assert_eq!(pair.log.len(), sent + 1);
     pair.assert_agreement(1);
 }
@@ -201,7 +185,7 @@ fn a_message_out_of_the_window_is_not_answered() {
         let mut pair = Pair::up(9);
         let message = seal(&pair, A, ExchangeType::INFORMATIONAL, id, &[]);
         let sent = pair.log.len();
-        inject(&mut pair, A, message);
+        pair.inject(A, message);
         assert_eq!(pair.log.len(), sent);
         assert_eq!(pair.sides[B].endpoint.counters(PEER).dropped, 1);
     }
@@ -224,7 +208,7 @@ fn a_delete_of_several_spis_is_answered_with_our_half_of_those_that_exist() {
         2,
         &[delete(ProtocolId::AH)],
     );
-    inject(&mut pair, A, message);
+    pair.inject(A, message);
     pair.assert_agreement(1);
     let message = seal(
         &pair,
@@ -233,7 +217,7 @@ fn a_delete_of_several_spis_is_answered_with_our_half_of_those_that_exist() {
         3,
         &[delete(ProtocolId::ESP)],
     );
-    inject(&mut pair, A, message);
+    pair.inject(A, message);
     assert_eq!(pair.sides[B].child_ends, [DownReason::PeerDeleted]);
     assert_eq!(pair.sides[B].ikes.len(), 1, "the IKE SA stays");
 }
@@ -264,7 +248,7 @@ fn an_initiator_that_does_not_accept_our_auth_needs_no_delete_to_end_the_sa() {
     let payloads = [Payload::Notify(notify)];
     let message = seal(&pair, A, ExchangeType::INFORMATIONAL, 2, &payloads);
     let sent = pair.log.len();
-    inject(&mut pair, A, message);
+    pair.inject(A, message);
     assert_eq!(pair.log.len(), sent + 1, "answered");
     assert!(matches!(
         pair.sides[B].ends[..],
@@ -280,7 +264,7 @@ fn the_errors_that_a_peer_reports_in_one_message_are_one_short_remark() {
     let payloads: Vec<_> = (0..60).map(error).collect();
     for id in 2..12 {
         let message = seal(&pair, A, ExchangeType::INFORMATIONAL, id, &payloads);
-        inject(&mut pair, A, message);
+        pair.inject(A, message);
     }
     let said: Vec<_> = pair.sides[B]
         .diagnostics
@@ -306,7 +290,7 @@ fn rekeying_without_deleting_comes_to_an_end() {
             Payload::TsR(selectors("10.2.0.0/16")),
         ];
         let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, id, &payloads);
-        inject(&mut pair, A, message);
+        pair.inject(A, message);
         old = spi;
     }
     assert_eq!(pair.sides[B].children.len(), 64);
@@ -374,7 +358,7 @@ fn after_a_selection_that_was_not_offered_a_child_sa_is_asked_for_again() {
     ];
     let exchange = (ExchangeType::CREATE_CHILD_SA, true);
     let message = seal_as(&pair, B, exchange, id, &payloads);
-    inject(&mut pair, B, message);
+    pair.inject(B, message);
     pair.weather = fair();
     pair.run(seconds(60));
     assert!(asked(&pair).len() > 1);

@@ -378,6 +378,18 @@ impl Pair {
         }
     }
 
+    /// Lets an IKE message of this side arrive at the other now.
+    pub fn inject(&mut self, from: usize, message: Vec<u8>) {
+        let datagram = Datagram {
+            from,
+            source: (address(from), 500).into(),
+            destination: (address(1 - from), 500).into(),
+            load: Load::Ike(message),
+        };
+        self.put_on_the_way(self.now, datagram);
+        self.run(Duration::ZERO);
+    }
+
     /// Lets a datagram arrive at a time.
     pub fn put_on_the_way(&mut self, at: Instant, datagram: Datagram) {
         self.sent += 1;

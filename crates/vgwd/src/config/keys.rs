@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
@@ -13,11 +13,10 @@ use zeroize::Zeroizing;
 
 use super::document::{Notes, Table};
 use super::values;
+use crate::secret_file;
 
 /// A key file longer than this holds something else.
 const LONGEST_FILE: u64 = 4_096;
-/// Bits of a file's mode that let its group or everyone in.
-const GROUP_AND_OTHERS: u32 = 0o077;
 /// The alphabet of a pre-shared key; 64 characters, so that six random bits
 /// choose one without bias.
 const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
@@ -108,7 +107,8 @@ impl KeySource for Machine {
         let shown = path.display();
         match File::open(&path) {
             Ok(file) => {
-                check_owner_and_mode(&file).map_err(|why| format!("{shown} {why}"))?;
+                secret_file::check(&file, "a pre-shared key")
+                    .map_err(|why| format!("{shown} {why}"))?;
                 read_key(file).map_err(|why| format!("{shown} {why}"))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && generate => {
@@ -155,33 +155,6 @@ impl Machine {
             remark: Some(remark),
         })
     }
-}
-
-fn check_owner_and_mode(file: &File) -> Result<(), String> {
-    let metadata = file
-        .metadata()
-        .map_err(|error| format!("cannot be examined: {error}"))?;
-    if !metadata.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
-    let mode = metadata.permissions().mode();
-    if mode & GROUP_AND_OTHERS != 0 {
-        return Err(format!(
-            "has mode {:04o}, expected 0600 or 0400: nobody else may read a pre-shared key",
-            mode & 0o7777
-        ));
-    }
-    check_owner(metadata.uid(), nix::unistd::geteuid().as_raw())
-}
-
-/// Any other owner could put a key of his own there.
-fn check_owner(owner: u32, us: u32) -> Result<(), String> {
-    if owner == us || owner == 0 {
-        return Ok(());
-    }
-    Err(format!(
-        "belongs to user {owner}, expected root or user {us}"
-    ))
 }
 
 /// The whole file but for one newline at its end.
@@ -330,7 +303,7 @@ fn credential_name<'d>(value: &'d DeValue<'_>) -> Result<&'d str, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Generation, KeySource, Machine, check_owner, random_key};
+    use super::{Generation, KeySource, Machine, random_key};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
@@ -375,14 +348,6 @@ mod tests {
             let read = file(directory.path(), "key", false);
             assert_eq!(read.is_ok(), good, "{mode:o}: {read:?}");
         }
-    }
-
-    #[test]
-    fn a_key_file_of_another_user_is_refused() {
-        assert_eq!(check_owner(0, 999), Ok(()));
-        assert_eq!(check_owner(999, 999), Ok(()));
-        assert!(check_owner(1_000, 999).is_err());
-        assert!(check_owner(1_000, 0).is_err());
     }
 
     #[test]
