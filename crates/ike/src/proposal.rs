@@ -17,6 +17,11 @@ pub use accept::{accept_esp, accept_ike};
 pub use select::{select_esp, select_ike};
 pub(crate) use several::{permits, select_for_several};
 
+/// The name of a key exchange method by its number, for people.
+pub(crate) fn group_name(id: u16) -> String {
+    names::key_exchange(id)
+}
+
 /// Transform ID 0 of the types integrity and key exchange: NONE.
 const NONE: u16 = 0;
 

@@ -288,20 +288,7 @@ impl Established {
 
     /// What the peer refused, and what we had offered.
     pub(super) fn refusal_by_peer(&self, what: &str, notify: &Notify) -> String {
-        let hint = match notify.kind {
-            NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => format!(
-                "we offered {}; if the tunnel came up with these, compare the groups for PFS, \
-                 which only rekeys use",
-                describe_algorithms(&self.config)
-            ),
-            NotifyType::TS_UNACCEPTABLE => format!(
-                "we offered {} to {}",
-                list(&self.config.local_selectors),
-                list(&self.config.remote_selectors)
-            ),
-            _ => "see the peer's log".to_owned(),
-        };
-        format!("the peer refused {what} by {}: {hint}", notify.kind)
+        refusal_of_child(&self.config, what, notify.kind)
     }
 
     pub(super) fn has_live_child(&self) -> bool {
@@ -360,6 +347,24 @@ pub(super) fn respond_key_exchange(
     }
 }
 
+/// What the peer refused in an exchange about a CHILD SA, and what we had offered for that.
+pub(crate) fn refusal_of_child(config: &PeerConfig, what: &str, kind: NotifyType) -> String {
+    let hint = match kind {
+        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => format!(
+            "for CHILD SAs (phase 2) we offered {}; if the tunnel came up with these, compare the groups for PFS, \
+             which only rekeys use",
+            describe_algorithms(config)
+        ),
+        NotifyType::TS_UNACCEPTABLE => format!(
+            "we offered {} to {}",
+            list(&config.local_selectors),
+            list(&config.remote_selectors)
+        ),
+        _ => "see the peer's log".to_owned(),
+    };
+    format!("the peer refused {what} by {kind}: {hint}")
+}
+
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
     few(items, items.len(), ", ", T::to_string)
 }
@@ -370,7 +375,7 @@ fn describe_algorithms(config: &PeerConfig) -> String {
         groups => format!("PFS with group {}", list(groups)),
     };
     format!(
-        "{} with {}, {groups}",
+        "encryption {}, integrity {}, {groups}",
         list(&config.esp.encryption),
         list(&config.esp.integrity)
     )

@@ -24,8 +24,9 @@ use vgw_crypto::IkeSuite;
 
 use self::child::Child;
 use self::crash::Loss;
+pub(crate) use self::create_child::refusal_of_child;
 use self::path::Move;
-pub(crate) use self::pending::{PendingChild, demand_group, demanded_group, public};
+pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
 use crate::config::{PeerConfig, PeerId};

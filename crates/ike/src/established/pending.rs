@@ -234,8 +234,13 @@ pub(crate) fn public(pair: &KeyPair) -> KeyExchange {
 
 /// The group that an INVALID_KE_PAYLOAD demands (RFC 7296 section 1.2).
 pub(crate) fn demanded_group(notify: &Notify) -> Option<Group> {
+    Group::from_iana(demanded(notify)?)
+}
+
+/// Its number, whether we have that group or not.
+pub(crate) fn demanded(notify: &Notify) -> Option<u16> {
     let octets: [u8; 2] = notify.data.as_slice().try_into().ok()?;
-    Group::from_iana(u16::from_be_bytes(octets))
+    Some(u16::from_be_bytes(octets))
 }
 
 /// INVALID_KE_PAYLOAD that demands a group.

@@ -2,11 +2,11 @@
 
 use vgw_crypto::{IkeSuite, Secret};
 
-use super::{Attempt, Initiator, Outcome, State, offered_ike};
+use super::{Attempt, Initiator, Outcome, State};
 use crate::auth::{Signed, said};
 use crate::config::PeerConfig;
 use crate::env::{Effect, Env};
-use crate::established::{Established, Foundation, PendingChild};
+use crate::established::{Established, Foundation, PendingChild, refusal_of_child};
 use crate::event::{DownReason, Nat, Path, Role};
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{AuthRequest, AuthResponse, Notifies};
@@ -221,9 +221,7 @@ fn refusal_of_auth(config: &PeerConfig, notify: &Notify) -> DownReason {
             config.local_id, config.remote_id
         ));
     }
-    DownReason::Refused(format!(
-        "the peer refused IKE_AUTH by {}: we offered {}",
-        notify.kind,
-        offered_ike(config)
-    ))
+    // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be refused here is
+    // the CHILD SA. Some peers refuse it without a proof of who they are.
+    DownReason::Refused(refusal_of_child(config, "IKE_AUTH", notify.kind))
 }

@@ -6,7 +6,7 @@ use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
 use crate::config::Encapsulation;
 use crate::env::Env;
-use crate::established::{PendingChild, demanded_group, public};
+use crate::established::{PendingChild, demanded, demanded_group, public};
 use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
@@ -113,8 +113,7 @@ impl AwaitInit {
     fn refused(mut self, env: &mut Env<'_>, attempt: Attempt, notify: &Notify) -> Outcome {
         let config = &attempt.config;
         if notify.kind == NotifyType::INVALID_KE_PAYLOAD {
-            let demanded = demanded_group(notify);
-            let usable = demanded.filter(|group| {
+            let usable = demanded_group(notify).filter(|group| {
                 config.ike.groups.contains(group)
                     && *group != self.key_pair.group()
                     && self.restarts < MAX_RESTARTS
@@ -126,7 +125,7 @@ impl AwaitInit {
             }
             let why = format!(
                 "the peer wants key exchange group {}, we sent {} and accept {}",
-                demanded.map_or("unknown".to_owned(), |group| group.to_string()),
+                demanded(notify).map_or("unknown".to_owned(), proposal::group_name),
                 self.key_pair.group(),
                 names(&config.ike.groups)
             );

@@ -1,4 +1,6 @@
-//! Names of transforms for people, those included that we do not implement.
+//! Names of transforms for people, those included that we do not implement: all of the
+//! registry "Internet Key Exchange Version 2 (IKEv2) Parameters". What it lacks is said
+//! by its number.
 
 use std::collections::BTreeSet;
 
@@ -8,16 +10,16 @@ use super::NONE;
 use crate::wire::{Proposal, Transform, TransformType};
 use crate::words::few;
 
-/// The name of one transform: `AES256`, `3DES`, `SHA2-256`, `14`.
+/// The name of one transform: `AES256`, `3DES`, `SHA2-256`, `14`, `ML-KEM-768 (36)`.
 pub(super) fn transform(transform: &Transform) -> String {
     let id = transform.id;
     let known = match transform.kind {
         TransformType::ENCRYPTION => return encryption(id, transform.key_bits),
+        kind if kind.is_key_exchange() => return key_exchange(id),
         TransformType::INTEGRITY => Integrity::from_iana(id)
             .map(Integrity::name)
             .or_else(|| integrity(id)),
         TransformType::PRF => Prf::from_iana(id).map(Prf::name).or_else(|| prf(id)),
-        TransformType::KEY_EXCHANGE if id == NONE => Some("none"),
         TransformType::ESN => esn(id),
         _ => None,
     };
@@ -33,9 +35,12 @@ fn encryption(id: u16, key_bits: Option<u16>) -> String {
         1 => "DES-IV64".to_owned(),
         2 => "DES".to_owned(),
         3 => "3DES".to_owned(),
+        4 => format!("RC5-{bits}"),
         5 => "IDEA".to_owned(),
-        6 => "CAST".to_owned(),
+        6 => format!("CAST{bits}"),
         7 => format!("Blowfish{bits}"),
+        8 => "3IDEA".to_owned(),
+        9 => "DES-IV32".to_owned(),
         11 => "NULL".to_owned(),
         12 => format!("AES{bits}"),
         13 => format!("AES{bits}-CTR"),
@@ -47,7 +52,18 @@ fn encryption(id: u16, key_bits: Option<u16>) -> String {
         20 => format!("AES{bits}-GCM-16"),
         21 => format!("AES{bits}-GMAC"),
         23 => format!("CAMELLIA{bits}"),
+        24 => format!("CAMELLIA{bits}-CTR"),
+        25 => format!("CAMELLIA{bits}-CCM-8"),
+        26 => format!("CAMELLIA{bits}-CCM-12"),
+        27 => format!("CAMELLIA{bits}-CCM-16"),
         28 => "CHACHA20-POLY1305".to_owned(),
+        29 => format!("AES{bits}-CCM-8-IIV"),
+        30 => format!("AES{bits}-GCM-16-IIV"),
+        31 => "CHACHA20-POLY1305-IIV".to_owned(),
+        32 => "KUZNYECHIK-MGM-KTREE".to_owned(),
+        33 => "MAGMA-MGM-KTREE".to_owned(),
+        34 => "KUZNYECHIK-MGM-MAC-KTREE".to_owned(),
+        35 => "MAGMA-MGM-MAC-KTREE".to_owned(),
         _ => format!("encryption {id}"),
     }
 }
@@ -57,6 +73,7 @@ const fn integrity(id: u16) -> Option<&'static str> {
         NONE => "none",
         1 => "MD5",
         3 => "DES-MAC",
+        4 => "KPDK-MD5",
         5 => "AES-XCBC",
         6 => "MD5-128",
         7 => "SHA1-160",
@@ -74,14 +91,44 @@ const fn prf(id: u16) -> Option<&'static str> {
         3 => "PRF-TIGER",
         4 => "PRF-AES128-XCBC",
         8 => "PRF-AES128-CMAC",
+        9 => "PRF-STREEBOG-512",
         _ => return None,
     })
 }
 
+/// Groups are known by their numbers; those that a gateway like this is not asked for
+/// every day by a name as well.
+pub(super) fn key_exchange(id: u16) -> String {
+    let name = match id {
+        NONE => return "none".to_owned(),
+        1 => "MODP-768",
+        22 => "MODP-1024 with a subgroup of 160 bits",
+        23 => "MODP-2048 with a subgroup of 224 bits",
+        24 => "MODP-2048 with a subgroup of 256 bits",
+        25 => "P-192",
+        26 => "P-224",
+        27 => "brainpoolP224r1",
+        28 => "brainpoolP256r1",
+        29 => "brainpoolP384r1",
+        30 => "brainpoolP512r1",
+        32 => "Curve448",
+        33 => "GOST3410-2012-256",
+        34 => "GOST3410-2012-512",
+        // draft-ietf-ipsecme-ikev2-mlkem.
+        35 => "ML-KEM-512",
+        36 => "ML-KEM-768",
+        37 => "ML-KEM-1024",
+        _ => return id.to_string(),
+    };
+    format!("{name} ({id})")
+}
+
+/// RFC 9827 names the third.
 const fn esn(id: u16) -> Option<&'static str> {
     Some(match id {
         0 => "no",
         1 => "yes",
+        2 => "unspecified 32-bit numbers",
         _ => return None,
     })
 }
@@ -115,17 +162,29 @@ pub(super) fn proposals(proposals: &[Proposal]) -> String {
 }
 
 fn proposal(proposal: &Proposal) -> String {
-    let name = |t: &Transform| match t.kind {
-        TransformType::KEY_EXCHANGE => format!("group {}", transform(t)),
-        TransformType::ESN => format!("ESN {}", transform(t)),
-        _ if t.kind.name().is_none() => format!("transform type {} ID {}", t.kind, t.id),
-        _ => transform(t),
-    };
     let transforms = proposal.transforms.iter().copied();
     format!(
         "{}: {} {}",
         proposal.number,
         proposal.protocol,
-        named(transforms, name)
+        named(transforms, with_kind)
     )
+}
+
+/// With the type where the name alone does not show it.
+fn with_kind(t: &Transform) -> String {
+    match t.kind {
+        TransformType::ENCRYPTION | TransformType::INTEGRITY | TransformType::PRF => transform(t),
+        TransformType::KEY_EXCHANGE => format!("group {}", transform(t)),
+        TransformType::ESN => format!("ESN {}", transform(t)),
+        kind if kind.name().is_some() => format!("{kind} {}", transform(t)),
+        kind => format!("transform type {kind} ID {}", t.id),
+    }
+}
+
+/// The key exchanges that a proposal demands after the first (RFC 9370).
+pub(super) fn further_exchanges(proposal: &Proposal) -> String {
+    let transforms = proposal.transforms.iter().copied();
+    let further = transforms.filter(|t| t.kind.is_additional_key_exchange());
+    named(further, with_kind)
 }

@@ -236,6 +236,12 @@ fn defect(protocol: ProtocolId, proposal: &Proposal) -> Option<String> {
         ));
     }
     let strange = strange(protocol, proposal)?;
+    if strange.kind.is_additional_key_exchange() {
+        let further = names::further_exchanges(proposal);
+        return Some(format!(
+            "it demands {further}; this gateway makes one key exchange alone (no RFC 9370)"
+        ));
+    }
     Some(match strange.kind.name() {
         Some(name) => format!("it has {name} transforms, which {protocol} has not"),
         None => format!("it has transforms of unknown type {}", strange.kind),
@@ -312,8 +318,9 @@ fn explain<S>(
             let why = defect(protocol, proposal).or_else(|| spi(proposal));
             format!("proposal {}: {}", proposal.number, why.unwrap_or_default())
         };
+        let defects = few(offered, offered.len(), "; ", why);
         return Mismatch::Unusable {
-            why: few(offered, offered.len(), "; ", why),
+            why: format!("{defects}; we accept {}", accepted(demands)),
         };
     }
     let reached = |demand, offer| fit(demand, offer).err().unwrap_or(NEEDS);
@@ -343,6 +350,17 @@ fn explain<S>(
         offered: names::list(theirs),
         accepted: names::list(ours),
     }
+}
+
+/// All that we accept, kind by kind.
+fn accepted(demands: &[Demand]) -> String {
+    let kinds = demands.first().into_iter().flatten();
+    let each = kinds.enumerate().map(|(at, (kind, _))| {
+        let needs = demands.iter().filter_map(|demand| demand.get(at));
+        let wanted = needs.flat_map(|(kind, need)| need.wanted(*kind));
+        format!("{kind} {}", names::list(wanted))
+    });
+    each.collect::<Vec<_>>().join(", ")
 }
 
 impl Need {

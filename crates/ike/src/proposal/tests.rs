@@ -297,8 +297,38 @@ fn a_proposal_with_a_transform_type_we_do_not_know_is_passed_over() {
     assert_eq!(choice.answer.number, 2);
     assert_eq!(
         select_ike(&ours, &[hybrid]).unwrap_err().to_string(),
-        "no usable proposal: proposal 1: it has transforms of unknown type 6"
+        "no usable proposal: proposal 1: it demands additional key exchange 1 ML-KEM-768 (36); \
+         this gateway makes one key exchange alone (no RFC 9370); we accept encryption \
+         AES128-GCM-16, integrity none, PRF PRF-SHA2-256, key exchange group 19"
     );
+}
+
+#[test]
+fn what_a_peer_offers_is_named_as_in_the_registry_and_by_number_what_that_lacks() {
+    let of = |kind, id| names::list([transform(kind, id, None)]);
+    let group = TransformType::KEY_EXCHANGE;
+    let groups = [
+        (14, "14"),
+        (28, "brainpoolP256r1 (28)"),
+        (32, "Curve448 (32)"),
+    ];
+    let ml_kem = [(35, "ML-KEM-512"), (36, "ML-KEM-768"), (37, "ML-KEM-1024")];
+    for (id, name) in groups {
+        assert_eq!(of(group, id), name);
+    }
+    for (id, name) in ml_kem {
+        assert_eq!(of(group, id), format!("{name} ({id})"));
+        let further = TransformType::ADDITIONAL_KEY_EXCHANGE_7;
+        assert_eq!(of(further, id), format!("{name} ({id})"));
+        assert_eq!(further.to_string(), "additional key exchange 7");
+    }
+    assert_eq!(of(group, 1_000), "1000");
+    assert_eq!(of(TransformType::PRF, 8), "PRF-AES128-CMAC");
+    assert_eq!(of(TransformType::PRF, 77), "77");
+    assert_eq!(of(TransformType::INTEGRITY, 8), "AES-CMAC");
+    assert_eq!(of(TransformType::ENCRYPTION, 28), "CHACHA20-POLY1305");
+    assert_eq!(of(TransformType::ENCRYPTION, 99), "encryption 99");
+    assert_eq!(TransformType(15).to_string(), "15");
 }
 
 #[test]
@@ -322,12 +352,14 @@ fn a_proposal_of_another_protocol_or_spi_size_is_passed_over() {
     offered[0].spi.pop();
     assert_eq!(
         select_esp(&ours, &offered, false).unwrap_err().to_string(),
-        "no usable proposal: proposal 1: its SPI has 3 octets, expected 4"
+        "no usable proposal: proposal 1: its SPI has 3 octets, expected 4; we accept encryption \
+         AES128-GCM-16, integrity none, key exchange group none, extended sequence numbers no"
     );
     offered[0].protocol = ProtocolId::AH;
     assert_eq!(
         select_esp(&ours, &offered, false).unwrap_err().to_string(),
-        "no usable proposal: proposal 1: it is for AH, expected ESP"
+        "no usable proposal: proposal 1: it is for AH, expected ESP; we accept encryption \
+         AES128-GCM-16, integrity none, key exchange group none, extended sequence numbers no"
     );
 }
 

@@ -42,12 +42,15 @@ macro_rules! code_points {
 }
 
 code_points! {
-    /// Exchange type (RFC 7296 section 3.1).
+    /// Exchange type (RFC 7296 section 3.1, RFC 5723, RFC 9242, RFC 9370).
     ExchangeType(u8) {
         IKE_SA_INIT = 34 "IKE_SA_INIT",
         IKE_AUTH = 35 "IKE_AUTH",
         CREATE_CHILD_SA = 36 "CREATE_CHILD_SA",
         INFORMATIONAL = 37 "INFORMATIONAL",
+        IKE_SESSION_RESUME = 38 "IKE_SESSION_RESUME",
+        IKE_INTERMEDIATE = 43 "IKE_INTERMEDIATE",
+        IKE_FOLLOWUP_KE = 44 "IKE_FOLLOWUP_KE",
     }
 }
 
@@ -86,13 +89,23 @@ code_points! {
 }
 
 code_points! {
-    /// Transform type (RFC 7296 section 3.3.2), named as people say it.
+    /// Transform type (RFC 7296 section 3.3.2, RFC 9370 section 2.2.1, RFC 9838), named
+    /// as people say it.
     TransformType(u8) {
         ENCRYPTION = 1 "encryption",
         PRF = 2 "PRF",
         INTEGRITY = 3 "integrity",
         KEY_EXCHANGE = 4 "key exchange group",
         ESN = 5 "extended sequence numbers",
+        ADDITIONAL_KEY_EXCHANGE_1 = 6 "additional key exchange 1",
+        ADDITIONAL_KEY_EXCHANGE_2 = 7 "additional key exchange 2",
+        ADDITIONAL_KEY_EXCHANGE_3 = 8 "additional key exchange 3",
+        ADDITIONAL_KEY_EXCHANGE_4 = 9 "additional key exchange 4",
+        ADDITIONAL_KEY_EXCHANGE_5 = 10 "additional key exchange 5",
+        ADDITIONAL_KEY_EXCHANGE_6 = 11 "additional key exchange 6",
+        ADDITIONAL_KEY_EXCHANGE_7 = 12 "additional key exchange 7",
+        KEY_WRAP = 13 "key wrap algorithm",
+        GROUP_CONTROLLER_AUTHENTICATION = 14 "group controller authentication method",
     }
 }
 
@@ -184,6 +197,21 @@ code_points! {
         SIGNATURE_HASH_ALGORITHMS = 16431 "SIGNATURE_HASH_ALGORITHMS",
         USE_PPK = 16435 "USE_PPK",
         INTERMEDIATE_EXCHANGE_SUPPORTED = 16438 "INTERMEDIATE_EXCHANGE_SUPPORTED",
+    }
+}
+
+impl TransformType {
+    /// Whether transforms of this type are key exchange methods: the first exchange's, or
+    /// one of those after it (RFC 9370 section 2.2.1).
+    #[must_use]
+    pub const fn is_key_exchange(self) -> bool {
+        self.0 == Self::KEY_EXCHANGE.0 || self.is_additional_key_exchange()
+    }
+
+    /// Whether it asks for a further key exchange (RFC 9370 section 2.2.1).
+    #[must_use]
+    pub const fn is_additional_key_exchange(self) -> bool {
+        Self::ADDITIONAL_KEY_EXCHANGE_1.0 <= self.0 && self.0 <= Self::ADDITIONAL_KEY_EXCHANGE_7.0
     }
 }
 

@@ -98,9 +98,19 @@ fn what_was_chosen_for_another_is_refused_once_the_identity_is_known_and_names_b
     });
     pair.initiate(A);
     pair.run(seconds(5));
+    let [DownReason::Refused(why)] = &pair.sides[A].failures[..] else {
+        panic!("{:?}", pair.sides[A].failures);
+    };
+    // Who is refused in IKE_AUTH agreed on phase 1 before.
     assert!(
-        matches!(&pair.sides[A].failures[..], [DownReason::Refused(why)] if why.contains("NO_PROPOSAL_CHOSEN"))
+        why.contains("refused IKE_AUTH by NO_PROPOSAL_CHOSEN"),
+        "{why}"
     );
+    assert!(
+        why.contains("(phase 2) we offered encryption AES128-GCM-16, integrity"),
+        "{why}"
+    );
+    assert!(!why.contains("PRF"), "{why}");
     let why = &pair.sides[B].refusals[0];
     for word in [
         "chosen was AES256-GCM-16",

@@ -97,7 +97,8 @@ fn without_a_common_proposal_both_sides_say_what_was_offered_and_expected() {
         panic!("{:?}", pair.sides[A].failures);
     };
     assert!(
-        why.contains("NO_PROPOSAL_CHOSEN") && why.contains("group 20"),
+        why.contains("refused the IKE SA by NO_PROPOSAL_CHOSEN")
+            && why.contains("PRF PRF-SHA2-256, group 20"),
         "{why}"
     );
     assert_eq!(pair.sides[A].failures.len(), 1);
@@ -232,7 +233,12 @@ fn a_child_without_common_algorithms_leaves_the_ike_sa_up() {
     pair.initiate(A);
     pair.run(seconds(5));
     pair.assert_agreement(0);
-    assert!(pair.sides[A].refusals[0].contains("NO_PROPOSAL_CHOSEN"));
+    let why = &pair.sides[A].refusals[0];
+    assert!(why.contains("NO_PROPOSAL_CHOSEN"), "{why}");
+    assert!(
+        why.contains("(phase 2) we offered encryption AES128-GCM-16,"),
+        "{why}"
+    );
     let why = &pair.sides[B].refusals[0];
     assert!(
         why.contains("AES128-GCM-16") && why.contains("AES256-GCM-16"),
