@@ -425,10 +425,11 @@ impl Inlet<'_> {
         }
         if let Some(kind) = self.delivery.given_up() {
             self.coalescer.leave_single(kind);
+            let tun = tun.name();
             tracing::warn!(
-                tun = tun.name(),
+                tun,
                 ?kind,
-                "the kernel refuses joined packets of this kind; they are written one by one"
+                "the kernel refuses joined packets for {tun}; those of {kind:?} are written one by one"
             );
         }
         Ok(())

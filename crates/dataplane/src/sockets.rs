@@ -91,7 +91,8 @@ impl OutsideSockets {
                     tracing::warn!(
                         %address,
                         %error,
-                        "the MTU of links and routes is not known: the configured one counts"
+                        "the MTU of links and routes from {address} is not known, so the \
+                         configured one counts: {error}"
                     );
                 })
                 .ok(),

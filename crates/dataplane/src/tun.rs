@@ -119,8 +119,9 @@ impl Tun {
                 tracing::warn!(
                     tun = name,
                     %error,
-                    "the kernel does not tell of the TUN device: packets that it drops before \
-                     it are not counted, and TCP is not kept to its MTU if others change that"
+                    "the kernel does not tell of the TUN device {name}: packets that it drops \
+                     before it are not counted, and TCP is not kept to its MTU if others \
+                     change that: {error}"
                 );
             })
             .ok();

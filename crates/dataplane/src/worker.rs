@@ -169,7 +169,7 @@ pub(crate) fn spawn(
                     .map(|worker| outbound::run(&shared, number, worker)),
             };
             if let Some(Err(what)) = ended {
-                tracing::error!(worker = name, what, "data plane worker ends");
+                tracing::error!(worker = name, what, "data plane worker {name} ends: {what}");
                 report_failure(&shared, &what);
             }
         })

@@ -3,6 +3,7 @@
 //! is beyond it is held back, and the next line says how many were.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -32,12 +33,23 @@ pub struct LineLimit {
     held_back: u32,
 }
 
-/// Leave to write one line, which must show `held_back`.
+/// Leave to write one line, which must show it at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[must_use]
 pub struct Allowed {
     /// Lines that were not written since the last one; None: all were.
     pub held_back: Option<u32>,
+}
+
+/// The end of the line: nothing, or how many were held back.
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.held_back {
+            None => Ok(()),
+            Some(1) => f.write_str(" (another line held back before)"),
+            Some(lines) => write!(f, " ({lines} other lines held back before)"),
+        }
+    }
 }
 
 impl LineLimit {

@@ -202,7 +202,7 @@ impl Env<'_> {
         why: impl Into<Why>,
     ) {
         let why = why.into();
-        tracing::debug!(peer = name, %remote, "refused: {why}");
+        tracing::debug!(peer = name, %remote, "{name}: refused {remote}: {why}");
         self.emit(Event::Refused { peer, remote, why });
     }
 }

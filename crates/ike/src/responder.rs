@@ -156,7 +156,8 @@ impl Accepted {
     /// Everything that can speak against it and takes no key exchange.
     pub(crate) fn check(self, at: Arrival, spi_i: u64) -> Result<Checked, Refused> {
         let group = self.suite.group;
-        tracing::debug!(remote = %at.remote, suite = %self.suite, "selected a suite");
+        let (remote, suite) = (at.remote, self.suite);
+        tracing::debug!(%remote, %suite, "{remote}: selected {suite}");
         if self.offer.ke.group != group.iana() {
             return Err(Refused::Answered {
                 denial: Denial::OtherGroup,
@@ -315,7 +316,8 @@ impl HalfOpen {
             Some((sealed.first, plaintext))
         });
         let Some((first, plaintext)) = plaintext else {
-            tracing::debug!(remote = %at.remote, "IKE_AUTH dropped: not authentic");
+            let remote = at.remote;
+            tracing::debug!(%remote, "{remote}: IKE_AUTH dropped: not authentic");
             env.deny(Denial::NotAuthentic);
             return Outcome::Waiting(self);
         };
@@ -353,7 +355,8 @@ impl HalfOpen {
             .ok()
             .map(|(peer, _)| (*peer, peers.is_at(*peer, at.remote.ip())));
         if !screen.may_authenticate(env.now, source, guessed, &limits) {
-            tracing::debug!(remote = %at.remote, "IKE_AUTH held: too many failed before it");
+            let remote = at.remote;
+            tracing::debug!(%remote, "{remote}: IKE_AUTH held: too many failed before it");
             env.deny(Denial::AuthHeld);
             // The peer sends it again; by then there may be room for it.
             return Outcome::Waiting(self);

@@ -1,7 +1,8 @@
 //! Log lines, caught to be counted. Of level ERROR none may be written in a
 //! simulated run.
 
-use std::fmt::Write;
+use std::collections::BTreeMap;
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing::field::{Field, Visit};
@@ -14,7 +15,30 @@ use tracing_subscriber::{Registry, filter::LevelFilter};
 #[derive(Debug, Clone)]
 pub struct ErrorLog {
     caught: Level,
-    lines: Arc<Mutex<Vec<String>>>,
+    lines: Arc<Mutex<Vec<Line>>>,
+}
+
+/// One line.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// How much it matters.
+    pub level: Level,
+    /// Whose it is, a module path.
+    pub target: String,
+    /// What a reader of the journal sees.
+    pub message: String,
+    /// What else it holds, for machines.
+    pub fields: BTreeMap<String, String>,
+}
+
+impl Display for Line {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.level, self.target, self.message)?;
+        for (name, value) in &self.fields {
+            write!(f, " {name}={value}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for ErrorLog {
@@ -50,25 +74,37 @@ impl ErrorLog {
 
     /// Takes the lines.
     #[must_use]
-    pub fn take(&self) -> Vec<String> {
+    pub fn take(&self) -> Vec<Line> {
         std::mem::take(&mut *self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ErrorLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = Line(event.metadata().target().to_owned());
+        let about = event.metadata();
+        let mut line = Line {
+            level: *about.level(),
+            target: about.target().to_owned(),
+            message: String::new(),
+            fields: BTreeMap::new(),
+        };
         event.record(&mut line);
         let mut lines = self.lines.lock().unwrap_or_else(PoisonError::into_inner);
-        lines.push(line.0);
+        lines.push(line);
     }
 }
 
-struct Line(String);
-
 impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
-        // Writing to a String does not fail.
-        let _ = write!(self.0, " {}={value:?}", field.name());
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        let value = format!("{value:?}");
+        match field.name() {
+            "message" => self.message = value,
+            name => drop(self.fields.insert(name.to_owned(), value)),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.fields
+            .insert(field.name().to_owned(), value.to_owned());
     }
 }

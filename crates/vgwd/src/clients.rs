@@ -31,7 +31,7 @@ pub async fn serve<C, T: Future<Output = io::Result<()>> + Send + 'static>(
         let client = match poll_fn(&accept).await {
             Ok(client) => client,
             Err(error) => {
-                tracing::warn!(%error, "a client of the {what} was not accepted");
+                tracing::warn!(%error, "a client of the {what} was not accepted: {error}");
                 tokio::time::sleep(RETRY).await;
                 continue;
             }
@@ -42,7 +42,7 @@ pub async fn serve<C, T: Future<Output = io::Result<()>> + Send + 'static>(
         let client = serve(client, place);
         let task = tokio::spawn(async move {
             if let Err(error) = client.await {
-                tracing::debug!(%error, "a client of the {what} was let go");
+                tracing::debug!(%error, "a client of the {what} was let go: {error}");
             }
         });
         table.set_task(number, task.abort_handle());

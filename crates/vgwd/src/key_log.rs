@@ -90,9 +90,10 @@ fn append_privately(path: &Path) -> io::Result<File> {
     // The file may be older than this run, and open to others.
     file.set_permissions(Permissions::from_mode(MODE))
         .map_err(failed)?;
+    let shown = path.display();
     tracing::warn!(
-        path = %path.display(),
-        "KEY LOG IS ON: whoever reads this file reads all traffic; turn it off when done"
+        path = %shown,
+        "KEY LOG IS ON: whoever reads {shown} reads all traffic; turn it off when done"
     );
     Ok(file)
 }
@@ -102,7 +103,7 @@ fn append(file: &mut File, lines: &str, failures: &mut LineLimit) {
         && let Some(line) = failures.allow(Instant::now())
     {
         let held_back = line.held_back;
-        tracing::warn!(%error, held_back, "keys could not be appended to the key log");
+        tracing::warn!(%error, held_back, "keys could not be appended to the key log: {error}{line}");
     }
 }
 

@@ -101,7 +101,7 @@ impl Logging {
                 .name("vgw-log".to_owned())
                 .spawn(|| {
                     if let Err(error) = confine(Part::Log) {
-                        tracing::error!(%error, "the thread that writes the log is not confined");
+                        tracing::error!(%error, "the thread that writes the log is not confined: {error}");
                     }
                     writer.run();
                 })

@@ -119,8 +119,9 @@ impl Notices {
                 %tunnel,
                 tunnel_mtu = mtu,
                 tun_mtu = self.tun_mtu,
-                "tun.mtu is larger than the tunnel's MTU: {CONSEQUENCE}; a tun.mtu of {fits} \
-                 would fit"
+                "{tunnel}: tun.mtu is larger than the tunnel's MTU, {} instead of {mtu}: \
+                 {CONSEQUENCE}; a tun.mtu of {fits} would fit",
+                self.tun_mtu
             );
         }
     }

@@ -37,7 +37,7 @@ impl NarrowLinks {
             .collect();
         for link in self.lines.keys().filter(|link| !lines.contains_key(link)) {
             let (name, mtu) = (&link.name, link.mtu);
-            tracing::info!(link = %name, mtu, "no tunnel is held to this link's MTU any more");
+            tracing::info!(link = %name, mtu, "no tunnel is held to the MTU of {name} any more, {mtu}");
         }
         for (link, line) in &lines {
             if !self.lines.contains_key(link) {

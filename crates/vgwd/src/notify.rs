@@ -39,7 +39,7 @@ impl Notifier {
         }
         Self::with(|said| {
             if let Err(error) = sd_notify::notify(&[NotifyState::Custom(said)]) {
-                tracing::warn!(%error, "the service manager cannot be told");
+                tracing::warn!(%error, "the service manager cannot be told: {error}");
             }
         })
     }
@@ -53,7 +53,7 @@ impl Notifier {
             .spawn(move || {
                 let _running: SyncSender<()> = running;
                 if let Err(error) = confine(Part::Notify) {
-                    tracing::error!(%error, "the thread that tells the service manager is not confined");
+                    tracing::error!(%error, "the thread that tells the service manager is not confined: {error}");
                 }
                 to_send.into_iter().for_each(|said| send(&said));
             })?;
@@ -69,7 +69,7 @@ impl Notifier {
     pub fn reloading(&self) {
         match NotifyState::monotonic_usec_now() {
             Ok(since) => self.say(&[NotifyState::Reloading, since]),
-            Err(error) => tracing::warn!(%error, "the monotonic clock cannot be read"),
+            Err(error) => tracing::warn!(%error, "the monotonic clock cannot be read: {error}"),
         }
     }
 

@@ -256,7 +256,7 @@ impl Shell {
                     self.supervisor.handle_refused(now, refused, &why);
                 } else if let Some(line) = self.failure_lines.allow(now) {
                     let held_back = line.held_back;
-                    tracing::error!(%error, held_back, "the data plane did not take a change");
+                    tracing::error!(%error, held_back, "the data plane did not take a change: {error}{line}");
                 }
             }
             if let Some(tunnel) = affected {
@@ -269,7 +269,7 @@ impl Shell {
             if let Err(error) = self.send(&transmit) {
                 // As if it had been lost on the way; IKE sends again.
                 let Transmit { local, remote, .. } = transmit;
-                tracing::debug!(%local, %remote, %error, "a datagram was not sent");
+                tracing::debug!(%local, %remote, %error, "a datagram was not sent from {local} to {remote}: {error}");
             }
         }
     }

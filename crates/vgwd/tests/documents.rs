@@ -121,6 +121,44 @@ fn every_message_that_is_explained_is_one_of_the_codes() {
     assert!(missing.is_empty(), "not in the code: {missing:#?}");
 }
 
+/// What is written into the log: the arguments of each `tracing` macro.
+fn log_calls(source: &str) -> impl Iterator<Item = &str> {
+    source.split("tracing::").skip(1).filter_map(|rest| {
+        let (level, rest) = rest.split_once("!(")?;
+        let levels = ["error", "warn", "info", "debug", "trace"];
+        let mut depth = 1_u32;
+        let end = rest.find(|c| {
+            match c {
+                '(' => depth += 1,
+                ')' => depth -= 1,
+                _ => {}
+            }
+            depth == 0
+        })?;
+        let call = rest.get(..end)?;
+        (levels.contains(&level) && !call.contains("\"test\"")).then_some(call)
+    })
+}
+
+/// `journalctl` shows the message and no field.
+#[test]
+fn every_log_message_says_what_its_fields_say_of_others() {
+    let source = source();
+    let mut fields = 0;
+    for call in log_calls(&source) {
+        let (before, message) = call.split_once('"').unwrap();
+        for field in before.split(',').map(str::trim) {
+            let Some(name) = field.strip_prefix(['%', '?']) else {
+                continue;
+            };
+            let said = message.contains(&format!("{{{name}"));
+            assert!(said, "{name} is not in the message: {call}");
+            fields += 1;
+        }
+    }
+    assert!(fields > 40, "{fields}");
+}
+
 #[test]
 fn every_piece_of_configuration_is_accepted() {
     let folder = tempfile::tempdir().unwrap();

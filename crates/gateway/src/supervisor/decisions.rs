@@ -42,9 +42,10 @@ impl Supervisor {
         };
         for sa in tunnel.sas.take_redundant(now) {
             if let Some(line) = tunnel.lines.sas.allow(now) {
+                let (tunnel, held_back) = (&tunnel.name, line.held_back);
                 tracing::info!(
-                    tunnel = %tunnel.name, sa = sa.0, held_back = line.held_back,
-                    "deleting an IKE SA that serves no purpose"
+                    %tunnel, sa = sa.0, held_back,
+                    "{tunnel}: deleting an IKE SA that serves no purpose{line}"
                 );
             }
             if recovers && tunnel.sas.lost_children(sa) && !tunnel.sas.usable() {
@@ -167,10 +168,11 @@ impl Supervisor {
         if let Some(line) = pair.lines.allow(now) {
             let (from, to) = (pair.carrier.number(), choice.carrier.number());
             let why = pair.carrier.of(&candidates).state;
+            let (connection, held_back) = (&name.connection, line.held_back);
             tracing::info!(
-                connection = name.connection,
-                held_back = line.held_back,
-                "traffic moves from tunnel {from} ({why}) to tunnel {to}"
+                connection,
+                held_back,
+                "{connection}: traffic moves from tunnel {from} ({why}) to tunnel {to}{line}"
             );
         }
         pair.carrier = choice.carrier;

@@ -1,6 +1,5 @@
 //! What the negotiator reports, entered into the books of its tunnel.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -9,6 +8,7 @@ use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, S
 use vgw_ike::why::Why;
 
 use super::lifecycle::{self, State};
+use super::sas::Spi;
 use super::tunnel::{Pursuit, Tunnel};
 use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
@@ -78,7 +78,10 @@ impl Supervisor {
             Event::NoRandomNumbers => {
                 if let Some(line) = self.fault_lines.allow(now) {
                     let held_back = line.held_back;
-                    tracing::error!(held_back, "{RandomError}: nothing that needs keys goes on");
+                    tracing::error!(
+                        held_back,
+                        "{RandomError}: nothing that needs keys goes on{line}"
+                    );
                 }
             }
             Event::Diagnostic {
@@ -110,21 +113,23 @@ impl Supervisor {
         };
         if let Some(line) = tunnel.lines.sas.allow(now) {
             let what = match replaces {
-                Some(_) => "IKE SA rekeyed",
-                None => "IKE SA up",
+                Some(_) => "rekeyed",
+                None => "up",
             };
+            let (tunnel, remote) = (&tunnel.name, details.path.remote);
+            let (id, suite) = (&details.remote_id, details.suite);
             tracing::info!(
-                tunnel = %tunnel.name,
+                %tunnel,
                 sa = sa.0,
                 replaces = replaces.map(|old| old.0),
-                remote = %details.path.remote,
-                id = %details.remote_id,
-                suite = %details.suite,
+                %remote,
+                %id,
+                %suite,
                 role = ?details.role,
                 nat_local = details.nat.local,
                 nat_remote = details.nat.remote,
                 held_back = line.held_back,
-                "{what}"
+                "{tunnel}: IKE SA with {id} at {remote} {what}, {suite}{line}"
             );
         }
         tunnel.sas.ike_up(now, sa, details, replaces);
@@ -147,7 +152,7 @@ impl Supervisor {
         let served = tunnel.sas.ike_down(sa);
         if let Some(line) = tunnel.lines.sas.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::info!(%tunnel, sa = sa.0, %reason, held_back, "IKE SA ends");
+            tracing::info!(%tunnel, sa = sa.0, %reason, held_back, "{tunnel}: IKE SA ends: {reason}{line}");
         }
         let why = reason.to_string();
         if is_trouble(reason) {
@@ -196,7 +201,7 @@ impl Supervisor {
         let why = reason.to_string();
         if let Some(line) = tunnel.lines.refusals.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, sa = sa.0, held_back, "initiating failed: {why}");
+            tracing::warn!(%tunnel, sa = sa.0, held_back, "{tunnel}: initiating failed: {why}{line}");
         }
         tunnel.blame(now, why.clone());
         if !tunnel.sas.has_ike() {
@@ -234,15 +239,17 @@ impl Supervisor {
             return;
         };
         if let Some(line) = tunnel.lines.sas.allow(now) {
+            let (tunnel, suite) = (&tunnel.name, child.suite);
+            let (spi_in, spi_out) = (Spi(child.spi_in), Spi(child.spi_out));
             tracing::info!(
-                tunnel = %tunnel.name,
+                %tunnel,
                 sa = sa.0,
-                suite = %child.suite,
-                spi_in = %Spi(child.spi_in),
-                spi_out = %Spi(child.spi_out),
+                %suite,
+                %spi_in,
+                %spi_out,
                 rekeys = rekeys.map(|old| tracing::field::display(Spi(old))),
                 held_back = line.held_back,
-                "CHILD SA negotiated"
+                "{tunnel}: CHILD SA negotiated, {suite}, SPI in {spi_in}, out {spi_out}{line}"
             );
         }
         tunnel.sas.child_inbound(now, sa, &child, rekeys);
@@ -280,8 +287,11 @@ impl Supervisor {
             return;
         };
         if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::info!(%tunnel, spi_in = %Spi(spi_in), %reason, held_back, "CHILD SA ends");
+            let (tunnel, spi, held_back) = (&tunnel.name, Spi(spi_in), line.held_back);
+            tracing::info!(
+                %tunnel, spi_in = %spi, %reason, held_back,
+                "{tunnel}: CHILD SA {spi} ends: {reason}{line}"
+            );
         }
         if !tunnel.sas.usable() {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
@@ -298,8 +308,11 @@ impl Supervisor {
             return;
         };
         if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::info!(%tunnel, sa = sa.0, remote = %path.remote, held_back, "peer's address changed");
+            let (tunnel, remote, held_back) = (&tunnel.name, path.remote, line.held_back);
+            tracing::info!(
+                %tunnel, sa = sa.0, %remote, held_back,
+                "{tunnel}: peer's address changed to {remote}{line}"
+            );
         }
         tunnel.sas.path_changed(sa, path);
         // An IKE SA that is about to go does not lead the newer one's packets astray.
@@ -317,12 +330,13 @@ impl Supervisor {
             }
             if let Some(line) = tunnel.lines.refusals.allow(now) {
                 let (tunnel, held_back) = (&tunnel.name, line.held_back);
-                tracing::warn!(%tunnel, %remote, held_back, "refused: {why}");
+                tracing::warn!(%tunnel, %remote, held_back, "{tunnel}: refused {remote}: {why}{line}");
             }
             return tunnel.blame_of(now, remote, why);
         }
         if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
-            tracing::warn!(tunnel = "unknown", %remote, held_back = line.held_back, "refused: {why}");
+            let held_back = line.held_back;
+            tracing::warn!(%remote, held_back, "refused {remote}, of no configured tunnel: {why}{line}");
         }
         self.remember_stranger(now, remote, why);
     }
@@ -333,7 +347,7 @@ impl Supervisor {
         };
         if let Some(line) = tunnel.lines.refusals.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, %remote, held_back, "rekey refused: {why}");
+            tracing::warn!(%tunnel, %remote, held_back, "{tunnel}: rekey with {remote} refused: {why}{line}");
         }
         tunnel.blame(now, why);
         tunnel.rekey_refused.clone_from(&tunnel.trouble);
@@ -343,16 +357,16 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let name = &tunnel.name;
+        let (name, sa) = (&tunnel.name, sa.0);
         match diagnostic {
             Diagnostic::PeerErrors(_) => {
                 if let Some(line) = tunnel.lines.refusals.allow(now) {
-                    tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                    tracing::warn!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
                 }
             }
             Diagnostic::AddressInDoubt { .. } | Diagnostic::OtherNat(_) => {
                 if let Some(line) = tunnel.lines.refusals.allow(now) {
-                    tracing::warn!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                    tracing::warn!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
                 }
                 tunnel.blame(now, diagnostic.to_string());
             }
@@ -361,7 +375,7 @@ impl Supervisor {
             | Diagnostic::IkeRekeyCollision
             | Diagnostic::ChildRekeyCollision(_) => {
                 if let Some(line) = tunnel.lines.sas.allow(now) {
-                    tracing::info!(tunnel = %name, sa = sa.0, held_back = line.held_back, "{diagnostic}");
+                    tracing::info!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
                 }
             }
         }
@@ -385,19 +399,11 @@ impl Supervisor {
 /// asked, nothing is wrong.
 fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
     tunnel.pursuit = Pursuit::None;
-    tracing::debug!(tunnel = %tunnel.name, "initiated once: {reason}");
+    let name = &tunnel.name;
+    tracing::debug!(tunnel = %name, "{name}: initiated once: {reason}");
     if !tunnel.sas.has_ike() {
         let why = format!("waiting for the peer; when asked once: {reason}");
         tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
-    }
-}
-
-/// An SPI as logs and captures show it.
-struct Spi(u32);
-
-impl fmt::Display for Spi {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:08x}", self.0)
     }
 }
 

@@ -51,6 +51,7 @@ pub use tunnel::DRAIN_TIME;
 
 use self::outbox::Outbox;
 use self::retry::Jitter;
+use self::sas::Spi;
 use self::tunnel::Tunnel;
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
 use crate::domain::{Gateway, TunnelName};
@@ -278,10 +279,8 @@ impl Supervisor {
         };
         child.rekey_asked = Some(now);
         if let Some(line) = tunnel.lines.sas.allow(now) {
-            tracing::info!(
-                tunnel = %tunnel.name, spi_in = format_args!("{spi_in:08x}"),
-                held_back = line.held_back, "rekeying CHILD SA: {why}"
-            );
+            let (tunnel, spi, held_back) = (&tunnel.name, Spi(spi_in), line.held_back);
+            tracing::info!(%tunnel, spi_in = %spi, held_back, "{tunnel}: rekeying CHILD SA {spi}: {why}{line}");
         }
         self.endpoint.rekey_child(now, spi_in);
     }

@@ -1,5 +1,6 @@
 //! What an operator can do to a tunnel.
 
+use std::fmt;
 use std::time::Instant;
 
 use vgw_ike::config::PeerId;
@@ -17,6 +18,15 @@ pub enum What {
     Ike,
     /// The CHILD SA that carries the outbound traffic.
     Child,
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Ike => "IKE",
+            Self::Child => "CHILD",
+        })
+    }
 }
 
 /// Why an operation was not begun.
@@ -117,7 +127,7 @@ impl Supervisor {
         let (Some(spi_in), Some(sa)) = (tunnel.sas.outbound(), tunnel.sas.keeper()) else {
             return Err(OperationError::NotUp(name.clone(), tunnel.state));
         };
-        tracing::info!(tunnel = %name, "rekeying {what:?} SA by hand");
+        tracing::info!(tunnel = %name, "{name}: rekeying its {what} SA by hand");
         match what {
             What::Ike => self.endpoint.rekey_ike(now, sa),
             What::Child => self.endpoint.rekey_child(now, spi_in),

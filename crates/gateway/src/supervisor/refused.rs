@@ -37,7 +37,7 @@ impl Supervisor {
         tunnel.changes_refused += 1;
         if let Some(line) = tunnel.lines.refusals.allow(now) {
             let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, held_back, "the data plane refused a change: {why}");
+            tracing::warn!(%tunnel, held_back, "{tunnel}: the data plane refused a change: {why}{line}");
         }
         tunnel.blame(now, format!("the data plane refused a change: {why}"));
         if let Some(sa) = sa {

@@ -4,6 +4,7 @@
 //! purpose are found here and deleted by the supervisor.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::EspSuite;
@@ -64,6 +65,15 @@ pub(super) struct Child {
     /// We send with what a rekey put in its place. That may end before this one does,
     /// which the peer does not receive with any more.
     replaced: bool,
+}
+
+/// An SPI as logs and captures show it.
+pub(super) struct Spi(pub(super) u32);
+
+impl fmt::Display for Spi {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
 }
 
 /// The SAs of one tunnel.

@@ -147,9 +147,9 @@ impl Tunnel {
         if let Some(line) = self.lines.states.allow(now) {
             let (tunnel, held_back) = (&self.name, line.held_back);
             if before == State::Up && after == State::Down {
-                tracing::warn!(%tunnel, held_back, "{before} -> {after} ({reason})");
+                tracing::warn!(%tunnel, held_back, "{tunnel}: {before} -> {after} ({reason}){line}");
             } else {
-                tracing::info!(%tunnel, held_back, "{before} -> {after} ({reason})");
+                tracing::info!(%tunnel, held_back, "{tunnel}: {before} -> {after} ({reason}){line}");
             }
         }
         // Coming back from a drain, the tunnel has been up all the time; but a

@@ -15,6 +15,7 @@ mod failover;
 mod groups;
 mod initiate;
 mod lifecycle;
+mod lines;
 mod noisy;
 mod reload;
 mod rig;

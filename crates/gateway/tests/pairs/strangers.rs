@@ -11,7 +11,7 @@ use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
 use vgw_sim::dice::Dice;
-use vgw_sim::error_log::ErrorLog;
+use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
 
 use crate::rig::name;
@@ -66,7 +66,12 @@ fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
     });
     let lines = log.take();
     assert_eq!(lines.len(), 5, "{lines:?}");
-    assert!(lines.iter().all(|line| line.len() < 500), "{lines:?}");
+    assert!(
+        lines.iter().all(|line| line.message.len() < 500),
+        "{lines:?}"
+    );
+    let named = |line: &Line| line.message.contains("192.0.2.9:500");
+    assert!(lines.iter().all(named), "{lines:?}");
     let status = supervisor.status(now);
     for connection in &status.connections {
         for tunnel in &connection.tunnels {

@@ -55,7 +55,8 @@ impl Endpoint {
     }
 
     fn malformed(&mut self, now: Instant, at: Arrival, error: &DecodeError) {
-        tracing::debug!(remote = %at.remote, %error, "message dropped");
+        let remote = at.remote;
+        tracing::debug!(%remote, %error, "{remote}: message dropped: {error}");
         self.env(now).deny(Denial::Malformed);
     }
 
@@ -72,9 +73,10 @@ impl Endpoint {
             return;
         };
         if !admits(sa.stage(), header.exchange, header.response) {
+            let (remote, exchange, stage) = (at.remote, header.exchange, sa.stage());
             tracing::debug!(
-                remote = %at.remote, stage = ?sa.stage(), exchange = %header.exchange,
-                response = header.response, "message dropped: it has no place in this state"
+                %remote, ?stage, %exchange, response = header.response,
+                "{remote}: {exchange} dropped: it has no place in this state, {stage:?}"
             );
             match sa.peer() {
                 Some(peer) => self.env(now).count(peer, |c| c.dropped += 1),
@@ -119,7 +121,8 @@ impl Endpoint {
             && header.message_id == 0
             && datagram.len() <= MAX_INIT_LEN;
         if !first {
-            tracing::debug!(remote = %at.remote, "IKE_SA_INIT dropped: not a first message");
+            let remote = at.remote;
+            tracing::debug!(%remote, "{remote}: IKE_SA_INIT dropped: not a first message");
             return self.env(now).deny(Denial::OutOfPlace);
         }
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
@@ -140,14 +143,16 @@ impl Endpoint {
         let proved = match self.prove(now, at, (&header, datagram), source) {
             Ok(proved) => proved,
             Err(denial) => {
-                tracing::debug!(remote = %at.remote, why = denial.name(), "IKE_SA_INIT held off");
+                let (remote, why) = (at.remote, denial.name());
+                tracing::debug!(%remote, why, "{remote}: IKE_SA_INIT held off: {why}");
                 return self.env(now).deny(denial);
             }
         };
         match self.begin(now, at, (&header, datagram), source) {
             Ok(()) => {}
             Err(Refused::Dropped(denial)) => {
-                tracing::debug!(remote = %at.remote, why = denial.name(), "IKE_SA_INIT dropped");
+                let (remote, why) = (at.remote, denial.name());
+                tracing::debug!(%remote, why, "{remote}: IKE_SA_INIT dropped: {why}");
                 self.env(now).deny(denial);
             }
             Err(Refused::Answered {

@@ -31,10 +31,11 @@ impl Endpoint {
         header: &Header,
         datagram: &[u8],
     ) {
+        let (remote, exchange) = (at.remote, header.exchange);
         tracing::debug!(
-            remote = %at.remote, spi_i = format_args!("{:016x}", header.spi_i),
-            spi_r = format_args!("{:016x}", header.spi_r), exchange = %header.exchange,
-            "message dropped: no such IKE SA"
+            %remote, spi_i = format_args!("{:016x}", header.spi_i),
+            spi_r = format_args!("{:016x}", header.spi_r), %exchange,
+            "{remote}: {exchange} dropped: no such IKE SA"
         );
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
             return self.env(now).deny(Denial::TakenDown);

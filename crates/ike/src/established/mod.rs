@@ -437,7 +437,11 @@ impl Established {
     }
 
     fn discard(&mut self, env: &mut Env<'_>, at: Arrival, why: &str) {
-        tracing::debug!(peer = %self.config.name, sa = self.id.0, remote = %at.remote, why, "message dropped");
+        let (peer, remote) = (&self.config.name, at.remote);
+        tracing::debug!(
+            %peer, sa = self.id.0, %remote, why,
+            "{peer}: message from {remote} dropped: {why}"
+        );
         env.count(self.peer, |c| c.dropped += 1);
     }
 
@@ -457,7 +461,8 @@ impl Established {
     /// Says and counts that a rekey was refused, by us or by the peer, and why.
     fn refuse_rekey(&self, env: &mut Env<'_>, why: impl Into<Why>) {
         let (peer, remote, why) = (self.peer, self.path.remote, why.into());
-        tracing::debug!(peer = %self.config.name, %remote, "rekey refused: {why}");
+        let name = &self.config.name;
+        tracing::debug!(peer = %name, %remote, "{name}: rekey with {remote} refused: {why}");
         env.count(peer, |c| c.rekeys_refused += 1);
         env.emit(Event::RekeyRefused { peer, remote, why });
     }

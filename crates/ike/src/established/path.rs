@@ -197,9 +197,10 @@ impl Established {
         let Some(remote) = self.moving.begin_asking(env.now) else {
             return false;
         };
+        let (peer, from) = (&self.config.name, self.path.remote);
         tracing::debug!(
-            peer = %self.config.name, sa = self.id.0, from = %self.path.remote, to = %remote,
-            "asking whether the peer is at its new address"
+            %peer, sa = self.id.0, %from, to = %remote,
+            "{peer}: asking whether the peer is at {remote} now instead of {from}"
         );
         let way = Arrival {
             remote,
@@ -234,9 +235,10 @@ impl Established {
     }
 
     fn move_to(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
+        let (peer, from) = (&self.config.name, self.path.remote);
         tracing::debug!(
-            peer = %self.config.name, sa = self.id.0, from = %self.path.remote, to = %remote,
-            "the peer answers at its new address"
+            %peer, sa = self.id.0, %from, to = %remote,
+            "{peer}: the peer answers at {remote} instead of {from}"
         );
         self.path.remote = remote;
         self.moving.path_fails = false;

@@ -238,7 +238,10 @@ impl Established {
                 &iv_key,
                 env.key_log(),
             )
-            .inspect_err(|error| tracing::debug!(%error, "no keys for a rekeyed IKE SA"))
+            .inspect_err(|error| {
+                let peer = &self.config.name;
+                tracing::debug!(%peer, %error, "{peer}: no keys for a rekeyed IKE SA: {error}");
+            })
             .ok()?;
         let id = env.sa_id();
         let foundation = Foundation {

@@ -85,7 +85,8 @@ impl Initiator {
             give_up_at: env.now + env.limits().handshake_timeout,
             window: Window::default(),
         };
-        tracing::debug!(peer = %config.name, sa = attempt.id.0, %remote, "initiating an IKE SA");
+        let name = &config.name;
+        tracing::debug!(peer = %name, sa = attempt.id.0, %remote, "{name}: initiating an IKE SA with {remote}");
         let mut this = Self {
             attempt,
             state: State::AwaitInit(Box::new(state)),
@@ -184,7 +185,8 @@ impl Initiator {
 
 impl Attempt {
     fn discard(&self, env: &mut Env<'_>, why: &dyn std::fmt::Display) {
-        tracing::debug!(peer = %self.config.name, sa = self.id.0, %why, "message dropped");
+        let peer = &self.config.name;
+        tracing::debug!(%peer, sa = self.id.0, %why, "{peer}: message dropped: {why}");
         env.count(self.peer, |c| c.dropped += 1);
     }
 

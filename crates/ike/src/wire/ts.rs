@@ -35,7 +35,10 @@ fn selector(input: &[u8]) -> Parsed<'_, Option<TrafficSelector>> {
         TS_IPV4_ADDR_RANGE => 16,
         TS_IPV6_ADDR_RANGE => 40,
         _ => {
-            tracing::debug!(kind, "traffic selector of an unknown type is left out");
+            tracing::debug!(
+                kind,
+                "traffic selector of the unknown type {kind} is left out"
+            );
             return Ok((after, None));
         }
     };

@@ -89,7 +89,8 @@ impl Listener {
 impl Drop for Listener {
     fn drop(&mut self) {
         if let Err(error) = fs::remove_file(&self.path) {
-            tracing::debug!(%error, path = %self.path.display(), "the control socket was not removed");
+            let path = self.path.display();
+            tracing::debug!(%error, %path, "the control socket {path} was not removed: {error}");
         }
     }
 }

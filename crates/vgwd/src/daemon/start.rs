@@ -82,12 +82,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     };
     let plane = DataPlane::start_confined(config, Box::new(on_event), || confine(Part::Packets))
         .context("starting the data plane")?;
-    tracing::info!(
-        workers = ?plane.workers(),
-        offloads = ?plane.offloads(),
-        accelerated = ?vgw_crypto::accelerated(),
-        "the data plane runs with what the kernel and the CPU offer"
-    );
+    tell_of(&plane);
 
     let now = Instant::now();
     let mut supervisor = Supervisor::with_limits(
@@ -148,6 +143,36 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     };
     confine(Part::Control)?;
     Ok((daemon, inputs))
+}
+
+/// Says what the kernel and the CPU do for the data plane.
+fn tell_of(plane: &DataPlane) {
+    let ((workers_in, workers_out), offered) = (plane.workers(), plane.offloads());
+    let offloads = [
+        ("tun_vnet_header", offered.tun_vnet_header),
+        ("tun_tso", offered.tun_tso),
+        ("tun_uso", offered.tun_uso),
+        ("tun_multi_queue", offered.tun_multi_queue),
+        ("udp_gso", offered.udp_gso),
+        ("udp_gro", offered.udp_gro),
+    ];
+    let in_use = offloads.iter().filter(|(_, in_use)| *in_use);
+    let offloads: Vec<_> = in_use.map(|(name, _)| *name).collect();
+    let list = |names: &[&str]| match names {
+        [] => "none".to_owned(),
+        names => names.join(", "),
+    };
+    let offloads = list(&offloads);
+    let accelerated = list(&vgw_crypto::accelerated());
+    tracing::info!(
+        workers_in,
+        workers_out,
+        offloads,
+        accelerated,
+        "data plane: {workers_in} threads receive from outside, {workers_out} from the TUN \
+         device; offloads of the kernel: {offloads}; wide instructions of the CPU for: \
+         {accelerated}"
+    );
 }
 
 /// Threads of the data plane for each direction: unless told otherwise, one

@@ -148,7 +148,7 @@ fn work(
     runtime.block_on(async {
         let desired = ends.desired.borrow().clone();
         if let Err(error) = guard.put_up(&netlink, &desired).await {
-            tracing::error!(%error, "the VPC is not guarded yet; retrying");
+            tracing::error!(%error, "the VPC is not guarded yet; retrying: {error}");
         }
         tell(Ok(()));
         let Ok(index) = begun.await else {
@@ -275,7 +275,10 @@ impl Report {
             tracing::info!("the VPC's kernel is as it should be again");
         } else if news != self.logged {
             let error = now.join("; ");
-            tracing::error!(error, "the VPC's kernel is not as it should be; retrying");
+            tracing::error!(
+                error,
+                "the VPC's kernel is not as it should be; retrying: {error}"
+            );
         }
         self.logged = news;
         problems.send_replace(now);

@@ -244,7 +244,7 @@ impl Link {
         );
         let request = self.netlink.handle.link().set(quiet.build());
         if let Err(error) = request.execute().await {
-            tracing::debug!(%error, "the TUN link keeps its link-local address");
+            tracing::debug!(%error, "the TUN link keeps its link-local address: {error}");
         }
     }
 

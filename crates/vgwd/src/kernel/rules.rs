@@ -113,7 +113,7 @@ impl Netlink {
                 match answer {
                     Ok(message) => found.extend(Rule::of(&message)),
                     // A kernel without policy routing, or without IPv6.
-                    Err(error) => tracing::debug!(%error, "the rules are not known"),
+                    Err(error) => tracing::debug!(%error, "the rules are not known: {error}"),
                 }
             }
         }

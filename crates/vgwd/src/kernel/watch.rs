@@ -164,7 +164,7 @@ fn read(mut messages: &[u8], changes: &mut Vec<Change>) {
         match NetlinkMessage::deserialize(message) {
             Ok(message) => changes.extend(change(message.payload)),
             Err(error) => {
-                tracing::debug!(%error, "a message of the kernel is not understood");
+                tracing::debug!(%error, "a message of the kernel is not understood: {error}");
                 changes.push(Change::Missed);
             }
         }

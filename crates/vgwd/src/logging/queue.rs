@@ -153,11 +153,14 @@ impl<S: FnMut(&[u8]) -> io::Result<()>> Writer<S> {
             return;
         }
         self.told_at = Some(Instant::now());
+        let lost = losses.lost - self.told.lost;
+        let held_back = losses.held_back - self.told.held_back;
         tracing::error!(
             target: super::ABOUT_THE_LOG,
-            lost = losses.lost - self.told.lost,
-            held_back = losses.held_back - self.told.held_back,
-            "log lines are missing: the log was read too slowly, or too much was logged"
+            lost,
+            held_back,
+            "log lines are missing: {lost} because the log was read too slowly, {held_back} \
+             because too much was logged"
         );
         if self.queue.losses().lost == losses.lost {
             self.told = losses;
