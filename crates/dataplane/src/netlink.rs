@@ -12,7 +12,7 @@ const ANSWER: usize = 32 << 10;
 /// A socket whose answers are about the network namespace of the thread that
 /// opened it, whichever thread asks.
 #[derive(Debug)]
-pub(crate) struct Netlink {
+pub struct Netlink {
     /// Locked so that each gets the answer to its own request.
     asked: Mutex<Asked>,
 }
@@ -24,7 +24,11 @@ struct Asked {
 }
 
 impl Netlink {
-    pub(crate) fn open() -> io::Result<Self> {
+    /// Opens it in the network namespace of the calling thread. It takes no privilege.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open() -> io::Result<Self> {
         let socket = Socket::new(
             Domain::from(libc::AF_NETLINK),
             Type::RAW.cloexec(),

@@ -31,3 +31,4 @@ mod secret_file;
 mod shell;
 pub mod status_table;
 mod token_key;
+mod told;

@@ -24,8 +24,9 @@ use vgw_ike::selector::TrafficSelector;
 use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
+use crate::config::Settings;
 use crate::inbox::Directory;
-use crate::kernel::{Desired, Kernel, OwnTraffic};
+use crate::kernel::{Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
@@ -110,9 +111,9 @@ impl Shell {
         self.directory.set_addresses(gateway);
     }
 
-    /// From here on routes must leave these packets of ours alone.
-    pub fn set_own_traffic(&self, own_traffic: Option<OwnTraffic>) {
-        self.want_of_kernel(|desired| desired.own_traffic = own_traffic);
+    /// The kernel is to be as this configuration needs it, but for what commands say.
+    pub fn set_surroundings(&self, gateway: &Gateway, settings: &Settings) {
+        self.want_of_kernel(|desired| desired.set_surroundings(gateway, settings));
     }
 
     /// Tells the supervisor what the data plane counted.

@@ -7,7 +7,6 @@ use std::time::Instant;
 use super::Daemon;
 use crate::admin::wire::Reply;
 use crate::config::{self, Loaded, Settings};
-use crate::kernel;
 
 impl Daemon {
     /// Reads the configuration again and applies what changed; all of it or,
@@ -54,8 +53,7 @@ impl Daemon {
         let now = Instant::now();
         let gateway = loaded.gateway.clone();
         // First, as a new route may be one to a new peer.
-        let own_traffic = kernel::own_traffic(&gateway, &self.loaded.settings);
-        self.shell.set_own_traffic(own_traffic);
+        self.shell.set_surroundings(&gateway, &self.loaded.settings);
         let changes = self
             .shell
             .drive(|supervisor| supervisor.apply(now, gateway));

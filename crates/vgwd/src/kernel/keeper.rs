@@ -17,14 +17,18 @@ use tokio::time::sleep_until;
 use super::pace::Pace;
 use super::placed::Placed;
 use super::watch::{Change, Watch};
-use super::{Desired, Guard, Link, LocalAddress, Netlink};
-use crate::config::Settings;
+use super::{Desired, Guard, Link, LocalAddress, Netlink, surroundings};
+use crate::config::{NetworkNamespace, Settings};
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
 use crate::seccomp::{Part, confine};
+use crate::told::Told;
 
 /// What the kernel refused is tried again after so long, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
+/// What others change of the machine around us is looked at after so long, together with
+/// what they change meanwhile.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// The thread, which has put the guard routes in place and waits for the TUN device.
 #[derive(Debug)]
@@ -60,6 +64,7 @@ struct Ends {
 struct Opened {
     runtime: Runtime,
     netlink: Netlink,
+    asked: vgw_dataplane::Netlink,
     watch: Watch,
 }
 
@@ -142,6 +147,7 @@ fn work(
     let Opened {
         runtime,
         netlink,
+        asked,
         watch,
     } = opened;
     let guard = Guard::of(&settings.tun.name);
@@ -156,7 +162,8 @@ fn work(
             return Ok(());
         };
         let link = Link::new(netlink, index, settings.tun.mtu, guard);
-        keep(&link, watch, ends).await
+        let namespace = settings.network_namespace.as_ref();
+        keep(&link, &asked, watch, ends, namespace).await
     })
 }
 
@@ -164,6 +171,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
     namespace::enter(settings.network_namespace.as_ref())?;
     let runtime = Builder::new_current_thread().enable_all().build()?;
     let netlink = Netlink::open(runtime.handle())?;
+    let asked = vgw_dataplane::Netlink::open()?;
     let watch = {
         let _entered = runtime.enter();
         Watch::open()?
@@ -173,12 +181,19 @@ fn open(settings: &Settings) -> io::Result<Opened> {
     Ok(Opened {
         runtime,
         netlink,
+        asked,
         watch,
     })
 }
 
 /// Keeps everything as desired until nobody desires anything any more.
-async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
+async fn keep(
+    link: &Link,
+    asked: &vgw_dataplane::Netlink,
+    mut watch: Watch,
+    mut ends: Ends,
+    namespace: Option<&NetworkNamespace>,
+) -> io::Result<()> {
     link.without_link_local_address().await;
     let mut addresses = read_addresses(link).await?;
     publish(&addresses, &ends.local_addresses);
@@ -189,6 +204,8 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
     let mut due = Some(Instant::now());
     // Whether others gave reason to look.
     let mut by_others = false;
+    // When to look at the machine around.
+    let mut look_around = due;
     loop {
         tokio::select! {
             changes = watch.next() => {
@@ -196,6 +213,9 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
                 if changes.iter().any(|change| concerns(change, link.index(), &wanted, &guarded)) {
                     by_others = true;
                     due = Some(due.unwrap_or_else(|| Instant::now() + pace.delay()));
+                }
+                if changes.iter().any(|change| surroundings::concerns(change, &wanted)) {
+                    look_around = Some(look_around.unwrap_or_else(|| Instant::now() + SETTLED));
                 }
                 if changes.contains(&Change::Missed) {
                     addresses = read_addresses(link).await?;
@@ -214,6 +234,7 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
                 guarded = wanted.guarded();
                 by_others = false;
                 due = Some(Instant::now());
+                look_around = due;
             }
             () = at(due) => {
                 let before = link.changes();
@@ -225,6 +246,12 @@ async fn keep(link: &Link, mut watch: Watch, mut ends: Ends) -> io::Result<()> {
                 by_others = false;
                 due = (!failed.is_empty()).then(|| now + RETRY.max(pace.delay()));
                 report.failed = failed.iter().map(ToString::to_string).collect();
+                report.tell(&pace, &ends.problems);
+            }
+            () = at(look_around) => {
+                look_around = None;
+                let around = surroundings::problems_now(link, asked, &addresses, &wanted, namespace);
+                report.around.update(around.await);
                 report.tell(&pace, &ends.problems);
             }
             () = at(pace.over_at()) => {
@@ -246,6 +273,7 @@ fn concerns(change: &Change, tun: u32, wanted: &Desired, guarded: &BTreeSet<Plac
         }
         Change::Route { prefix } => guarded.iter().any(|placed| placed.prefix == *prefix),
         Change::Rule => guarded.iter().any(|placed| placed.is_apart()),
+        Change::NetConf => false,
         Change::Missed => true,
     }
 }
@@ -262,6 +290,8 @@ struct Report {
     failed: Vec<String>,
     /// As it was logged: what failed, and whether there was a complaint.
     logged: (Vec<String>, bool),
+    /// What the machine around has wrong.
+    around: Told,
 }
 
 impl Report {
@@ -281,7 +311,11 @@ impl Report {
             );
         }
         self.logged = news;
-        problems.send_replace(now);
+        problems.send_replace(
+            now.into_iter()
+                .chain(self.around.lines().cloned())
+                .collect(),
+        );
     }
 }
 

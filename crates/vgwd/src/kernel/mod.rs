@@ -26,6 +26,7 @@ use vgw_gateway::domain::Gateway;
 use crate::config::Settings;
 
 mod difference;
+mod forwarding;
 mod guard;
 mod keeper;
 mod local;
@@ -33,6 +34,7 @@ mod pace;
 mod placed;
 mod routes;
 mod rules;
+mod surroundings;
 pub mod watch;
 
 use difference::Difference;
@@ -54,6 +56,8 @@ pub struct Desired {
     pub cidrs: BTreeSet<IpNet>,
     /// Our own packets outside, if they are routed by the same tables.
     pub own_traffic: Option<OwnTraffic>,
+    /// Sites may send from where no route leads: the kernel must not look at it.
+    pub any_source: bool,
 }
 
 impl Desired {
@@ -65,7 +69,14 @@ impl Desired {
             addresses: gateway.own_inside_addresses().into_iter().collect(),
             cidrs: gateway.cidrs.iter().copied().collect(),
             own_traffic: own_traffic(gateway, settings),
+            any_source: any_source(gateway),
         }
+    }
+
+    /// Takes over what a changed configuration says of the machine around the gateway.
+    pub fn set_surroundings(&mut self, gateway: &Gateway, settings: &Settings) {
+        self.own_traffic = own_traffic(gateway, settings);
+        self.any_source = any_source(gateway);
     }
 
     /// Leaves out what is not of these prefixes.
@@ -102,10 +113,15 @@ impl Desired {
     }
 }
 
+/// Whether sites may send from where no route leads.
+fn any_source(gateway: &Gateway) -> bool {
+    let mut connections = gateway.connections.iter();
+    connections.any(|connection| !connection.source_check)
+}
+
 /// The ends of the packets that this gateway sends outside, where the VPC has no
 /// namespace of its own.
-#[must_use]
-pub fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<OwnTraffic> {
+fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<OwnTraffic> {
     if settings.network_namespace.is_some() {
         return None;
     }

@@ -1,5 +1,5 @@
 //! What changes in a network namespace, told by the kernel as it happens
-//! (rtnetlink(7)): links, addresses, routes, rules.
+//! (rtnetlink(7)): links, addresses, routes, rules, and what is forwarded.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -19,8 +19,8 @@ use tokio::io::unix::AsyncFd;
 use super::LocalAddress;
 use super::routes::destination_of;
 
-/// Links, addresses, routes and rules of both families.
-const GROUPS: [libc::c_int; 7] = [
+/// Links, addresses, routes, rules and settings of both families.
+const GROUPS: [libc::c_int; 9] = [
     libc::RTMGRP_LINK,
     libc::RTMGRP_IPV4_IFADDR,
     libc::RTMGRP_IPV6_IFADDR,
@@ -28,12 +28,18 @@ const GROUPS: [libc::c_int; 7] = [
     libc::RTMGRP_IPV6_ROUTE,
     group(libc::RTNLGRP_IPV4_RULE),
     group(libc::RTNLGRP_IPV6_RULE),
+    group(libc::RTNLGRP_IPV4_NETCONF),
+    group(libc::RTNLGRP_IPV6_NETCONF),
 ];
 
 /// The bit of a group that has no name for it.
 const fn group(number: libc::c_uint) -> libc::c_int {
     1 << (number - 1)
 }
+
+/// linux/rtnetlink.h
+const RTM_NEWNETCONF: u16 = 80;
+const RTM_DELNETCONF: u16 = 81;
 /// No message of the kernel is longer, bytes (NLMSG_GOODSIZE is at most 8 KiB).
 const LONGEST: usize = 32 * 1024;
 /// Datagrams that are taken before the others of the thread have their turn.
@@ -66,6 +72,9 @@ pub enum Change {
     },
     /// A rule appeared or is gone.
     Rule,
+    /// Settings of a link, or of all, are not what they were: whether it forwards, and
+    /// its reverse path filter.
+    NetConf,
     /// The kernel had no room for all that it had to tell, or told what we do not
     /// understand: anything may have changed.
     Missed,
@@ -162,6 +171,7 @@ fn read(mut messages: &[u8], changes: &mut Vec<Change>) {
             return;
         };
         match NetlinkMessage::deserialize(message) {
+            _ if is_net_conf(message) => changes.push(Change::NetConf),
             Ok(message) => changes.extend(change(message.payload)),
             Err(error) => {
                 tracing::debug!(%error, "a message of the kernel is not understood: {error}");
@@ -172,6 +182,13 @@ fn read(mut messages: &[u8], changes: &mut Vec<Change>) {
             .get(length.next_multiple_of(4)..)
             .unwrap_or_default();
     }
+}
+
+/// Whether a message is one of those that the library does not know.
+fn is_net_conf(message: &[u8]) -> bool {
+    let kind = message.get(4..).and_then(<[u8]>::first_chunk);
+    let kind = kind.map(|kind| u16::from_ne_bytes(*kind));
+    matches!(kind, Some(RTM_NEWNETCONF | RTM_DELNETCONF))
 }
 
 fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {

@@ -13,11 +13,11 @@ use crate::{configuration, ip, own_routes};
 
 const MTU: u16 = 1400;
 /// Long enough on a busy machine, and shorter than any look by the clock.
-const SOON: Duration = Duration::from_secs(20);
+pub const SOON: Duration = Duration::from_secs(20);
 
 /// A VPC, and another namespace that two cables lead to: one stands for the TUN
 /// device, the other for the way out.
-fn vpc(lab: &Lab) -> (Namespace, Namespace) {
+pub fn vpc(lab: &Lab) -> (Namespace, Namespace) {
     let vpc = lab.namespace("vpc").unwrap();
     let far = lab.namespace("far").unwrap();
     for name in ["vgw0", "out"] {
@@ -269,7 +269,7 @@ fn loaded(vpc: &Namespace) -> Loaded {
 }
 
 /// Starts the thread that keeps the routes of this VPC.
-fn keep(vpc: &Namespace) -> Kernel {
+pub fn keep(vpc: &Namespace) -> Kernel {
     let Loaded {
         gateway, settings, ..
     } = loaded(vpc);

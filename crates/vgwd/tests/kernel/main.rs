@@ -9,6 +9,7 @@
 
 use vgw_lab::Namespace;
 
+mod forwarding;
 mod guard;
 mod keeper;
 
