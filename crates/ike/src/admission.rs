@@ -1,6 +1,7 @@
 //! Which exchange has a place in which state, decided before any payload is
 //! read: CREATE_CHILD_SA or INFORMATIONAL before authentication go no further.
 
+use crate::progress::Came;
 use crate::wire::ExchangeType;
 
 /// How far an IKE SA is.
@@ -14,6 +15,18 @@ pub(crate) enum Stage {
     InitAnswered,
     /// The peer is authenticated.
     Authenticated,
+}
+
+impl Stage {
+    /// What it is that is admitted, for an IKE SA that is not up.
+    pub(crate) fn awaited(self) -> Option<Came> {
+        match self {
+            Self::InitSent => Some(Came::InitResponse),
+            Self::AuthSent => Some(Came::AuthResponse),
+            Self::InitAnswered => Some(Came::AuthRequest),
+            Self::Authenticated => None,
+        }
+    }
 }
 
 /// Whether a message may go on.

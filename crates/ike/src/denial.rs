@@ -24,6 +24,8 @@ macro_rules! denials {
 denials! {
     /// Not an IKEv2 message.
     Malformed = "malformed",
+    /// An IKEv1 message.
+    IkeV1 = "ike_v1",
     /// Of no IKE SA that we have.
     UnknownSa = "unknown_sa",
     /// Not what can be awaited at this point of a handshake.

@@ -13,6 +13,7 @@ use crate::established::{Established, Inheritance};
 use crate::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
 use crate::keys::SpiPair;
 use crate::nat::Arrival;
+use crate::progress::Asked;
 use crate::sealed::IV_KEY_LEN;
 use crate::spi::SpiPool;
 use crate::why::Why;
@@ -34,6 +35,8 @@ pub(crate) struct Core {
     pub transmits: VecDeque<Transmit>,
     pub events: VecDeque<Event>,
     pub counters: BTreeMap<PeerId, PeerCounters>,
+    /// What each peer was asked and did not answer.
+    pub asked: BTreeMap<PeerId, Asked>,
     pub effects: VecDeque<Effect>,
     pub last_sa: u64,
     /// Key pairs made so far; each is most of a key exchange.
@@ -191,6 +194,13 @@ impl Env<'_> {
     /// Changes a peer's counters.
     pub fn count(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerCounters)) {
         change(self.core.counters.entry(peer).or_default());
+    }
+
+    /// Notes what a peer was asked, or that it answered.
+    pub fn note_asked(&mut self, peer: PeerId, note: impl FnOnce(&mut Asked, Instant)) {
+        if let Some(asked) = self.core.asked.get_mut(&peer) {
+            note(asked, self.now);
+        }
     }
 
     /// Says that something was refused, and why.

@@ -23,6 +23,7 @@ pub mod messages;
 mod meter;
 mod nat;
 mod peers;
+pub mod progress;
 pub mod proposal;
 mod responder;
 mod screen;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
 use crate::identity::Identity;
+use crate::progress::Heard;
 use crate::source::Source;
 
 /// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
@@ -20,6 +21,7 @@ pub(crate) struct Alike {
 #[derive(Default)]
 struct Group {
     alike: Vec<Alike>,
+    heard: Heard,
 }
 
 impl Group {
@@ -150,6 +152,25 @@ impl Peers {
             Some(remote) => self.at.entry((config.local, remote)).or_default(),
             None => self.anywhere.entry(config.local).or_default(),
         }
+    }
+
+    /// What is noted of messages between these addresses, if a peer may be meant.
+    pub(crate) fn heard(&mut self, local: IpAddr, remote: IpAddr) -> Option<&mut Heard> {
+        let group = match self.at.get_mut(&(local, remote)) {
+            Some(group) => Some(group),
+            None => self.anywhere.get_mut(&local),
+        };
+        group.map(|group| &mut group.heard)
+    }
+
+    /// What is noted of messages from where this peer is expected.
+    pub(crate) fn heard_of(&self, peer: PeerId) -> Option<&Heard> {
+        let config = self.get(peer)?;
+        let group = match config.remote {
+            Some(remote) => self.at.get(&(config.local, remote)),
+            None => self.anywhere.get(&config.local),
+        };
+        group.map(|group| &group.heard)
     }
 
     /// How many peers have this address: configured, or where they authenticated last.

@@ -8,6 +8,7 @@ use crate::config::PeerId;
 use crate::env::{Effect, Env};
 use crate::established::Established;
 use crate::event::{DownReason, Role, SaId};
+use crate::progress::Asked;
 use crate::source::Source;
 use crate::window::Answered;
 
@@ -173,6 +174,7 @@ impl Endpoint {
         if let Some(before) = self.peers.saw(peer, remote) {
             self.screen.forget_address(Source::Peer(before));
         }
+        self.env(now).note_asked(peer, Asked::auth_answered);
         if role == Role::Responder {
             // The peer came first; it will not miss an attempt it has not
             // authenticated itself to.

@@ -32,6 +32,7 @@ use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
 use crate::initiator::Initiator;
 use crate::peers::Peers;
+use crate::progress::{Asked, Progress};
 use crate::screen::Screen;
 use crate::source::Source;
 use crate::spi::SpiPool;
@@ -77,6 +78,7 @@ impl Endpoint {
                 transmits: VecDeque::new(),
                 events: VecDeque::new(),
                 counters: BTreeMap::new(),
+                asked: BTreeMap::new(),
                 effects: VecDeque::new(),
                 last_sa: 0,
                 key_pairs: 0,
@@ -114,6 +116,7 @@ impl Endpoint {
             return;
         }
         self.remove_peer(now, peer);
+        self.core.asked.insert(peer, Asked::since(now));
         self.peers.insert(peer, config);
     }
 
@@ -128,6 +131,7 @@ impl Endpoint {
     pub fn remove_peer(&mut self, now: Instant, peer: PeerId) {
         self.delete_all(now, peer);
         self.screen.forget(peer);
+        self.core.asked.remove(&peer);
         if let Some(address) = self.peers.remove(peer) {
             self.screen.forget_address(Source::Peer(address));
         }
@@ -245,6 +249,21 @@ impl Endpoint {
     #[must_use]
     pub fn counters(&self, peer: PeerId) -> PeerCounters {
         self.core.counters.get(&peer).copied().unwrap_or_default()
+    }
+
+    /// How far handshakes with a peer come. None: it is not configured, or silenced.
+    #[must_use]
+    pub fn progress(&self, peer: PeerId) -> Option<Progress> {
+        let asked = self.core.asked.get(&peer)?;
+        let heard = self.peers.heard_of(peer);
+        Some(Progress {
+            noted_since: asked.noted_since,
+            last: heard.and_then(|heard| heard.last),
+            begun: heard.and_then(|heard| heard.begun),
+            init_unanswered: asked.init,
+            auth_unanswered: asked.auth,
+            auth_floated: asked.auth_floated,
+        })
     }
 
     /// The SPIs that messages may name our IKE SAs of this standing by, in ascending

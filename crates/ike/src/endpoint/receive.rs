@@ -9,13 +9,14 @@ use crate::denial::Denial;
 use crate::event::{DownReason, Event};
 use crate::messages::{InitRequest, InitResponse};
 use crate::nat::Arrival;
+use crate::progress::Came;
 use crate::responder::{Outcome, Refused, init_response_header, select};
 use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
 use crate::source::Source;
 use crate::why::Why;
 use crate::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
-    encode_cleartext, read_proof,
+    encode_cleartext, is_ike_v1, read_proof,
 };
 
 /// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
@@ -26,7 +27,11 @@ impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, at: Arrival, datagram: &[u8]) {
         let header = match decode_header(datagram) {
             Ok(header) => header,
-            Err(error) => return self.malformed(now, at, &error),
+            Err(_) if is_ike_v1(datagram) => return self.refuse_v1(now, at),
+            Err(error) => {
+                self.hear(now, at, Came::NotIke);
+                return self.malformed(now, at, &error);
+            }
         };
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
             return self.receive_init(now, at, header, datagram);
@@ -52,6 +57,30 @@ impl Endpoint {
             Some(response) => self.env(now).send(at, response),
             None => self.receive_stray(now, at, &header, datagram),
         }
+    }
+
+    /// Notes what came, for the peers that may be meant.
+    pub(super) fn hear(&mut self, now: Instant, at: Arrival, what: Came) {
+        if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
+            heard.note(now, what, at.remote);
+        }
+    }
+
+    /// Notes that an IKE_SA_INIT request was answered, for the first time or again.
+    fn note_answered(&mut self, now: Instant, at: Arrival, spi_i: u64) {
+        if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
+            heard.answered(now, at.remote, spi_i);
+        }
+    }
+
+    /// IKEv1 gets no answer: there is none that its sender would understand.
+    fn refuse_v1(&mut self, now: Instant, at: Arrival) {
+        self.hear(now, at, Came::IkeV1);
+        let only = self.peers.only_at(at.local.ip(), at.remote.ip());
+        let why = Why::Fixed("the peer speaks IKEv1, expected IKEv2");
+        let mut env = self.env(now);
+        env.deny(Denial::IkeV1);
+        env.refuse(only, "unauthenticated", at.remote, why);
     }
 
     fn malformed(&mut self, now: Instant, at: Arrival, error: &DecodeError) {
@@ -85,6 +114,9 @@ impl Endpoint {
             self.sas.insert(id, sa);
             return;
         }
+        if let Some(awaited) = sa.stage().awaited() {
+            self.hear(now, at, awaited);
+        }
         let our_spi = sa.our_spi();
         let next = match sa {
             Sa::Initiating(sa) => {
@@ -115,6 +147,7 @@ impl Endpoint {
     /// IKE_SA_INIT request. It is answered, refused, asked for a cookie or dropped,
     /// in the order of what that costs.
     fn receive_init(&mut self, now: Instant, at: Arrival, header: Header, datagram: &[u8]) {
+        self.hear(now, at, Came::InitRequest);
         let first = header.initiator
             && header.spi_i != 0
             && header.spi_r == 0
@@ -137,7 +170,7 @@ impl Endpoint {
             if let Some(Sa::HalfOpen(known)) = self.sas.get(&id) {
                 known.answer_again(&mut env, datagram);
             }
-            return;
+            return self.note_answered(now, at, header.spi_i);
         }
         let source = self.peers.source(at.remote.ip());
         let proved = match self.prove(now, at, (&header, datagram), source) {
@@ -266,6 +299,7 @@ impl Endpoint {
         self.spis
             .insert(half_open.our_spi(), id, Standing::HalfOpen);
         self.put(Sa::HalfOpen(Box::new(half_open)));
+        self.note_answered(now, at, header.spi_i);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ use crate::established::Established;
 use crate::event::{Event, Role, SaId};
 use crate::keys::SpiPair;
 use crate::nat::{Arrival, IKE_PORT};
+use crate::progress::Came;
 use crate::wire::{
     ClearMessage, ExchangeType, Header, Notify, NotifyType, Payload, decode_cleartext,
     encode_cleartext,
@@ -41,6 +42,7 @@ impl Endpoint {
             return self.env(now).deny(Denial::TakenDown);
         }
         self.env(now).deny(Denial::UnknownSa);
+        self.hear(now, at, Came::OfUnknownSa);
         // RFC 7296 section 2.21.4: a response is never answered.
         if header.response {
             return;
@@ -66,6 +68,7 @@ impl Endpoint {
     ) {
         let (ours, theirs) = (local.ip(), remote.ip());
         let source = self.peers.source(theirs);
+        self.hear(now, Arrival { local, remote }, Came::EspOfUnknownSa);
         if self.peers.is_silenced(ours, theirs) || !self.esp_answers.take(now, source) {
             return;
         }

@@ -11,6 +11,7 @@ use crate::event::{DownReason, Nat, Path, Role};
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{AuthRequest, AuthResponse, Notifies};
 use crate::nat::{Arrival, OwnNat};
+use crate::progress::Asked;
 use crate::window::Window;
 use crate::wire::{ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads};
 
@@ -70,6 +71,7 @@ impl AwaitAuth {
         };
         let message = self.keys.seal.seal(&header, &request.into_payloads());
         attempt.send(env, message);
+        attempt.note_auth(env);
     }
 
     pub(super) fn waiting(self, attempt: Attempt) -> Outcome {
@@ -99,6 +101,7 @@ impl AwaitAuth {
             attempt.discard(env, &"not authentic");
             return self.waiting(attempt);
         };
+        env.note_asked(attempt.peer, Asked::auth_answered);
         let response = decode_payloads(first, &plaintext)
             .map_err(|e| e.to_string())
             .and_then(|payloads| {

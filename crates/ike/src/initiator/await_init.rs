@@ -58,6 +58,7 @@ impl AwaitInit {
         self.request = encode_cleartext(&header, &request.into_payloads());
         attempt.window = Window::default();
         attempt.send(env, self.request.clone());
+        attempt.note_init(env);
     }
 
     fn waiting(self, attempt: Attempt) -> Outcome {

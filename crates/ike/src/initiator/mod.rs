@@ -19,7 +19,8 @@ use crate::env::Env;
 use crate::established::Established;
 use crate::event::{Diagnostic, DownReason, Event, SaId};
 use crate::messages::InitResponse;
-use crate::nat::{Arrival, IKE_PORT};
+use crate::nat::{Arrival, IKE_PORT, NAT_T_PORT};
+use crate::progress::Asked;
 use crate::proposal;
 use crate::window::Window;
 use crate::wire::ClearMessage;
@@ -130,6 +131,7 @@ impl Initiator {
         let limits = env.limits();
         if let Some(message) = self.attempt.window.resend(env.now, &limits) {
             env.send(self.attempt.way, message);
+            self.note_asked(env);
             env.count(self.attempt.peer, |c| c.retransmissions += 1);
         }
         Outcome::Waiting(Box::new(self))
@@ -163,6 +165,7 @@ impl Initiator {
                 let spi_r = message.header.spi_r;
                 match InitResponse::parse(message) {
                     Ok(response) => {
+                        env.note_asked(self.attempt.peer, Asked::init_answered);
                         state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
                     }
                     Err(error) => {
@@ -173,6 +176,14 @@ impl Initiator {
                 }
             }
             State::AwaitAuth(state) => state.answered(env, self.attempt, at, &message, datagram),
+        }
+    }
+
+    /// Notes that the request of this state was sent.
+    fn note_asked(&self, env: &mut Env<'_>) {
+        match self.state {
+            State::AwaitInit(_) => self.attempt.note_init(env),
+            State::AwaitAuth(_) => self.attempt.note_auth(env),
         }
     }
 
@@ -208,6 +219,15 @@ impl Attempt {
 
     fn refuse(&self, env: &mut Env<'_>, why: String) {
         env.refuse(Some(self.peer), &self.config.name, self.way.remote, why);
+    }
+
+    fn note_init(&self, env: &mut Env<'_>) {
+        env.note_asked(self.peer, Asked::sent_init);
+    }
+
+    fn note_auth(&self, env: &mut Env<'_>) {
+        let floated = self.way.remote.port() == NAT_T_PORT;
+        env.note_asked(self.peer, |asked, now| asked.sent_auth(now, floated));
     }
 
     fn send(&mut self, env: &mut Env<'_>, message: Vec<u8>) {

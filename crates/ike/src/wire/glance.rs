@@ -16,18 +16,46 @@ pub struct Glance {
 /// allocates nothing and makes no sentence, for whoever has to look at everything.
 #[must_use]
 pub fn glance(datagram: &[u8]) -> Option<Glance> {
+    let header = whole(datagram).filter(|header| header.major == MAJOR_VERSION)?;
+    let from_initiator = header.flags & INITIATOR_FLAG != 0;
+    let our_spi = if from_initiator {
+        header.spi_r
+    } else {
+        header.spi_i
+    };
+    Some(Glance {
+        our_spi: u64::from_be_bytes(our_spi),
+        begins: header.exchange == ExchangeType::IKE_SA_INIT && header.flags & RESPONSE_FLAG == 0,
+    })
+}
+
+/// Whether a datagram is a message of IKEv1, whose header has the same fields (RFC 2408
+/// section 3.1).
+#[must_use]
+pub fn is_ike_v1(datagram: &[u8]) -> bool {
+    whole(datagram).is_some_and(|header| header.major == 1)
+}
+
+struct Whole {
+    spi_i: [u8; 8],
+    spi_r: [u8; 8],
+    major: u8,
+    exchange: ExchangeType,
+    flags: u8,
+}
+
+/// The header of a message that is as long as the header says.
+fn whole(datagram: &[u8]) -> Option<Whole> {
     let header: &[u8; HEADER_LEN] = datagram.first_chunk()?;
-    let (spi_i, rest) = header.split_first_chunk::<8>()?;
-    let (spi_r, rest) = rest.split_first_chunk::<8>()?;
+    let (&spi_i, rest) = header.split_first_chunk::<8>()?;
+    let (&spi_r, rest) = rest.split_first_chunk::<8>()?;
     let (&[_, version, exchange, flags], rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_be_bytes(*rest.last_chunk()?);
-    if version >> 4 != MAJOR_VERSION || usize::try_from(length) != Ok(datagram.len()) {
-        return None;
-    }
-    let from_initiator = flags & INITIATOR_FLAG != 0;
-    let our_spi = if from_initiator { spi_r } else { spi_i };
-    Some(Glance {
-        our_spi: u64::from_be_bytes(*our_spi),
-        begins: ExchangeType(exchange) == ExchangeType::IKE_SA_INIT && flags & RESPONSE_FLAG == 0,
+    (usize::try_from(length) == Ok(datagram.len())).then_some(Whole {
+        spi_i,
+        spi_r,
+        major: version >> 4,
+        exchange: ExchangeType(exchange),
+        flags,
     })
 }

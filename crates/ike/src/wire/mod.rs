@@ -23,7 +23,7 @@ mod ts;
 
 pub use decode::{Proof, decode_cleartext, decode_header, decode_payloads, read_proof};
 pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
-pub use glance::{Glance, glance};
+pub use glance::{Glance, glance, is_ike_v1};
 pub use iana::{
     AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };

@@ -18,6 +18,7 @@ mod hostile;
 mod liveness;
 mod moving;
 mod nat;
+mod progress;
 mod quiet;
 mod randomness;
 mod rekey;

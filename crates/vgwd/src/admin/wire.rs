@@ -104,7 +104,7 @@ pub struct Status {
 /// IKE messages since the start, before any was answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct IkeMessages {
-    /// Well-formed ones: `established` name an IKE SA with a peer, `handshake` one
+    /// Well-formed ones, IKEv1 included: `established` name an IKE SA with a peer, `handshake` one
     /// whose peer has yet to authenticate, or come from a configured address;
     /// `stranger` are all others.
     pub received: BTreeMap<String, u64>,

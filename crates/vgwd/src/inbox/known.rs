@@ -28,10 +28,12 @@ impl Known {
         within(&self.half_open).then_some(Class::Handshake)
     }
 
-    /// The class of a message from here, if somebody is configured to be here.
-    pub(super) fn by_address(&self, remote: IpAddr) -> Option<Class> {
-        let configured = self.addresses.binary_search(&remote).is_ok();
-        configured.then_some(Class::Handshake)
+    /// The class of a message from here that names none of our IKE SAs.
+    pub(super) fn of_address(&self, remote: IpAddr) -> Class {
+        match self.addresses.binary_search(&remote) {
+            Ok(_) => Class::Handshake,
+            Err(_) => Class::Stranger,
+        }
     }
 }
 

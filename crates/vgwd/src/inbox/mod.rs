@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use vgw_ike::wire::glance;
+use vgw_ike::wire::{glance, is_ike_v1};
 
 mod known;
 
@@ -158,6 +158,11 @@ impl Entrance {
     pub fn put(&self, message: Message) -> bool {
         let counters = &self.shared.counters;
         let Some(seen) = glance(&message.octets) else {
+            // It is told, because an IKEv1 peer would otherwise be silence.
+            if is_ike_v1(&message.octets) {
+                let known = self.shared.known.load();
+                return self.put_in(known.of_address(message.remote.ip()), message);
+            }
             add(&counters.malformed);
             return true;
         };
@@ -170,8 +175,12 @@ impl Entrance {
         }
         let class = by_spi
             .filter(|_| !seen.begins)
-            .or_else(|| known.by_address(message.remote.ip()))
-            .unwrap_or(Class::Stranger);
+            .unwrap_or_else(|| known.of_address(message.remote.ip()));
+        self.put_in(class, message)
+    }
+
+    fn put_in(&self, class: Class, message: Message) -> bool {
+        let counters = &self.shared.counters;
         count(&counters.received, class);
         let taken = self.queue(class, message);
         if !taken {

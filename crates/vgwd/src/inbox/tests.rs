@@ -108,6 +108,22 @@ fn garbage_is_counted_and_reaches_nobody() {
 }
 
 #[test]
+fn ike_v1_is_passed_on_as_what_its_address_says_and_names_nothing() {
+    let (entrance, mut exit, directory) = inbox();
+    for (remote, class) in [(CONFIGURED, Class::Handshake), (ELSEWHERE, Class::Stranger)] {
+        let mut message = message(remote, ESTABLISHED, 0);
+        message.octets[17] = 0x10;
+        assert!(entrance.put(message.clone()));
+        assert_eq!(received(&directory, class), 1);
+        assert_eq!(exit.try_take(), Some(message.clone()));
+        message.octets.pop();
+        entrance.put(message);
+    }
+    assert_eq!(dropped(&directory, "malformed"), 2);
+    assert_eq!(directory.counted().begins, 0);
+}
+
+#[test]
 fn a_flood_of_a_class_displaces_nothing_of_another() {
     for flood in Class::ALL {
         let (entrance, mut exit, directory) = inbox();
