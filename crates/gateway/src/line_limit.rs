@@ -2,7 +2,7 @@
 //! stranger with anything. Each gets an allowance for each kind of line; what
 //! is beyond it is held back, and the next line says how many were.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -13,12 +13,17 @@ pub const WINDOW: Duration = Duration::from_secs(60);
 /// So many lines say what was refused, or what a peer complains about.
 const REFUSALS: u32 = 5;
 
-/// So many say what becomes of a tunnel's SAs. All CHILD SAs that a peer may
-/// have come up and are rekeyed once within it.
-const SAS: u32 = 40;
-
-/// And so many what becomes of a tunnel, or of a connection.
+/// And so many what becomes of a tunnel, of its SAs, or of a connection.
 pub(crate) const STATES: u32 = 20;
+
+/// The same words are not written again for so long.
+pub const SAME: Duration = Duration::from_secs(600);
+
+/// So many refusals are put into words in one [`WINDOW`], to see whether they are the same.
+const WORDED: u32 = 20;
+
+/// The last few that were written are known again.
+const KNOWN: usize = 4;
 
 /// So many addresses are told apart; all others share one allowance. An
 /// attacker with many addresses, or forged ones, gains no memory and few lines.
@@ -92,7 +97,7 @@ impl LineLimit {
 #[derive(Debug, Clone)]
 pub(crate) struct TunnelLines {
     /// What was refused, what the peer complains about, what failed.
-    pub(crate) refusals: LineLimit,
+    pub(crate) refusals: Refusals,
     /// What becomes of its SAs.
     pub(crate) sas: LineLimit,
     /// What becomes of it.
@@ -102,10 +107,72 @@ pub(crate) struct TunnelLines {
 impl Default for TunnelLines {
     fn default() -> Self {
         Self {
-            refusals: LineLimit::new(REFUSALS),
-            sas: LineLimit::new(SAS),
+            refusals: Refusals::default(),
+            sas: LineLimit::new(STATES),
             states: LineLimit::new(STATES),
         }
+    }
+}
+
+/// What may be written about what goes wrong with one peer. Whoever is configured wrongly
+/// tries again for days: beside the number of lines, the same words are written once in
+/// [`SAME`].
+#[derive(Debug, Clone)]
+pub(crate) struct Refusals {
+    worded: LineLimit,
+    written: LineLimit,
+    known: VecDeque<(String, Instant)>,
+    held_back: u32,
+}
+
+impl Default for Refusals {
+    fn default() -> Self {
+        Self {
+            worded: LineLimit::new(WORDED),
+            written: LineLimit::new(REFUSALS),
+            known: VecDeque::new(),
+            held_back: 0,
+        }
+    }
+}
+
+impl Refusals {
+    /// Whether a line with these words may be written now; gives them back.
+    pub(crate) fn allow(
+        &mut self,
+        now: Instant,
+        words: impl FnOnce() -> String,
+    ) -> Option<(String, Allowed)> {
+        let line = self.fresh(now, words);
+        if line.is_none() {
+            self.held_back = self.held_back.saturating_add(1);
+            return None;
+        }
+        let held_back = std::mem::take(&mut self.held_back);
+        let allowed = Allowed {
+            held_back: (held_back > 0).then_some(held_back),
+        };
+        line.map(|words| (words, allowed))
+    }
+
+    fn fresh(&mut self, now: Instant, words: impl FnOnce() -> String) -> Option<String> {
+        let _ = self.worded.allow(now)?;
+        let words = words();
+        self.known.retain(|(_, at)| now < *at + SAME);
+        if self.known.iter().any(|(known, _)| *known == words) {
+            return None;
+        }
+        let _ = self.written.allow(now)?;
+        if self.known.len() == KNOWN {
+            self.known.pop_front();
+        }
+        self.known.push_back((words.clone(), now));
+        Some(words)
+    }
+
+    /// Something is different from now on: the same words would be news.
+    pub(crate) fn forget(&mut self) {
+        self.known.clear();
     }
 }
 
@@ -145,9 +212,9 @@ impl StrangerLines {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::Instant;
+    use std::time::{Duration, Instant};
 
-    use super::{ADDRESSES, LineLimit, REFUSALS, StrangerLines, TunnelLines, WINDOW};
+    use super::{ADDRESSES, LineLimit, REFUSALS, Refusals, StrangerLines, TunnelLines, WINDOW};
 
     #[allow(
         clippy::disallowed_methods,
@@ -173,6 +240,30 @@ mod tests {
     }
 
     #[test]
+    fn the_same_words_are_written_again_when_time_has_passed_or_something_changed() {
+        let mut now = epoch();
+        let mut refusals = Refusals::default();
+        let mut written = Vec::new();
+        for _ in 0..40 {
+            now += Duration::from_secs(30);
+            for words in ["one", "another"] {
+                let line = refusals.allow(now, || words.to_owned());
+                written.extend(line.map(|(words, line)| (words, line.held_back)));
+            }
+        }
+        let line = |words: &str, held_back| (words.to_owned(), held_back);
+        let expected = [
+            line("one", None),
+            line("another", None),
+            line("one", Some(38)),
+            line("another", None),
+        ];
+        assert_eq!(written, expected);
+        refusals.forget();
+        assert!(refusals.allow(now, || "one".to_owned()).is_some());
+    }
+
+    #[test]
     fn countless_forged_addresses_cost_neither_memory_nor_log() {
         let now = epoch();
         let mut strangers = StrangerLines::default();
@@ -190,10 +281,10 @@ mod tests {
         let now = epoch();
         let mut tunnel = TunnelLines::default();
         for _ in 0..2_000 {
-            let _ = tunnel.refusals.allow(now);
+            let _ = tunnel.refusals.allow(now, String::new);
             let _ = tunnel.sas.allow(now);
         }
-        assert!(tunnel.refusals.allow(now).is_none());
+        assert!(tunnel.refusals.allow(now, || "other".to_owned()).is_none());
         assert!(tunnel.states.allow(now).is_some());
     }
 }

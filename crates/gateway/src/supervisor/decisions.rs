@@ -28,6 +28,9 @@ impl Supervisor {
             };
             self.decide(now, id);
             self.elect(now, id);
+            if let Some(tunnel) = self.tunnels.get_mut(&id) {
+                tunnel.tell(now);
+            }
             self.arm(id);
         }
         let tables = std::mem::take(&mut self.stale).then(|| self.tables());
@@ -41,13 +44,11 @@ impl Supervisor {
             return;
         };
         for sa in tunnel.sas.take_redundant(now) {
-            if let Some(line) = tunnel.lines.sas.allow(now) {
-                let (tunnel, held_back) = (&tunnel.name, line.held_back);
-                tracing::info!(
-                    %tunnel, sa = sa.0, held_back,
-                    "{tunnel}: deleting an IKE SA that serves no purpose{line}"
-                );
-            }
+            let name = &tunnel.name;
+            tracing::debug!(
+                tunnel = %name, sa = sa.0,
+                "{name}: deleting an IKE SA that serves no purpose"
+            );
             if recovers && tunnel.sas.lost_children(sa) && !tunnel.sas.usable() {
                 tunnel.pursue();
             }
@@ -139,6 +140,7 @@ impl Supervisor {
         tunnel.retry = super::retry::Retry::default();
         tunnel.ask(now);
         tunnel.trouble = None;
+        tunnel.lines.refusals.forget();
         let peer = tunnel.peer.clone();
         self.endpoint.set_peer(now, PeerId::from(id), peer);
         self.touched.insert(id);

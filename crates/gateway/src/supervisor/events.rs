@@ -111,27 +111,21 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        if let Some(line) = tunnel.lines.sas.allow(now) {
-            let what = match replaces {
-                Some(_) => "rekeyed",
-                None => "up",
-            };
-            let (tunnel, remote) = (&tunnel.name, details.path.remote);
-            let (id, suite) = (&details.remote_id, details.suite);
-            tracing::info!(
-                %tunnel,
-                sa = sa.0,
-                replaces = replaces.map(|old| old.0),
-                %remote,
-                %id,
-                %suite,
-                role = ?details.role,
-                nat_local = details.nat.local,
-                nat_remote = details.nat.remote,
-                held_back = line.held_back,
-                "{tunnel}: IKE SA with {id} at {remote} {what}, {suite}{line}"
-            );
-        }
+        let what = match replaces {
+            Some(_) => "rekeyed",
+            None => "up",
+        };
+        let (name, remote) = (&tunnel.name, details.path.remote);
+        let (id, suite) = (&details.remote_id, details.suite);
+        tracing::debug!(
+            tunnel = %name,
+            sa = sa.0,
+            replaces = replaces.map(|old| old.0),
+            %remote,
+            %id,
+            %suite,
+            "{name}: IKE SA with {id} at {remote} {what}, {suite}"
+        );
         tunnel.sas.ike_up(now, sa, details, replaces);
         tunnel.rekey_refused = None;
         tunnel.last_in = Some(now);
@@ -149,15 +143,13 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
+        let lived = tunnel.sas.age(now, sa);
         let served = tunnel.sas.ike_down(sa);
-        if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::info!(%tunnel, sa = sa.0, %reason, held_back, "{tunnel}: IKE SA ends: {reason}{line}");
-        }
         let why = reason.to_string();
         if is_trouble(reason) {
             tunnel.blame(now, why.clone());
         }
+        tunnel.tell_of_end(now, (sa, lived), reason, is_trouble(reason));
         if tunnel.sas.has_ike() {
             return;
         }
@@ -178,6 +170,9 @@ impl Supervisor {
         }
         if tunnel.state == State::Connecting {
             tunnel.retry.failed();
+            if is_trouble(reason) {
+                tunnel.untold.failed(reason);
+            }
         }
         tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
     }
@@ -199,10 +194,7 @@ impl Supervisor {
         }
         tunnel.retry.failed();
         let why = reason.to_string();
-        if let Some(line) = tunnel.lines.refusals.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, sa = sa.0, held_back, "{tunnel}: initiating failed: {why}{line}");
-        }
+        tunnel.untold.failed(reason);
         tunnel.blame(now, why.clone());
         if !tunnel.sas.has_ike() {
             tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
@@ -238,20 +230,17 @@ impl Supervisor {
         let Some(tunnel) = self.touch(id) else {
             return;
         };
-        if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, suite) = (&tunnel.name, child.suite);
-            let (spi_in, spi_out) = (Spi(child.spi_in), Spi(child.spi_out));
-            tracing::info!(
-                %tunnel,
-                sa = sa.0,
-                %suite,
-                %spi_in,
-                %spi_out,
-                rekeys = rekeys.map(|old| tracing::field::display(Spi(old))),
-                held_back = line.held_back,
-                "{tunnel}: CHILD SA negotiated, {suite}, SPI in {spi_in}, out {spi_out}{line}"
-            );
-        }
+        let (name, suite) = (&tunnel.name, child.suite);
+        let (spi_in, spi_out) = (Spi(child.spi_in), Spi(child.spi_out));
+        tracing::debug!(
+            tunnel = %name,
+            sa = sa.0,
+            %suite,
+            %spi_in,
+            %spi_out,
+            rekeys = rekeys.map(|old| tracing::field::display(Spi(old))),
+            "{name}: CHILD SA negotiated, {suite}, SPI in {spi_in}, out {spi_out}"
+        );
         tunnel.sas.child_inbound(now, sa, &child, rekeys);
         let replay_window = tunnel.options.replay_window;
         self.spis.insert(child.spi_in, id);
@@ -286,13 +275,11 @@ impl Supervisor {
         let Some(child) = tunnel.sas.child_down(now, spi_in) else {
             return;
         };
-        if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, spi, held_back) = (&tunnel.name, Spi(spi_in), line.held_back);
-            tracing::info!(
-                %tunnel, spi_in = %spi, %reason, held_back,
-                "{tunnel}: CHILD SA {spi} ends: {reason}{line}"
-            );
-        }
+        let (name, spi) = (&tunnel.name, Spi(spi_in));
+        tracing::debug!(
+            tunnel = %name, spi_in = %spi, %reason,
+            "{name}: CHILD SA {spi} ends: {reason}"
+        );
         if !tunnel.sas.usable() {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
         }
@@ -311,7 +298,7 @@ impl Supervisor {
             let (tunnel, remote, held_back) = (&tunnel.name, path.remote, line.held_back);
             tracing::info!(
                 %tunnel, sa = sa.0, %remote, held_back,
-                "{tunnel}: peer's address changed to {remote}{line}"
+                "{tunnel}: the peer's address changed to {remote}{line}"
             );
         }
         tunnel.sas.path_changed(sa, path);
@@ -328,10 +315,8 @@ impl Supervisor {
             if tunnel.attempt.is_some() && !tunnel.keeps_attempting() {
                 return;
             }
-            if let Some(line) = tunnel.lines.refusals.allow(now) {
-                let (tunnel, held_back) = (&tunnel.name, line.held_back);
-                tracing::warn!(%tunnel, %remote, held_back, "{tunnel}: refused {remote}: {why}{line}");
-            }
+            self.touched.insert(tunnel.id);
+            tunnel.untold.refused(remote, why.clone());
             return tunnel.blame_of(now, remote, why);
         }
         if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
@@ -345,10 +330,9 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        if let Some(line) = tunnel.lines.refusals.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, %remote, held_back, "{tunnel}: rekey with {remote} refused: {why}{line}");
-        }
+        tunnel.warn(now, Some(remote), || {
+            format!("rekey with {} refused: {why}", remote.ip())
+        });
         tunnel.blame(now, why);
         tunnel.rekey_refused.clone_from(&tunnel.trouble);
     }
@@ -357,26 +341,18 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let (name, sa) = (&tunnel.name, sa.0);
         match diagnostic {
-            Diagnostic::PeerErrors(_) => {
-                if let Some(line) = tunnel.lines.refusals.allow(now) {
-                    tracing::warn!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
-                }
-            }
+            Diagnostic::PeerErrors(_) => tunnel.warn(now, None, || diagnostic.to_string()),
             Diagnostic::AddressInDoubt { .. } | Diagnostic::OtherNat(_) => {
-                if let Some(line) = tunnel.lines.refusals.allow(now) {
-                    tracing::warn!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
-                }
+                tunnel.warn(now, None, || diagnostic.to_string());
                 tunnel.blame(now, diagnostic.to_string());
             }
             Diagnostic::GroupDemanded(_)
             | Diagnostic::GroupRequested(_)
             | Diagnostic::IkeRekeyCollision
             | Diagnostic::ChildRekeyCollision(_) => {
-                if let Some(line) = tunnel.lines.sas.allow(now) {
-                    tracing::info!(tunnel = %name, sa, held_back = line.held_back, "{name}: {diagnostic}{line}");
-                }
+                let name = &tunnel.name;
+                tracing::debug!(tunnel = %name, sa = sa.0, "{name}: {diagnostic}");
             }
         }
     }
@@ -399,8 +375,7 @@ impl Supervisor {
 /// asked, nothing is wrong.
 fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
     tunnel.pursuit = Pursuit::None;
-    let name = &tunnel.name;
-    tracing::debug!(tunnel = %name, "{name}: initiated once: {reason}");
+    tunnel.untold.asked_in_vain(reason);
     if !tunnel.sas.has_ike() {
         let why = format!("waiting for the peer; when asked once: {reason}");
         tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);

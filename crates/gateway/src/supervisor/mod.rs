@@ -11,7 +11,7 @@
 //!   book of one tunnel's SAs, [`routes`] what leads where;
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
 //!   `apply` a changed configuration, `operate` the operator's wishes, `refused` what
-//!   the data plane did not do.
+//!   the data plane did not do, `telling` the log's lines.
 
 mod apply;
 mod change;
@@ -27,6 +27,7 @@ mod retry;
 mod routes;
 mod sas;
 mod selection;
+mod telling;
 mod traffic;
 mod tunnel;
 
@@ -278,10 +279,8 @@ impl Supervisor {
             return;
         };
         child.rekey_asked = Some(now);
-        if let Some(line) = tunnel.lines.sas.allow(now) {
-            let (tunnel, spi, held_back) = (&tunnel.name, Spi(spi_in), line.held_back);
-            tracing::info!(%tunnel, spi_in = %spi, held_back, "{tunnel}: rekeying CHILD SA {spi}: {why}{line}");
-        }
+        let (tunnel, spi) = (&tunnel.name, Spi(spi_in));
+        tracing::debug!(%tunnel, spi_in = %spi, "{tunnel}: rekeying CHILD SA {spi}: {why}");
         self.endpoint.rekey_child(now, spi_in);
     }
 

@@ -95,6 +95,7 @@ impl Supervisor {
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
                 tunnel.retry = super::retry::Retry::default();
                 tunnel.ask(now);
+                tunnel.lines.refusals.forget();
                 let peer = tunnel.peer.clone();
                 self.endpoint.set_peer(now, PeerId::from(id), peer);
             }

@@ -35,11 +35,9 @@ impl Supervisor {
             Refused::Path(_) => tunnel.sas.keeper(),
         };
         tunnel.changes_refused += 1;
-        if let Some(line) = tunnel.lines.refusals.allow(now) {
-            let (tunnel, held_back) = (&tunnel.name, line.held_back);
-            tracing::warn!(%tunnel, held_back, "{tunnel}: the data plane refused a change: {why}{line}");
-        }
-        tunnel.blame(now, format!("the data plane refused a change: {why}"));
+        let why = format!("the data plane refused a change: {why}");
+        tunnel.warn(now, None, || why.clone());
+        tunnel.blame(now, why);
         if let Some(sa) = sa {
             if recovers {
                 tunnel.pursue();

@@ -119,7 +119,8 @@ impl Supervisor {
     }
 }
 
-fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
+/// What a tunnel that does not carry waits for, in words.
+pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
     let awaited = match (tunnel.state, tunnel.retry.at()) {
         (State::Up | State::Draining, _) => return None,
         (State::AdminDown, _) => format!("`vgw tunnel up {}`", tunnel.name),

@@ -13,7 +13,7 @@ const REST: Duration = Duration::from_secs(1);
 const HASTE: Duration = Duration::from_secs(5);
 
 /// A tunnel that was up for this long begins with short pauses again.
-const PROVEN: Duration = Duration::from_secs(30);
+pub(super) const PROVEN: Duration = Duration::from_secs(30);
 
 /// Pauses of 1, 2, 4, … seconds up to [`LONGEST_PAUSE`], each shortened by up
 /// to a half at random, so that peers that failed together do not return together.

@@ -121,7 +121,8 @@ impl Sas {
         })
     }
 
-    fn sender(&self) -> Option<(u32, &Child)> {
+    /// The CHILD SA to send with, by its inbound SPI.
+    pub(super) fn sender(&self) -> Option<(u32, &Child)> {
         self.senders()
             .max_by_key(|(_, _, order)| *order)
             .map(|(spi_in, child, _)| (spi_in, child))
@@ -137,9 +138,20 @@ impl Sas {
         self.sender().map(|(_, child)| child.sa)
     }
 
+    /// For how long an IKE SA has been up.
+    pub(super) fn age(&self, now: Instant, sa: SaId) -> Duration {
+        let established = self.ike.get(&sa).map_or(now, |ike| ike.established);
+        now.saturating_duration_since(established)
+    }
+
+    /// What an IKE SA is.
+    pub(super) fn details(&self, sa: SaId) -> Option<&IkeDetails> {
+        self.ike.get(&sa).map(|ike| &ike.details)
+    }
+
     /// The path of an IKE SA's packets.
     pub(super) fn path(&self, sa: SaId) -> Option<Path> {
-        self.ike.get(&sa).map(|ike| ike.details.path)
+        self.details(sa).map(|details| details.path)
     }
 
     pub(super) fn ike_up(

@@ -10,6 +10,7 @@ use vgw_ike::why::Why;
 use super::lifecycle::{Event, State, next};
 use super::retry::Retry;
 use super::sas::Sas;
+use super::telling::Untold;
 use crate::command::{TunnelId, TunnelTraffic};
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;
@@ -95,6 +96,8 @@ pub(super) struct Tunnel {
     pub(super) armed: Option<Instant>,
     /// How much is written about it, whatever its peer does.
     pub(super) lines: TunnelLines,
+    /// What is to be written about it once it is clear what follows.
+    pub(super) untold: Untold,
 }
 
 impl Tunnel {
@@ -130,6 +133,7 @@ impl Tunnel {
             counters_before,
             armed: None,
             lines: TunnelLines::default(),
+            untold: Untold::default(),
         }
     }
 
@@ -144,14 +148,9 @@ impl Tunnel {
             self.retry
                 .was_up_for(now.saturating_duration_since(self.since));
         }
-        if let Some(line) = self.lines.states.allow(now) {
-            let (tunnel, held_back) = (&self.name, line.held_back);
-            if before == State::Up && after == State::Down {
-                tracing::warn!(%tunnel, held_back, "{tunnel}: {before} -> {after} ({reason}){line}");
-            } else {
-                tracing::info!(%tunnel, held_back, "{tunnel}: {before} -> {after} ({reason}){line}");
-            }
-        }
+        let tunnel = &self.name;
+        tracing::debug!(%tunnel, "{tunnel}: {before} -> {after} ({reason})");
+        self.untold.note(now, (before, self.since), event, after);
         // Coming back from a drain, the tunnel has been up all the time; but a
         // fresh start lets failback wait as for any other return.
         self.since = now;

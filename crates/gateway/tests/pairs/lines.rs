@@ -1,6 +1,8 @@
 //! What is written into the log: whoever reads a line's message alone knows what it is
 //! about.
 
+use std::net::SocketAddr;
+
 use tracing::Level;
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Psk;
@@ -8,7 +10,7 @@ use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
 use vgw_sim::world::World;
 
-use crate::rig::{CGW, VGW, both_up, cut, name, restore, seconds, world};
+use crate::rig::{CGW, VGW, both_up, cut, name, restore, seconds, tunnel, world};
 
 /// Fields whose value stands in the message, too: it is what the line is about.
 const SUBJECTS: [&str; 6] = ["tunnel", "connection", "peer", "remote", "error", "reason"];
@@ -65,6 +67,9 @@ fn every_message_names_its_tunnel_or_the_stranger_without_the_fields() {
     for line in &lines {
         for (subject, seen) in SUBJECTS.iter().zip(&mut seen) {
             if let Some(value) = line.fields.get(*subject) {
+                // Of one remote end, whatever its ports.
+                let address = value.parse().map(|to: SocketAddr| to.ip().to_string());
+                let value = address.as_ref().unwrap_or(value);
                 assert!(line.message.contains(value), "no {subject}: {line}");
                 *seen += 1;
             }
@@ -81,4 +86,97 @@ fn every_message_names_its_tunnel_or_the_stranger_without_the_fields() {
         }
     }
     assert!(seen.iter().all(|seen| *seen > 0), "{SUBJECTS:?} {seen:?}");
+}
+
+/// Lets something happen; gives what both ends say of the first tunnel.
+fn lines_of(world: &mut World, happen: impl FnOnce(&mut World)) -> Vec<String> {
+    let log = ErrorLog::up_to(Level::INFO);
+    log.watch(None, || happen(world));
+    let lines = log.take().into_iter();
+    let of_first = lines.filter(|line| line.message.starts_with("vpn-1-1/1: "));
+    of_first
+        .map(|line| format!("{} {}", line.level, line.message))
+        .collect()
+}
+
+/// That these lines begin so.
+fn assert_said(said: &[String], expected: &[&str]) {
+    let begins = |(said, expected): (&String, &&str)| said.starts_with(expected);
+    let alike = said.len() == expected.len() && said.iter().zip(expected).all(begins);
+    assert!(alike, "{said:#?}");
+}
+
+#[test]
+fn each_event_of_a_tunnel_is_one_line_at_each_end_that_it_concerns() {
+    const UP: [&str; 2] = [
+        "INFO vpn-1-1/1: up, the peer initiated: IKE SA with ",
+        "INFO vpn-1-1/1: up in ",
+    ];
+    let mut world = world(1, |_, _| {});
+    world.nodes[VGW].config.initiate_to_recover = false;
+    let said = lines_of(&mut world, |world| {
+        world.start_all();
+        assert!(world.run_until(seconds(5), both_up));
+        world.run(seconds(60));
+    });
+    assert_said(&said, &UP);
+    let whole = "s, we initiated: IKE SA with 203.0.1.1 at 203.0.1.1:500, AES128-GCM-16/PRF-SHA2-256/\
+        group 31; CHILD SA AES128-GCM-16/ESN, ESP as protocol 50";
+    assert!(said[1].ends_with(whole), "{said:#?}");
+    let said = lines_of(&mut world, |world| world.run(seconds(10 * 3600)));
+    assert_said(&said, &[]);
+    let rekeyed = tunnel(&world, VGW, 1).counters;
+    assert!(rekeyed.child_rekeys > 5 && rekeyed.ike_rekeys > 0);
+    let said = lines_of(&mut world, |world| {
+        cut(world, 1);
+        world.run(seconds(300));
+    });
+    let dead = [
+        "WARN vpn-1-1/1: down after 10h01m: peer does not answer; waits for the peer to initiate",
+        "WARN vpn-1-1/1: down after 10h01m: peer does not answer; waits for our next attempt in ",
+        "WARN vpn-1-1/1: not up, attempt 1 failed: peer does not answer (is it there, at this \
+         address, and UDP 500 and 4500 open at both ends?); waits for our next attempt in ",
+    ];
+    assert_said(&said, &dead);
+    let said = lines_of(&mut world, |world| {
+        restore(world, 1);
+        assert!(world.run_until(seconds(60), both_up));
+        world.run(seconds(60));
+    });
+    assert_said(&said, &UP);
+    let said = lines_of(&mut world, |world| {
+        world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+        world.run(seconds(5));
+    });
+    let by_hand = [
+        "INFO vpn-1-1/1: down after 1m01s: taken down by hand; waits for `vgw tunnel up vpn-1-1/1`",
+        "WARN vpn-1-1/1: down after 1m01s: deleted by the peer; waits for our next attempt in ",
+        "WARN vpn-1-1/1: refused 198.51.100.1: the peer asks and gets no answer: taken down by hand",
+    ];
+    assert_said(&said, &by_hand);
+}
+
+#[test]
+fn a_failure_that_is_repeated_is_one_line_at_each_end_in_ten_minutes() {
+    let mut world = world(1, |end, connection| {
+        if end == CGW {
+            connection.tunnels[0].psk = Psk(vgw_crypto::Secret::new(b"another".to_vec()));
+        }
+    });
+    world.nodes[VGW].config.initiate_to_recover = false;
+    let said = lines_of(&mut world, |world| {
+        world.start_all();
+        world.run(seconds(300));
+    });
+    let failed = [
+        "WARN vpn-1-1/1: refused 198.51.100.1: the peer's AUTH does not match our pre-shared key",
+        "WARN vpn-1-1/1: not up, attempt 1 failed: authentication failed: the peer did not accept us",
+    ];
+    assert_said(&said, &failed);
+    let attempts = tunnel(&world, CGW, 1).failed_attempts;
+    assert!(attempts >= 10, "{attempts}");
+    let said = lines_of(&mut world, |world| world.run(seconds(400)));
+    assert_eq!(said.len(), 2, "{said:#?}");
+    let told = |line: &String| line.ends_with("other lines held back before)");
+    assert!(said.iter().all(told), "{said:#?}");
 }

@@ -1,0 +1,305 @@
+//! The log's lines about a tunnel: one for each event that an operator cares about,
+//! written once it is clear what follows from it. What becomes of single SAs is for
+//! level debug: ten thousand tunnels are rekeyed several times a second.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use vgw_ike::event::{DownReason, Role, SaId};
+use vgw_ike::why::Why;
+
+use super::lifecycle::{Event, State};
+use super::report::waits_for;
+use super::retry::PROVEN;
+use super::sas::Spi;
+use super::tunnel::Tunnel;
+
+/// What is to be written about a tunnel.
+#[derive(Debug)]
+pub(super) struct Untold {
+    /// The state that was told last.
+    told: Standing,
+    /// Since when it carries, of which its end will tell.
+    up_since: Option<Instant>,
+    /// How long it took from our initiating until it was up.
+    took: Option<Duration>,
+    /// Its state changed last because somebody wanted it to.
+    wanted: bool,
+    /// It did not come up.
+    failure: Option<Failure>,
+    /// Datagrams of the peer that were refused: from where, and why.
+    refused: Vec<(SocketAddr, Why)>,
+}
+
+#[derive(Debug)]
+struct Failure {
+    why: String,
+    advice: &'static str,
+    /// Whether we were only trying whether the peer is there.
+    trial: bool,
+}
+
+/// As much of a state as is worth a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    Down,
+    Up,
+    AdminDown,
+}
+
+impl From<State> for Standing {
+    fn from(state: State) -> Self {
+        match state {
+            State::Down | State::Connecting => Self::Down,
+            State::Up | State::Draining => Self::Up,
+            State::AdminDown => Self::AdminDown,
+        }
+    }
+}
+
+impl Default for Untold {
+    fn default() -> Self {
+        Self {
+            told: Standing::Down,
+            up_since: None,
+            took: None,
+            wanted: false,
+            failure: None,
+            refused: Vec::new(),
+        }
+    }
+}
+
+impl Untold {
+    /// The tunnel's state changes, from one that it had since then.
+    pub(super) fn note(
+        &mut self,
+        now: Instant,
+        (before, since): (State, Instant),
+        event: Event,
+        after: State,
+    ) {
+        if after == State::Up && !before.carries() {
+            let asked = before == State::Connecting;
+            self.took = asked.then(|| now.saturating_duration_since(since));
+            self.up_since = Some(now);
+        }
+        self.wanted = match event {
+            Event::TakeDown | Event::Drained | Event::Restarted | Event::BringUp => true,
+            Event::Initiate
+            | Event::IkeUp
+            | Event::ChildUp
+            | Event::LastChildDown
+            | Event::LastIkeDown => false,
+        };
+    }
+
+    /// The tunnel did not come up.
+    pub(super) fn failed(&mut self, reason: &DownReason) {
+        let advice = match reason {
+            DownReason::PeerDead => {
+                " (is it there, at this address, and UDP 500 and 4500 open at both ends?)"
+            }
+            _ => "",
+        };
+        self.failure = Some(Failure {
+            why: reason.to_string(),
+            advice,
+            trial: false,
+        });
+    }
+
+    /// We initiated once, to see whether the peer is there.
+    pub(super) fn asked_in_vain(&mut self, reason: &DownReason) {
+        self.failure = Some(Failure {
+            why: reason.to_string(),
+            advice: "",
+            trial: true,
+        });
+    }
+
+    /// A datagram of the peer was refused. If our attempt fails by it, that is one line.
+    pub(super) fn refused(&mut self, remote: SocketAddr, why: Why) {
+        self.refused.push((remote, why));
+    }
+}
+
+impl Tunnel {
+    /// Writes what there is to be said, now that it is decided what follows.
+    pub(super) fn tell(&mut self, now: Instant) {
+        let failure = self.untold.failure.take();
+        for (remote, why) in std::mem::take(&mut self.untold.refused) {
+            let said_below = |failure: &Failure| failure.why.contains(&why.to_string());
+            if !failure.as_ref().is_some_and(said_below) {
+                self.tell_of_refusal(now, remote, &why);
+            }
+        }
+        let after = Standing::from(self.state);
+        let before = std::mem::replace(&mut self.untold.told, after);
+        match (before, after) {
+            (Standing::Down | Standing::AdminDown, Standing::Up) => self.tell_up(now),
+            (Standing::Up, Standing::Down) | (_, Standing::AdminDown) if before != after => {
+                self.tell_down(now);
+            }
+            (Standing::AdminDown, Standing::Down) => self.tell_brought_up(now),
+            _ => {
+                if let Some(failure) = failure {
+                    self.tell_failure(now, &failure);
+                }
+            }
+        }
+    }
+
+    /// Writes a warning, if the same was not written lately.
+    pub(super) fn warn(
+        &mut self,
+        now: Instant,
+        remote: Option<SocketAddr>,
+        words: impl FnOnce() -> String,
+    ) {
+        let Some((words, line)) = self.lines.refusals.allow(now, words) else {
+            return;
+        };
+        let (tunnel, held_back) = (&self.name, line.held_back);
+        let remote = remote.map(tracing::field::display);
+        tracing::warn!(%tunnel, remote, held_back, "{tunnel}: {words}{line}");
+    }
+
+    fn tell_of_refusal(&mut self, now: Instant, remote: SocketAddr, why: &Why) {
+        // Not by its port, which is another each time behind many a NAT.
+        let from = remote.ip().to_string();
+        self.warn(now, Some(remote), || match why.to_string() {
+            why if why.starts_with(&from) => format!("refused {why}"),
+            why => format!("refused {from}: {why}"),
+        });
+    }
+
+    fn tell_up(&mut self, now: Instant) {
+        // What goes wrong next is news, whatever it was before.
+        self.lines.refusals.forget();
+        let Some((spi_in, child)) = self.sas.sender() else {
+            return;
+        };
+        let Some(ike) = self.sas.details(child.sa) else {
+            return;
+        };
+        let Some(line) = self.lines.states.allow(now) else {
+            return;
+        };
+        let (tunnel, remote, id) = (&self.name, ike.path.remote, &ike.remote_id);
+        let (ike_suite, child_suite) = (ike.suite, child.suite);
+        let esp = match ike.path.udp_encapsulation {
+            true => "ESP in UDP",
+            false => "ESP as protocol 50",
+        };
+        let (took, initiator) = match (ike.role, self.untold.took) {
+            (Role::Initiator, Some(took)) => (format!(" in {}", Span(took)), "we"),
+            (Role::Initiator, None) => (String::new(), "we"),
+            (Role::Responder, _) => (String::new(), "the peer"),
+        };
+        tracing::info!(
+            %tunnel,
+            %remote,
+            %id,
+            sa = child.sa.0,
+            %ike_suite,
+            %child_suite,
+            role = ?ike.role,
+            spi_in = %Spi(spi_in),
+            spi_out = %Spi(child.spi_out),
+            nat_local = ike.nat.local,
+            nat_remote = ike.nat.remote,
+            held_back = line.held_back,
+            "{tunnel}: up{took}, {initiator} initiated: IKE SA with {id} at {remote}, {ike_suite}; \
+             CHILD SA {child_suite}, {esp}{line}"
+        );
+    }
+
+    fn tell_down(&mut self, now: Instant) {
+        let up_since = self.untold.up_since.take();
+        let Some(line) = self.lines.states.allow(now) else {
+            return;
+        };
+        let (tunnel, why, held_back) = (&self.name, &self.why, line.held_back);
+        let up = up_since.map(|since| Span(now.saturating_duration_since(since)));
+        let after = up.map_or_else(String::new, |up| format!(" after {up}"));
+        let waits = self.waiting(now);
+        if self.untold.wanted {
+            tracing::info!(%tunnel, held_back, "{tunnel}: down{after}: {why}{waits}{line}");
+        } else {
+            tracing::warn!(%tunnel, held_back, "{tunnel}: down{after}: {why}{waits}{line}");
+        }
+    }
+
+    fn tell_brought_up(&mut self, now: Instant) {
+        if let Some(line) = self.lines.states.allow(now) {
+            let (tunnel, held_back) = (&self.name, line.held_back);
+            let waits = self.waiting(now);
+            tracing::info!(%tunnel, held_back, "{tunnel}: brought up by hand{waits}{line}");
+        }
+    }
+
+    fn tell_failure(&mut self, now: Instant, failure: &Failure) {
+        let Failure { why, advice, trial } = failure;
+        let allowed = self.lines.refusals.allow(now, || why.clone());
+        let Some((why, line)) = allowed else {
+            return;
+        };
+        let (tunnel, held_back) = (&self.name, line.held_back);
+        let (attempt, waits) = (self.retry.failures(), self.waiting(now));
+        if *trial {
+            tracing::info!(
+                %tunnel, held_back,
+                "{tunnel}: asked the peer once, in vain: {why}{advice}{waits}{line}"
+            );
+        } else {
+            tracing::warn!(
+                %tunnel, attempt, held_back,
+                "{tunnel}: not up, attempt {attempt} failed: {why}{advice}{waits}{line}"
+            );
+        }
+    }
+
+    /// An IKE SA ended that was up for so long. Mostly it is told by what becomes of the
+    /// tunnel, or the two ends had both begun one and needed one.
+    pub(super) fn tell_of_end(
+        &mut self,
+        now: Instant,
+        (sa, lived): (SaId, Duration),
+        reason: &DownReason,
+        trouble: bool,
+    ) {
+        let (tunnel, sa) = (&self.name, sa.0);
+        if !trouble || lived < PROVEN || !self.sas.usable() {
+            tracing::debug!(%tunnel, sa, %reason, "{tunnel}: IKE SA ends: {reason}");
+        } else if let Some(line) = self.lines.sas.allow(now) {
+            let held_back = line.held_back;
+            tracing::info!(
+                %tunnel, sa, %reason, held_back,
+                "{tunnel}: stays up with a newer IKE SA, an older one ends: {reason}{line}"
+            );
+        }
+    }
+
+    fn waiting(&self, now: Instant) -> String {
+        waits_for(now, self).map_or_else(String::new, |awaited| format!("; waits for {awaited}"))
+    }
+}
+
+/// A time span with its two largest units.
+struct Span(Duration);
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0.as_secs();
+        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
+        match (days, hours, minutes, seconds) {
+            (0, 0, 0, 0) => write!(f, "{}ms", self.0.as_millis()),
+            (0, 0, 0, _) => write!(f, "{seconds}s"),
+            (0, 0, _, _) => write!(f, "{minutes}m{:02}s", seconds % 60),
+            (0, _, _, _) => write!(f, "{hours}h{:02}m", minutes % 60),
+            _ => write!(f, "{days}d{:02}h", hours % 24),
+        }
+    }
+}
