@@ -49,6 +49,21 @@ pub struct PeerConfig {
     pub liveness: Option<Liveness>,
 }
 
+impl PeerConfig {
+    /// Whether SAs that were negotiated with this configuration are good by the other one
+    /// as well: only what is done with an SA differs, not what it is made of.
+    #[must_use]
+    pub fn negotiates_as(&self, other: &Self) -> bool {
+        let timed_as_other = Self {
+            ike_lifetime: other.ike_lifetime,
+            child_lifetime: other.child_lifetime,
+            liveness: other.liveness,
+            ..self.clone()
+        };
+        timed_as_other == *other
+    }
+}
+
 /// A pre-shared key; never printed, compared only to notice a change of configuration.
 #[derive(Debug, Clone)]
 pub struct Psk(pub Secret);

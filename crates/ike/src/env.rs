@@ -151,13 +151,31 @@ impl Env<'_> {
 
     /// When to rekey and when to end an SA that begins now.
     pub fn schedule(&mut self, lifetime: Lifetime) -> Schedule {
+        self.schedule_from(self.now, lifetime)
+    }
+
+    /// When to rekey and when to end an SA that began earlier and has another lifetime
+    /// from now on. If it is too old for that, it is rekeyed within half the margin, so
+    /// that thousands of them do not all do it at once.
+    pub fn reschedule(&mut self, began: Instant, lifetime: Lifetime) -> Schedule {
+        let by_age = self.schedule_from(began, lifetime);
+        if by_age.rekey_at >= self.now {
+            return by_age;
+        }
+        Schedule {
+            rekey_at: self.now + lifetime.margin / 2 * (self.any_number() % 1001) / 1000,
+            expire_at: by_age.expire_at.max(self.now + lifetime.margin),
+        }
+    }
+
+    fn schedule_from(&mut self, began: Instant, lifetime: Lifetime) -> Schedule {
         let fuzz = self.any_number() % (lifetime.fuzz_percent.min(1000) + 1);
         let margin = lifetime.margin * (100 + fuzz) / 100;
         // Never so early that rekeys follow one another without pause.
         let rekey = lifetime.time.saturating_sub(margin).max(lifetime.time / 4);
         Schedule {
-            rekey_at: self.now + rekey,
-            expire_at: self.now + lifetime.time,
+            rekey_at: began + rekey,
+            expire_at: began + lifetime.time,
         }
     }
 

@@ -97,6 +97,14 @@ impl Peers {
         self.all.insert(peer, Arc::new(config));
     }
 
+    /// Changes what needs no new SAs of a peer that is there, see
+    /// [`PeerConfig::negotiates_as`].
+    pub(crate) fn retime(&mut self, peer: PeerId, config: PeerConfig) -> Option<&Arc<PeerConfig>> {
+        let known = self.all.get_mut(&peer)?;
+        *known = Arc::new(config);
+        Some(known)
+    }
+
     /// Adds a peer that is not there and is to get no answer.
     pub(crate) fn silence(&mut self, peer: PeerId, config: PeerConfig) {
         self.silenced.insert(peer, config);

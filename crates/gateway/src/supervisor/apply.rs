@@ -6,9 +6,8 @@ use std::time::Instant;
 use vgw_ike::config::PeerId;
 
 use super::change::{connection_fields, gateway_fields, tunnel_fields};
-use super::lifecycle::{Event, State};
 use super::mapping::peer_config;
-use super::tunnel::{DRAIN_TIME, Drain, Then, Tunnel};
+use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor, Which};
 use crate::command::TunnelId;
 use crate::domain::{Connection, Gateway, TunnelName};
@@ -17,9 +16,12 @@ use crate::line_limit::{LineLimit, STATES};
 impl Supervisor {
     /// Puts a configuration in force. What did not change is not touched: no
     /// command and no message comes of it. A tunnel whose peer, algorithms,
-    /// keys, selectors or timers changed begins anew, drained first if it
-    /// carries and the other one can; everything else takes effect while it
-    /// stays up (a replay window with the next CHILD SA).
+    /// keys or selectors changed begins anew, drained first if the other one can carry;
+    /// if both do, the one that carries follows once the other is up, [`LONGEST_WAIT`]
+    /// later at the latest. Everything else takes effect while the tunnel stays up (a
+    /// replay window with the next CHILD SA).
+    ///
+    /// [`LONGEST_WAIT`]: super::LONGEST_WAIT
     pub fn apply(&mut self, now: Instant, gateway: Gateway) -> Vec<Change> {
         let old = std::mem::replace(&mut self.gateway, gateway.clone());
         let mut changes = Vec::new();
@@ -127,26 +129,36 @@ impl Supervisor {
         };
         pair.failback = after.failback;
         let ids = pair.tunnels;
-        let restarting = Which::BOTH.map(|which| {
-            let tunnel = self.tunnels.get(which.of(&ids));
-            tunnel.is_some_and(|tunnel| {
-                let options = which.of(&after.tunnels);
-                tunnel.peer != peer_config(&self.gateway, after, options, &tunnel.name)
-            })
-        });
+        let carrier = pair.carrier;
+        let restarting =
+            Which::BOTH.map(|which| self.change_peer(now, *which.of(&ids), after, which));
+        for which in Which::BOTH {
+            let options = which.of(&after.tunnels);
+            if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids))
+                && tunnel.options != *options
+            {
+                options.clone_into(&mut tunnel.options);
+            }
+        }
+        let both = restarting == [true; 2];
+        // Whichever carries comes last.
+        for which in [carrier.other(), carrier] {
+            if *which.of(&restarting) {
+                self.begin_anew(now, *which.of(&ids), both);
+            }
+        }
         for which in Which::BOTH {
             let mut fields = tunnel_fields(which.of(&before.tunnels), which.of(&after.tunnels));
             let restarts = *which.of(&restarting);
             if fields.is_empty() && own.is_empty() && !restarts {
                 continue;
             }
-            let id = *which.of(&ids);
-            let Some(tunnel) = self.touch(id) else {
+            let Some(tunnel) = self.touch(*which.of(&ids)) else {
                 continue;
             };
-            which.of(&after.tunnels).clone_into(&mut tunnel.options);
             let name = tunnel.name.clone();
             if restarts {
+                let waits = tunnel.turn.is_some();
                 fields.extend(&own);
                 if fields.is_empty() {
                     fields.push("outside_addresses");
@@ -154,9 +166,8 @@ impl Supervisor {
                 changes.push(Change::TunnelRestarted {
                     tunnel: name,
                     fields,
+                    waits,
                 });
-                let refuge = !*which.other().of(&restarting);
-                self.change_peer(now, id, after, which, refuge);
             } else if !fields.is_empty() {
                 changes.push(Change::TunnelAdjusted {
                     tunnel: name,
@@ -166,44 +177,32 @@ impl Supervisor {
         }
     }
 
-    /// Gives a tunnel's peer its changed configuration, after a drain if the
-    /// other tunnel stays and can carry meanwhile.
+    /// Gives a tunnel its peer's changed configuration, and says whether it has to begin
+    /// anew for it.
     fn change_peer(
         &mut self,
         now: Instant,
         id: TunnelId,
         connection: &Connection,
         which: Which,
-        other_stays: bool,
-    ) {
-        let sibling_up = self.sibling(id).is_some_and(|t| t.state == State::Up);
-        let options = which.of(&connection.tunnels);
+    ) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
-            return;
+            return false;
         };
-        tunnel.peer = peer_config(&self.gateway, connection, options, &tunnel.name);
-        match tunnel.state {
-            State::Up if other_stays && sibling_up => {
-                tunnel.transition(now, Event::TakeDown, "configuration changed");
-                tunnel.drain = Some(Drain {
-                    until: now + DRAIN_TIME,
-                    then: Then::Restart,
-                    outdated: true,
-                });
-            }
-            State::Up | State::Down | State::Connecting => self.restart(now, id),
-            // The change takes effect at the end of the drain, or once it is
-            // brought up.
-            State::Draining => {
-                if let Some(drain) = &mut tunnel.drain {
-                    drain.outdated = true;
-                }
-            }
-            State::AdminDown => {
-                let peer = tunnel.peer.clone();
-                self.endpoint.silence_peer(now, PeerId::from(id), peer);
-            }
+        let options = which.of(&connection.tunnels);
+        let peer = peer_config(&self.gateway, connection, options, &tunnel.name);
+        if tunnel.peer == peer {
+            return false;
         }
+        let in_force = self.endpoint.retime_peer(now, PeerId::from(id), &peer);
+        if in_force {
+            // It may have waited to begin anew with something that was changed back.
+            tunnel.turn = None;
+        }
+        // Else it is down by hand, or about to begin anew, with what it has now.
+        let goes_on = in_force || tunnel.peer.negotiates_as(&peer);
+        tunnel.peer = peer;
+        !goes_on
     }
 }
 

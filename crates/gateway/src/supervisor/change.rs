@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::LONGEST_WAIT;
 use crate::domain::{Connection, Gateway, Tunnel, TunnelName};
 
 /// One difference between the configuration before and after.
@@ -33,6 +34,8 @@ pub enum Change {
         tunnel: TunnelName,
         /// Its fields; the connection's that both tunnels depend on are among them.
         fields: Vec<&'static str>,
+        /// Whether it waits until the other tunnel, which begins anew first, is up.
+        waits: bool,
     },
 }
 
@@ -46,8 +49,20 @@ impl fmt::Display for Change {
             Self::TunnelAdjusted { tunnel, fields } => {
                 write!(f, "{tunnel}: changed {}, stays up", fields.join(", "))
             }
-            Self::TunnelRestarted { tunnel, fields } => {
-                write!(f, "{tunnel}: changed {}, restarts", fields.join(", "))
+            Self::TunnelRestarted {
+                tunnel,
+                fields,
+                waits,
+            } => {
+                write!(f, "{tunnel}: changed {}, restarts", fields.join(", "))?;
+                if *waits {
+                    let longest = LONGEST_WAIT.as_secs();
+                    write!(
+                        f,
+                        " when the other tunnel has and is up, in {longest} seconds at the latest"
+                    )?;
+                }
+                Ok(())
             }
         }
     }

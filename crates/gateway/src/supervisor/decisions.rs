@@ -38,6 +38,8 @@ impl Supervisor {
     }
 
     fn decide(&mut self, now: Instant, id: TunnelId) {
+        self.touch_waiting(id);
+        self.take_turn(now, id);
         self.end_drain(now, id);
         let recovers = self.gateway.initiate_to_recover;
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -142,6 +144,8 @@ impl Supervisor {
         tunnel.trouble = None;
         tunnel.lines.refusals.forget();
         let peer = tunnel.peer.clone();
+        // Also where it was changed and, before it could begin anew, changed back.
+        self.endpoint.remove_peer(now, PeerId::from(id));
         self.endpoint.set_peer(now, PeerId::from(id), peer);
         self.touched.insert(id);
     }

@@ -10,9 +10,10 @@
 //!   between two tunnels, [`retry`] the pauses between attempts, [`sas`] the
 //!   book of one tunnel's SAs, [`routes`] what leads where;
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
-//!   `apply` a changed configuration, `operate` the operator's wishes, `refused` what
-//!   the data plane did not do, `telling` the log's lines.
+//!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
+//!   operator's wishes, `refused` what the data plane did not do, `telling` the log's lines.
 
+mod anew;
 mod apply;
 mod change;
 mod decisions;
@@ -41,6 +42,7 @@ use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
 use vgw_ike::why::Why;
 
+pub use anew::LONGEST_WAIT;
 pub use change::Change;
 pub use lifecycle::State;
 pub use mapping::{DPD_IDLE, peer_config};
@@ -198,6 +200,16 @@ impl Supervisor {
             self.touched.insert(tunnel.id);
         }
         self.settle(now);
+    }
+
+    /// Other limits on what peers that have not authenticated may cost, from now on.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.endpoint.set_limits(limits);
+    }
+
+    /// Whether [`Command::LogIkeKeys`] is given from now on, of SAs that come up.
+    pub fn set_key_log(&mut self, key_log: KeyLog) {
+        self.endpoint.set_key_log(key_log);
     }
 
     /// With this key the peers are given tokens of their IKE SAs, which show, after we

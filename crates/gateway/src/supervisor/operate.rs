@@ -61,7 +61,7 @@ impl Supervisor {
                 tunnel.drain = Some(Drain {
                     until: if refuge { now + DRAIN_TIME } else { now },
                     then: Then::AdminDown,
-                    outdated: false,
+                    outdated: tunnel.turn.take().is_some(),
                 });
             }
             State::Draining => {

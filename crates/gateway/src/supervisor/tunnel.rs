@@ -83,6 +83,9 @@ pub(super) struct Tunnel {
     pub(super) retry: Retry,
     pub(super) pursuit: Pursuit,
     pub(super) drain: Option<Drain>,
+    /// It is to begin anew with its changed configuration once the other tunnel is up,
+    /// and then at the latest; until then the negotiator has the one of before.
+    pub(super) turn: Option<Instant>,
     pub(super) last_in: Option<Instant>,
     /// Commands that the data plane did not take.
     pub(super) changes_refused: u64,
@@ -126,6 +129,7 @@ impl Tunnel {
             retry: Retry::default(),
             pursuit: Pursuit::None,
             drain: None,
+            turn: None,
             last_in: None,
             changes_refused: 0,
             traffic: traffic_before,
@@ -193,7 +197,7 @@ impl Tunnel {
     /// The next time at which something is to be done though nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let drained = self.drain.map(|drain| drain.until);
-        [self.retry.at(), drained, self.sas.deadline()]
+        [self.retry.at(), drained, self.turn, self.sas.deadline()]
             .into_iter()
             .flatten()
             .min()

@@ -65,14 +65,17 @@ fn a_tunnel_brought_up_by_hand_initiates_whoever_is_to_at_a_start() {
 fn a_tunnel_that_begins_anew_with_other_options_initiates_whoever_is_to_at_a_start() {
     let mut world = up(waiting);
     world.run(seconds(30));
-    let before = spis(&tunnel(&world, VGW, 1));
+    let both = |world: &World| [1, 2].map(|number| spis(&tunnel(world, VGW, number)));
+    let before = both(&world);
     let mut config = world.nodes[VGW].config.clone();
     for tunnel in &mut config.connections[0].tunnels {
-        tunnel.dpd_timeout += seconds(1);
+        tunnel.phase2.groups.pop();
     }
     world.operate(VGW, |s, now| s.apply(now, config));
-    assert!(world.run_until(seconds(1), |world| {
-        both_up(world) && spis(&tunnel(world, VGW, 1)) != before
+    // One after the other, each after a drain.
+    assert!(world.run_until(seconds(3), |world| {
+        let now = both(world);
+        both_up(world) && now[0] != before[0] && now[1] != before[1]
     }));
 }
 

@@ -4,13 +4,13 @@ use vgw_crypto::{Encryption, Secret};
 use vgw_gateway::command::Treatment;
 use vgw_gateway::domain::{DfPolicy, Gateway, HostService};
 use vgw_gateway::status::{State, Which};
-use vgw_gateway::supervisor::Change;
+use vgw_gateway::supervisor::{Change, LONGEST_WAIT};
 use vgw_ike::config::Psk;
 use vgw_sim::setup;
 use vgw_sim::world::World;
 
 use crate::rig::{
-    CGW, VGW, active, both_up, flows, missing, name, seconds, spis, tunnel, up, world,
+    CGW, VGW, active, both_up, cut, flows, missing, name, seconds, spis, tunnel, up, world,
 };
 
 fn reload(world: &mut World, place: usize, change: impl FnOnce(&mut Gateway)) -> Vec<Change> {
@@ -76,6 +76,142 @@ fn a_changed_tunnel_that_carries_is_drained_first() {
     assert_eq!(suite.encryption, Encryption::AesCbc256);
     assert_eq!(missing(&world), 0);
     assert!(world.violations.is_empty(), "{:?}", world.violations);
+}
+
+/// Makes both tunnels of the connection begin anew.
+fn other_ciphers(gateway: &mut Gateway) {
+    for tunnel in &mut gateway.connections[0].tunnels {
+        tunnel.phase2.encryption = vec![Encryption::AesCbc256];
+    }
+}
+
+fn ciphers(world: &World) -> [Option<Encryption>; 2] {
+    [1, 2].map(|number| {
+        let tunnel = tunnel(world, VGW, number);
+        tunnel.children.first().map(|child| child.suite.encryption)
+    })
+}
+
+#[test]
+fn what_both_tunnels_begin_anew_for_takes_one_after_the_other_and_no_packet_is_lost() {
+    // The other end follows at once, or while the carrier waits.
+    for later in [0, 90] {
+        let mut world = up(|_, _| {});
+        flows(&mut world);
+        world.run(seconds(5));
+        let changes = reload(&mut world, VGW, other_ciphers);
+        let printed: Vec<String> = changes.iter().map(Change::to_string).collect();
+        assert_eq!(
+            printed,
+            [
+                "vpn-1-1/1: changed phase2_encryption_algorithms, restarts when the other tunnel \
+                 has and is up, in 120 seconds at the latest",
+                "vpn-1-1/2: changed phase2_encryption_algorithms, restarts"
+            ]
+        );
+        world.run(seconds(later));
+        reload(&mut world, CGW, other_ciphers);
+        world.run(seconds(60));
+        assert!(both_up(&world), "{later}");
+        assert_eq!(ciphers(&world), [Some(Encryption::AesCbc256); 2]);
+        assert_eq!(missing(&world), 0, "{later}");
+        assert!(world.violations.is_empty(), "{:?}", world.violations);
+    }
+}
+
+#[test]
+fn a_peer_that_keeps_the_old_configuration_carries_until_the_wait_is_over() {
+    let mut world = up(|_, _| {});
+    flows(&mut world);
+    reload(&mut world, VGW, other_ciphers);
+    world.run(LONGEST_WAIT - seconds(1));
+    assert_eq!(tunnel(&world, VGW, 1).state, State::Up);
+    assert_eq!(missing(&world), 0);
+    world.run(seconds(2));
+    assert_ne!(tunnel(&world, VGW, 1).state, State::Up);
+    reload(&mut world, CGW, other_ciphers);
+    assert!(world.run_until(seconds(300), both_up));
+    assert_eq!(ciphers(&world), [Some(Encryption::AesCbc256); 2]);
+}
+
+#[test]
+fn a_tunnel_that_waits_for_its_turn_takes_part_in_what_happens_meanwhile() {
+    // What is changed back while it waits leaves it as it was.
+    let mut world = up(|_, _| {});
+    let before = spis(&tunnel(&world, VGW, 1));
+    reload(&mut world, VGW, other_ciphers);
+    world.run(seconds(10));
+    reload(&mut world, VGW, |gateway| {
+        gateway.connections[0] = setup::connection(1, 1);
+    });
+    assert!(world.run_until(seconds(300), both_up));
+    assert_eq!(spis(&tunnel(&world, VGW, 1)), before);
+    assert_ne!(ciphers(&world), [Some(Encryption::AesCbc256); 2]);
+
+    // Taken down by hand and brought up again, it has the changed configuration.
+    for number in [1, 2] {
+        let mut world = up(|_, _| {});
+        reload(&mut world, VGW, other_ciphers);
+        world.run(seconds(10));
+        world.operate(VGW, |s, now| s.tunnel_down(now, &name(number)).unwrap());
+        world.run(seconds(10));
+        assert_eq!(tunnel(&world, VGW, number).state, State::AdminDown);
+        world.operate(VGW, |s, now| s.tunnel_up(now, &name(number)).unwrap());
+        reload(&mut world, CGW, other_ciphers);
+        assert!(world.run_until(seconds(300), |world| {
+            both_up(world) && ciphers(world) == [Some(Encryption::AesCbc256); 2]
+        }));
+    }
+}
+
+#[test]
+fn lifetimes_and_dead_peer_detection_change_while_the_tunnels_stay_up_and_no_packet_is_lost() {
+    let mut world = up(|_, _| {});
+    flows(&mut world);
+    world.run(seconds(2_000));
+    let before = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
+    let changes = reload(&mut world, VGW, |gateway| {
+        let [first, second] = &mut gateway.connections[0].tunnels;
+        first.phase1.lifetime = seconds(3_000);
+        first.phase2.lifetime = seconds(900);
+        second.dpd_timeout = seconds(300);
+    });
+    let printed: Vec<String> = changes.iter().map(Change::to_string).collect();
+    assert_eq!(
+        printed,
+        [
+            "vpn-1-1/1: changed phase1_lifetime_seconds, phase2_lifetime_seconds, stays up",
+            "vpn-1-1/2: changed dpd_timeout_seconds, stays up"
+        ]
+    );
+    let after = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
+    assert_eq!(after, before);
+    // The CHILD SA is older than that, the IKE SA will be.
+    world.run(seconds(270 / 2 + 1));
+    let counters = |world: &World, number| tunnel(world, VGW, number).counters;
+    assert_eq!(counters(&world, 1).child_rekeys, 1);
+    assert_eq!(counters(&world, 1).ike_rekeys, 0);
+    world.run(seconds(850));
+    assert_eq!(counters(&world, 1).ike_rekeys, 1);
+    assert_eq!(counters(&world, 1).child_rekeys, 2);
+    assert_eq!(
+        counters(&world, 2).ike_rekeys + counters(&world, 2).child_rekeys,
+        0
+    );
+    assert_eq!(missing(&world), 0);
+    assert!(world.violations.is_empty(), "{:?}", world.violations);
+
+    cut(&mut world, 1);
+    cut(&mut world, 2);
+    world.run(seconds(60));
+    assert_ne!(tunnel(&world, VGW, 1).state, State::Up);
+    assert_eq!(tunnel(&world, VGW, 2).state, State::Up);
+    let changes = reload(&mut world, VGW, |gateway| {
+        gateway.connections[0].tunnels[1].dpd_timeout = seconds(30);
+    });
+    assert_eq!(changes.len(), 1);
+    world.run(seconds(30));
+    assert_ne!(tunnel(&world, VGW, 2).state, State::Up);
 }
 
 #[test]

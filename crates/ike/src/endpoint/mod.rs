@@ -17,6 +17,7 @@ mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
@@ -97,6 +98,11 @@ impl Endpoint {
         }
     }
 
+    /// Other limits from now on. What is under way keeps the deadlines it has.
+    pub fn set_limits(&mut self, limits: Limits) {
+        self.core.limits = limits;
+    }
+
     /// Whether it reports keys of IKE SAs from now on; at first it does not.
     pub fn set_key_log(&mut self, key_log: KeyLog) {
         self.core.key_log = key_log;
@@ -118,6 +124,27 @@ impl Endpoint {
         self.remove_peer(now, peer);
         self.core.asked.insert(peer, Asked::since(now));
         self.peers.insert(peer, config);
+    }
+
+    /// Gives a peer other lifetimes and another dead peer detection, if no more than
+    /// these differ ([`PeerConfig::negotiates_as`]) from what is in force: its SAs go on
+    /// by them. Gives whether that was so.
+    pub fn retime_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) -> bool {
+        let fits = |known: &Arc<PeerConfig>| known.negotiates_as(config);
+        if !self.peers.get(peer).is_some_and(fits) {
+            return false;
+        }
+        let Some(config) = self.peers.retime(peer, config.clone()).cloned() else {
+            return false;
+        };
+        let of_peer: Vec<_> = self.sas_of(peer).collect();
+        for id in of_peer {
+            if let Some(Sa::Initiating(attempt)) = self.sas.get_mut(&id) {
+                attempt.retime(&config);
+            }
+            self.with_established(now, id, |sa, env| sa.retime(env, &config));
+        }
+        true
     }
 
     /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
@@ -311,13 +338,13 @@ impl Endpoint {
         })
     }
 
+    fn sas_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
+        let of_peer = move |(id, sa): (&SaId, &Sa)| (sa.peer() == Some(peer)).then_some(*id);
+        self.sas.iter().filter_map(of_peer)
+    }
+
     fn delete_all(&mut self, now: Instant, peer: PeerId) {
-        let of_peer: Vec<_> = self
-            .sas
-            .iter()
-            .filter(|(_, sa)| sa.peer() == Some(peer))
-            .map(|(id, _)| *id)
-            .collect();
+        let of_peer: Vec<_> = self.sas_of(peer).collect();
         for id in of_peer {
             self.close(now, id, DownReason::Requested, true);
         }

@@ -22,6 +22,8 @@ pub(crate) struct Child {
     pub phase: ChildPhase,
     /// The inbound SPI of the one it replaces.
     pub replaces: Option<u32>,
+    /// When it was made.
+    pub installed_at: Instant,
     /// None once the rekey is under way or planned as a task.
     pub rekey_at: Option<Instant>,
     /// Hard end.
@@ -109,6 +111,7 @@ impl Established {
             outbound: false,
             phase: ChildPhase::Live,
             replaces: new.replaces,
+            installed_at: env.now,
             rekey_at: Some(rekey_at),
             expire_at,
             local_selectors: new.local_selectors.clone(),

@@ -579,6 +579,31 @@ impl Established {
         }
     }
 
+    /// Goes on with other lifetimes and another dead peer detection. What is being
+    /// rekeyed already goes on being so.
+    pub(crate) fn retime(&mut self, env: &mut Env<'_>, config: &Arc<PeerConfig>) {
+        let before = std::mem::replace(&mut self.config, Arc::clone(config));
+        if before.ike_lifetime != config.ike_lifetime {
+            let Schedule {
+                rekey_at,
+                expire_at,
+            } = env.reschedule(self.established_at, config.ike_lifetime);
+            self.rekey_at = self.rekey_at.and(Some(rekey_at));
+            self.expire_at = expire_at;
+        }
+        if before.child_lifetime == config.child_lifetime {
+            return;
+        }
+        for child in self.children.values_mut() {
+            let Schedule {
+                rekey_at,
+                expire_at,
+            } = env.reschedule(child.installed_at, config.child_lifetime);
+            child.rekey_at = child.rekey_at.and(Some(rekey_at));
+            child.expire_at = expire_at;
+        }
+    }
+
     /// What an SA that replaces this one takes over.
     pub(crate) fn hand_over(&mut self) -> Inheritance {
         Inheritance {

@@ -113,6 +113,11 @@ impl Initiator {
         matches!(self.state, State::AwaitInit(_))
     }
 
+    /// The SA that comes of it has these lifetimes.
+    pub(crate) fn retime(&mut self, config: &Arc<PeerConfig>) {
+        self.attempt.config = Arc::clone(config);
+    }
+
     pub(crate) fn deadline(&self) -> Instant {
         let resend_at = self.attempt.window.resend_at();
         resend_at.map_or(self.attempt.give_up_at, |at| {
