@@ -212,7 +212,7 @@ fn lists_of_algorithms_are_neither_empty_nor_repeat_themselves() {
     );
     assert_eq!(
         refused_tunnel(|t| t.phase2.encryption.push(Encryption::AesGcm256)),
-        ["phase2_encryption_algorithms"]
+        ["phase2_encryption_algorithms[5]"]
     );
     assert_eq!(
         refused_tunnel(|t| t.phase1.groups.push(Group::Modp1536)),

@@ -12,7 +12,7 @@ use super::options::{
     PHASE2_LIFETIME_BYTES, PHASE2_LIFETIME_PACKETS, PHASE2_LIFETIME_SECONDS, REKEY_FUZZ_PERCENTAGE,
     REKEY_MARGIN_TIME_SECONDS, REPLAY_WINDOW_SIZE, psk,
 };
-use super::{Violations, field, network};
+use super::{Violations, field, item, network};
 use crate::domain::{Connection, DpdAction, Gateway, Side, StartupAction, Tunnel};
 
 /// Checks everything that one tunnel alone can get wrong.
@@ -167,8 +167,17 @@ fn each_once<T: Display + PartialEq>(
 ) {
     let place = field(place, name);
     for (index, value) in values.iter().enumerate() {
-        if values.iter().take(index).any(|earlier| earlier == value) {
-            violations.refuse(&place, format!("{value} twice"), "each of them once");
+        let earlier = values
+            .iter()
+            .take(index)
+            .rposition(|earlier| earlier == value);
+        if let Some(earlier) = earlier {
+            violations.clash(
+                &item(&place, index),
+                &item(&place, earlier),
+                format!("{value} twice"),
+                "each of them once",
+            );
         }
     }
 }

@@ -123,26 +123,27 @@ fn customer(
     let parse = |value| values::text(value, expected);
     let field = table.field("customer_gateway");
     let name = table.require(notes, "customer_gateway", parse, expected);
-    let found = name.and_then(|name| {
-        let mut customers = customers.iter_mut();
-        customers.find(|customer| customer.gateway.id == name)
-    });
-    match (name, found) {
-        (_, Some(customer)) => {
-            customer.used = true;
-            if !notes.is_doubtful(&customer.place) {
-                return customer.gateway.clone();
-            }
-            notes.stand_in(&field);
+    let found = customers
+        .iter_mut()
+        .find(|c| Some(c.gateway.id.as_str()) == name);
+    if let Some(customer) = found {
+        customer.used = true;
+        if !notes.is_doubtful(&customer.place) {
+            return customer.gateway.clone();
         }
-        (Some(name), None) => {
+        notes.stand_in(&field);
+    } else if let Some(name) = name {
+        let mut fields = customers.iter().map(Customer::id_field);
+        if fields.any(|id| notes.is_doubtful(&id)) {
+            // It may be the one whose name is wrong.
+            notes.stand_in(&field);
+        } else {
             let known: Vec<&str> = customers.iter().map(|c| c.gateway.id.as_str()).collect();
             let known = known.join(", ");
             let message =
                 format!("found {name:?}, expected the id of a [[customer_gateway]] ({known})");
             notes.refuse(&field, message);
         }
-        (None, None) => {}
     }
     stand_in(table.place(), tunnels)
 }

@@ -20,6 +20,8 @@ pub(super) struct Notes {
     lines: Lines,
     places: BTreeMap<String, Range<usize>>,
     unreadable: BTreeSet<String>,
+    /// Fields that break a rule.
+    broken: BTreeSet<String>,
     inline_keys: Vec<String>,
     problems: Vec<Problem>,
     warnings: Vec<Problem>,
@@ -32,6 +34,7 @@ impl Notes {
             lines: Lines::new(text),
             places: BTreeMap::new(),
             unreadable: BTreeSet::new(),
+            broken: BTreeSet::new(),
             inline_keys: Vec::new(),
             problems: Vec::new(),
             warnings: Vec::new(),
@@ -71,7 +74,10 @@ impl Notes {
     /// Notes a broken rule, unless it follows from a value that could not be read.
     pub(super) fn violation(&mut self, violation: &Violation) {
         let related = violation.clashes_with.as_deref();
-        if self.is_stood_in(&violation.field) || related.is_some_and(|r| self.is_stood_in(r)) {
+        // What it clashes with counts as a whole: an item that could not be read may be
+        // the one that is missed.
+        let follows = |other| self.is_stood_in(other) || self.is_doubtful(other);
+        if self.is_stood_in(&violation.field) || related.is_some_and(follows) {
             return;
         }
         let mut message = violation.to_string();
@@ -80,6 +86,7 @@ impl Notes {
         }
         let problem = self.problem(&violation.field, message);
         self.problems.push(problem);
+        self.broken.insert(violation.field.clone());
     }
 
     pub(super) fn warn(&mut self, field: &str, message: impl Into<String>) {
@@ -87,9 +94,9 @@ impl Notes {
         self.warnings.push(warning);
     }
 
-    /// Whether something in or below `field` could not be read.
+    /// Whether something in or below `field` could not be read, or breaks a rule.
     pub(super) fn is_doubtful(&self, field: &str) -> bool {
-        self.unreadable.iter().any(|bad| {
+        self.unreadable.iter().chain(&self.broken).any(|bad| {
             bad.strip_prefix(field)
                 .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']))
         })

@@ -44,6 +44,13 @@ pub(super) struct Customer {
     pub used: bool,
 }
 
+impl Customer {
+    /// What its name is called in messages.
+    pub(super) fn id_field(&self) -> String {
+        format!("{}.id", self.place)
+    }
+}
+
 /// Reads the gateway, its customer gateways and its connections, and the
 /// namespace of the network behind it.
 pub(super) fn read(
@@ -54,7 +61,11 @@ pub(super) fn read(
     let mut table = root.table(notes, "gateway");
     let side = table
         .read(notes, "side", values::word(SIDES))
-        .unwrap_or(Side::VirtualPrivateGateway);
+        .unwrap_or_else(|| match table.has("side") && root.has("on_premises") {
+            // What it was to be shows in what lies behind it.
+            true => Side::CustomerGateway,
+            false => Side::VirtualPrivateGateway,
+        });
     let asn = table.read(notes, "asn", values::number_32(CUSTOMER_ASN));
     let outside = table.list(
         notes,

@@ -151,8 +151,11 @@ fn outside_address(
 ) -> IpAddr {
     let key = "outside_address";
     let ours = match gateway.side {
-        Side::VirtualPrivateGateway => gateway.outside_addresses.get(place.number),
-        Side::CustomerGateway => None,
+        // Which is whose cannot be told of a list that was not read whole.
+        Side::VirtualPrivateGateway if !notes.is_doubtful("gateway.outside_addresses") => {
+            gateway.outside_addresses.get(place.number)
+        }
+        Side::VirtualPrivateGateway | Side::CustomerGateway => None,
     };
     let ours = ours.map(|ours| ours.seen());
     let given = match (gateway.side, ours) {

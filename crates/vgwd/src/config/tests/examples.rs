@@ -105,6 +105,46 @@ fn every_shipped_example_loads_without_warnings() {
 }
 
 #[test]
+fn of_one_wrong_value_come_no_complaints_about_others() {
+    let mut refused = 0;
+    let mut complaints = Vec::new();
+    for text in [VGW, CUSTOMER_GATEWAY] {
+        let options = documented(text);
+        let set = options.iter().filter(|option| !option.is_off());
+        let numbers: Vec<usize> = set.map(|option| option.number).collect();
+        let text = uncommented(text, &numbers);
+        loaded(&text);
+        for (number, line) in text.lines().enumerate() {
+            let option = line.split_once(" = ").filter(|_| !line.starts_with('#'));
+            let Some((key, value)) = option else { continue };
+            let mut wrong = vec!["\"?\"".to_owned(), "-1".to_owned(), "[[]]".to_owned()];
+            if let Some(items) = value.strip_prefix('[').and_then(|v| v.strip_suffix(']')) {
+                wrong.push(format!("[\"?\", {items}]"));
+                wrong.push(format!("[{items}, \"?\"]"));
+            }
+            for wrong in wrong {
+                let changed: Vec<String> = (text.lines().enumerate())
+                    .map(|(other, line)| match other == number {
+                        true => format!("{key} = {wrong}\n"),
+                        false => format!("{line}\n"),
+                    })
+                    .collect();
+                // Some are names like any other.
+                let Err(problems) = interpret(&changed.concat(), "example", &mut AnyKey, None)
+                else {
+                    continue;
+                };
+                refused += 1;
+                let of_others = problems.iter().filter(|p| p.line != Some(number + 1));
+                complaints.extend(of_others.map(|other| format!("{key} = {wrong}: {other}")));
+            }
+        }
+    }
+    assert!(refused > 200, "{refused}");
+    assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+#[test]
 fn no_file_in_the_folder_of_examples_is_left_untested() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config");
     let mut names: Vec<String> = std::fs::read_dir(folder)
