@@ -80,6 +80,7 @@ struct Daemon {
 /// What could not be started, or what failed beyond repair.
 pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
     let logging = Logging::start(&loaded.settings.log)?;
+    loaded.new_keys.write().map_err(anyhow::Error::msg)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

@@ -35,7 +35,7 @@ pub struct KeyLog {
 }
 
 impl KeyLog {
-    /// Opens the files that are configured and warns of each.
+    /// Opens the files that are configured.
     ///
     /// # Errors
     /// When a file cannot be opened, or not be closed to others.
@@ -46,6 +46,17 @@ impl KeyLog {
             esp: open(&config.esp)?,
             failure_lines: LineLimit::new(FAILURES),
         })
+    }
+
+    /// Warns of each file that keys are written to.
+    pub fn warn(config: &config::KeyLog) {
+        for path in [&config.ike, &config.esp].into_iter().flatten() {
+            let shown = path.display();
+            tracing::warn!(
+                path = %shown,
+                "KEY LOG IS ON: whoever reads {shown} reads all traffic; turn it off when done"
+            );
+        }
     }
 
     /// Whether keys of IKE SAs are to be had at all.
@@ -90,11 +101,6 @@ fn append_privately(path: &Path) -> io::Result<File> {
     // The file may be older than this run, and open to others.
     file.set_permissions(Permissions::from_mode(MODE))
         .map_err(failed)?;
-    let shown = path.display();
-    tracing::warn!(
-        path = %shown,
-        "KEY LOG IS ON: whoever reads {shown} reads all traffic; turn it off when done"
-    );
     Ok(file)
 }
 

@@ -106,6 +106,12 @@ impl Shell {
         result
     }
 
+    /// Keys of SAs that come up from now on go here.
+    pub fn set_key_log(&mut self, key_log: KeyLog) {
+        self.supervisor.set_key_log(key_log.wants_ike());
+        self.key_log = key_log;
+    }
+
     /// Peers may come from the addresses of this configuration.
     pub fn expect_from(&self, gateway: &Gateway) {
         self.directory.set_addresses(gateway);

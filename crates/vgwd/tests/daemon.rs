@@ -277,8 +277,10 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
         panic!("{reply:?}");
     };
     let changes = [
-        "tun: changed, takes effect at the next start",
-        "data_plane: changed, takes effect at the next start",
+        "tun: changed, takes effect at the next start: it is made with a privilege that is \
+         given up after the start",
+        "data_plane: changed, takes effect at the next start: its threads and queues are made \
+         once",
         "gateway: changed outside_mtu",
     ];
     assert_eq!(lines, changes);
@@ -385,6 +387,61 @@ fn an_outside_address_may_come_late_go_and_come_back_and_the_other_one_s_tunnel_
         ask(&cloud_end.socket, &up).unwrap();
         ask(&premises.socket, &up).unwrap();
     }
+}
+
+#[test]
+fn a_reload_does_nothing_or_all_and_takes_the_key_log_at_once() {
+    let lab = Lab::new("reload").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let cloud_end = End::start("cloud", &topology.vpc, folder.path(), &cloud(), "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    let reload = |own: &str, key: &str| {
+        let text = configuration(own, &cloud_end.socket, "");
+        let text = text.replacen("pre_shared_key = \"correct.horse.battery\"", key, 1);
+        write_privately(&cloud_end.config, &text);
+        ask(&cloud_end.socket, &Request::Reload).unwrap()
+    };
+    let logged = folder.path().join("esp");
+    let key_log = |path: &Path| format!("{}\n[key_log]\nesp = {path:?}", cloud());
+    let new_key = "pre_shared_key_file = \"./new.psk\"\npre_shared_key_generate = true";
+    let made = folder.path().join("new.psk");
+    let reply = reload(&key_log(Path::new("/nowhere/esp")), new_key);
+    assert!(matches!(&reply, Reply::Failed { lines } if lines.concat().contains("/nowhere/esp")));
+    let unbound = cloud().replace(
+        "outside_addresses = [",
+        "outside_addresses = [\"192.0.2.9\", ",
+    );
+    assert!(matches!(reload(&unbound, new_key), Reply::Failed { .. }));
+    assert!(!made.exists());
+
+    let kept = "pre_shared_key = \"correct.horse.battery\"";
+    let own = format!("{}\n[limits]\nhalf_open = 99", key_log(&logged));
+    let reply = reload(&own, kept);
+    let Reply::Done { lines } = reply else {
+        panic!("{reply:?}");
+    };
+    assert_eq!(lines[..2], ["key_log: changed", "limits: changed"]);
+    assert!(lines[2].contains("can decrypt the traffic"), "{lines:?}");
+    let _premises = start_premises(&topology, folder.path());
+    cloud_end.await_tunnels(2);
+    // Two lines for each CHILD SA.
+    let lines = std::fs::read_to_string(&logged).unwrap();
+    assert_eq!(lines.lines().count(), 4);
+    // Closed again, and the key that is made is the one that counts.
+    let reply = reload(&cloud(), new_key);
+    let Reply::Done { lines } = reply else {
+        panic!("{reply:?}");
+    };
+    let said = lines.join("\n");
+    assert!(said.contains("key_log: changed"), "{said}");
+    assert!(
+        said.contains("vpn-office/1: changed pre_shared_key, restarts"),
+        "{said}"
+    );
+    assert!(said.contains("a key was generated"), "{said}");
+    let mode = std::fs::metadata(&made).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
 }
 
 /// Whether a host reaches the one on the premises.

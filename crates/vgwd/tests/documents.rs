@@ -3,6 +3,7 @@
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
+    clippy::disallowed_methods,
     reason = "in a test's helpers too, what cannot be had fails the test"
 )]
 
@@ -10,14 +11,64 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
+use getrandom::SysRng;
+use vgw_crypto::RandomSources;
 use vgw_dataplane::DropReason;
 use vgw_gateway::status::State;
+use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::denial::Denial;
 use vgwd::config;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 const METRICS: &str = include_str!("../../../docs/metrics.md");
+const CHANGES: &str = include_str!("../../../docs/changes.md");
+const EXAMPLE: &str = include_str!("../../../config/vgw.toml");
+const TWO_TUNNELS: &str = r#"
+[gateway]
+outside_addresses = ["203.0.113.1", "203.0.113.2"]
+[vpc]
+cidrs = ["10.0.0.0/16"]
+[[customer_gateway]]
+id = "cgw-office"
+ip_address = "198.51.100.7"
+[[vpn_connection]]
+id = "vpn-office"
+customer_gateway = "cgw-office"
+static_routes = ["192.168.0.0/24"]
+[[vpn_connection.tunnel]]
+tunnel_inside_cidr = "169.254.10.0/30"
+pre_shared_key = "correct.horse"
+OPTION
+[[vpn_connection.tunnel]]
+tunnel_inside_cidr = "169.254.10.4/30"
+pre_shared_key = "battery.staple"
+"#;
+/// Options of a tunnel, each with another value than its default.
+const CHANGED: [(&str, &str); 21] = [
+    ("encapsulation", "\"udp\""),
+    ("phase1_encryption_algorithms", "[\"AES256\"]"),
+    ("phase1_integrity_algorithms", "[\"SHA2-512\"]"),
+    ("phase1_dh_group_numbers", "[20]"),
+    ("phase2_encryption_algorithms", "[\"AES256\"]"),
+    ("phase2_integrity_algorithms", "[\"SHA2-512\"]"),
+    ("phase2_dh_group_numbers", "[20]"),
+    ("phase2_extended_sequence_numbers", "\"off\""),
+    ("phase1_lifetime_seconds", "7200"),
+    ("phase2_lifetime_seconds", "1800"),
+    ("phase2_lifetime_bytes", "1_000_000_000"),
+    ("phase2_lifetime_packets", "1_000_000"),
+    ("rekey_margin_time_seconds", "60"),
+    ("rekey_fuzz_percentage", "50"),
+    ("replay_window_size", "64"),
+    ("dpd_timeout_seconds", "60"),
+    ("dpd_timeout_action", "\"none\""),
+    ("startup_action", "\"start\""),
+    ("df_policy", "\"ignore\""),
+    ("copy_dscp", "true"),
+    ("bandwidth_limit_mbps", "100"),
+];
 const ALERTS: &str = include_str!("../../../config/alerts.yml");
 /// Every series that there is.
 const SERIES: &str = include_str!("../src/metrics/all_down.txt");
@@ -184,6 +235,85 @@ fn every_piece_of_configuration_is_accepted() {
         }
     }
     assert!(whole > 0);
+}
+
+/// The options of the commented example, `key` or, of a table around the gateway,
+/// `[table] key`.
+fn options() -> BTreeSet<String> {
+    const AROUND: [&str; 8] = [
+        "tun",
+        "data_plane",
+        "log",
+        "metrics",
+        "control",
+        "key_log",
+        "state",
+        "limits",
+    ];
+    let name = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    let mut table = "";
+    let mut options = BTreeSet::new();
+    for line in EXAMPLE.lines() {
+        if let Some(headed) = line.strip_prefix('[') {
+            table = headed.trim_matches(['[', ']']);
+        }
+        let line = line.strip_prefix('#').unwrap_or(line);
+        let Some((key, _)) = line.split_once(" = ") else {
+            continue;
+        };
+        if key.chars().all(name) {
+            options.insert(match AROUND.contains(&table) {
+                true => format!("[{table}] {key}"),
+                false => key.to_owned(),
+            });
+        }
+    }
+    options
+}
+
+#[test]
+fn what_a_change_does_is_said_of_every_option() {
+    let mut options = options();
+    assert!(options.len() > 60, "{options:?}");
+    // Names and places of things are not options of theirs.
+    options.remove("id");
+    // In the example's sentences alone.
+    let also = ["pre_shared_key", "pre_shared_key_credential", "public"];
+    options.extend(also.map(str::to_owned));
+    assert_eq!(words_in(CHANGES, "what is changed"), options);
+}
+
+/// What a reload with this option in its first tunnel says of the tunnel.
+fn said_of(option: &str) -> Option<String> {
+    let load = |option: &str| {
+        let text = TWO_TUNNELS.replace("OPTION", option);
+        config::load_str(&text, "test").unwrap().gateway
+    };
+    let random = RandomSources::new(SysRng, SysRng);
+    let now = Instant::now();
+    let mut supervisor = Supervisor::new(now, load(""), random);
+    let changes = supervisor.apply(now, load(option));
+    let mut said = changes.iter().map(ToString::to_string);
+    said.find(|line| line.starts_with("vpn-office/1: "))
+}
+
+#[test]
+fn a_tunnel_begins_anew_for_the_options_that_are_said_to_do_so_and_for_no_other() {
+    let mut seen = 0;
+    let rows = CHANGES.lines().filter_map(|row| {
+        let (what, does) = row.strip_prefix("| ")?.split_once(" | ")?;
+        Some((what, does.contains("the tunnel begins anew")))
+    });
+    for (what, anew) in rows {
+        for option in quoted(what) {
+            let changed = CHANGED.iter().find(|(name, _)| *name == option);
+            let Some((_, value)) = changed else { continue };
+            let said = said_of(&format!("{option} = {value}")).unwrap();
+            assert_eq!(said.contains("restarts"), anew, "{said}");
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, CHANGED.len());
 }
 
 fn metrics_in(text: &str) -> BTreeSet<&str> {

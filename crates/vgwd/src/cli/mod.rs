@@ -1,6 +1,6 @@
 //! The command lines of `vgw` and `vgwd`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -9,6 +9,7 @@ use crate::admin::wire::{Request, What};
 use crate::{config, daemon, demo};
 
 mod ask;
+mod check;
 mod failure;
 mod guard;
 mod print;
@@ -46,6 +47,10 @@ enum Command {
         /// The configuration.
         #[arg(default_value = CONFIG)]
         file: PathBuf,
+        /// Who runs the daemon and must be able to read what the file names. By default vgw,
+        /// if that is a user here and root checks, else whoever checks.
+        #[arg(long, value_name = "NAME")]
+        user: Option<String>,
     },
     /// Applies a changed configuration; connections that did not change lose no packet.
     Reload,
@@ -126,7 +131,7 @@ pub fn main() -> ExitCode {
     let line = CommandLine::parse();
     let outcome = match line.command {
         Command::Run(options) => run(&options),
-        Command::Check { file } => check(&file),
+        Command::Check { file, user } => check::check(&file, user.as_deref()),
         Command::Guard { file } => guard::guard(&file),
         Command::Flush { file, force } => guard::flush(&file, force),
         Command::Reload => ask::act(&line.socket, &Request::Reload),
@@ -146,15 +151,6 @@ pub fn daemon_main() -> ExitCode {
 fn run(options: &RunOptions) -> Result<(), Failure> {
     let loaded = config::load(&options.config).map_err(Failure::Configuration)?;
     daemon::run(&options.config, loaded).map_err(Failure::Other)
-}
-
-fn check(file: &Path) -> Result<(), Failure> {
-    let warnings = config::check(file).map_err(Failure::Configuration)?;
-    for warning in &warnings {
-        print::line(&format!("warning: {warning}"));
-    }
-    print::line(&format!("{}: good", file.display()));
-    Ok(())
 }
 
 fn request(command: TunnelCommand) -> Request {

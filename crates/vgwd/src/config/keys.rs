@@ -1,26 +1,25 @@
 //! Where pre-shared keys come from.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use toml::de::DeValue;
 use vgw_crypto::Secret;
-use vgw_gateway::rules::{self, GENERATED_PSK_LENGTH, Refusal};
+use vgw_gateway::rules::{self, Refusal};
 use vgw_ike::config::Psk;
 use zeroize::Zeroizing;
 
+use super::access;
 use super::document::{Notes, Table};
+use super::new_keys::NewKeys;
 use super::values;
 use crate::secret_file;
 
 /// A key file longer than this holds something else.
 const LONGEST_FILE: u64 = 4_096;
-/// The alphabet of a pre-shared key; 64 characters, so that six random bits
-/// choose one without bias.
-const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._";
-
 /// A key and what the operator should know about it.
 pub(super) struct Key {
     /// Its octets.
@@ -82,13 +81,13 @@ impl Key {
     }
 }
 
-/// Whether absent keys are made.
+/// What a configuration is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Generation {
-    /// Make the file.
-    Write,
-    /// Only say that it would be made.
-    Announce,
+pub(super) enum Purpose {
+    /// To run it; absent keys are made, by [`NewKeys::write`].
+    Run,
+    /// To check it.
+    Check,
 }
 
 /// Keys on this machine.
@@ -97,18 +96,44 @@ pub(super) struct Machine {
     pub directory: PathBuf,
     /// What `$CREDENTIALS_DIRECTORY` says.
     pub credentials: Option<PathBuf>,
-    /// Whether absent keys are made.
-    pub generation: Generation,
+    /// What for.
+    pub purpose: Purpose,
+    /// Keys to be made.
+    pub new: NewKeys,
+    /// Credentials that were read.
+    pub read: BTreeMap<String, Edition>,
+}
+
+/// Tells a credential's file from one that systemd puts in its place: it never writes to
+/// the same one again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Edition {
+    device: u64,
+    inode: u64,
+    modified: (i64, i64),
+}
+
+impl Edition {
+    fn of(file: &File) -> io::Result<Self> {
+        let metadata = file.metadata()?;
+        Ok(Self {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            modified: (metadata.mtime(), metadata.mtime_nsec()),
+        })
+    }
 }
 
 impl KeySource for Machine {
     fn file(&mut self, path: &Path, generate: bool) -> Result<Key, String> {
-        let path = self.directory.join(path);
+        let path = self.directory.join(path.strip_prefix(".").unwrap_or(path));
         let shown = path.display();
         match File::open(&path) {
             Ok(file) => {
-                secret_file::check(&file, "a pre-shared key")
-                    .map_err(|why| format!("{shown} {why}"))?;
+                secret_file::check(&file, "a pre-shared key").map_err(|why| {
+                    let us = access::us();
+                    format!("{shown} {why} (chown {us}: {shown}; chmod 600 {shown})")
+                })?;
                 read_key(file).map_err(|why| format!("{shown} {why}"))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound && generate => {
@@ -117,42 +142,58 @@ impl KeySource for Machine {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
                 "{shown} does not exist; pre_shared_key_generate = true would make it"
             )),
-            Err(error) => Err(format!("{shown} cannot be opened: {error}")),
+            Err(error) => Err(format!(
+                "{shown} cannot be opened: {}",
+                access::explained(&path, &error)
+            )),
         }
     }
 
     fn credential(&mut self, name: &str) -> Result<Key, String> {
-        let directory = match (&self.credentials, self.generation) {
+        let directory = match (&self.credentials, self.purpose) {
             (Some(directory), _) => directory,
-            (None, Generation::Announce) => return Ok(Key::unseen()),
-            (None, Generation::Write) => {
+            (None, Purpose::Check) => return Ok(Key::unseen()),
+            (None, Purpose::Run) => {
                 let why = "cannot be read: $CREDENTIALS_DIRECTORY is not set, expected systemd to \
                            set it (LoadCredential=)";
                 return Err(why.to_owned());
             }
         };
         let path = directory.join(name);
-        let file = File::open(&path)
-            .map_err(|error| format!("credential {name:?} cannot be opened: {error}"))?;
-        read_key(file).map_err(|why| format!("credential {name:?} {why}"))
+        let file = File::open(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound => format!(
+                "credential {name:?} was not handed over by systemd (LoadCredential=), which \
+                 does so at the start"
+            ),
+            _ => format!("credential {name:?} cannot be opened: {error}"),
+        })?;
+        let edition = Edition::of(&file)
+            .map_err(|error| format!("credential {name:?} cannot be examined: {error}"))?;
+        let key = read_key(file).map_err(|why| format!("credential {name:?} {why}"))?;
+        self.read.insert(name.to_owned(), edition);
+        Ok(key)
     }
 }
 
 impl Machine {
-    fn generate(&self, path: &Path) -> Result<Key, String> {
-        let octets = random_key().map_err(|error| format!("no random key can be had: {error}"))?;
+    fn generate(&mut self, path: &Path) -> Result<Key, String> {
+        let drawn = self.new.draw(path);
+        let (octets, new) = drawn.map_err(|error| format!("no random key can be had: {error}"))?;
         let shown = path.display();
-        let remark = match self.generation {
-            Generation::Announce => format!("{shown} does not exist yet: a key will be generated"),
-            Generation::Write => {
-                write_key(path, &octets)
-                    .map_err(|error| format!("{shown} cannot be made: {error}"))?;
+        if self.purpose == Purpose::Check
+            && let Some(why) = access::cannot_make(path)
+        {
+            return Err(format!("{shown} does not exist, and cannot be made: {why}"));
+        }
+        let remark = match self.purpose {
+            Purpose::Check => format!("{shown} does not exist yet: a key will be generated"),
+            Purpose::Run => {
                 format!("{shown} did not exist: a key was generated; the peer needs it too")
             }
         };
         Ok(Key {
-            octets: Secret::from(octets.as_slice()),
-            remark: Some(remark),
+            octets,
+            remark: new.then_some(remark),
         })
     }
 }
@@ -172,40 +213,6 @@ fn read_key(file: File) -> Result<Key, String> {
         octets: Secret::from(key),
         remark: None,
     })
-}
-
-/// Makes the file, and its directory if that is missing, for the owner only.
-fn write_key(path: &Path, key: &[u8]) -> io::Result<()> {
-    if let Some(directory) = path.parent() {
-        let mut builder = fs::DirBuilder::new();
-        builder.recursive(true).mode(0o700).create(directory)?;
-    }
-    let mut options = OpenOptions::new();
-    let mut file = options
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)?;
-    file.write_all(key)?;
-    file.write_all(b"\n")?;
-    file.sync_all()
-}
-
-fn random_key() -> Result<Zeroizing<Vec<u8>>, getrandom::Error> {
-    let mut key = Zeroizing::new(Vec::with_capacity(GENERATED_PSK_LENGTH));
-    while key.len() < GENERATED_PSK_LENGTH {
-        let mut octet = Zeroizing::new([0_u8]);
-        getrandom::fill(octet.as_mut_slice())?;
-        let [bits] = *octet;
-        let Some(character) = ALPHABET.get(usize::from(bits & 0x3f)) else {
-            continue;
-        };
-        // AWS refuses a leading 0; drawing again keeps the rest unbiased.
-        if !(key.is_empty() && *character == b'0') {
-            key.push(*character);
-        }
-    }
-    Ok(key)
 }
 
 const INLINE: &str = "pre_shared_key";
@@ -303,17 +310,18 @@ fn credential_name<'d>(value: &'d DeValue<'_>) -> Result<&'d str, Refusal> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Generation, KeySource, Machine, random_key};
+    use super::{BTreeMap, KeySource, Machine, NewKeys, Purpose};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
-    use vgw_gateway::rules;
 
-    fn machine(directory: &Path, generation: Generation) -> Machine {
+    fn machine(directory: &Path, purpose: Purpose) -> Machine {
         Machine {
             directory: directory.to_owned(),
             credentials: Some(directory.to_owned()),
-            generation,
+            purpose,
+            new: NewKeys::default(),
+            read: BTreeMap::new(),
         }
     }
 
@@ -324,8 +332,9 @@ mod tests {
     }
 
     fn file(directory: &Path, name: &str, generate: bool) -> Result<String, String> {
-        let mut machine = machine(directory, Generation::Write);
+        let mut machine = machine(directory, Purpose::Run);
         let key = machine.file(Path::new(name), generate)?;
+        machine.new.write()?;
         Ok(String::from_utf8(key.octets.expose().to_vec()).unwrap())
     }
 
@@ -372,14 +381,12 @@ mod tests {
         let first = file(directory.path(), "keys/office", true).unwrap();
         assert_eq!(first.len(), 32);
         assert_eq!(file(directory.path(), "keys/office", true).unwrap(), first);
-        let made = fs::metadata(directory.path().join("keys/office")).unwrap();
-        assert_eq!(made.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn a_check_announces_a_key_and_makes_none() {
         let directory = tempfile::tempdir().unwrap();
-        let mut machine = machine(directory.path(), Generation::Announce);
+        let mut machine = machine(directory.path(), Purpose::Check);
         let key = machine.file(Path::new("office"), true).unwrap();
         assert!(key.remark.unwrap().contains("will be generated"));
         assert!(!directory.path().join("office").exists());
@@ -389,10 +396,22 @@ mod tests {
     fn a_credential_is_read_from_where_systemd_put_it() {
         let directory = tempfile::tempdir().unwrap();
         put(directory.path(), "office-1", "abcdefgh\n", 0o440);
-        let mut machine = machine(directory.path(), Generation::Write);
+        let mut machine = machine(directory.path(), Purpose::Run);
         let key = machine.credential("office-1").unwrap();
         assert_eq!(key.octets.expose(), b"abcdefgh");
         assert!(machine.credential("office-2").is_err());
+        let before = machine.read.clone();
+        machine.credential("office-1").unwrap();
+        assert_eq!(machine.read, before);
+        // As systemd does when it hands them over again.
+        put(directory.path(), "new", "abcdefgh\n", 0o440);
+        fs::rename(
+            directory.path().join("new"),
+            directory.path().join("office-1"),
+        )
+        .unwrap();
+        machine.credential("office-1").unwrap();
+        assert_ne!(machine.read, before);
         machine.credentials = None;
         assert!(machine.credential("office-1").is_err());
     }
@@ -400,17 +419,10 @@ mod tests {
     #[test]
     fn a_check_outside_the_service_says_that_it_does_not_see_credentials() {
         let directory = tempfile::tempdir().unwrap();
-        let mut machine = machine(directory.path(), Generation::Announce);
+        let mut machine = machine(directory.path(), Purpose::Check);
         assert!(machine.credential("office-1").is_err());
         machine.credentials = None;
         let key = machine.credential("office-1").unwrap();
         assert!(key.remark.unwrap().contains("not checked"));
-    }
-
-    #[test]
-    fn a_generated_key_is_one_that_the_rules_allow() {
-        for _ in 0..200 {
-            assert_eq!(rules::psk(&random_key().unwrap()), Ok(()));
-        }
     }
 }

@@ -6,6 +6,7 @@
 //! error: a value that cannot be read is noted and stood in for, so that the
 //! rest is still checked.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
@@ -16,6 +17,7 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules;
 use zeroize::Zeroizing;
 
+mod access;
 mod alike;
 mod connection;
 mod daemon;
@@ -23,6 +25,7 @@ mod document;
 mod fit;
 mod gateway;
 mod keys;
+mod new_keys;
 mod problem;
 mod settings;
 mod suggestion;
@@ -33,10 +36,12 @@ mod values;
 mod tests;
 
 use document::{Notes, Table};
-use keys::{Generation, InlineOnly, KeySource, Machine, Unread};
+use keys::{InlineOnly, KeySource, Machine, Purpose, Unread};
 
 use crate::kernel::Desired;
 
+pub use keys::Edition;
+pub use new_keys::NewKeys;
 pub use problem::Problem;
 pub use settings::{Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
 
@@ -47,20 +52,24 @@ pub struct Loaded {
     pub gateway: Gateway,
     /// Everything else.
     pub settings: Settings,
-    /// What is allowed but probably not meant, and keys that were generated.
+    /// What is allowed but probably not meant, and keys that are generated.
     pub warnings: Vec<Problem>,
+    /// Pre-shared keys that are to be kept before the configuration is used.
+    pub new_keys: NewKeys,
+    /// Pre-shared keys that are credentials, by name, as they were read.
+    pub credentials: BTreeMap<String, Edition>,
 }
 
 /// A larger file is not a configuration.
 const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 
 /// Loads a configuration to run it. Pre-shared keys that are absent and asked
-/// for are generated.
+/// for are generated, but the machine is not changed: see [`Loaded::new_keys`].
 ///
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_file(path, Generation::Write)
+    load_file(path, Purpose::Run)
 }
 
 /// Checks a configuration without changing anything on the machine; gives its
@@ -69,7 +78,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn check(path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
-    load_file(path, Generation::Announce).map(|loaded| loaded.warnings)
+    load_file(path, Purpose::Check).map(|loaded| loaded.warnings)
 }
 
 /// What must not leave in clear by a configuration, as far as it can be read.
@@ -91,7 +100,7 @@ pub struct Outline {
 pub fn outline(path: &Path) -> Result<Outline, Vec<Problem>> {
     let origin = path.display().to_string();
     let (text, _) = File::open(path)
-        .map_err(|error| format!("cannot be opened: {error}"))
+        .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
         .and_then(contents)
         .map_err(|message| whole(&origin, message))?;
     Ok(outline_of(&text, &origin))
@@ -123,19 +132,26 @@ pub fn load_str(text: &str, origin: &str) -> Result<Loaded, Vec<Problem>> {
     interpret(text, origin, &mut InlineOnly, None)
 }
 
-fn load_file(path: &Path, generation: Generation) -> Result<Loaded, Vec<Problem>> {
+fn load_file(path: &Path, purpose: Purpose) -> Result<Loaded, Vec<Problem>> {
     let origin = path.display().to_string();
     let (text, mode) = File::open(path)
-        .map_err(|error| format!("cannot be opened: {error}"))
+        .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
         .and_then(contents)
         .map_err(|message| whole(&origin, message))?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut machine = Machine {
         directory,
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
-        generation,
+        purpose,
+        new: NewKeys::default(),
+        read: BTreeMap::new(),
     };
-    interpret(&text, &origin, &mut machine, Some(mode))
+    let loaded = interpret(&text, &origin, &mut machine, Some(mode))?;
+    Ok(Loaded {
+        new_keys: machine.new,
+        credentials: machine.read,
+        ..loaded
+    })
 }
 
 /// A problem of the file as a whole.
@@ -203,6 +219,8 @@ fn interpret(
         gateway,
         settings,
         warnings,
+        new_keys: NewKeys::default(),
+        credentials: BTreeMap::new(),
     })
 }
 

@@ -212,6 +212,7 @@ fn open(loaded: &Loaded) -> Result<Opened> {
         .collect::<Result<_, _>>()
         .context("opening the outside sockets")?;
     let key_log = KeyLog::open(&settings.key_log)?;
+    KeyLog::warn(&settings.key_log);
     Ok(Opened {
         control,
         metrics,

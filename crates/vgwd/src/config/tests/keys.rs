@@ -56,6 +56,8 @@ fn keys_are_generated_once_beside_the_file_and_then_stay() {
 
     let first = load(&path).unwrap();
     assert!(lines(&first.warnings).contains("a key was generated"));
+    assert!(!directory.path().join("one").exists(), "nor does loading");
+    first.new_keys.write().unwrap();
     let again = load(&path).unwrap();
     assert_eq!(first.gateway, again.gateway);
     assert!(again.warnings.is_empty());
