@@ -4,6 +4,7 @@
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use crate::counters::{ChildTraffic, Count, DropReason, Refused, TunnelTraffic};
 use crate::engine::{ChildSpec, ControlError, NarrowLink, Path};
 use crate::event::DataPlaneEvent;
 use crate::features::Features;
+use crate::foreign_link::ForeignLink;
 use crate::host::{HostServices, InsideAddress};
 use crate::lookup::Lookup;
 use crate::outside_link::OutsideLink;
@@ -317,6 +319,16 @@ impl DataPlane {
         })
     }
 
+    /// Why the kernel would not send the last ESP packet that it refused, if it refused
+    /// any since this was called last.
+    #[must_use]
+    pub fn take_send_error(&self) -> Option<io::Error> {
+        let errnos = self.shared.workers();
+        let errnos = errnos.map(|worker| worker.send_errno.swap(0, Ordering::Relaxed));
+        let last = errnos.filter(|errno| *errno != 0).last();
+        last.map(io::Error::from_raw_os_error)
+    }
+
     /// Batches since the start that the kernel refused and whose packets then went one by
     /// one: of ESP packets to be sent, and of packets joined for the TUN device.
     #[must_use]
@@ -352,6 +364,13 @@ impl DataPlane {
         let outside = self.shared.outside.iter();
         let missing = outside.filter(|outside| !outside.is_there());
         missing.map(OutsideSockets::address).collect()
+    }
+
+    /// The link by which packets from one of our outside addresses to a peer leave, if it
+    /// is not one that the address belongs to.
+    #[must_use]
+    pub fn foreign_link(&self, local: IpAddr, remote: IpAddr) -> Option<ForeignLink> {
+        self.outside_of(local).ok()?.foreign_link(remote)
     }
 
     /// The links and routes that carry less than the settings of some tunnels say,

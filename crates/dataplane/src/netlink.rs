@@ -56,4 +56,28 @@ impl Netlink {
         let len = (&*socket).read(answer)?;
         read(answer.get(..len).unwrap_or_default())
     }
+
+    /// Sends a request for everything of a kind, and has each datagram of the answer
+    /// read until `read` says that it held the last.
+    pub(crate) fn ask_for_all(
+        &self,
+        request: &[u8],
+        mut read: impl FnMut(&[u8]) -> io::Result<bool>,
+    ) -> io::Result<()> {
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let Asked { socket, answer } = &mut *asked;
+        socket.send(request)?;
+        let outcome = loop {
+            // The kernel goes on with it as we read.
+            let len = (&*socket).read(answer)?;
+            match read(answer.get(..len).unwrap_or_default()) {
+                Ok(true) => return Ok(()),
+                Ok(false) => {}
+                Err(error) => break Err(error),
+            }
+        };
+        // Nobody shall take the rest for the answer to what is asked next.
+        while (&*socket).read(answer).is_ok() {}
+        outcome
+    }
 }

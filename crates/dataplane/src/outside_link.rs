@@ -37,7 +37,7 @@ pub struct OutsideLink {
 /// Whether the kernel takes this address for the machine's own, by the rule by which
 /// it lets packets leave with it.
 pub(crate) fn is_local(netlink: &Netlink, address: IpAddr) -> io::Result<bool> {
-    match route_to(netlink, None, address) {
+    match route_to(netlink, question(None, address)) {
         Ok(route) => Ok(route.header.kind == RouteType::Local),
         // There is no way to it at all.
         Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => Ok(false),
@@ -48,7 +48,7 @@ pub(crate) fn is_local(netlink: &Netlink, address: IpAddr) -> io::Result<bool> {
 
 /// The link by which `remote` is reached from our address `local`.
 pub(crate) fn link_to(netlink: &Netlink, local: IpAddr, remote: IpAddr) -> io::Result<OutsideLink> {
-    let route = route_to(netlink, Some(local), remote)?;
+    let route = route_to(netlink, question(Some(local), remote))?;
     // Of several links each flow takes one, and we do not choose which.
     let links: io::Result<Vec<OutsideLink>> = links_of(&route)
         .into_iter()
@@ -71,18 +71,32 @@ pub(crate) fn link_mtu(netlink: &Netlink, index: u32) -> io::Result<usize> {
     Ok(link(netlink, index, false)?.mtu)
 }
 
-fn link(netlink: &Netlink, index: u32, ipv6: bool) -> io::Result<OutsideLink> {
+/// The link `index`.
+pub(crate) fn link_message(netlink: &Netlink, index: u32) -> io::Result<LinkMessage> {
     let mut request = LinkMessage::default();
     request.header.index = index;
-    let link = match ask(netlink, RouteNetlinkMessage::GetLink(request))? {
-        RouteNetlinkMessage::NewLink(link) => link,
-        other => return Err(unexpected(&other)),
-    };
-    let (mut name, mut mtu) = (Arc::from(""), usize::MAX);
-    for attribute in link.attributes {
+    match ask(netlink, RouteNetlinkMessage::GetLink(request))? {
+        RouteNetlinkMessage::NewLink(link) => Ok(link),
+        other => Err(unexpected(&other)),
+    }
+}
+
+/// A link's name.
+pub(crate) fn name_of(link: &LinkMessage) -> Arc<str> {
+    let mut attributes = link.attributes.iter();
+    let name = attributes.find_map(|attribute| match attribute {
+        LinkAttribute::IfName(name) => Some(name.as_str()),
+        _ => None,
+    });
+    name.unwrap_or_default().into()
+}
+
+fn link(netlink: &Netlink, index: u32, ipv6: bool) -> io::Result<OutsideLink> {
+    let link = link_message(netlink, index)?;
+    let mut mtu = usize::MAX;
+    for attribute in &link.attributes {
         match attribute {
-            LinkAttribute::IfName(found) => name = found.into(),
-            LinkAttribute::Mtu(found) => mtu = mtu.min(octets(found)),
+            LinkAttribute::Mtu(found) => mtu = mtu.min(octets(*found)),
             // A router may have advertised less than the link has.
             LinkAttribute::AfSpecUnspec(families) if ipv6 => {
                 mtu = families.iter().filter_map(ipv6_mtu).fold(mtu, usize::min);
@@ -91,7 +105,7 @@ fn link(netlink: &Netlink, index: u32, ipv6: bool) -> io::Result<OutsideLink> {
         }
     }
     Ok(OutsideLink {
-        name,
+        name: name_of(&link),
         mtu,
         by_route: false,
     })
@@ -110,17 +124,16 @@ fn ipv6_mtu(family: &AfSpecUnspec) -> Option<usize> {
     })
 }
 
-fn route_to(netlink: &Netlink, local: Option<IpAddr>, remote: IpAddr) -> io::Result<RouteMessage> {
-    match ask(
-        netlink,
-        RouteNetlinkMessage::GetRoute(request(local, remote)),
-    )? {
+/// The route that answers a question.
+pub(crate) fn route_to(netlink: &Netlink, question: RouteMessage) -> io::Result<RouteMessage> {
+    match ask(netlink, RouteNetlinkMessage::GetRoute(question))? {
         RouteNetlinkMessage::NewRoute(route) => Ok(route),
         other => Err(unexpected(&other)),
     }
 }
 
-fn request(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
+/// Asks for the route of what we send from `local`, or of what says no source.
+pub(crate) fn question(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
     let mut route = RouteMessage::default();
     let address = |address| match address {
         IpAddr::V4(v4) => RouteAddress::Inet(v4),

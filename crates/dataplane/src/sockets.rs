@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::features::Features;
+use crate::foreign_link::{ForeignLink, foreign_link};
 use crate::netlink::Netlink;
 use crate::outside_link::{OutsideLink, is_local, link_to};
 use crate::spread::take_own_spis;
@@ -130,6 +131,11 @@ impl OutsideSockets {
     /// The link by which a peer is reached from here, if there is a route.
     pub(crate) fn link_to(&self, remote: IpAddr) -> Option<OutsideLink> {
         link_to(self.netlink.as_ref()?, self.address, remote).ok()
+    }
+
+    /// See [`foreign_link`]. None where the kernel does not tell.
+    pub(crate) fn foreign_link(&self, remote: IpAddr) -> Option<ForeignLink> {
+        foreign_link(self.netlink.as_ref()?, self.address, remote).ok()?
     }
 
     pub(crate) const fn ike(&self) -> &Socket {

@@ -2,8 +2,10 @@
 //! calls as their order allows, by the worker that owns the tunnel ([`crate::lease`]).
 
 use std::collections::VecDeque;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -392,6 +394,9 @@ impl<'a> Outlet<'a> {
                         _ => DropReason::SendFailed,
                     };
                     self.worker.drops.add(reason, first.packets());
+                    let errno = io::Error::from(errno).raw_os_error();
+                    let last = &self.worker.send_errno;
+                    last.store(errno.unwrap_or_default(), Ordering::Relaxed);
                     rest = others;
                 }
             }

@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -90,6 +90,9 @@ pub(crate) struct Worker {
     pub(crate) mailbox: Mailbox,
     pub(crate) drops: Drops,
     pub(crate) refused: Refused,
+    /// The error number of the last packet that the kernel would not send; 0 once it was
+    /// asked for.
+    pub(crate) send_errno: AtomicI32,
     pub(crate) wake: EventFd,
 }
 
@@ -101,6 +104,7 @@ impl Worker {
             mailbox: Mailbox::new(id, workers),
             drops: Drops::default(),
             refused: Refused::default(),
+            send_errno: AtomicI32::new(0),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         })
     }

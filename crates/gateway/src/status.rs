@@ -88,6 +88,19 @@ pub enum Telemetry {
     Down,
 }
 
+/// The ends of a tunnel outside.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TunnelEnds {
+    /// The tunnel's name.
+    pub name: TunnelName,
+    /// Whether a CHILD SA is up.
+    pub up: bool,
+    /// Our outside address.
+    pub local: IpAddr,
+    /// The peer's: as its packets show it, else as configured.
+    pub remote: IpAddr,
+}
+
 /// A tunnel.
 #[derive(Debug, Clone)]
 pub struct TunnelStatus {

@@ -29,6 +29,8 @@ pub mod privileges;
 pub mod seccomp;
 mod secret_file;
 mod shell;
+mod source_routes;
 pub mod status_table;
 mod token_key;
 mod told;
+mod unsent;

@@ -16,7 +16,7 @@ use vgw_gateway::command::{
 };
 use vgw_gateway::domain::{DfPolicy, Gateway, HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
-use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelStatus};
+use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
 use vgw_ike::selector::TrafficSelector;
@@ -32,6 +32,8 @@ use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
 use crate::mtu::Notices;
 use crate::narrow::{Narrow, NarrowLinks};
+use crate::source_routes::SourceRoutes;
+use crate::unsent::Unsent;
 
 /// So many refused commands are logged in a minute: a peer that sets up SAs again
 /// and again can bring them about.
@@ -51,6 +53,8 @@ pub struct Shell {
     failure_lines: LineLimit,
     narrow: NarrowLinks,
     absent: AbsentAddresses,
+    source_routes: SourceRoutes,
+    unsent: Unsent,
     started: Instant,
 }
 
@@ -76,6 +80,8 @@ impl Shell {
             failure_lines: LineLimit::new(FAILURES),
             narrow: NarrowLinks::default(),
             absent: AbsentAddresses::default(),
+            source_routes: SourceRoutes::default(),
+            unsent: Unsent::default(),
             started: now,
         };
         shell.drain();
@@ -165,8 +171,8 @@ impl Shell {
         self.plane.look_at_tun();
     }
 
-    /// Looks at the outside addresses and at the MTU of links and routes outside again,
-    /// and tells of those that are missing or carry less than is configured.
+    /// Looks at the outside addresses, at the links that their packets leave by and at the
+    /// MTU of links and routes again, and tells of what is not as it should be.
     pub fn look_outside(&mut self, now: Instant) {
         for address in self.absent.update(&self.plane.missing_addresses()) {
             self.drive(|supervisor| supervisor.note_outside_address(now, address));
@@ -187,6 +193,11 @@ impl Shell {
             })
             .collect();
         self.narrow.update(&narrow);
+        let ends: Vec<TunnelEnds> = self.supervisor.ends().collect();
+        let foreign = |local, remote| self.plane.foreign_link(local, remote);
+        self.source_routes.look(&ends, foreign);
+        let refused = self.plane.take_send_error();
+        self.unsent.update(now, refused.as_ref());
     }
 
     /// Everything there is to see, with traffic as of now.
@@ -215,6 +226,8 @@ impl Shell {
             problems: kernel_problems
                 .iter()
                 .chain(self.absent.lines())
+                .chain(self.source_routes.lines())
+                .chain(self.unsent.lines())
                 .chain(self.narrow.lines())
                 .cloned()
                 .collect(),
@@ -273,9 +286,12 @@ impl Shell {
         // So that the answer to what is sent now is seen to be no stranger's.
         self.directory.update(&self.supervisor);
         while let Some(transmit) = self.supervisor.poll_transmit() {
-            if let Err(error) = self.send(&transmit) {
+            let sent = self.send(&transmit);
+            let Transmit { local, remote, .. } = transmit;
+            let now = Instant::now();
+            self.unsent.note_ike(now, local.ip(), remote.ip(), &sent);
+            if let Err(error) = sent {
                 // As if it had been lost on the way; IKE sends again.
-                let Transmit { local, remote, .. } = transmit;
                 tracing::debug!(%local, %remote, %error, "a datagram was not sent from {local} to {remote}: {error}");
             }
         }

@@ -335,9 +335,57 @@ fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
 
 /// The problems that name an outside address.
 fn problems_of(end: &End, address: IpAddr) -> Vec<String> {
+    problems_with(end, &format!("outside address {address} "))
+}
+
+/// The problems that have these words.
+fn problems_with(end: &End, words: &str) -> Vec<String> {
     let problems = end.status().problems.into_iter();
-    let named = format!("outside address {address} ");
-    problems.filter(|line| line.contains(&named)).collect()
+    problems.filter(|line| line.contains(words)).collect()
+}
+
+#[test]
+fn what_the_machine_has_wrong_outside_is_told_until_it_is_mended() {
+    let lab = Lab::new("wrong").unwrap();
+    let topology = Topology::build(&lab).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let vpc = &topology.vpc;
+    let cloud_end = End::start("cloud", vpc, folder.path(), &cloud(), "");
+    assert!(cloud_end.heard().starts_with("READY=1\n"));
+    let _premises = start_premises(&topology, folder.path());
+    cloud_end.await_tunnels(2);
+    assert_eq!(problems_with(&cloud_end, ""), [""; 0]);
+    let await_problem = |words: &str, told: bool| {
+        wait_until(words, LIMIT, || {
+            Ok((problems_with(&cloud_end, words).is_empty() != told).then_some(()))
+        })
+        .unwrap();
+    };
+
+    let second = GATEWAY_OUTSIDE[1].to_string();
+    let by_its_own = |change| ip(vpc, &["rule", change, "from", &second, "table", "102"]);
+    let one_line = format!("packets from {second} to {CUSTOMER_OUTSIDE} leave by line-a");
+    by_its_own("delete");
+    await_problem(&one_line, true);
+    by_its_own("add");
+    await_problem(&one_line, false);
+
+    let nft = |arguments: &str| {
+        let status = vpc.command("nft").args(arguments.split(' ')).status();
+        assert!(status.unwrap().success(), "{arguments}");
+    };
+    nft("add table inet shut");
+    nft("add chain inet shut out { type filter hook output priority 0 ; }");
+    nft("add rule inet shut out udp sport { 500, 4500 } drop");
+    nft("add rule inet shut out meta l4proto esp drop");
+    let tunnel = "vpn-office/1".to_owned();
+    let what = RekeyTarget::Child;
+    ask(&cloud_end.socket, &Request::Rekey { tunnel, what }).unwrap();
+    await_problem("refuses to send IKE messages", true);
+    assert!(!reaches_premises(&topology.vpc_host));
+    await_problem("refuses to send ESP packets", true);
+    nft("delete table inet shut");
+    await_problem("refuses to send IKE messages", false);
 }
 
 #[test]

@@ -11,7 +11,8 @@ use super::{State, Supervisor, Which};
 use crate::command::TunnelTraffic;
 use crate::domain::Connection;
 use crate::status::{
-    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, TunnelStatus,
+    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, TunnelEnds,
+    TunnelStatus,
 };
 
 impl Supervisor {
@@ -50,6 +51,19 @@ impl Supervisor {
                 })
                 .collect(),
         }
+    }
+
+    /// The ends of every tunnel whose peer's address is known.
+    pub fn ends(&self) -> impl Iterator<Item = TunnelEnds> {
+        self.tunnels.values().filter_map(|tunnel| {
+            let path = tunnel.sas.keeper().and_then(|sa| tunnel.sas.path(sa));
+            Some(TunnelEnds {
+                name: tunnel.name.clone(),
+                up: tunnel.state.carries(),
+                local: tunnel.peer.local,
+                remote: path.map(|path| path.remote.ip()).or(tunnel.peer.remote)?,
+            })
+        })
     }
 
     fn connection_status(&self, now: Instant, connection: &Connection) -> Option<ConnectionStatus> {
