@@ -3,9 +3,11 @@
 
 #![forbid(unsafe_code)]
 
+pub mod awaited;
 pub mod command;
 pub mod domain;
 pub mod line_limit;
 pub mod rules;
+pub mod span;
 pub mod status;
 pub mod supervisor;

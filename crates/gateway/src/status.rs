@@ -11,6 +11,7 @@ use vgw_ike::event::{Nat, Path, PeerCounters, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::selector::TrafficSelector;
 
+use crate::awaited::Awaited;
 use crate::command::{ChildTraffic, TunnelId, TunnelTraffic};
 use crate::domain::{DfPolicy, Side, TunnelName};
 pub use crate::supervisor::{State, Which};
@@ -142,6 +143,8 @@ pub struct TunnelStatus {
     pub bandwidth_limit_mbps: Option<u32>,
     /// What it waits for, in words; None while it carries.
     pub waits_for: Option<String>,
+    /// What is known of that; None while it carries.
+    pub awaited: Option<Awaited>,
     /// When we next initiate.
     pub retry_in: Option<Duration>,
     /// Attempts that failed in a row.

@@ -149,6 +149,21 @@ pub struct Progress {
     pub auth_floated: bool,
 }
 
+impl Progress {
+    /// Nothing came and nothing was asked since then.
+    #[must_use]
+    pub const fn none_since(noted_since: Instant) -> Self {
+        Self {
+            noted_since,
+            last: None,
+            begun: None,
+            init_unanswered: None,
+            auth_unanswered: None,
+            auth_floated: false,
+        }
+    }
+}
+
 /// What was heard between a pair of addresses, or at one address of ours from all who are
 /// not configured.
 #[derive(Default)]

@@ -53,6 +53,17 @@ pub struct Tunnel {
     pub last: Option<Why>,
     /// Why the last rekey was refused, if nothing has come up since.
     pub rekey_refused: Option<Why>,
+    /// What is known of what it waits for.
+    pub awaited: Option<Awaited>,
+}
+
+/// What a tunnel that is not up waits for.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Awaited {
+    /// What the facts amount to: `no_auth` and so on.
+    pub finding: String,
+    /// The same as a sentence.
+    pub sentence: Option<String>,
 }
 
 /// An IKE SA.

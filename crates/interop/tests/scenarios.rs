@@ -66,6 +66,7 @@ scenarios!(
     daemon_restart,
     crash_token,
     fail_closed,
+    awaited,
     wrong_psk,
     no_proposal,
     unacceptable_selectors,

@@ -72,6 +72,9 @@ pub struct Network {
     /// Pairs of outside addresses between which nothing passes, either way.
     cut: BTreeSet<(IpAddr, IpAddr)>,
     nats: Vec<Nat>,
+    /// What is dropped beside that, as a firewall or a wrong route does: as the sender
+    /// wrote it, before any NAT.
+    pub drops: Option<fn(&Packet) -> bool>,
 }
 
 /// What became of a packet that was handed to the network.
@@ -92,6 +95,7 @@ impl Network {
             sent: 0,
             cut: BTreeSet::new(),
             nats: Vec::new(),
+            drops: None,
         }
     }
 
@@ -136,6 +140,9 @@ impl Network {
 
     /// Takes a packet from its sender.
     pub fn send(&mut self, now: Instant, mut packet: Packet) -> Fate {
+        if self.drops.is_some_and(|drops| drops(&packet)) {
+            return Fate { copies: 0 };
+        }
         if let Some(nat) = self
             .nats
             .iter_mut()

@@ -72,7 +72,7 @@ const LINK_LOCAL: &str = DropReason::LinkLocal.name();
 /// One line of the table, and what is said below it.
 struct Row {
     cells: [String; HEADINGS.len()],
-    note: Option<String>,
+    notes: Vec<String>,
 }
 
 fn rows(connection: &Connection) -> impl Iterator<Item = Row> {
@@ -106,17 +106,19 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
     ];
     Row {
         cells,
-        note: note(tunnel),
+        notes: notes(tunnel),
     }
 }
 
 /// What went wrong before a tunnel came up is history; while it is down it is the news.
 /// One that is up may not be up for long.
-fn note(tunnel: &Tunnel) -> Option<String> {
+fn notes(tunnel: &Tunnel) -> Vec<String> {
     if tunnel.up {
-        let refused = tunnel.rekey_refused.as_ref()?;
-        let ago = span(refused.ago_seconds);
-        return Some(format!("rekey refused {ago} ago: {}", refused.why));
+        let refused = tunnel.rekey_refused.iter().map(|refused| {
+            let ago = span(refused.ago_seconds);
+            format!("rekey refused {ago} ago: {}", refused.why)
+        });
+        return refused.collect();
     }
     let mut note = match &tunnel.last {
         Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),
@@ -125,7 +127,8 @@ fn note(tunnel: &Tunnel) -> Option<String> {
     if let Some(awaited) = &tunnel.waits_for {
         let _ = write!(note, "; waits for {awaited}");
     }
-    Some(note)
+    let explained = tunnel.awaited.iter().filter_map(|it| it.sentence.clone());
+    std::iter::once(note).chain(explained).collect()
 }
 
 fn table(rows: &[Row]) -> String {
@@ -138,7 +141,7 @@ fn table(rows: &[Row]) -> String {
     let mut text = line(&HEADINGS.map(str::to_owned), &widths);
     for row in rows {
         text.push_str(&line(&row.cells, &widths));
-        if let Some(note) = &row.note {
+        for note in &row.notes {
             let _ = writeln!(text, "    {note}");
         }
     }
@@ -216,15 +219,8 @@ fn listed(counts: &BTreeMap<String, u64>) -> String {
 
 /// A time span with its two largest units.
 fn span(seconds: f64) -> String {
-    let whole = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
-    let seconds = whole.as_secs();
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds}s"),
-        (0, 0, _) => format!("{minutes}m{:02}s", seconds % 60),
-        (0, _, _) => format!("{hours}h{:02}m", minutes % 60),
-        _ => format!("{days}d{:02}h", hours % 24),
-    }
+    let time = std::time::Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    vgw_gateway::span::span(time)
 }
 
 /// Octets with a binary unit and three digits or so.

@@ -4,10 +4,12 @@ use std::time::Instant;
 
 use vgw_ike::config::PeerId;
 use vgw_ike::event::PeerCounters;
+use vgw_ike::progress::Progress;
 
 use super::sas::{Child, IkeSa};
 use super::tunnel::{Said, Tunnel};
 use super::{State, Supervisor, Which};
+use crate::awaited::{Awaited, Awaits};
 use crate::command::TunnelTraffic;
 use crate::domain::Connection;
 use crate::status::{
@@ -94,6 +96,14 @@ impl Supervisor {
         let keeper = tunnel.sas.keeper().and_then(|sa| tunnel.sas.path(sa));
         let ike = tunnel.sas.ike();
         let children = tunnel.sas.children();
+        let last_in = tunnel.last_in.map(|at| now.saturating_duration_since(at));
+        // Of a tunnel that was taken down by hand, the negotiator notes nothing.
+        let progress = self.endpoint.progress(PeerId::from(tunnel.id));
+        let progress = progress.unwrap_or(Progress::none_since(tunnel.since));
+        let ours = tunnel.peer.public.unwrap_or(tunnel.peer.local);
+        let between = (ours, tunnel.peer.remote);
+        let awaited = awaits(now, tunnel)
+            .map(|awaits| Awaited::new(now, awaits, between, &progress, last_in));
         TunnelStatus {
             id: tunnel.id,
             name: tunnel.name.clone(),
@@ -113,6 +123,7 @@ impl Supervisor {
             copy_dscp: tunnel.options.copy_dscp,
             bandwidth_limit_mbps: tunnel.options.bandwidth_limit_mbps,
             waits_for: waits_for(now, tunnel),
+            awaited,
             retry_in: tunnel
                 .retry
                 .at()
@@ -124,7 +135,7 @@ impl Supervisor {
                 .collect(),
             traffic: carried_since(tunnel.traffic, tunnel.traffic_before),
             changes_refused: tunnel.changes_refused,
-            last_in: tunnel.last_in.map(|at| now.saturating_duration_since(at)),
+            last_in,
             counters: counted_since(
                 self.endpoint.counters(PeerId::from(tunnel.id)),
                 tunnel.counters_before,
@@ -133,20 +144,27 @@ impl Supervisor {
     }
 }
 
-/// What a tunnel that does not carry waits for, in words.
-pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
-    let awaited = match (tunnel.state, tunnel.retry.at()) {
+/// What a tunnel that does not carry waits for.
+fn awaits(now: Instant, tunnel: &Tunnel) -> Option<Awaits> {
+    Some(match (tunnel.state, tunnel.retry.at()) {
         (State::Up | State::Draining, _) => return None,
-        (State::AdminDown, _) => format!("`vgw tunnel up {}`", tunnel.name),
-        (State::Connecting, _) if tunnel.sas.has_ike() => "a CHILD SA".to_owned(),
-        (State::Connecting, _) => "the peer's answer".to_owned(),
-        (State::Down, Some(at)) => {
-            let pause = at.saturating_duration_since(now).as_secs();
-            format!("our next attempt in {pause}s")
-        }
-        (State::Down, None) => "the peer to initiate".to_owned(),
-    };
-    Some(awaited)
+        (State::AdminDown, _) => Awaits::Operator,
+        (State::Connecting, _) if tunnel.sas.has_ike() => Awaits::ChildSa,
+        (State::Connecting, _) => Awaits::InitResponse,
+        (State::Down, Some(at)) => Awaits::Pause(at.saturating_duration_since(now)),
+        (State::Down, None) => Awaits::Peer,
+    })
+}
+
+/// The same in words.
+pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
+    Some(match awaits(now, tunnel)? {
+        Awaits::Operator => format!("`vgw tunnel up {}`", tunnel.name),
+        Awaits::ChildSa => "a CHILD SA".to_owned(),
+        Awaits::InitResponse | Awaits::AuthResponse => "the peer's answer".to_owned(),
+        Awaits::Pause(pause) => format!("our next attempt in {}s", pause.as_secs()),
+        Awaits::Peer => "the peer to initiate".to_owned(),
+    })
 }
 
 fn remark(now: Instant, said: &Said) -> Remark {

@@ -14,6 +14,7 @@ use super::report::waits_for;
 use super::retry::PROVEN;
 use super::sas::Spi;
 use super::tunnel::Tunnel;
+use crate::span::span;
 
 /// What is to be written about a tunnel.
 #[derive(Debug)]
@@ -287,19 +288,14 @@ impl Tunnel {
     }
 }
 
-/// A time span with its two largest units.
+/// A time span, also one of less than a second.
 struct Span(Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.0.as_secs();
-        let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86400);
-        match (days, hours, minutes, seconds) {
-            (0, 0, 0, 0) => write!(f, "{}ms", self.0.as_millis()),
-            (0, 0, 0, _) => write!(f, "{seconds}s"),
-            (0, 0, _, _) => write!(f, "{minutes}m{:02}s", seconds % 60),
-            (0, _, _, _) => write!(f, "{hours}h{:02}m", minutes % 60),
-            _ => write!(f, "{days}d{:02}h", hours % 24),
+        match self.0.as_secs() {
+            0 => write!(f, "{}ms", self.0.as_millis()),
+            _ => f.write_str(&span(self.0)),
         }
     }
 }

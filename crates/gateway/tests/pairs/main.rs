@@ -11,6 +11,7 @@
     reason = "an arbitrary start of virtual time"
 )]
 
+mod awaited;
 mod failover;
 mod groups;
 mod initiate;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use vgw_dataplane::{Family, Features, mss};
+use vgw_gateway::awaited::{Awaited, Row};
 use vgw_gateway::command::TunnelId;
 use vgw_gateway::domain;
 use vgw_gateway::status::{
@@ -174,6 +175,7 @@ fn tunnel(
         since_seconds: tunnel.since.as_secs_f64(),
         why: tunnel.why,
         waits_for: tunnel.waits_for,
+        awaited: tunnel.awaited.as_ref().map(awaited),
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
         mtu,
@@ -199,6 +201,30 @@ fn tunnel(
         counters: counters(tunnel.counters, tunnel.changes_refused),
         last: tunnel.trouble.map(last),
         rekey_refused: tunnel.rekey_refused.map(last),
+    }
+}
+
+fn awaited(awaited: &Awaited) -> wire::Awaited {
+    let row = |row: Row| wire::Row {
+        count: row.count,
+        first_ago_seconds: row.since.as_secs_f64(),
+        last_ago_seconds: row.ago.as_secs_f64(),
+    };
+    wire::Awaited {
+        what: awaited.what.name().to_owned(),
+        from: awaited.from,
+        finding: awaited.finding().name().to_owned(),
+        sentence: awaited.sentence(),
+        noted_seconds: awaited.noted.as_secs_f64(),
+        last_came: awaited.last.map(|last| wire::LastCame {
+            what: last.what.name().to_owned(),
+            remote: last.remote,
+            ago_seconds: last.ago.as_secs_f64(),
+        }),
+        handshakes_begun: awaited.begun.map(|begun| row(begun.handshakes)),
+        init_repeated: awaited.begun.map_or(0, |begun| begun.repeated),
+        init_unanswered: awaited.init_unanswered.map(row),
+        auth_unanswered: awaited.auth_unanswered.map(row),
     }
 }
 

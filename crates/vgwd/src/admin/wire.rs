@@ -230,6 +230,10 @@ pub struct Tunnel {
     /// What it waits for; null while it is up. A daemon of another version may not tell.
     #[serde(default)]
     pub waits_for: Option<String>,
+    /// What is known of that: who is awaited, what came last, what would explain it; null
+    /// while it is up.
+    #[serde(default)]
+    pub awaited: Option<Awaited>,
     /// The virtual private gateway's outside address.
     pub outside_address: IpAddr,
     /// Our inside address.
@@ -274,6 +278,57 @@ pub struct Tunnel {
     pub last: Option<Last>,
     /// Why the last rekey was refused, if nothing has come up since.
     pub rekey_refused: Option<Last>,
+}
+
+/// What a tunnel that is not up waits for. Nothing of what came is authentic, as an
+/// address can be forged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Awaited {
+    /// `peer_to_begin`, `next_attempt`, `init_response`, `auth_response`, `child_sa` or
+    /// `operator`.
+    pub what: String,
+    /// The address from which it is awaited; null: none is configured.
+    pub from: Option<IpAddr>,
+    /// What the facts amount to: `nothing_came`, `something_came`, `init_unanswered`,
+    /// `auth_unanswered`, `no_auth`, `answers_lost`, `ike_v1`, `no_child_sa` or `taken_down`.
+    pub finding: String,
+    /// The same as a sentence, with what may be the cause; null: there is nothing to say.
+    pub sentence: Option<String>,
+    /// Seconds for which notes have been taken: since the peer was configured as it is.
+    pub noted_seconds: f64,
+    /// What came last from that address, or, if it is null, from any that is no peer's.
+    pub last_came: Option<LastCame>,
+    /// Handshakes in a row that were begun from there, and no IKE_AUTH came.
+    pub handshakes_begun: Option<Row>,
+    /// IKE_SA_INIT requests that came again although they had been answered.
+    pub init_repeated: u32,
+    /// Our IKE_SA_INIT requests in a row to which no answer came.
+    pub init_unanswered: Option<Row>,
+    /// Our IKE_AUTH requests in a row to which none came.
+    pub auth_unanswered: Option<Row>,
+}
+
+/// Messages in a row.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// How many.
+    pub count: u32,
+    /// Seconds since the first.
+    pub first_ago_seconds: f64,
+    /// Seconds since the last.
+    pub last_ago_seconds: f64,
+}
+
+/// What came last.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LastCame {
+    /// `init_request`, `init_response`, `auth_request`, `auth_response`, `of_unknown_sa`,
+    /// `esp_of_unknown_sa`, `ike_v1`, `not_ike` or `authentic`.
+    pub what: String,
+    /// From where; null for `authentic`.
+    pub remote: Option<SocketAddr>,
+    /// Seconds ago.
+    pub ago_seconds: f64,
 }
 
 /// An established IKE SA.

@@ -2,9 +2,13 @@ use std::collections::BTreeMap;
 
 use super::{octets, render, span};
 use crate::admin::wire::{
-    Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Refusal, Side, Status,
-    Traffic, Tunnel,
+    Awaited, Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Refusal,
+    Side, Status, Traffic, Tunnel,
 };
+
+/// As it also stands in docs/troubleshooting.md.
+const SENTENCE: &str = "4 handshakes begun by 198.51.100.7 since 1m02s, the last 12s ago, \
+                        and no IKE_AUTH came: is UDP 4500 let through, both ways?";
 
 fn tunnel(number: u8) -> Tunnel {
     Tunnel {
@@ -16,6 +20,7 @@ fn tunnel(number: u8) -> Tunnel {
         since_seconds: 7.9,
         why: "configured".to_owned(),
         waits_for: Some("the peer to initiate".to_owned()),
+        awaited: None,
         outside_address: format!("203.0.113.{number}").parse().unwrap(),
         inside_address: "169.254.10.1".parse().unwrap(),
         mtu: None,
@@ -119,6 +124,18 @@ fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
             ago_seconds: 7.0,
             why: "peer does not answer".to_owned(),
         }),
+        awaited: Some(Awaited {
+            what: "peer_to_begin".to_owned(),
+            from: Some("198.51.100.7".parse().unwrap()),
+            finding: "no_auth".to_owned(),
+            sentence: Some(SENTENCE.to_owned()),
+            noted_seconds: 100.0,
+            last_came: None,
+            handshakes_begun: None,
+            init_repeated: 0,
+            init_unanswered: None,
+            auth_unanswered: None,
+        }),
         ..tunnel(2)
     };
     let connection = Connection {
@@ -137,6 +154,7 @@ CONNECTION  TUNNEL  STATE  SENDS  SINCE  PEER               CIPHER             M
 vpn-office  1       up     <--    3h03m  198.51.100.7:4500  AES256-GCM-16/ESN  1438  3.0 GiB  1.8 MiB
             2       down          7s     198.51.100.7       -                  -     0 B      0 B
     7s ago: peer does not answer; waits for the peer to initiate
+    4 handshakes begun by 198.51.100.7 since 1m02s, the last 12s ago, and no IKE_AUTH came: is UDP 4500 let through, both ways?
 
 packets dropped: replayed 2
 
