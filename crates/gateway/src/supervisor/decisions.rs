@@ -56,13 +56,9 @@ impl Supervisor {
             }
             self.endpoint.delete(now, sa);
         }
-        let outbound = tunnel.sas.outbound();
-        if outbound != tunnel.outbound {
-            tunnel.outbound = outbound;
-            if let Some(spi_in) = outbound {
-                let tunnel = id;
-                self.outbox.push(Command::UseOutbound { tunnel, spi_in });
-            }
+        for spi_in in tunnel.change_ways() {
+            let tunnel = id;
+            self.outbox.push(Command::UseOutbound { tunnel, spi_in });
         }
         self.attempt(now, id);
     }

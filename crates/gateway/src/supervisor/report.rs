@@ -205,7 +205,7 @@ fn child_status(now: Instant, tunnel: &Tunnel, spi_in: u32, child: &Child) -> Ch
         suite: child.suite,
         local_selectors: child.local_selectors.clone(),
         remote_selectors: child.remote_selectors.clone(),
-        sends: tunnel.outbound == Some(spi_in),
+        sends: tunnel.ways.contains(&spi_in),
         age,
         rekeyed_within: lifetime
             .time

@@ -3,6 +3,7 @@
 //! uses the CHILD SA that the negotiator named last; IKE SAs that serve no
 //! purpose are found here and deleted by the supervisor.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -76,6 +77,13 @@ impl fmt::Display for Spi {
     }
 }
 
+impl Child {
+    fn has_selectors_of(&self, other: &Self) -> bool {
+        self.local_selectors == other.local_selectors
+            && self.remote_selectors == other.remote_selectors
+    }
+}
+
 /// The SAs of one tunnel.
 #[derive(Debug, Default)]
 pub(super) struct Sas {
@@ -128,7 +136,22 @@ impl Sas {
             .map(|(spi_in, child, _)| (spi_in, child))
     }
 
-    /// The inbound SPI of the CHILD SA to send with.
+    /// The inbound SPIs of the CHILD SAs to send with, the newest first: of those with the
+    /// same selectors only one, and of those with others each what no newer one covers.
+    pub(super) fn ways(&self) -> Vec<u32> {
+        let mut senders: Vec<_> = self.senders().collect();
+        senders.sort_by_key(|(_, _, order)| Reverse(*order));
+        let mut ways: Vec<(u32, &Child)> = Vec::new();
+        for (spi_in, child, _) in senders {
+            let covered = |(_, newer): &(u32, &Child)| newer.has_selectors_of(child);
+            if !ways.iter().any(covered) {
+                ways.push((spi_in, child));
+            }
+        }
+        ways.into_iter().map(|(spi_in, _)| spi_in).collect()
+    }
+
+    /// The inbound SPI of the CHILD SA to send with first.
     pub(super) fn outbound(&self) -> Option<u32> {
         self.sender().map(|(spi_in, _)| spi_in)
     }

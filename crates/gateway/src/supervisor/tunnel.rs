@@ -76,8 +76,9 @@ pub(super) struct Tunnel {
     /// Why the last rekey was refused, until an SA comes up.
     pub(super) rekey_refused: Option<Said>,
     pub(super) sas: Sas,
-    /// The CHILD SA that the data plane was told to send with.
-    pub(super) outbound: Option<u32>,
+    /// The CHILD SAs that the data plane sends with, the one that it tries first before
+    /// the others.
+    pub(super) ways: Vec<u32>,
     /// Our attempt to initiate, until an IKE SA is up.
     pub(super) attempt: Option<SaId>,
     pub(super) retry: Retry,
@@ -124,7 +125,7 @@ impl Tunnel {
             trouble: None,
             rekey_refused: None,
             sas: Sas::default(),
-            outbound: None,
+            ways: Vec::new(),
             attempt: None,
             retry: Retry::default(),
             pursuit: Pursuit::None,
@@ -163,6 +164,19 @@ impl Tunnel {
     }
 
     /// Whether we initiate while it is down. StartupAction start keeps it up,
+    /// Takes over what its SAs are to send with. Gives those that the data plane has to
+    /// be told of, in order: each comes before all that it has then.
+    pub(super) fn change_ways(&mut self) -> Vec<u32> {
+        let ways = self.sas.ways();
+        self.ways.retain(|before| ways.contains(before));
+        let in_place = ways.iter().rev().zip(self.ways.iter().rev());
+        let in_place = in_place.take_while(|(after, before)| after == before);
+        let in_place = in_place.count();
+        let changed = ways.iter().rev().skip(in_place).copied().collect();
+        self.ways = ways;
+        changed
+    }
+
     /// whatever took it down but the operator; DPDTimeoutAction decides for
     /// tunnels that the peer initiates.
     pub(super) const fn wants_attempts(&self) -> bool {

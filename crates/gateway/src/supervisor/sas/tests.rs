@@ -169,3 +169,30 @@ fn an_ike_sa_that_stays_without_children_is_given_up() {
     assert_eq!(sas.deadline(), Some(due));
     assert_eq!(sas.take_redundant(due), [SaId(1)]);
 }
+
+#[test]
+fn of_child_sas_with_other_selectors_each_sends_and_of_equal_ones_the_newest() {
+    let now = epoch();
+    let mut sas = Sas::default();
+    establish(&mut sas, now, 1, Role::Responder, 1, 1000);
+    let other = |spi_in| ChildSa {
+        remote_selectors: vec!["10.9.0.0/16".parse::<ipnet::IpNet>().unwrap().into()],
+        ..child(spi_in)
+    };
+    sas.child_inbound(now, SaId(1), &other(2000), None);
+    assert_eq!(sas.ways(), [1000]);
+    sas.child_outbound(2000);
+    assert_eq!(sas.ways(), [2000, 1000]);
+    sas.child_inbound(now, SaId(1), &other(3000), Some(2000));
+    sas.child_outbound(3000);
+    assert_eq!(sas.ways(), [3000, 1000]);
+    sas.child_inbound(now, SaId(1), &child(4000), None);
+    sas.child_outbound(4000);
+    assert_eq!(sas.ways(), [4000, 3000]);
+    sas.child_down(now, 4000);
+    assert_eq!(
+        sas.ways(),
+        [3000, 1000],
+        "what had the same selectors sends again"
+    );
+}
