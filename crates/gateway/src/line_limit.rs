@@ -7,11 +7,16 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use vgw_ike::denial::Denial;
+
 /// After this long an allowance is full again.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
 /// So many lines say what was refused, or what a peer complains about.
 const REFUSALS: u32 = 5;
+
+/// So many say, of an address that is no peer's, that messages of one kind are dropped.
+const DROPS: u32 = 1;
 
 /// And so many what becomes of a tunnel, of its SAs, or of a connection.
 pub(crate) const STATES: u32 = 20;
@@ -25,7 +30,8 @@ const WORDED: u32 = 20;
 /// The last few that were written are known again.
 const KNOWN: usize = 4;
 
-/// So many addresses are told apart; all others share one allowance. An
+/// So many addresses, each with a kind of line, are told apart; all others share one
+/// allowance. An
 /// attacker with many addresses, or forged ones, gains no memory and few lines.
 const ADDRESSES: usize = 64;
 
@@ -92,12 +98,46 @@ impl LineLimit {
     }
 }
 
+/// What may be written about a tunnel's messages that are dropped: of each kind the first,
+/// and another once [`SAME`] has passed.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct DropLines(BTreeMap<Denial, Said>);
+
+/// A line that was written, and how many were not since.
+#[derive(Debug, Clone, Copy)]
+struct Said {
+    at: Instant,
+    held_back: u32,
+}
+
+impl DropLines {
+    /// See [`LineLimit::allow`].
+    pub(crate) fn allow(&mut self, now: Instant, denial: Denial) -> Option<Allowed> {
+        let said = self.0.get_mut(&denial);
+        if let Some(said) = said.filter(|said| now < said.at + SAME) {
+            said.held_back = said.held_back.saturating_add(1);
+            return None;
+        }
+        let fresh = Said {
+            at: now,
+            held_back: 0,
+        };
+        let before = self.0.insert(denial, fresh);
+        let held_back = before.map_or(0, |said| said.held_back);
+        Some(Allowed {
+            held_back: (held_back > 0).then_some(held_back),
+        })
+    }
+}
+
 /// The allowances of one tunnel. They are apart, so that a flood of one kind
 /// does not hold back the others.
 #[derive(Debug, Clone)]
 pub(crate) struct TunnelLines {
     /// What was refused, what the peer complains about, what failed.
     pub(crate) refusals: Refusals,
+    /// Messages that were dropped.
+    pub(crate) drops: DropLines,
     /// What becomes of its SAs.
     pub(crate) sas: LineLimit,
     /// What becomes of it.
@@ -108,6 +148,7 @@ impl Default for TunnelLines {
     fn default() -> Self {
         Self {
             refusals: Refusals::default(),
+            drops: DropLines::default(),
             sas: LineLimit::new(STATES),
             states: LineLimit::new(STATES),
         }
@@ -176,10 +217,11 @@ impl Refusals {
     }
 }
 
-/// The allowances of those who are no configured peer, by address.
+/// The allowances of those who are no configured peer, by address and by what is said:
+/// a refusal, or that a message was dropped for this reason.
 #[derive(Debug)]
 pub(crate) struct StrangerLines {
-    addresses: BTreeMap<IpAddr, LineLimit>,
+    addresses: BTreeMap<(IpAddr, Option<Denial>), LineLimit>,
     others: LineLimit,
 }
 
@@ -194,8 +236,14 @@ impl Default for StrangerLines {
 
 impl StrangerLines {
     /// See [`LineLimit::allow`].
-    pub(crate) fn allow(&mut self, now: Instant, address: IpAddr) -> Option<Allowed> {
-        if let Some(limit) = self.addresses.get_mut(&address) {
+    pub(crate) fn allow(
+        &mut self,
+        now: Instant,
+        address: IpAddr,
+        dropped: Option<Denial>,
+    ) -> Option<Allowed> {
+        let of = (address, dropped);
+        if let Some(limit) = self.addresses.get_mut(&of) {
             return limit.allow(now);
         }
         if self.addresses.len() == ADDRESSES {
@@ -204,8 +252,9 @@ impl StrangerLines {
         if self.addresses.len() == ADDRESSES {
             return self.others.allow(now);
         }
-        let limit = self.addresses.entry(address);
-        limit.or_insert_with(|| LineLimit::new(REFUSALS)).allow(now)
+        let most = if dropped.is_some() { DROPS } else { REFUSALS };
+        let limit = self.addresses.entry(of);
+        limit.or_insert_with(|| LineLimit::new(most)).allow(now)
     }
 }
 
@@ -214,7 +263,11 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, Instant};
 
-    use super::{ADDRESSES, LineLimit, REFUSALS, Refusals, StrangerLines, TunnelLines, WINDOW};
+    use vgw_ike::denial::Denial;
+
+    use super::{
+        ADDRESSES, LineLimit, REFUSALS, Refusals, SAME, StrangerLines, TunnelLines, WINDOW,
+    };
 
     #[allow(
         clippy::disallowed_methods,
@@ -267,13 +320,32 @@ mod tests {
     fn countless_forged_addresses_cost_neither_memory_nor_log() {
         let now = epoch();
         let mut strangers = StrangerLines::default();
-        let lines = (0..2_000).filter_map(|n| strangers.allow(now, stranger(n)));
+        let lines = (0..2_000).filter_map(|n| strangers.allow(now, stranger(n), None));
         assert_eq!(
             lines.count(),
             ADDRESSES + usize::try_from(REFUSALS).unwrap()
         );
         assert!(strangers.addresses.len() <= ADDRESSES);
-        assert!(strangers.allow(now + WINDOW, stranger(9_999)).is_some());
+        assert!(
+            strangers
+                .allow(now + WINDOW, stranger(9_999), None)
+                .is_some()
+        );
+    }
+
+    #[test]
+    fn of_each_kind_of_drop_the_first_is_said() {
+        let now = epoch();
+        let mut strangers = StrangerLines::default();
+        let mut tunnel = TunnelLines::default();
+        for denial in [Denial::IkeV1, Denial::Fragment] {
+            let lines = (0..1_000).filter_map(|_| tunnel.drops.allow(now, denial));
+            assert_eq!(lines.count(), 1);
+            let of_stranger = |_| strangers.allow(now, stranger(1), Some(denial));
+            assert_eq!((0..1_000).filter_map(of_stranger).count(), 1);
+            let next = tunnel.drops.allow(now + SAME, denial).unwrap();
+            assert_eq!(next.held_back, Some(999));
+        }
     }
 
     #[test]

@@ -33,14 +33,13 @@ pub struct Status {
     pub cloudhub: bool,
     /// IKE SAs that are being set up by peers not yet authenticated.
     pub half_open: usize,
-    /// What became of IKE messages of peers not yet authenticated, where no IKE SA
-    /// came of them.
+    /// IKE messages that came to nothing, by reason, whoever sent them.
     pub denied: Denials,
     /// Key pairs made for key exchanges.
     pub key_pairs: u64,
     /// In the order of the configuration.
     pub connections: Vec<ConnectionStatus>,
-    /// The last refused datagrams that belong to no configured peer, newest
+    /// The last datagrams that were refused or dropped and belong to no configured peer, newest
     /// first, one per address.
     pub strangers: Vec<StrangerStatus>,
 }

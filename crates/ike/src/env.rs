@@ -204,9 +204,30 @@ impl Env<'_> {
         });
     }
 
-    /// Counts what became of a message of somebody not authenticated.
-    pub fn deny(&mut self, denial: Denial) {
+    /// Counts that a message came to nothing, and says so where nobody else does. `peer`
+    /// is who is to be blamed for it, if anybody is.
+    pub fn deny(&mut self, peer: Option<PeerId>, remote: SocketAddr, denial: Denial) {
+        let why = denial.name();
+        tracing::debug!(%remote, why, "{remote}: message dropped: {why}");
         self.core.denials.count(denial);
+        self.tell_denial(peer, remote, denial);
+    }
+
+    /// As [`Self::deny`], of a message that belongs to a peer's IKE SA.
+    pub fn deny_peer(&mut self, peer: PeerId, remote: SocketAddr, denial: Denial) {
+        self.count(peer, |counters| counters.dropped.count(denial));
+        self.deny(Some(peer), remote, denial);
+    }
+
+    /// Says that a message came to nothing, which is counted elsewhere.
+    pub fn tell_denial(&mut self, peer: Option<PeerId>, remote: SocketAddr, denial: Denial) {
+        if denial.sentence().is_some() {
+            self.emit(Event::Dropped {
+                peer,
+                remote,
+                denial,
+            });
+        }
     }
 
     /// Changes a peer's counters.

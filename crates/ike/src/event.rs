@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
 
 use crate::config::PeerId;
+use crate::denial::{Denial, Denials};
 use crate::identity::Identity;
 use crate::selector::TrafficSelector;
 use crate::why::Why;
@@ -198,6 +199,17 @@ pub enum Event {
         remote: SocketAddr,
         /// One line, made when it is read.
         why: Why,
+    },
+    /// A message came to nothing that nobody vouches for, and why; every one is also
+    /// counted. Anybody can bring these about, at any rate.
+    Dropped {
+        /// Whose IKE SA it named, or who is the only one configured at this address. None
+        /// for a stranger.
+        peer: Option<PeerId>,
+        /// Where it came from.
+        remote: SocketAddr,
+        /// Why; it has a [sentence](Denial::sentence).
+        denial: Denial,
     },
     /// A rekey was refused, by the peer or by us. What it was to replace goes on until
     /// its lifetime ends.
@@ -405,8 +417,8 @@ pub struct PeerCounters {
     pub retransmissions: u64,
     /// Requests of the peer seen again.
     pub duplicates: u64,
-    /// Messages dropped: malformed, unauthentic, out of place.
-    pub dropped: u64,
+    /// Messages of its IKE SAs dropped, by reason.
+    pub dropped: Denials,
     /// Moves of the peer to another address or port, each proved.
     pub path_changes: u64,
 }

@@ -315,6 +315,13 @@ pub enum GrammarError {
         /// Where it should.
         expected: &'static str,
     },
+    /// Authentication without a CHILD SA, which only whom we tell that we can may ask for
+    /// (RFC 6023 section 3); we tell nobody, so it is answered as a malformed message.
+    #[error(
+        "the peer asks for an IKE SA without a CHILD SA (childless initiation, RFC 6023), which \
+         this gateway has not announced; switch that off at the peer"
+    )]
+    Childless,
     /// A payload's content does not fit the message.
     #[error("{message}: {what}")]
     Content {

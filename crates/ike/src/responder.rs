@@ -11,6 +11,7 @@ use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
 use crate::event::{Nat, Path, Role, SaId};
+use crate::grammar::GrammarError;
 use crate::initiator::offered_ike;
 use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
@@ -21,8 +22,8 @@ use crate::screen::{Origin, Screen};
 use crate::why::{NoProposal, Why};
 use crate::window::{Answered, Window};
 use crate::wire::{
-    ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, Payload, Proposal, decode_payloads,
-    encode_cleartext,
+    ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, Payload, PayloadType, Proposal,
+    decode_payloads, encode_cleartext,
 };
 use crate::words::few;
 
@@ -290,11 +291,18 @@ impl HalfOpen {
         self.forget_at
     }
 
-    /// Answers a repeated IKE_SA_INIT. One with other octets is not the one we know.
-    pub(crate) fn answer_again(&self, env: &mut Env<'_>, datagram: &[u8]) {
-        if self.init_request == datagram {
+    /// Where its IKE_SA_INIT came from and to.
+    pub(crate) fn arrival(&self) -> Arrival {
+        self.at
+    }
+
+    /// Answers a repeated IKE_SA_INIT. False: it has other octets than the one we know.
+    pub(crate) fn answer_again(&self, env: &mut Env<'_>, datagram: &[u8]) -> bool {
+        let same = self.init_request == datagram;
+        if same {
             env.send(self.at, self.init_response.clone());
         }
+        same
     }
 
     /// IKE_AUTH.
@@ -306,45 +314,27 @@ impl HalfOpen {
         message: &ClearMessage,
         datagram: &[u8],
     ) -> Outcome {
-        let header = &message.header;
-        let ours = header.spi_i == self.spis.initiator
-            && header.spi_r == self.spis.responder
-            && header.initiator
-            && header.message_id == 1;
-        let plaintext = message.sealed.as_ref().filter(|_| ours).and_then(|sealed| {
-            let plaintext = self.keys.open.open(datagram, sealed).ok()?;
-            Some((sealed.first, plaintext))
-        });
-        let Some((first, plaintext)) = plaintext else {
-            let remote = at.remote;
-            tracing::debug!(%remote, "{remote}: IKE_AUTH dropped: not authentic");
-            env.deny(Denial::NotAuthentic);
-            return Outcome::Waiting(self);
+        // Until it is read, only its address says whose it may be.
+        let only = peers.only_at(at.local.ip(), at.remote.ip());
+        let (first, plaintext) = match self.opened(message, datagram) {
+            Ok(opened) => opened,
+            Err(denial) => {
+                env.deny(only, at.remote, denial);
+                return Outcome::Waiting(self);
+            }
         };
-        let request = decode_payloads(first, &plaintext)
-            .map_err(|e| {
-                (
-                    Notify::new(NotifyType::INVALID_SYNTAX, Vec::new()),
-                    e.to_string(),
-                )
-            })
-            .and_then(|payloads| {
-                AuthRequest::parse(&message.payloads, payloads)
-                    .map_err(|e| (e.notify(), e.to_string()))
-            });
-        let request = match request {
+        let request = match read_auth(message, first, &plaintext) {
             Ok(request) => request,
-            Err((notify, why)) => {
+            Err(refusal) => {
                 let refusal = Refusal {
-                    peer: None,
-                    notify,
-                    why,
+                    peer: only,
+                    ..refusal
                 };
                 return self.refuse(env, at, datagram, refusal);
             }
         };
         if is_silenced(peers, at, &request) {
-            env.deny(Denial::TakenDown);
+            env.deny(only, at.remote, Denial::TakenDown);
             return Outcome::Waiting(self);
         }
         let claim = claimed_peer(peers, at, &request);
@@ -355,9 +345,8 @@ impl HalfOpen {
             .ok()
             .map(|(peer, _)| (*peer, peers.is_at(*peer, at.remote.ip())));
         if !screen.may_authenticate(env.now, source, guessed, &limits) {
-            let remote = at.remote;
-            tracing::debug!(%remote, "{remote}: IKE_AUTH held: too many failed before it");
-            env.deny(Denial::AuthHeld);
+            let peer = guessed.map(|(peer, _)| peer);
+            env.deny(peer, at.remote, Denial::AuthHeld);
             // The peer sends it again; by then there may be room for it.
             return Outcome::Waiting(self);
         }
@@ -370,6 +359,26 @@ impl HalfOpen {
                 self.refuse(env, at, datagram, refusal)
             }
         }
+    }
+
+    /// The type of the first payload inside, and all of them in clear.
+    fn opened(
+        &self,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) -> Result<(PayloadType, Vec<u8>), Denial> {
+        let header = &message.header;
+        let spis = (header.spi_i, header.spi_r);
+        if spis != (self.spis.initiator, self.spis.responder) || !header.initiator {
+            return Err(Denial::WrongSpis);
+        }
+        if header.message_id != 1 {
+            return Err(Denial::WrongId);
+        }
+        let sealed = message.sealed.as_ref().ok_or(Denial::NotEncrypted)?;
+        let plaintext = self.keys.open.open(datagram, sealed);
+        let plaintext = plaintext.map_err(|_| Denial::NotAuthentic)?;
+        Ok((sealed.first, plaintext))
     }
 
     fn authenticate(
@@ -390,6 +399,7 @@ impl HalfOpen {
         .map_err(|why| auth_failed(Some(peer), format!("{remote_id}: {why}")))?;
         let nat = self.suits(peers, &config).map_err(|why| Refusal {
             peer: Some(peer),
+            denial: Denial::AuthFailed,
             notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
             why: format!("{remote_id}, {}: {why}", config.name),
         })?;
@@ -504,8 +514,13 @@ impl HalfOpen {
         datagram: &[u8],
         refusal: Refusal,
     ) -> Outcome {
-        let Refusal { peer, notify, why } = refusal;
-        env.deny(Denial::AuthFailed);
+        let Refusal {
+            peer,
+            denial,
+            notify,
+            why,
+        } = refusal;
+        env.deny(peer, at.remote, denial);
         env.refuse(peer, "unauthenticated", at.remote, why);
         let header = Header {
             spi_i: self.spis.initiator,
@@ -520,6 +535,31 @@ impl HalfOpen {
         env.send(at, response.clone());
         Outcome::Refused(Some(Answered::new(1, datagram, &response)))
     }
+}
+
+/// Reads an IKE_AUTH request, or says why it is refused, of no peer yet.
+fn read_auth(
+    message: &ClearMessage,
+    first: PayloadType,
+    plaintext: &[u8],
+) -> Result<AuthRequest, Refusal> {
+    let refused = |denial, notify, why: String| Refusal {
+        peer: None,
+        denial,
+        notify,
+        why,
+    };
+    let payloads = decode_payloads(first, plaintext).map_err(|error| {
+        let notify = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
+        refused(Denial::AuthFailed, notify, error.to_string())
+    })?;
+    AuthRequest::parse(&message.payloads, payloads).map_err(|error| {
+        let denial = match error {
+            GrammarError::Childless => Denial::Childless,
+            _ => Denial::AuthFailed,
+        };
+        refused(denial, error.notify(), error.to_string())
+    })
 }
 
 /// Whether an IKE_AUTH request is of a peer that gets no answer.
@@ -574,6 +614,7 @@ fn claimed_peer(
 fn auth_failed(peer: Option<PeerId>, why: String) -> Refusal {
     Refusal {
         peer,
+        denial: Denial::AuthFailed,
         notify: Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new()),
         why,
     }
@@ -591,6 +632,7 @@ struct Authentic {
 /// Why IKE_AUTH is refused.
 struct Refusal {
     peer: Option<PeerId>,
+    denial: Denial,
     notify: Notify,
     why: String,
 }

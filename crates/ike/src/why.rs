@@ -4,6 +4,7 @@
 use std::fmt::{self, Write};
 
 use crate::config::IkeAlgorithms;
+use crate::denial::Denial;
 use crate::proposal::select_ike;
 use crate::wire::Proposal;
 use crate::words::Bounded;
@@ -15,6 +16,8 @@ pub enum Why {
     Text(String),
     /// Always the same words.
     Fixed(&'static str),
+    /// A message was dropped, which has its [sentence](Denial::sentence).
+    Dropped(Denial),
     /// Proposals for an IKE SA that no candidate accepts.
     NoProposal(Box<NoProposal>),
 }
@@ -38,6 +41,12 @@ impl fmt::Display for Why {
         match self {
             Self::Text(text) => bounded.write_str(text),
             Self::Fixed(text) => bounded.write_str(text),
+            Self::Dropped(denial) => match denial.sentence() {
+                Some(sentence) => {
+                    write!(bounded, "message dropped ({}): {sentence}", denial.name())
+                }
+                None => write!(bounded, "message dropped ({})", denial.name()),
+            },
             Self::NoProposal(refused) => write!(bounded, "{refused}"),
         }
     }

@@ -140,6 +140,7 @@ impl Daemon {
                 _ = inputs.sample.tick() => {
                     let now = Instant::now();
                     self.shell.sample(now);
+                    self.shell.tell_unread(now);
                     self.shell.look_outside(now);
                 }
                 Some(scrape) = inputs.scrapes.recv() => {
@@ -284,7 +285,7 @@ impl Daemon {
 
 /// Whether it asks for a new IKE SA.
 fn begins_anew(message: &Message) -> bool {
-    glance(&message.octets).is_some_and(|seen| seen.begins)
+    glance(&message.octets).is_ok_and(|seen| seen.begins)
 }
 
 const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {

@@ -16,7 +16,7 @@ mod clients;
 pub mod config;
 pub mod daemon;
 pub mod demo;
-mod inbox;
+pub mod inbox;
 pub mod kernel;
 pub mod key_log;
 pub mod logging;

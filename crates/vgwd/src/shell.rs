@@ -25,7 +25,7 @@ use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
 use crate::config::Settings;
-use crate::inbox::Directory;
+use crate::inbox::{Directory, Unread};
 use crate::kernel::{Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
@@ -162,6 +162,21 @@ impl Shell {
             }
             for SeenPath { spi_in, remote } in seen {
                 supervisor.note_path(now, spi_in, remote);
+            }
+        });
+    }
+
+    /// Tells the supervisor of IKE messages that were dropped unread.
+    pub fn tell_unread(&mut self, now: Instant) {
+        let unread = self.directory.take_unread();
+        self.drive(|supervisor| {
+            for Unread {
+                local,
+                remote,
+                denial,
+            } in unread
+            {
+                supervisor.note_unread(now, local, remote, denial);
             }
         });
     }

@@ -170,7 +170,7 @@ fn footer(status: &Status) -> String {
     text.push_str(&ike_messages(&status.ike_messages));
     let denied = listed(&status.denied);
     if !denied.is_empty() {
-        let _ = writeln!(text, "\nnot authenticated: {denied}");
+        let _ = writeln!(text, "\nIKE messages refused or dropped: {denied}");
     }
     let Log {
         lines_lost,

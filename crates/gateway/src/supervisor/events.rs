@@ -13,6 +13,7 @@ use super::tunnel::{Pursuit, Tunnel};
 use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
 use crate::domain::DpdAction;
+use crate::line_limit::WINDOW;
 
 /// So many refused strangers are remembered for status.
 const STRANGERS: usize = 8;
@@ -72,6 +73,11 @@ impl Supervisor {
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer.map(TunnelId::from), remote, why);
             }
+            Event::Dropped {
+                peer,
+                remote,
+                denial,
+            } => self.on_dropped(now, peer.map(TunnelId::from), remote, denial),
             Event::RekeyRefused { peer, remote, why } => {
                 self.on_rekey_refused(now, peer.into(), remote, why);
             }
@@ -319,7 +325,7 @@ impl Supervisor {
             tunnel.untold.refused(remote, why.clone());
             return tunnel.blame_of(now, remote, why);
         }
-        if let Some(line) = self.stranger_lines.allow(now, remote.ip()) {
+        if let Some(line) = self.stranger_lines.allow(now, remote.ip(), None) {
             let held_back = line.held_back;
             tracing::warn!(%remote, held_back, "refused {remote}, of no configured tunnel: {why}{line}");
         }
@@ -357,8 +363,13 @@ impl Supervisor {
         }
     }
 
-    /// Keeps the latest word of each of the last few addresses.
-    fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+    /// Keeps the latest word of each of the last few addresses; a refusal, which explains
+    /// more than that a message was dropped, for some time.
+    pub(super) fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+        let of_it = self.strangers.iter().find(|s| s.remote.ip() == remote.ip());
+        if of_it.is_some_and(|known| says_more(now, (&known.why, known.at), &why)) {
+            return;
+        }
         self.strangers.retain(|s| s.remote.ip() != remote.ip());
         if self.strangers.len() == STRANGERS {
             self.strangers.pop_front();
@@ -369,6 +380,13 @@ impl Supervisor {
             at: now,
         });
     }
+}
+
+/// Whether what was said before still explains more than this: a refusal does, of the last
+/// minute, and not that a message was dropped.
+pub(super) fn says_more(now: Instant, (before, at): (&Why, Instant), after: &Why) -> bool {
+    let dropped = |why: &Why| matches!(why, Why::Dropped(_));
+    dropped(after) && !dropped(before) && now < at + WINDOW
 }
 
 /// The one attempt failed at a tunnel whose peer is to initiate: as far as anybody

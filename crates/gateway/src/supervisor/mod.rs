@@ -11,12 +11,14 @@
 //!   book of one tunnel's SAs, [`routes`] what leads where;
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
 //!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
-//!   operator's wishes, `refused` what the data plane did not do, `telling` the log's lines.
+//!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
+//!   came to nothing, `telling` the log's lines.
 
 mod anew;
 mod apply;
 mod change;
 mod decisions;
+mod dropped;
 mod events;
 mod lifecycle;
 mod mapping;

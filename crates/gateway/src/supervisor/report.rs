@@ -234,7 +234,7 @@ fn counted_since(counted: PeerCounters, before: PeerCounters) -> PeerCounters {
         rekeys_refused: counted.rekeys_refused - before.rekeys_refused,
         retransmissions: counted.retransmissions - before.retransmissions,
         duplicates: counted.duplicates - before.duplicates,
-        dropped: counted.dropped - before.dropped,
+        dropped: counted.dropped.since(&before.dropped),
         path_changes: counted.path_changes - before.path_changes,
     }
 }

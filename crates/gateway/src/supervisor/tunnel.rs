@@ -7,6 +7,7 @@ use vgw_ike::config::PeerConfig;
 use vgw_ike::event::{PeerCounters, SaId};
 use vgw_ike::why::Why;
 
+use super::events::says_more;
 use super::lifecycle::{Event, State, next};
 use super::retry::Retry;
 use super::sas::Sas;
@@ -163,7 +164,6 @@ impl Tunnel {
         reason.clone_into(&mut self.why);
     }
 
-    /// Whether we initiate while it is down. StartupAction start keeps it up,
     /// Takes over what its SAs are to send with. Gives those that the data plane has to
     /// be told of, in order: each comes before all that it has then.
     pub(super) fn change_ways(&mut self) -> Vec<u32> {
@@ -177,6 +177,7 @@ impl Tunnel {
         changed
     }
 
+    /// Whether we initiate while it is down. StartupAction start keeps it up,
     /// whatever took it down but the operator; DPDTimeoutAction decides for
     /// tunnels that the peer initiates.
     pub(super) const fn wants_attempts(&self) -> bool {
@@ -224,6 +225,14 @@ impl Tunnel {
             why: why.into(),
             of: None,
         });
+    }
+
+    /// Remembers that a message of the peer, or from its address, was dropped.
+    pub(super) fn note_drop(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+        let before = self.trouble.as_ref();
+        if !before.is_some_and(|said| says_more(now, (&said.why, said.at), &why)) {
+            self.blame_of(now, remote, why);
+        }
     }
 
     /// Remembers that a datagram of the peer was refused. Where it may come from

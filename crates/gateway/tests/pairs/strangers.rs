@@ -1,15 +1,17 @@
 //! What strangers can bring into log and status.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tracing::Level;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::{Supervisor, peer_config};
 use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
+use vgw_ike::wire::{ExchangeType, Header, encode_cleartext};
 use vgw_sim::dice::Dice;
 use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
@@ -65,7 +67,12 @@ fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
         }
     });
     let lines = log.take();
-    assert_eq!(lines.len(), 5, "{lines:?}");
+    // What was refused, and that others were not looked at.
+    assert_eq!(lines.len(), 5 + 1, "{lines:?}");
+    assert!(
+        lines[5].message.contains("too many IKE_AUTH failed"),
+        "{lines:?}"
+    );
     assert!(
         lines.iter().all(|line| line.message.len() < 500),
         "{lines:?}"
@@ -108,4 +115,80 @@ fn a_wrong_key_shows_at_the_tunnel_whose_identity_it_came_with_and_from_where() 
     assert_eq!(tunnel, "vpn-1-2/1");
     assert!(why.contains("does not match our pre-shared key"), "{why}");
     assert!(why.ends_with("(from 192.0.2.9:500)"), "{why}");
+}
+
+/// Main mode's first message, as far as it is looked at.
+fn ikev1() -> Vec<u8> {
+    let header = Header {
+        spi_i: 7,
+        spi_r: 0,
+        exchange: ExchangeType(2),
+        initiator: false,
+        response: false,
+        message_id: 0,
+    };
+    let mut message = encode_cleartext(&header, &[]);
+    message[17] = 0x10;
+    message
+}
+
+#[test]
+fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_line() {
+    let now = Instant::now();
+    let mut gateway = setup::gateway(1);
+    gateway.initiate_to_recover = false;
+    gateway.connections.push(setup::connection(1, 1));
+    let mut supervisor = Supervisor::new(now, gateway, Dice::new(1).sources());
+    let local = (setup::outside(1, 1), 500).into();
+    let peer = SocketAddr::new(setup::customer_address(1), 500);
+    let stranger = "192.0.2.9:500".parse().unwrap();
+    for from in [peer, stranger] {
+        let log = ErrorLog::up_to(Level::WARN);
+        log.watch(None, || {
+            for _ in 0..1_000 {
+                supervisor.handle_datagram(now, local, from, &ikev1());
+                supervisor.note_unread(now, local, from, Denial::IkeV1);
+            }
+        });
+        let lines = log.take();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        let said =
+            "message dropped (ike_v1): the peer speaks IKEv1: this gateway speaks IKEv2 only";
+        let message = &lines[0].message;
+        assert!(
+            message.contains(said) && message.contains(&from.to_string()),
+            "{message}"
+        );
+    }
+    let status = supervisor.status(now);
+    assert_eq!(status.denied.get(Denial::IkeV1), 2_000);
+    let trouble = status.connections[0].tunnels[0].trouble.clone().unwrap();
+    assert!(
+        trouble.text.contains("set the peer to IKEv2"),
+        "{trouble:?}"
+    );
+    let [refused] = status.strangers.as_slice() else {
+        panic!("{:?}", status.strangers);
+    };
+    assert_eq!(refused.remote, stranger);
+    assert!(refused.refused.text.contains("set the peer to IKEv2"));
+}
+
+#[test]
+fn that_a_message_was_dropped_does_not_hide_why_the_peer_was_refused_just_before() {
+    let now = Instant::now();
+    let mut supervisor = Supervisor::new(now, gateway(1), Dice::new(2).sources());
+    let from = "192.0.2.9:500".parse().unwrap();
+    attempt(now, &mut supervisor, from, "fqdn:nobody.example", 7);
+    let local = (setup::outside(1, 1), 500).into();
+    let refused = |supervisor: &Supervisor| {
+        let status = supervisor.status(now);
+        status.strangers[0].refused.text.clone()
+    };
+    let before = refused(&supervisor);
+    supervisor.note_unread(now, local, from, Denial::Malformed);
+    assert_eq!(refused(&supervisor), before);
+    let later = now + Duration::from_secs(60);
+    supervisor.note_unread(later, local, from, Denial::Malformed);
+    assert!(refused(&supervisor).contains("message dropped"));
 }

@@ -32,6 +32,7 @@ use crate::denial::{Denial, Denials};
 use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
 use crate::initiator::Initiator;
+use crate::nat::Arrival;
 use crate::peers::Peers;
 use crate::progress::{Asked, Progress};
 use crate::screen::Screen;
@@ -206,8 +207,22 @@ impl Endpoint {
         remote: SocketAddr,
         message: &[u8],
     ) {
-        self.receive(now, crate::nat::Arrival { local, remote }, message);
+        self.receive(now, Arrival { local, remote }, message);
         self.settle(now);
+    }
+
+    /// A datagram was dropped before it got here, and is counted there. It is said here
+    /// whose it may be.
+    pub fn note_unread(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        denial: Denial,
+    ) {
+        let peer = self.peers.only_at(local.ip(), remote.ip());
+        self.hear(now, Arrival { local, remote }, receive::came(denial));
+        self.env(now).tell_denial(peer, remote, denial);
     }
 
     /// An authentic ESP packet arrived on this CHILD SA: its peer lives.
@@ -229,13 +244,11 @@ impl Endpoint {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         for id in self.deadlines.due(now) {
+            self.deny_half_open(now, id, Denial::HalfOpenExpired);
             let Some(sa) = self.sas.remove(&id) else {
                 self.deadlines.set(id, None);
                 continue;
             };
-            if matches!(sa, Sa::HalfOpen(_)) {
-                self.env(now).deny(Denial::HalfOpenExpired);
-            }
             let next = sa.handle_timeout(&mut self.env(now));
             self.put_back(now, id, next);
         }
@@ -317,8 +330,7 @@ impl Endpoint {
         self.screen.half_open()
     }
 
-    /// What became of messages of those who have not authenticated, where no IKE
-    /// SA came of them.
+    /// What became of messages that came to nothing, whoever sent them.
     #[must_use]
     pub fn denials(&self) -> Denials {
         self.core.denials

@@ -6,7 +6,7 @@ use super::sa::{Next, Sa};
 use super::{Endpoint, Standing};
 use crate::admission::admits;
 use crate::denial::Denial;
-use crate::event::{DownReason, Event};
+use crate::event::{DownReason, Event, SaId};
 use crate::messages::{InitRequest, InitResponse};
 use crate::nat::Arrival;
 use crate::progress::Came;
@@ -16,7 +16,7 @@ use crate::source::Source;
 use crate::why::Why;
 use crate::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
-    encode_cleartext, is_ike_v1, read_proof,
+    encode_cleartext, glance, read_proof,
 };
 
 /// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
@@ -27,10 +27,10 @@ impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, at: Arrival, datagram: &[u8]) {
         let header = match decode_header(datagram) {
             Ok(header) => header,
-            Err(_) if is_ike_v1(datagram) => return self.refuse_v1(now, at),
             Err(error) => {
-                self.hear(now, at, Came::NotIke);
-                return self.malformed(now, at, &error);
+                let denial = unreadable(at, datagram, &error);
+                self.hear(now, at, came(denial));
+                return self.deny(now, at, denial);
             }
         };
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
@@ -43,10 +43,12 @@ impl Endpoint {
             header.spi_i
         };
         if let Some(id) = self.spis.get(our_spi) {
-            return match decode_cleartext(datagram) {
-                Ok(message) => self.receive_for(now, id, at, message, datagram),
-                Err(error) => self.malformed(now, at, &error),
+            let denial = match decode_cleartext(datagram) {
+                Ok(message) if message.is_fragment() => Denial::Fragment,
+                Ok(message) => return self.receive_for(now, id, at, message, datagram),
+                Err(error) => unreadable(at, datagram, &error),
             };
+            return self.deny_for(now, id, at, denial);
         }
         let repeated = self
             .closed
@@ -73,26 +75,25 @@ impl Endpoint {
         }
     }
 
-    /// IKEv1 gets no answer: there is none that its sender would understand.
-    fn refuse_v1(&mut self, now: Instant, at: Arrival) {
-        self.hear(now, at, Came::IkeV1);
-        let only = self.peers.only_at(at.local.ip(), at.remote.ip());
-        let why = Why::Fixed("the peer speaks IKEv1, expected IKEv2");
-        let mut env = self.env(now);
-        env.deny(Denial::IkeV1);
-        env.refuse(only, "unauthenticated", at.remote, why);
+    /// A datagram came to nothing that names no IKE SA. Who is the only one configured at
+    /// its address is blamed for it.
+    pub(super) fn deny(&mut self, now: Instant, at: Arrival, denial: Denial) {
+        let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
+        self.env(now).deny(peer, at.remote, denial);
     }
 
-    fn malformed(&mut self, now: Instant, at: Arrival, error: &DecodeError) {
-        let remote = at.remote;
-        tracing::debug!(%remote, %error, "{remote}: message dropped: {error}");
-        self.env(now).deny(Denial::Malformed);
+    /// The same of one that names this IKE SA.
+    fn deny_for(&mut self, now: Instant, id: SaId, at: Arrival, denial: Denial) {
+        match self.sas.get(&id).and_then(Sa::peer) {
+            Some(peer) => self.env(now).deny_peer(peer, at.remote, denial),
+            None => self.deny(now, at, denial),
+        }
     }
 
     fn receive_for(
         &mut self,
         now: Instant,
-        id: crate::event::SaId,
+        id: SaId,
         at: Arrival,
         message: ClearMessage,
         datagram: &[u8],
@@ -105,14 +106,15 @@ impl Endpoint {
             let (remote, exchange, stage) = (at.remote, header.exchange, sa.stage());
             tracing::debug!(
                 %remote, ?stage, %exchange, response = header.response,
-                "{remote}: {exchange} dropped: it has no place in this state, {stage:?}"
+                "{remote}: {exchange} has no place in this state, {stage:?}"
             );
-            match sa.peer() {
-                Some(peer) => self.env(now).count(peer, |c| c.dropped += 1),
-                None => self.env(now).deny(Denial::OutOfPlace),
-            }
             self.sas.insert(id, sa);
-            return;
+            // What was asked twice is answered twice.
+            let denial = match header.response {
+                true => Denial::NotAwaited,
+                false => Denial::OutOfPlace,
+            };
+            return self.deny_for(now, id, at, denial);
         }
         if let Some(awaited) = sa.stage().awaited() {
             self.hear(now, at, awaited);
@@ -148,15 +150,13 @@ impl Endpoint {
     /// in the order of what that costs.
     fn receive_init(&mut self, now: Instant, at: Arrival, header: Header, datagram: &[u8]) {
         self.hear(now, at, Came::InitRequest);
-        let first = header.initiator
-            && header.spi_i != 0
-            && header.spi_r == 0
-            && header.message_id == 0
-            && datagram.len() <= MAX_INIT_LEN;
+        let first =
+            header.initiator && header.spi_i != 0 && header.spi_r == 0 && header.message_id == 0;
         if !first {
-            let remote = at.remote;
-            tracing::debug!(%remote, "{remote}: IKE_SA_INIT dropped: not a first message");
-            return self.env(now).deny(Denial::OutOfPlace);
+            return self.deny(now, at, Denial::OutOfPlace);
+        }
+        if datagram.len() > MAX_INIT_LEN {
+            return self.deny(now, at, Denial::TooLong);
         }
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
             return self.keep_silent(now, at);
@@ -167,27 +167,21 @@ impl Endpoint {
                 now,
                 core: &mut self.core,
             };
-            if let Some(Sa::HalfOpen(known)) = self.sas.get(&id) {
-                known.answer_again(&mut env, datagram);
+            if let Some(Sa::HalfOpen(known)) = self.sas.get(&id)
+                && !known.answer_again(&mut env, datagram)
+            {
+                self.deny(now, at, Denial::ChangedRequest);
             }
             return self.note_answered(now, at, header.spi_i);
         }
         let source = self.peers.source(at.remote.ip());
         let proved = match self.prove(now, at, (&header, datagram), source) {
             Ok(proved) => proved,
-            Err(denial) => {
-                let (remote, why) = (at.remote, denial.name());
-                tracing::debug!(%remote, why, "{remote}: IKE_SA_INIT held off: {why}");
-                return self.env(now).deny(denial);
-            }
+            Err(denial) => return self.deny(now, at, denial),
         };
         match self.begin(now, at, (&header, datagram), source) {
             Ok(()) => {}
-            Err(Refused::Dropped(denial)) => {
-                let (remote, why) = (at.remote, denial.name());
-                tracing::debug!(%remote, why, "{remote}: IKE_SA_INIT dropped: {why}");
-                self.env(now).deny(denial);
-            }
+            Err(Refused::Dropped(denial)) => self.deny(now, at, denial),
             Err(Refused::Answered {
                 denial,
                 notify,
@@ -197,7 +191,7 @@ impl Endpoint {
                 if !proved {
                     self.screen.refused_unproved(now, source, &limits);
                 }
-                self.env(now).deny(denial);
+                self.deny(now, at, denial);
                 if let Some(why) = why {
                     let only = self.peers.only_at(at.local.ip(), at.remote.ip());
                     self.env(now)
@@ -215,7 +209,7 @@ impl Endpoint {
         let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
         let why = Why::Fixed("the peer asks and gets no answer: taken down by hand");
         let mut env = self.env(now);
-        env.deny(Denial::TakenDown);
+        env.deny(only, at.remote, Denial::TakenDown);
         env.refuse(only, "unauthenticated", at.remote, why);
     }
 
@@ -286,7 +280,7 @@ impl Endpoint {
         match self.screen.room(now, source, &limits) {
             Room::Free => {}
             Room::Instead(oldest) => {
-                self.env(now).deny(Denial::HalfOpenEvicted);
+                self.deny_half_open(now, oldest, Denial::HalfOpenEvicted);
                 self.close(now, oldest, DownReason::Superseded, false);
             }
             Room::Full => return Err(Refused::Dropped(Denial::HalfOpenFull)),
@@ -303,11 +297,39 @@ impl Endpoint {
         Ok(())
     }
 
+    /// A half-open IKE SA comes to nothing. Nobody misses it where its peer is up: both
+    /// began at once, or the peer anew.
+    pub(super) fn deny_half_open(&mut self, now: Instant, id: SaId, denial: Denial) {
+        if let Some(Sa::HalfOpen(sa)) = self.sas.get(&id) {
+            let at = sa.arrival();
+            let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
+            if peer.is_some_and(|peer| self.has_sa(peer)) {
+                return self.core.denials.count(denial);
+            }
+            self.env(now).deny(peer, at.remote, denial);
+        }
+    }
+
     /// Answers IKE_SA_INIT without keeping anything.
     fn answer_init(&mut self, now: Instant, at: Arrival, spi_i: u64, response: InitResponse) {
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);
         let message = encode_cleartext(&header, &response.into_payloads());
         self.env(now).send(at, message);
+    }
+}
+
+/// What is wrong with a datagram that cannot be read.
+fn unreadable(at: Arrival, datagram: &[u8], error: &DecodeError) -> Denial {
+    let remote = at.remote;
+    tracing::debug!(%remote, %error, "{remote}: a message cannot be read: {error}");
+    glance(datagram).err().unwrap_or(Denial::Malformed)
+}
+
+/// What it is that cannot be read.
+pub(super) fn came(unreadable: Denial) -> Came {
+    match unreadable {
+        Denial::IkeV1 => Came::IkeV1,
+        _ => Came::NotIke,
     }
 }

@@ -36,17 +36,18 @@ impl Endpoint {
         tracing::debug!(
             %remote, spi_i = format_args!("{:016x}", header.spi_i),
             spi_r = format_args!("{:016x}", header.spi_r), %exchange,
-            "{remote}: {exchange} dropped: no such IKE SA"
+            "{remote}: {exchange} names no IKE SA of ours"
         );
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
-            return self.env(now).deny(Denial::TakenDown);
+            return self.deny(now, at, Denial::TakenDown);
         }
-        self.env(now).deny(Denial::UnknownSa);
         self.hear(now, at, Came::OfUnknownSa);
-        // RFC 7296 section 2.21.4: a response is never answered.
+        // RFC 7296 section 2.21.4: a response is never answered. Those to requests that
+        // were sent twice come when their IKE SA is gone.
         if header.response {
-            return;
+            return self.deny(now, at, Denial::NotAwaited);
         }
+        self.deny(now, at, Denial::UnknownSa);
         let Ok(message) = decode_cleartext(datagram) else {
             return;
         };
@@ -174,7 +175,7 @@ impl Endpoint {
         })
     }
 
-    fn has_sa(&self, peer: PeerId) -> bool {
+    pub(super) fn has_sa(&self, peer: PeerId) -> bool {
         self.established_where(|sa| sa.peer() == peer).is_some()
     }
 }

@@ -8,6 +8,7 @@ use vgw_crypto::Secret;
 use super::tasks::{Active, Task};
 use super::{Established, Phase};
 use crate::crash_token;
+use crate::denial::Denial;
 use crate::env::Env;
 use crate::event::{DownReason, Path, Role};
 use crate::messages::Notifies;
@@ -66,17 +67,13 @@ impl Established {
             _ => false,
         });
         if !message.header.response || !says_so {
-            return self.discard(env, at, "not encrypted");
+            return self.discard(env, at, Denial::NotEncrypted);
         }
         let token = self.loss.token.as_ref();
         if token.is_some_and(|token| crash_token::shown(token, &message.payloads)) {
             return self.close(env, DownReason::PeerLostIt, false);
         }
-        self.discard(
-            env,
-            at,
-            "the peer is said to have lost the SA, without its token",
-        );
+        self.discard(env, at, Denial::LossUnproved);
         self.take_hint(env);
     }
 

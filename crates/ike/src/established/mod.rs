@@ -30,6 +30,7 @@ pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_gr
 use self::tasks::{Active, Task, Tasks};
 use crate::auth::Authenticated;
 use crate::config::{PeerConfig, PeerId};
+use crate::denial::Denial;
 use crate::env::{Effect, Env, Schedule};
 use crate::event::{Diagnostic, DownReason, Event, IkeDetails, Nat, Path, Role, SaId};
 use crate::grammar::GrammarError;
@@ -321,7 +322,7 @@ impl Established {
         };
         let from_initiator = self.role == Role::Responder;
         if spis != self.spis || header.initiator != from_initiator {
-            return self.discard(env, at, "SPIs or Initiator flag are not the peer's");
+            return self.discard(env, at, Denial::WrongSpis);
         }
         if message.sealed.is_none() {
             self.handle_unprotected(env, at, message);
@@ -347,11 +348,11 @@ impl Established {
                 env.count(self.peer, |c| c.duplicates += 1);
                 return;
             }
-            Incoming::OutOfWindow => return self.discard(env, at, "message ID out of window"),
+            Incoming::OutOfWindow => return self.discard(env, at, Denial::WrongId),
         }
         let payloads = match self.open(message, datagram) {
             Ok(payloads) => payloads,
-            Err(OpenError::Forged) => return self.discard(env, at, "not authentic"),
+            Err(OpenError::Forged) => return self.discard(env, at, Denial::NotAuthentic),
             Err(OpenError::Malformed(error)) => {
                 return self.answer(env, at, message, datagram, Reply::syntax(&error));
             }
@@ -373,7 +374,7 @@ impl Established {
                     Err(error) => Reply::from(&error),
                 }
             }
-            _ => return self.discard(env, at, "exchange has no place here"),
+            _ => return self.discard(env, at, Denial::OutOfPlace),
         };
         self.heard(env, at);
         self.answer(env, at, message, datagram, reply);
@@ -389,11 +390,11 @@ impl Established {
         let header = &message.header;
         let asked = self.active.as_ref().map(Active::exchange);
         if !self.window.awaits(header.message_id) || asked != Some(header.exchange) {
-            return self.discard(env, at, "no such request is under way");
+            return self.discard(env, at, Denial::NotAwaited);
         }
         let payloads = match self.open(message, datagram) {
             Ok(payloads) => payloads,
-            Err(OpenError::Forged) => return self.discard(env, at, "not authentic"),
+            Err(OpenError::Forged) => return self.discard(env, at, Denial::NotAuthentic),
             Err(OpenError::Malformed(error)) => return self.end_malformed(env, &error),
         };
         self.window.acknowledge();
@@ -433,16 +434,11 @@ impl Established {
     /// Leaves a request unanswered that can be judged only once the collision
     /// is decided; the peer asks again.
     fn postpone(&mut self, env: &mut Env<'_>, at: Arrival) {
-        self.discard(env, at, "collision is not decided yet");
+        self.discard(env, at, Denial::Undecided);
     }
 
-    fn discard(&mut self, env: &mut Env<'_>, at: Arrival, why: &str) {
-        let (peer, remote) = (&self.config.name, at.remote);
-        tracing::debug!(
-            %peer, sa = self.id.0, %remote, why,
-            "{peer}: message from {remote} dropped: {why}"
-        );
-        env.count(self.peer, |c| c.dropped += 1);
+    fn discard(&mut self, env: &mut Env<'_>, at: Arrival, denial: Denial) {
+        env.deny_peer(self.peer, at.remote, denial);
     }
 
     fn diagnose(&self, env: &mut Env<'_>, diagnostic: Diagnostic) {

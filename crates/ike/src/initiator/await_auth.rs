@@ -5,6 +5,7 @@ use vgw_crypto::{IkeSuite, Secret};
 use super::{Attempt, Initiator, Outcome, State};
 use crate::auth::{Signed, said};
 use crate::config::PeerConfig;
+use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, PendingChild, refusal_of_child};
 use crate::event::{DownReason, Nat, Path, Role};
@@ -98,7 +99,7 @@ impl AwaitAuth {
                 Some((sealed.first, plaintext))
             });
         let Some((first, plaintext)) = plaintext else {
-            attempt.discard(env, &"not authentic");
+            attempt.discard(env, at, Denial::NotAuthentic);
             return self.waiting(attempt);
         };
         env.note_asked(attempt.peer, Asked::auth_answered);

@@ -5,6 +5,7 @@ use vgw_crypto::{KeyPair, RandomError, check_public};
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
 use crate::config::Encapsulation;
+use crate::denial::Denial;
 use crate::env::Env;
 use crate::established::{PendingChild, demanded, demanded_group, public};
 use crate::event::{Diagnostic, DownReason, Role};
@@ -164,7 +165,9 @@ impl AwaitInit {
         }
         // Whoever sent it, the response that is worth something may still come.
         if let Err(error) = check_public(choice.suite.group, &offer.ke.data) {
-            attempt.discard(env, &error);
+            let peer = &attempt.config.name;
+            tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
+            attempt.discard(env, at, Denial::BadResponse);
             return self.waiting(attempt);
         }
         let spis = SpiPair {

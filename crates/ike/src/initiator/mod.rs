@@ -15,6 +15,7 @@ use std::time::Instant;
 use self::await_auth::AwaitAuth;
 use self::await_init::AwaitInit;
 use crate::config::{PeerConfig, PeerId};
+use crate::denial::Denial;
 use crate::env::Env;
 use crate::established::Established;
 use crate::event::{Diagnostic, DownReason, Event, SaId};
@@ -160,9 +161,8 @@ impl Initiator {
         (message, datagram): (ClearMessage, &[u8]),
         alone: bool,
     ) -> Outcome {
-        let awaited = self.attempt.window.awaits(message.header.message_id);
-        if !awaited || message.header.initiator || at.remote.ip() != self.attempt.way.remote.ip() {
-            self.attempt.discard(env, &"not the awaited response");
+        if let Some(denial) = self.attempt.denial(&message, at) {
+            self.attempt.discard(env, at, denial);
             return Outcome::Waiting(Box::new(self));
         }
         match self.state {
@@ -174,7 +174,9 @@ impl Initiator {
                         state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
                     }
                     Err(error) => {
-                        self.attempt.discard(env, &error);
+                        let peer = &self.attempt.config.name;
+                        tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
+                        self.attempt.discard(env, at, Denial::BadResponse);
                         self.state = State::AwaitInit(state);
                         Outcome::Waiting(Box::new(self))
                     }
@@ -200,10 +202,20 @@ impl Initiator {
 }
 
 impl Attempt {
-    fn discard(&self, env: &mut Env<'_>, why: &dyn std::fmt::Display) {
-        let peer = &self.config.name;
-        tracing::debug!(%peer, sa = self.id.0, %why, "{peer}: message dropped: {why}");
-        env.count(self.peer, |c| c.dropped += 1);
+    /// Why a message is not the awaited response, if it is not.
+    fn denial(&self, message: &ClearMessage, at: Arrival) -> Option<Denial> {
+        if message.header.initiator {
+            return Some(Denial::WrongSpis);
+        }
+        if at.remote.ip() != self.way.remote.ip() {
+            return Some(Denial::Elsewhere);
+        }
+        let awaited = self.window.awaits(message.header.message_id);
+        (!awaited).then_some(Denial::NotAwaited)
+    }
+
+    fn discard(&self, env: &mut Env<'_>, at: Arrival, denial: Denial) {
+        env.deny_peer(self.peer, at.remote, denial);
     }
 
     fn report(&self, env: &mut Env<'_>, reason: DownReason) {

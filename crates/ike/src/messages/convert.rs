@@ -73,6 +73,10 @@ impl AuthRequest {
     /// # Errors
     /// When the grammar does not allow it.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
+        let of_child = [PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R];
+        if has(&sealed, PayloadType::AUTH) && !of_child.iter().any(|kind| has(&sealed, *kind)) {
+            return Err(GrammarError::Childless);
+        }
         let parts = Parts::of_sealed(&grammar::AUTH_REQUEST, clear, sealed)?;
         let message = parts.message;
         Ok(Self {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::grammar::GrammarError;
 use crate::wire::{
     AuthMethod, ClearMessage, ExchangeType, Header, PayloadType, ProtocolId, Transform,
     TransformType,
@@ -263,4 +264,23 @@ fn vendor_ids_and_certificates_do_not_reach_the_message() {
     let mut payloads = request.clone().into_payloads();
     payloads.insert(0, Payload::VendorId(vec![1; 16]));
     assert_eq!(CreateChildRequest::parse(&[], payloads), Ok(request));
+}
+
+#[test]
+fn an_authentication_without_a_child_sa_is_refused_by_its_name() {
+    let id = Id {
+        kind: 2,
+        data: b"a.example".to_vec(),
+    };
+    let auth = Auth {
+        method: AuthMethod::SHARED_KEY,
+        data: vec![0; 32],
+    };
+    let childless = vec![Payload::IdI(id.clone()), Payload::Auth(auth)];
+    let error = AuthRequest::parse(&[], childless).unwrap_err();
+    assert_eq!(error, GrammarError::Childless);
+    assert_eq!(error.notify().kind, NotifyType::INVALID_SYNTAX);
+    // EAP is refused as such.
+    let error = AuthRequest::parse(&[], vec![Payload::IdI(id)]).unwrap_err();
+    assert_ne!(error, GrammarError::Childless);
 }

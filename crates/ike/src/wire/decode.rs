@@ -220,6 +220,10 @@ fn chain(first: PayloadType, input: &[u8]) -> Parsed<'_, Chain<'_>> {
             break;
         }
         chain.payloads.push(payload(kind, critical, body)?);
+        // RFC 7383 section 2.5: a fragment is the last, and what it names next is inside.
+        if kind == PayloadType::ENCRYPTED_FRAGMENT && rest.is_empty() {
+            break;
+        }
         kind = next;
     }
     end("message", rest)?;

@@ -23,7 +23,7 @@ mod ts;
 
 pub use decode::{Proof, decode_cleartext, decode_header, decode_payloads, read_proof};
 pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
-pub use glance::{Glance, glance, is_ike_v1};
+pub use glance::{Glance, glance};
 pub use iana::{
     AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };
@@ -70,6 +70,15 @@ pub struct ClearMessage {
     pub payloads: Vec<Payload>,
     /// The Encrypted payload, which is then the last.
     pub sealed: Option<Sealed>,
+}
+
+impl ClearMessage {
+    /// Whether it is a part of a message (RFC 7383).
+    #[must_use]
+    pub fn is_fragment(&self) -> bool {
+        let mut payloads = self.payloads.iter();
+        payloads.any(|payload| payload.kind() == PayloadType::ENCRYPTED_FRAGMENT)
+    }
 }
 
 /// Where the Encrypted payload lies (RFC 7296 section 3.14).

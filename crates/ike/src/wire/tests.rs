@@ -206,12 +206,12 @@ proptest! {
             our_spi: if header.initiator { header.spi_r } else { header.spi_i },
             begins: header.exchange == ExchangeType::IKE_SA_INIT && !header.response,
         });
-        prop_assert_eq!(seen, expected);
+        prop_assert_eq!(seen.ok(), expected);
     }
 
     #[test]
     fn a_glance_at_any_octets_sees_a_header_where_one_is(datagram in octets(0..60)) {
-        prop_assert_eq!(glance(&datagram).is_some(), decode_header(&datagram).is_ok());
+        prop_assert_eq!(glance(&datagram).is_ok(), decode_header(&datagram).is_ok());
     }
 
     #[test]

@@ -13,6 +13,7 @@ mod cloud;
 mod collisions;
 mod crash;
 mod deletes;
+mod drops;
 mod handshake;
 mod hostile;
 mod liveness;

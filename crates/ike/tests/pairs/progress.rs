@@ -149,10 +149,7 @@ fn ike_v1_is_noted_counted_and_refused_by_name_without_an_answer() {
     let denials = pair.sides[B].endpoint.denials();
     assert_eq!(denials.get(Denial::IkeV1), 1);
     assert_eq!(denials.get(Denial::Malformed), 0);
-    assert_eq!(
-        pair.sides[B].refusals,
-        ["the peer speaks IKEv1, expected IKEv2"]
-    );
+    assert_eq!(pair.sides[B].dropped, [Denial::IkeV1]);
     assert!(pair.log.is_empty());
     pair.inject(A, b"not IKE".to_vec());
     assert_eq!(last(&pair, B), Some(Came::NotIke));

@@ -11,6 +11,7 @@ use vgw_ike::config::{
     Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, Liveness, PeerConfig,
     PeerId, Psk,
 };
+use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{
     ChildSa, Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId,
@@ -93,6 +94,8 @@ pub struct Side {
     pub children: BTreeMap<u32, ChildSa>,
     pub outbound: Option<u32>,
     pub refusals: Vec<String>,
+    /// Of what is said as well as counted.
+    pub dropped: Vec<Denial>,
     pub diagnostics: Vec<Diagnostic>,
     pub faults: usize,
     pub ends: Vec<DownReason>,
@@ -115,6 +118,7 @@ impl Side {
             children: BTreeMap::new(),
             outbound: None,
             refusals: Vec::new(),
+            dropped: Vec::new(),
             diagnostics: Vec::new(),
             faults: 0,
             ends: Vec::new(),
@@ -188,6 +192,7 @@ impl Side {
             Event::Refused { why, .. } | Event::RekeyRefused { why, .. } => {
                 self.refusals.push(why.to_string());
             }
+            Event::Dropped { denial, .. } => self.dropped.push(denial),
             Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }

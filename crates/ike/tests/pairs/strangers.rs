@@ -198,7 +198,7 @@ fn a_response_without_use_costs_the_initiator_nothing_and_does_not_end_the_attem
     for _ in 0..100 {
         deliver(&mut pair, A, answer.source, &forged);
     }
-    assert_eq!(pair.sides[A].endpoint.counters(PEER).dropped, 100);
+    assert_eq!(pair.sides[A].endpoint.counters(PEER).dropped.total(), 100);
     pair.run(seconds(1));
     pair.assert_agreement(1);
     assert_eq!(pair.sides[A].endpoint.key_pairs(), 1);

@@ -199,6 +199,7 @@ fn tunnel(
             bytes_out: tunnel.traffic.bytes_out,
         },
         counters: counters(tunnel.counters, tunnel.changes_refused),
+        dropped: by_name(tunnel.counters.dropped.iter().filter(|(_, n)| *n > 0)),
         last: tunnel.trouble.map(last),
         rekey_refused: tunnel.rekey_refused.map(last),
     }
@@ -271,7 +272,7 @@ fn counters(counters: PeerCounters, changes_refused: u64) -> wire::Counters {
         rekeys_refused: counters.rekeys_refused,
         retransmissions: counters.retransmissions,
         duplicates: counters.duplicates,
-        dropped: counters.dropped,
+        dropped: counters.dropped.total(),
         path_changes: counters.path_changes,
         changes_refused,
     }

@@ -82,8 +82,8 @@ pub struct Status {
     pub data_plane: DataPlane,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
-    /// IKE messages of peers not yet authenticated that were refused, dropped or
-    /// answered by a question, since the start, by reason; every reason is there.
+    /// IKE messages that were refused, dropped or answered by a question since the start,
+    /// whoever sent them, by reason; every reason is there.
     #[serde(default)]
     pub denied: BTreeMap<String, u64>,
     /// Packets dropped since the start, by reason; every reason is there. With ESN,
@@ -97,7 +97,7 @@ pub struct Status {
     pub log: Log,
     /// What needs somebody's attention now; empty when all is well.
     pub problems: Vec<String>,
-    /// Datagrams of no tunnel that were refused last, newest first.
+    /// Datagrams of no tunnel that were refused or dropped last, newest first.
     pub refusals: Vec<Refusal>,
 }
 
@@ -273,6 +273,10 @@ pub struct Tunnel {
     pub traffic: Traffic,
     /// Counted since the daemon started.
     pub counters: Counters,
+    /// IKE messages of its SAs that were dropped, by reason; reasons without any are left
+    /// out.
+    #[serde(default)]
+    pub dropped: BTreeMap<String, u64>,
     /// What last went wrong, be it over or not: why it went down or did not
     /// come up, what was refused.
     pub last: Option<Last>,

@@ -7,7 +7,7 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::endpoint::Standing;
 
-use super::{Class, Counted, Shared};
+use super::{Class, Counted, Shared, Unread};
 
 /// Immutable; swapped whole, and a new one shares what did not change. All lists
 /// are sorted.
@@ -99,6 +99,12 @@ impl Directory {
         let mut known = Known::clone(&self.shared.known.load());
         change(&mut known);
         self.shared.known.store(Arc::new(known));
+    }
+
+    /// Takes what was dropped unread and is to be said.
+    #[must_use]
+    pub fn take_unread(&self) -> Vec<Unread> {
+        self.shared.unread.take()
     }
 
     /// What was counted since the start.

@@ -16,12 +16,15 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use vgw_ike::wire::{glance, is_ike_v1};
+use vgw_ike::denial::Denial;
+use vgw_ike::wire::glance;
 
 mod known;
+mod unread;
 
 pub use known::Directory;
 use known::Known;
+pub use unread::Unread;
 
 /// Whose message it may be. The order is that of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,6 +93,15 @@ pub struct Message {
     pub octets: Vec<u8>,
 }
 
+/// Why a message is dropped by what its header says, as [`glance`] gives it.
+const UNREAD: [Denial; 2] = [Denial::Malformed, Denial::OtherVersion];
+
+/// Every reason for which a message is dropped here.
+pub fn reasons() -> impl Iterator<Item = &'static str> {
+    let unread = UNREAD.into_iter().map(Denial::name);
+    unread.chain(Class::ALL.into_iter().map(full))
+}
+
 /// IKE messages since the start, before any was answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Counted {
@@ -107,7 +119,7 @@ pub struct Counted {
 struct Counters {
     received: [AtomicU64; 3],
     full: [AtomicU64; 3],
-    malformed: AtomicU64,
+    unread: [AtomicU64; UNREAD.len()],
     begins: AtomicU64,
     unknown_spi: AtomicU64,
 }
@@ -116,6 +128,7 @@ struct Counters {
 struct Shared {
     known: ArcSwap<Known>,
     counters: Counters,
+    unread: unread::Kept,
     /// Octets that wait, by class.
     waiting: [AtomicUsize; 3],
 }
@@ -157,16 +170,18 @@ impl Entrance {
     /// Puts a message into the queue of its class. False: that is full.
     pub fn put(&self, message: Message) -> bool {
         let counters = &self.shared.counters;
-        let Some(seen) = glance(&message.octets) else {
+        let known = self.shared.known.load();
+        let seen = match glance(&message.octets) {
+            Ok(seen) => seen,
             // It is told, because an IKEv1 peer would otherwise be silence.
-            if is_ike_v1(&message.octets) {
-                let known = self.shared.known.load();
+            Err(Denial::IkeV1) => {
                 return self.put_in(known.of_address(message.remote.ip()), message);
             }
-            add(&counters.malformed);
-            return true;
+            Err(denial) => {
+                self.drop_unread(&message, denial, &known);
+                return true;
+            }
         };
-        let known = self.shared.known.load();
         let by_spi = known.by_spi(seen.our_spi);
         if seen.begins {
             add(&counters.begins);
@@ -187,6 +202,20 @@ impl Entrance {
             count(&counters.full, class);
         }
         taken
+    }
+
+    fn drop_unread(&self, message: &Message, denial: Denial, known: &Known) {
+        let mut counters = UNREAD.iter().zip(&self.shared.counters.unread);
+        if let Some((_, counter)) = counters.find(|(of, _)| **of == denial) {
+            add(counter);
+        }
+        let unread = Unread {
+            local: message.local,
+            remote: message.remote,
+            denial,
+        };
+        let configured = known.of_address(message.remote.ip()) == Class::Handshake;
+        self.shared.unread.note(unread, configured);
     }
 
     fn queue(&self, class: Class, message: Message) -> bool {
@@ -254,7 +283,8 @@ impl Counters {
             let classes = Class::ALL.into_iter().zip(counters);
             classes.map(|(class, n)| (name(class), read(n))).collect()
         };
-        let mut dropped = vec![("malformed", read(&self.malformed))];
+        let unread = UNREAD.into_iter().zip(&self.unread);
+        let mut dropped: Vec<_> = unread.map(|(of, n)| (of.name(), read(n))).collect();
         dropped.extend(named(&self.full, full));
         Counted {
             received: named(&self.received, Class::name),

@@ -1,5 +1,6 @@
 use std::net::SocketAddr;
 
+use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Standing;
 use vgw_ike::wire::{ExchangeType, Header, PayloadType, begin_sealed};
 
@@ -178,4 +179,54 @@ async fn the_loop_is_woken_by_a_message_of_any_class() {
         let (taken, _) = tokio::join!(exit.take(), async { entrance.put(of(class)) });
         assert_eq!(taken, of(class));
     }
+}
+
+/// A message of a version that there is not.
+fn version_3(remote: &str) -> Message {
+    let mut message = message(remote, 0, 0);
+    message.octets[17] = 0x30;
+    message
+}
+
+#[test]
+fn what_is_dropped_unread_is_counted_by_its_kind_and_told_once_until_it_is_taken() {
+    let (entrance, mut exit, directory) = inbox();
+    let mut cut = message(ELSEWHERE, 0, 0);
+    cut.octets.pop();
+    for _ in 0..1_000 {
+        assert!(entrance.put(version_3(CONFIGURED)));
+        assert!(entrance.put(cut.clone()));
+    }
+    assert_eq!(dropped(&directory, "other_version"), 1_000);
+    assert_eq!(dropped(&directory, "malformed"), 1_000);
+    assert_eq!(exit.try_take(), None);
+    let told: Vec<_> = directory.take_unread();
+    let told: Vec<_> = told.iter().map(|told| (told.remote, told.denial)).collect();
+    let expected = [
+        (CONFIGURED, Denial::OtherVersion),
+        (ELSEWHERE, Denial::Malformed),
+    ];
+    assert_eq!(
+        told,
+        expected.map(|(of, denial)| (of.parse().unwrap(), denial))
+    );
+    assert_eq!(directory.take_unread(), []);
+    entrance.put(version_3(CONFIGURED));
+    assert_eq!(directory.take_unread().len(), 1, "and again afterwards");
+}
+
+#[test]
+fn countless_strangers_leave_room_to_tell_of_a_configured_address() {
+    let (entrance, _exit, directory) = inbox();
+    for host in 0..10_000 {
+        let [high, low] = u16::to_be_bytes(host);
+        entrance.put(version_3(&format!("198.18.{high}.{low}:500")));
+    }
+    entrance.put(version_3(CONFIGURED));
+    let told = directory.take_unread();
+    assert!(told.len() <= 128, "{}", told.len());
+    assert!(
+        told.iter()
+            .any(|told| told.remote == CONFIGURED.parse().unwrap())
+    );
 }

@@ -30,7 +30,7 @@ pub struct Sample {
     pub ike: Counted,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
-    /// What became of IKE messages of peers not yet authenticated, every reason.
+    /// IKE messages that came to nothing, every reason.
     pub denied: Vec<(&'static str, u64)>,
     /// Key pairs made.
     pub key_pairs: u64,
@@ -160,7 +160,7 @@ impl Collector for Sample {
             metric,
             "ike_messages_dropped",
             "IKE messages dropped: malformed, unauthentic or out of place",
-            |t| t.counters.dropped,
+            |t| t.counters.dropped.total(),
         )?;
         self.counters(
             metric,
@@ -175,7 +175,7 @@ impl Collector for Sample {
         family(metric, "refused_batches", help, refused)?;
         self.ike_messages(metric)?;
         self.log_lines(metric)?;
-        let help = "IKE messages of peers not authenticated that were refused, dropped or answered by a question, by reason";
+        let help = "IKE messages that were refused, dropped or answered by a question, whoever sent them, by reason";
         family(metric, "ike_denied", help, ("reason", &self.denied))?;
         metric
             .encode_descriptor(

@@ -34,6 +34,7 @@ fn tunnel(number: u8) -> Tunnel {
         ike: None,
         children: Vec::new(),
         traffic: Traffic::default(),
+        dropped: BTreeMap::new(),
         counters: Counters::default(),
         last: None,
         rekey_refused: None,
@@ -160,7 +161,7 @@ packets dropped: replayed 2
 
 IKE messages: established 100, handshake 20, stranger 3; dropped unread: malformed 7
 
-not authenticated: cookie_asked 4
+IKE messages refused or dropped: cookie_asked 4
 
 log lines missing: 3 lost, 0 held back as too many
 "

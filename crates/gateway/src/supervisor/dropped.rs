@@ -1,0 +1,51 @@
+//! Messages that came to nothing: said the first time, counted by the negotiator always.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use vgw_ike::denial::Denial;
+use vgw_ike::why::Why;
+
+use super::Supervisor;
+use crate::command::TunnelId;
+
+impl Supervisor {
+    /// A datagram was dropped, and counted, before it became a message of
+    /// [`Self::handle_datagram`]. Anybody can bring that about, so not all of them need
+    /// be told.
+    pub fn note_unread(
+        &mut self,
+        now: Instant,
+        local: SocketAddr,
+        remote: SocketAddr,
+        denial: Denial,
+    ) {
+        self.endpoint.note_unread(now, local, remote, denial);
+        self.settle(now);
+    }
+
+    pub(super) fn on_dropped(
+        &mut self,
+        now: Instant,
+        id: Option<TunnelId>,
+        remote: SocketAddr,
+        denial: Denial,
+    ) {
+        let (why, reason) = (Why::Dropped(denial), denial.name());
+        if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
+            if let Some(line) = tunnel.lines.drops.allow(now, denial) {
+                let (tunnel, held_back) = (&tunnel.name, line.held_back);
+                tracing::warn!(%tunnel, %remote, reason, held_back, "{tunnel}: from {remote}: {why}{line}");
+            }
+            return tunnel.note_drop(now, remote, why);
+        }
+        if let Some(line) = self.stranger_lines.allow(now, remote.ip(), Some(denial)) {
+            let held_back = line.held_back;
+            tracing::warn!(
+                %remote, reason, held_back,
+                "from {remote}, of no configured tunnel: {why}{line}"
+            );
+        }
+        self.remember_stranger(now, remote, why);
+    }
+}
