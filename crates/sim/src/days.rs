@@ -420,7 +420,8 @@ impl Days {
         }
     }
 
-    /// A changed file: an option that restarts the tunnel, and some that do not.
+    /// A changed file: an option that restarts the tunnel, or both of its connection, and
+    /// some that do not.
     fn reload(&mut self, place: usize, id: &str, number: u8) {
         let Some(node) = self.world.nodes.get_mut(place) else {
             return;
@@ -429,6 +430,12 @@ impl Days {
         let mut connections = node.config.connections.iter_mut();
         if let Some(connection) = connections.find(|c| c.id == id) {
             connection.failback = !connection.failback;
+            let both = self.dice.per_mille(500);
+            for (tunnel, of) in connection.tunnels.iter_mut().zip(1..) {
+                if both || of == number {
+                    tunnel.phase1.groups.rotate_left(1);
+                }
+            }
             let [first, second] = &mut connection.tunnels;
             let tunnel = if number == 1 { first } else { second };
             tunnel.copy_dscp = !tunnel.copy_dscp;

@@ -41,7 +41,8 @@ impl NewKeys {
             };
             for (path, _) in self.0.iter().take(made) {
                 if let Err(error) = fs::remove_file(path) {
-                    tracing::warn!(path = %path.display(), %error, "cannot be removed again");
+                    let path = path.display();
+                    tracing::warn!(%path, %error, "{path} cannot be removed again: {error}");
                 }
             }
             return Err(format!("{} cannot be made: {error}", path.display()));
