@@ -119,6 +119,9 @@ pub struct TunnelStatus {
     /// Why the last rekey was refused, if nothing has come up since: the tunnel is up,
     /// but not beyond the lifetime of its SAs.
     pub rekey_refused: Option<Remark>,
+    /// Where its traffic selectors and the configured networks do not meet while it is up,
+    /// a sentence each.
+    pub mismatches: Vec<String>,
     /// Our outside address.
     pub outside_local: IpAddr,
     /// The peer's outside address: as its packets show it, else as configured.

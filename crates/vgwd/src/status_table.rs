@@ -111,14 +111,14 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
 }
 
 /// What went wrong before a tunnel came up is history; while it is down it is the news.
-/// One that is up may not be up for long.
+/// One that is up may not be up for long, or not carry all that it should.
 fn notes(tunnel: &Tunnel) -> Vec<String> {
     if tunnel.up {
         let refused = tunnel.rekey_refused.iter().map(|refused| {
             let ago = span(refused.ago_seconds);
             format!("rekey refused {ago} ago: {}", refused.why)
         });
-        return refused.collect();
+        return refused.chain(tunnel.problems.iter().cloned()).collect();
     }
     let mut note = match &tunnel.last {
         Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),

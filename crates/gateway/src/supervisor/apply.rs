@@ -45,6 +45,12 @@ impl Supervisor {
                 changes.push(Change::ConnectionAdded(connection.id.clone()));
             }
         }
+        if !changes.is_empty() {
+            for tunnel in self.tunnels.values_mut().filter(|t| t.sas.usable()) {
+                tunnel.compare_soon(now);
+                self.touched.insert(tunnel.id);
+            }
+        }
         self.stale = true;
         self.settle(now);
         changes

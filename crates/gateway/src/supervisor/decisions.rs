@@ -31,6 +31,7 @@ impl Supervisor {
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
                 tunnel.tell(now);
             }
+            self.compare(now, id);
             self.arm(id);
         }
         let tables = std::mem::take(&mut self.stale).then(|| self.tables());

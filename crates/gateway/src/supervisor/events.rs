@@ -267,6 +267,7 @@ impl Supervisor {
             tunnel.pursuit = Pursuit::None;
             tunnel.retry.cancel();
             tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
+            tunnel.compare_soon(now);
         }
         if let Some(replaced) = replaced {
             // Also where the selectors of the new one do not cover all of its own.
@@ -289,6 +290,7 @@ impl Supervisor {
         if !tunnel.sas.usable() {
             tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
         }
+        tunnel.compare_soon(now);
         self.spis.remove(&spi_in);
         if child.in_data_plane {
             let until = may_be_on_the_way(reason).then(|| now + DELETED_LINGER);

@@ -12,7 +12,8 @@
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
 //!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
 //!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
-//!   came to nothing, `telling` the log's lines.
+//!   came to nothing, `telling` the log's lines, `mismatch` what a tunnel that is up does
+//!   not carry.
 
 mod anew;
 mod apply;
@@ -22,6 +23,7 @@ mod dropped;
 mod events;
 mod lifecycle;
 mod mapping;
+mod mismatch;
 mod operate;
 mod outbox;
 mod refused;

@@ -111,6 +111,7 @@ impl Supervisor {
             since: now.saturating_duration_since(tunnel.since),
             why: tunnel.why.clone(),
             trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
+            mismatches: self.mismatches_of(connection, tunnel),
             rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
             outside_local: tunnel.peer.local,
             outside_remote: keeper.map(|path| path.remote.ip()).or(remote_address),

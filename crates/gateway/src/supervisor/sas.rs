@@ -136,6 +136,16 @@ impl Sas {
             .map(|(spi_in, child, _)| (spi_in, child))
     }
 
+    /// What may travel by the CHILD SAs to send with: our side and the peer's.
+    pub(super) fn selectors(&self) -> (Vec<TrafficSelector>, Vec<TrafficSelector>) {
+        let (mut local, mut remote) = (Vec::new(), Vec::new());
+        for (_, child, _) in self.senders() {
+            local.extend_from_slice(&child.local_selectors);
+            remote.extend_from_slice(&child.remote_selectors);
+        }
+        (local, remote)
+    }
+
     /// The inbound SPIs of the CHILD SAs to send with, the newest first: of those with the
     /// same selectors only one, and of those with others each what no newer one covers.
     pub(super) fn ways(&self) -> Vec<u32> {

@@ -99,6 +99,10 @@ pub(super) struct Tunnel {
     pub(super) counters_before: PeerCounters,
     /// The deadline under which the supervisor keeps it.
     pub(super) armed: Option<Instant>,
+    /// When its traffic selectors are to be compared with the configured networks.
+    pub(super) compare_at: Option<Instant>,
+    /// What was last said of that.
+    pub(super) mismatches: Vec<String>,
     /// How much is written about it, whatever its peer does.
     pub(super) lines: TunnelLines,
     /// What is to be written about it once it is clear what follows.
@@ -138,6 +142,8 @@ impl Tunnel {
             traffic_before,
             counters_before,
             armed: None,
+            compare_at: None,
+            mismatches: Vec::new(),
             lines: TunnelLines::default(),
             untold: Untold::default(),
         }
@@ -212,10 +218,14 @@ impl Tunnel {
     /// The next time at which something is to be done though nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let drained = self.drain.map(|drain| drain.until);
-        [self.retry.at(), drained, self.turn, self.sas.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let due = [
+            self.retry.at(),
+            drained,
+            self.turn,
+            self.sas.deadline(),
+            self.compare_at,
+        ];
+        due.into_iter().flatten().min()
     }
 
     /// Remembers that something went wrong.

@@ -17,6 +17,7 @@ mod groups;
 mod initiate;
 mod lifecycle;
 mod lines;
+mod mismatch;
 mod noisy;
 mod reload;
 mod rig;

@@ -202,6 +202,7 @@ fn tunnel(
         dropped: by_name(tunnel.counters.dropped.iter().filter(|(_, n)| *n > 0)),
         last: tunnel.trouble.map(last),
         rekey_refused: tunnel.rekey_refused.map(last),
+        problems: tunnel.mismatches,
     }
 }
 

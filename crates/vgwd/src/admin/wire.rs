@@ -282,6 +282,10 @@ pub struct Tunnel {
     pub last: Option<Last>,
     /// Why the last rekey was refused, if nothing has come up since.
     pub rekey_refused: Option<Last>,
+    /// Packets that it does not carry though it is up, as its traffic selectors and the
+    /// configured networks do not meet: a sentence each.
+    #[serde(default)]
+    pub problems: Vec<String>,
 }
 
 /// What a tunnel that is not up waits for. Nothing of what came is authentic, as an

@@ -38,6 +38,7 @@ fn tunnel(number: u8) -> Tunnel {
         counters: Counters::default(),
         last: None,
         rekey_refused: None,
+        problems: Vec::new(),
     }
 }
 
@@ -193,6 +194,25 @@ fn a_tunnel_that_is_up_and_cannot_be_rekeyed_says_so() {
     let note = "\n    rekey refused 41s ago: rekey of a CHILD SA: no common key exchange\n";
     assert!(text.contains(note), "{text}");
     assert!(!text.contains("does not answer"), "{text}");
+}
+
+#[test]
+fn what_a_tunnel_that_is_up_does_not_carry_stands_below_it() {
+    let up = Tunnel {
+        state: "up".to_owned(),
+        up: true,
+        problems: vec!["the peer's networks are others".to_owned()],
+        ..tunnel(1)
+    };
+    let connection = Connection {
+        id: "vpn-office".to_owned(),
+        customer_gateway: "cgw-office".to_owned(),
+        active_tunnel: Some(1),
+        tunnels: vec![up, tunnel(2)],
+    };
+    let text = render(&status(vec![connection]));
+    let below = "\n    the peer's networks are others\n            2       down ";
+    assert!(text.contains(below), "{text}");
 }
 
 #[test]

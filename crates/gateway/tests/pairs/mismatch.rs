@@ -1,0 +1,136 @@
+//! Tunnels that are up, and whose traffic selectors are not the configured networks.
+
+use ipnet::IpNet;
+use tracing::Level;
+use vgw_gateway::domain::Connection;
+use vgw_sim::error_log::ErrorLog;
+use vgw_sim::world::World;
+
+use crate::rig::{CGW, VGW, both_up, seconds, tunnel, up, world};
+
+fn nets(text: &str) -> Vec<IpNet> {
+    text.split(' ').map(|net| net.parse().unwrap()).collect()
+}
+
+/// The customer gateway has another network behind it than we route there.
+fn elsewhere(end: usize, connection: &mut Connection) {
+    if end == CGW {
+        connection.local_network_cidrs = nets("192.168.5.0/24");
+    }
+}
+
+/// What status says of the first tunnel at both ends, cut at the advice.
+fn said(world: &World) -> [String; 2] {
+    [VGW, CGW].map(|end| {
+        let said = tunnel(world, end, 1).mismatches;
+        let facts = said.iter().map(|text| text.split(';').next().unwrap());
+        facts.collect::<Vec<_>>().join("\n")
+    })
+}
+
+#[test]
+fn another_network_at_the_peer_than_is_routed_there_shows_at_both_ends_and_is_logged_once() {
+    let log = ErrorLog::up_to(Level::WARN);
+    let mut world = world(1, elsewhere);
+    log.watch(None, || {
+        world.start_all();
+        assert!(world.run_until(seconds(5), both_up));
+        // With two rekeys.
+        world.run(seconds(2 * 3600));
+    });
+    let ours = "the peer's networks are 192.168.5.0/24 by its traffic selectors, and 172.16.1.0/24 \
+                by static_routes: what is sent to 172.16.1.0/24 is dropped (outside_selectors), \
+                what comes from 192.168.5.0/24 is dropped (source_not_routed)";
+    let theirs = "our networks are 192.168.5.0/24 by the peer's traffic selectors, and \
+                  172.16.1.0/24 by on_premises.cidrs: what comes for 192.168.5.0/24 is dropped \
+                  (unknown_destination)";
+    assert_eq!(said(&world), [ours, theirs]);
+    let lines = log.take().into_iter();
+    let mut lines: Vec<String> = lines
+        .filter_map(|line| line.message.split(';').next().map(str::to_owned))
+        .collect();
+    lines.sort();
+    let advice = |end| tunnel(&world, end, 1).mismatches[0].clone();
+    let here = "; set static_routes = [\"192.168.5.0/24\"] here, or 172.16.1.0/24 at the peer as its \
+                local networks";
+    assert!(advice(VGW).ends_with(here), "{}", advice(VGW));
+    let there = "; set 172.16.1.0/24 at the peer as its remote networks, or on_premises.cidrs = \
+                 [\"192.168.5.0/24\"] here";
+    assert!(advice(CGW).ends_with(there), "{}", advice(CGW));
+    let line = |number: u8, said: &str| format!("vpn-1-1/{number}: {said}");
+    let expected = [
+        line(1, theirs),
+        line(1, ours),
+        line(2, theirs),
+        line(2, ours),
+    ];
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn what_is_routed_and_not_selected_is_named_and_no_more() {
+    let world = up(|end, connection| {
+        if end == CGW {
+            connection.local_network_cidrs = nets("172.16.1.0/25");
+        }
+    });
+    let [ours, _] = said(&world);
+    let lost = ": what is sent to 172.16.1.128/25 is dropped (outside_selectors)";
+    assert!(ours.ends_with(lost), "{ours}");
+}
+
+#[test]
+fn a_peer_that_wants_less_of_us_is_said_until_it_is_configured() {
+    let narrow = |end: usize, connection: &mut Connection| {
+        if end == CGW {
+            connection.remote_network_cidrs = nets("10.1.5.0/24");
+        }
+    };
+    let world = up(narrow);
+    let [ours, theirs] = said(&world);
+    let advice = "; if it is to reach no more, remote_ipv4_network_cidr = \"10.1.5.0/24\" here";
+    let whole = &tunnel(&world, VGW, 1).mismatches[0];
+    assert!(whole.ends_with(advice), "{whole}");
+    let lost = "10.1.0.0-10.1.4.255, 10.1.6.0-10.1.255.255";
+    assert!(
+        ours.starts_with("our networks are 10.1.5.0/24 by"),
+        "{ours}"
+    );
+    let sent = format!("what {lost} sends is dropped (outside_selectors)");
+    assert!(ours.ends_with(&sent), "{ours}");
+    let lost = format!("by vpc_cidrs: what is sent to {lost} is dropped (outside_selectors)");
+    assert!(theirs.ends_with(&lost), "{theirs}");
+    let world = up(|_, connection| narrow(CGW, connection));
+    assert_eq!(said(&world)[0], "");
+}
+
+#[test]
+fn nothing_is_said_of_selectors_for_everything_and_of_inside_addresses() {
+    let world = up(|_, _| {});
+    assert_eq!(said(&world), ["", ""]);
+    let world = up(|end, connection| {
+        if end == CGW {
+            connection.local_network_cidrs = nets("172.16.1.0/24 169.254.1.8/30 169.254.1.12/30");
+            connection.remote_network_cidrs = nets("10.1.0.0/16 169.254.1.8/30");
+        }
+    });
+    assert_eq!(said(&world), ["", ""]);
+}
+
+#[test]
+fn without_a_check_of_sources_answers_go_astray_and_a_reload_mends_it() {
+    let mut world = up(|end, connection| {
+        elsewhere(end, connection);
+        connection.source_check = false;
+    });
+    let [ours, _] = said(&world);
+    let astray = "answers to 192.168.5.0/24 do not enter the tunnel";
+    assert!(ours.ends_with(astray), "{ours}");
+    let before = tunnel(&world, VGW, 1).since;
+    let mut config = world.nodes[VGW].config.clone();
+    config.connections[0].static_routes = nets("192.168.5.0/24");
+    world.operate(VGW, |s, now| s.apply(now, config));
+    world.run(seconds(10));
+    assert_eq!(said(&world)[0], "");
+    assert!(tunnel(&world, VGW, 1).since > before, "it stayed up");
+}
