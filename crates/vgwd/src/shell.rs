@@ -189,7 +189,8 @@ impl Shell {
     /// Looks at the outside addresses, at the links that their packets leave by and at the
     /// MTU of links and routes again, and tells of what is not as it should be.
     pub fn look_outside(&mut self, now: Instant) {
-        for address in self.absent.update(&self.plane.missing_addresses()) {
+        let missing = self.plane.missing_addresses();
+        for address in self.absent.update(&missing) {
             self.drive(|supervisor| supervisor.note_outside_address(now, address));
         }
         self.plane.look_outside();
@@ -212,7 +213,7 @@ impl Shell {
         let foreign = |local, remote| self.plane.foreign_link(local, remote);
         self.source_routes.look(&ends, foreign);
         let refused = self.plane.take_send_error();
-        self.unsent.update(now, refused.as_ref());
+        self.unsent.update(now, refused.as_ref(), &missing);
     }
 
     /// Everything there is to see, with traffic as of now.

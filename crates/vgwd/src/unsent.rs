@@ -56,14 +56,18 @@ impl Unsent {
     }
 
     /// Takes the error of the last ESP packet that was not sent since this was called last,
-    /// forgets what is over, and logs what is news.
-    pub fn update(&mut self, now: Instant, esp: Option<&io::Error>) {
+    /// forgets what is over, and logs what is news. From `missing` addresses there is no
+    /// route: a problem that is told of already.
+    pub fn update(&mut self, now: Instant, esp: Option<&io::Error>, missing: &[IpAddr]) {
         if let Some(cause) = esp.and_then(Cause::of) {
             self.esp = Some((cause, now));
         }
         let fresh = |at: Instant| now.saturating_duration_since(at) < MEMORY;
-        self.ike.retain(|_, (_, at)| fresh(*at));
-        self.esp = self.esp.filter(|(_, at)| fresh(*at));
+        self.ike
+            .retain(|(local, _), (_, at)| fresh(*at) && !missing.contains(local));
+        self.esp = self
+            .esp
+            .filter(|(cause, at)| fresh(*at) && (*cause == Cause::Firewall || missing.is_empty()));
         self.told.update(self.now());
     }
 
@@ -134,14 +138,14 @@ mod tests {
             let mut unsent = Unsent::default();
             let note = |unsent: &mut Unsent, sent| {
                 unsent.note_ike(start, local, peer, &sent);
-                unsent.update(start, None);
+                unsent.update(start, None, &[]);
             };
             note(&mut unsent, Err(refused(errno)));
             assert!(lines(&unsent)[0].contains(words), "{unsent:?}");
             note(&mut unsent, Ok(()));
             assert!(lines(&unsent).is_empty());
             note(&mut unsent, Err(refused(errno)));
-            unsent.update(start + MEMORY, None);
+            unsent.update(start + MEMORY, None, &[]);
             assert!(lines(&unsent).is_empty());
         }
     }
@@ -150,14 +154,25 @@ mod tests {
     fn esp_is_told_of_apart_and_losses_are_nobody_s_fault() {
         let now = Instant::now();
         let mut unsent = Unsent::default();
-        unsent.update(now, Some(&refused(libc::ENOBUFS)));
+        unsent.update(now, Some(&refused(libc::ENOBUFS)), &[]);
         assert!(lines(&unsent).is_empty());
-        unsent.update(now, Some(&refused(libc::EPERM)));
+        unsent.update(now, Some(&refused(libc::EPERM)), &[]);
         assert!(lines(&unsent)[0].contains("ESP packets (EPERM)"));
-        unsent.update(now + Duration::from_secs(1), None);
+        unsent.update(now + Duration::from_secs(1), None, &[]);
         assert_eq!(lines(&unsent).len(), 1);
-        unsent.update(now + MEMORY, None);
+        unsent.update(now + MEMORY, None, &[]);
         assert!(lines(&unsent).is_empty());
+    }
+
+    #[test]
+    fn an_address_that_is_missing_has_no_routes_and_that_is_said_elsewhere() {
+        let [local, peer]: [IpAddr; 2] = ["203.0.113.1", "192.0.2.1"].map(|a| a.parse().unwrap());
+        let now = Instant::now();
+        let mut unsent = Unsent::default();
+        unsent.note_ike(now, local, peer, &Err(refused(libc::ENETUNREACH)));
+        let esp = refused(libc::ENETUNREACH);
+        unsent.update(now, Some(&esp), &[local]);
+        assert!(lines(&unsent).is_empty(), "{unsent:?}");
     }
 
     #[test]
@@ -169,7 +184,7 @@ mod tests {
             let stranger = Ipv4Addr::from(0xC000_0200 + number).into();
             unsent.note_ike(now, local, stranger, &Err(refused(libc::EPERM)));
         }
-        unsent.update(now, None);
+        unsent.update(now, None, &[]);
         assert_eq!((unsent.ike.len(), lines(&unsent).len()), (PEERS, 1));
     }
 }
