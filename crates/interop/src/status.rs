@@ -9,6 +9,8 @@ use serde::Deserialize;
 pub struct Status {
     /// VPN connections.
     pub connections: Vec<Connection>,
+    /// IKE messages that came to nothing, by reason.
+    pub denied: BTreeMap<String, u64>,
     /// Packets dropped, by reason.
     pub drops: BTreeMap<String, u64>,
     /// What needs attention.
@@ -90,6 +92,8 @@ pub struct Child {
     pub suite: String,
     /// In UDP, or protocol 50.
     pub udp_encapsulation: bool,
+    /// Whether the gateway sends with it.
+    pub outbound: bool,
 }
 
 /// Packets of a tunnel.

@@ -69,6 +69,7 @@ scenarios!(
     awaited,
     wrong_psk,
     no_proposal,
+    ikev1_and_childless,
     unacceptable_selectors,
     capture,
     native_esp,
