@@ -23,7 +23,7 @@ impl Endpoint {
     /// Keeps an SA, under its deadline.
     pub(super) fn put(&mut self, sa: Sa) {
         self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));
-        self.sas.insert(sa.id(), sa);
+        self.sas.insert(sa);
     }
 
     /// Keeps what is left of an SA.
@@ -63,7 +63,7 @@ impl Endpoint {
 
     /// Closes an SA and does what follows from it.
     pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, farewell: bool) {
-        if let Some(sa) = self.sas.remove(&id) {
+        if let Some(sa) = self.sas.remove(id) {
             let next = sa.close(&mut self.env(now), reason, farewell);
             self.put_back(now, id, next);
         }
@@ -77,21 +77,19 @@ impl Endpoint {
         id: SaId,
         change: impl FnOnce(&mut Established, &mut Env<'_>),
     ) {
-        match self.sas.remove(&id) {
+        match self.sas.remove(id) {
             Some(Sa::Established(mut sa)) => {
                 change(&mut sa, &mut self.env(now));
                 self.put_back(now, id, Next::after(sa));
                 self.settle(now);
             }
-            Some(other) => {
-                self.sas.insert(id, other);
-            }
+            Some(other) => self.sas.insert(other),
             None => {}
         }
     }
 
     fn established(&self, id: SaId) -> Option<&Established> {
-        match self.sas.get(&id)? {
+        match self.sas.get(id)? {
             Sa::Established(sa) => Some(sa),
             Sa::Initiating(_) | Sa::HalfOpen(_) => None,
         }
@@ -100,9 +98,9 @@ impl Endpoint {
     /// The other IKE SAs with this peer that are in use.
     fn others(&self, peer: PeerId, except: Option<SaId>) -> Vec<SaId> {
         self.sas
-            .values()
+            .of_peer(peer)
             .filter_map(|sa| match sa {
-                Sa::Established(sa) if sa.peer() == peer && sa.is_up() => Some(sa.id()),
+                Sa::Established(sa) if sa.is_up() => Some(sa.id()),
                 _ => None,
             })
             .filter(|id| Some(*id) != except)
@@ -113,9 +111,9 @@ impl Endpoint {
     fn forget_old(&mut self, now: Instant, peer: PeerId) {
         let old: Vec<_> = self
             .sas
-            .values()
+            .of_peer(peer)
             .filter_map(|sa| match sa {
-                Sa::Established(sa) if sa.peer() == peer && !sa.is_up() => Some(sa.id()),
+                Sa::Established(sa) if !sa.is_up() => Some(sa.id()),
                 _ => None,
             })
             .collect();
@@ -180,7 +178,7 @@ impl Endpoint {
             // authenticated itself to.
             let useless: Vec<_> = self
                 .attempts_of(peer)
-                .filter(|attempt| match self.sas.get(attempt) {
+                .filter(|attempt| match self.sas.get(*attempt) {
                     Some(Sa::Initiating(attempt)) => attempt.awaits_init(),
                     _ => false,
                 })

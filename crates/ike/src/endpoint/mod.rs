@@ -12,6 +12,7 @@ mod receive;
 mod sa;
 mod spis;
 mod stray;
+mod table;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ pub use self::spis::Standing;
 
 use self::sa::Sa;
 use self::spis::Spis;
+use self::table::Table;
 use crate::allowance::Allowance;
 use crate::config::{KeyLog, Limits, PeerConfig, PeerId};
 use crate::denial::{Denial, Denials};
@@ -51,7 +53,7 @@ const MAX_CLOSED: usize = 4096;
 pub struct Endpoint {
     core: Core,
     peers: Peers,
-    sas: BTreeMap<SaId, Sa>,
+    sas: Table,
     spis: Spis,
     // What those who have not authenticated may cost.
     screen: Screen,
@@ -87,7 +89,7 @@ impl Endpoint {
                 denials: Denials::default(),
             },
             peers: Peers::default(),
-            sas: BTreeMap::new(),
+            sas: Table::default(),
             spis: Spis::default(),
             screen: Screen::default(),
             closed: BTreeMap::new(),
@@ -140,8 +142,13 @@ impl Endpoint {
         };
         let of_peer: Vec<_> = self.sas_of(peer).collect();
         for id in of_peer {
-            if let Some(Sa::Initiating(attempt)) = self.sas.get_mut(&id) {
-                attempt.retime(&config);
+            match self.sas.remove(id) {
+                Some(Sa::Initiating(mut attempt)) => {
+                    attempt.retime(&config);
+                    self.sas.insert(Sa::Initiating(attempt));
+                }
+                Some(other) => self.sas.insert(other),
+                None => {}
             }
             self.with_established(now, id, |sa, env| sa.retime(env, &config));
         }
@@ -245,7 +252,7 @@ impl Endpoint {
     pub fn handle_timeout(&mut self, now: Instant) {
         for id in self.deadlines.due(now) {
             self.deny_half_open(now, id, Denial::HalfOpenExpired);
-            let Some(sa) = self.sas.remove(&id) else {
+            let Some(sa) = self.sas.remove(id) else {
                 self.deadlines.set(id, None);
                 continue;
             };
@@ -344,15 +351,14 @@ impl Endpoint {
     }
 
     fn attempts_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
-        self.sas.iter().filter_map(move |(id, sa)| match sa {
-            Sa::Initiating(attempt) if attempt.peer() == peer => Some(*id),
-            _ => None,
+        self.sas.of_peer(peer).filter_map(|sa| match sa {
+            Sa::Initiating(attempt) => Some(attempt.id()),
+            Sa::HalfOpen(_) | Sa::Established(_) => None,
         })
     }
 
     fn sas_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
-        let of_peer = move |(id, sa): (&SaId, &Sa)| (sa.peer() == Some(peer)).then_some(*id);
-        self.sas.iter().filter_map(of_peer)
+        self.sas.of_peer(peer).map(Sa::id)
     }
 
     fn delete_all(&mut self, now: Instant, peer: PeerId) {

@@ -99,7 +99,7 @@ impl Endpoint {
         datagram: &[u8],
     ) {
         let header = message.header;
-        let Some(sa) = self.sas.remove(&id) else {
+        let Some(sa) = self.sas.remove(id) else {
             return;
         };
         if !admits(sa.stage(), header.exchange, header.response) {
@@ -108,7 +108,7 @@ impl Endpoint {
                 %remote, ?stage, %exchange, response = header.response,
                 "{remote}: {exchange} has no place in this state, {stage:?}"
             );
-            self.sas.insert(id, sa);
+            self.sas.insert(sa);
             // What was asked twice is answered twice.
             let denial = match header.response {
                 true => Denial::NotAwaited,
@@ -167,7 +167,7 @@ impl Endpoint {
                 now,
                 core: &mut self.core,
             };
-            if let Some(Sa::HalfOpen(known)) = self.sas.get(&id)
+            if let Some(Sa::HalfOpen(known)) = self.sas.get(id)
                 && !known.answer_again(&mut env, datagram)
             {
                 self.deny(now, at, Denial::ChangedRequest);

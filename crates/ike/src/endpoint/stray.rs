@@ -5,7 +5,7 @@
 //! authentic, or a token that only the peer could make (RFC 6290). Everything here is
 //! held to an [`Allowance`], because anybody can cause it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
 use super::Endpoint;
@@ -74,11 +74,9 @@ impl Endpoint {
             return;
         }
         let native = remote.port() == 0;
-        let with_sender = self.established_where(|sa| {
+        let with_sender = self.established_at(theirs, |sa| {
             let path = sa.path();
-            path.local.ip() == ours
-                && path.remote.ip() == theirs
-                && (native || path.remote.port() == remote.port())
+            path.local.ip() == ours && (native || path.remote.port() == remote.port())
         });
         if let Some(sa) = with_sender {
             return self.with_established(now, sa, |sa, env| sa.report_unknown_spi(env, spi));
@@ -158,24 +156,22 @@ impl Endpoint {
         let Some(spi_out) = named.filter(|_| self.hints.take(now, source)) else {
             return;
         };
-        let concerned = self.established_where(|sa| {
-            sa.path().remote.ip() == at.remote.ip() && sa.sends_with(spi_out)
-        });
+        let concerned = self.established_at(at.remote.ip(), |sa| sa.sends_with(spi_out));
         if let Some(sa) = concerned {
             self.with_established(now, sa, |sa, env| sa.take_hint(env));
         }
     }
 
-    /// The first IKE SA in use that is so. It looks at all of them: whoever asks is held
-    /// to an allowance first.
-    fn established_where(&self, is: impl Fn(&Established) -> bool) -> Option<SaId> {
-        self.sas.values().find_map(|sa| match sa {
+    /// The first IKE SA in use whose peer is at this address and that is so.
+    fn established_at(&self, remote: IpAddr, is: impl Fn(&Established) -> bool) -> Option<SaId> {
+        self.sas.at(remote).find_map(|sa| match sa {
             Sa::Established(sa) if sa.is_up() && is(sa) => Some(sa.id()),
             _ => None,
         })
     }
 
     pub(super) fn has_sa(&self, peer: PeerId) -> bool {
-        self.established_where(|sa| sa.peer() == peer).is_some()
+        let mut sas = self.sas.of_peer(peer);
+        sas.any(|sa| matches!(sa, Sa::Established(sa) if sa.is_up()))
     }
 }

@@ -118,8 +118,8 @@ impl Ends {
     /// The IKE SAs of an end, and whether each still has SK_d.
     fn sources(&self, end: usize) -> Vec<(SaId, bool)> {
         let sas = self.ends[end].sas.iter();
-        sas.map(|(id, sa)| match sa {
-            Sa::Established(sa) => (*id, sa.has_source()),
+        sas.map(|sa| match sa {
+            Sa::Established(sa) => (sa.id(), sa.has_source()),
             Sa::Initiating(_) | Sa::HalfOpen(_) => panic!("not established"),
         })
         .collect()
@@ -192,4 +192,43 @@ fn an_ike_sa_that_is_being_deleted_forgets_what_keys_are_made_of() {
     let now = ends.now;
     ends.ends[0].delete(now, sa);
     assert_eq!(ends.sources(0), [(sa, false)]);
+}
+
+#[test]
+fn an_sa_is_found_by_its_peer_and_where_that_is_from_its_first_message_to_its_last() {
+    let mut ends = Ends::up(KeyLog::Off);
+    let (sa, _) = ends.sources(0)[0];
+    let now = ends.now;
+    let found = |ends: &Ends, sas: usize| {
+        for end in &ends.ends {
+            let [is, should] = end.sas.found_by();
+            assert_eq!(is, should);
+            assert_eq!(end.sas.of_peer(PEER).count(), sas);
+            assert_eq!(end.sas.of_peer(PeerId(2)).count(), 0);
+            let sas = end.sas.iter().filter_map(|sa| match sa {
+                Sa::Established(sa) => Some((sa.id(), sa.remote().ip())),
+                Sa::Initiating(_) | Sa::HalfOpen(_) => None,
+            });
+            for (id, address) in sas {
+                assert!(end.sas.at(address).any(|sa| sa.id() == id));
+            }
+        }
+    };
+    found(&ends, 1);
+    ends.ends[0].rekey_ike(now, sa);
+    ends.exchange(true);
+    found(&ends, 1);
+    let (sa, _) = ends.sources(0)[0];
+    ends.ends[0].delete(now, sa);
+    found(&ends, 1);
+    ends.exchange(true);
+    found(&ends, 0);
+    // A half-open one is nobody's.
+    ends.ends[0].initiate(now, PEER).unwrap();
+    ends.exchange(false);
+    let counts = [0, 1].map(|end: usize| {
+        let sas = &ends.ends[end].sas;
+        (sas.of_peer(PEER).count(), sas.iter().count())
+    });
+    assert_eq!(counts, [(1, 1), (0, 1)]);
 }
