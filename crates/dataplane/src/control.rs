@@ -22,7 +22,7 @@ use crate::paths::SeenPath;
 use crate::settings::TunnelSettings;
 use crate::sockets::{NATT_PORT, OutsideSockets};
 use crate::strays::StraySpi;
-use crate::tables::{Ends, NextHop};
+use crate::tables::{Changes, Ends, NextHop};
 use crate::tun::Tun;
 use crate::worker::{Direction, Shared, spawn};
 
@@ -234,10 +234,27 @@ impl DataPlane {
         self.shared.wake();
     }
 
-    /// Replaces our inside addresses, and the services of the gateway's own host
-    /// that tunnels may reach.
-    pub fn set_host_access(&self, inside: Vec<InsideAddress>, services: HostServices) {
-        self.shared.engine.set_host_access(inside, services);
+    /// Changes entries of the forwarding table; see [`Self::set_forwarding`].
+    pub fn change_forwarding(&self, changes: Changes<IpNet, NextHop>) {
+        self.shared.engine.change_forwarding(changes);
+        self.shared.wake();
+    }
+
+    /// Replaces the services of the gateway's own host that tunnels may reach.
+    pub fn set_host_services(&self, services: HostServices) {
+        self.shared.engine.set_host_services(services);
+        self.shared.wake();
+    }
+
+    /// Changes our inside addresses.
+    pub fn change_inside_addresses(&self, changes: Changes<IpAddr, InsideAddress>) {
+        self.shared.engine.change_inside_addresses(changes);
+        self.shared.wake();
+    }
+
+    /// Changes the prefixes that decrypted packets may go to.
+    pub fn change_local_prefixes(&self, changes: Changes<IpNet, ()>) {
+        self.shared.engine.change_local_prefixes(changes);
         self.shared.wake();
     }
 

@@ -21,7 +21,9 @@ use crate::paths::{SeenPath, SeenPaths};
 use crate::selector::Selectors;
 use crate::settings::TunnelSettings;
 use crate::strays::StraySpis;
-use crate::tables::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut};
+use crate::tables::{
+    Changes, Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut,
+};
 
 mod links;
 mod packet;
@@ -115,6 +117,8 @@ struct Tunnel {
     policy: Arc<Policy>,
     /// Shared by all its SAs, so that a rekey changes nothing of the order.
     lease: Arc<Lease>,
+    /// Inbound SPIs of its SAs.
+    spis: Vec<u32>,
 }
 
 #[derive(Default)]
@@ -127,6 +131,11 @@ struct Control {
 }
 
 impl Control {
+    fn spis(&self, tunnel: u32) -> Vec<u32> {
+        let of_tunnel = self.tunnels.get(&tunnel);
+        of_tunnel.map_or_else(Vec::new, |tunnel| tunnel.spis.clone())
+    }
+
     fn policy(&self, tunnel: u32) -> Arc<Policy> {
         let of_tunnel = self.tunnels.get(&tunnel);
         of_tunnel
@@ -238,6 +247,8 @@ impl Engine {
             traffic,
         };
         control.children.insert(spec.spi_in, child);
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        of_tunnel.spis.push(spec.spi_in);
         self.publish(tables);
         Ok(())
     }
@@ -295,6 +306,9 @@ impl Engine {
             .children
             .remove(&spi_in)
             .ok_or(ControlError::UnknownChild(spi_in))?;
+        if let Some(of_tunnel) = control.tunnels.get_mut(&child.tunnel) {
+            of_tunnel.spis.retain(|known| *known != spi_in);
+        }
         let mut tables = self.tables();
         tables.remove_child(child.tunnel, spi_in);
         self.publish(tables);
@@ -315,14 +329,15 @@ impl Engine {
     ) -> Result<(), ControlError> {
         let route = self.route(path, link)?;
         let mut control = self.control();
-        for child in control.children.values_mut() {
-            if child.tunnel == tunnel {
+        let spis = control.spis(tunnel);
+        for spi_in in &spis {
+            if let Some(child) = control.children.get_mut(spi_in) {
                 child.route = route.clone();
             }
         }
         let policy = control.policy(tunnel);
         let mut tables = self.tables();
-        tables.set_lane(tunnel, Some(&route), &policy);
+        tables.set_lane(tunnel, spis, Some(&route), &policy);
         self.publish(tables);
         Ok(())
     }
@@ -344,18 +359,16 @@ impl Engine {
         }
         let policy = Arc::new(Policy::new(settings));
         of_tunnel.policy = Arc::clone(&policy);
+        let spis = of_tunnel.spis.clone();
         let mut tables = self.tables();
-        tables.set_lane(tunnel, None, &policy);
+        tables.set_lane(tunnel, spis, None, &policy);
         self.publish(tables);
         true
     }
 
     /// Lets what came out of one tunnel into another, or not.
     pub fn set_site_to_site(&self, allowed: bool) {
-        let _control = self.control();
-        let mut tables = self.tables();
-        tables.set_site_to_site(allowed);
-        self.publish(tables);
+        self.change(|tables| tables.set_site_to_site(allowed));
     }
 
     /// The largest inner packet, in octets, that this tunnel carries without
@@ -367,36 +380,38 @@ impl Engine {
     /// Replaces the forwarding table: which tunnel carries which inside
     /// destination, and so may have packets from there, by longest prefix.
     pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
-        let _control = self.control();
-        let mut tables = self.tables();
-        tables.set_forwarding(routes);
-        self.publish(tables);
+        self.change(|tables| tables.set_forwarding(routes));
     }
 
     /// Replaces what the kernel delivers to the gateway's own host. Until this is
     /// told, every local destination is taken for the host's.
     pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
-        let _control = self.control();
-        let mut tables = self.tables();
-        tables.set_host_addresses(prefixes);
-        self.publish(tables);
+        self.change(|tables| tables.set_host_addresses(prefixes));
     }
 
-    /// Replaces our inside addresses, and the services of the gateway's own host
-    /// that tunnels may reach.
-    pub(crate) fn set_host_access(&self, inside: Vec<InsideAddress>, services: HostServices) {
-        let _control = self.control();
-        let mut tables = self.tables();
-        tables.set_host_access(inside, services);
-        self.publish(tables);
+    /// Changes entries of the forwarding table; see [`Self::set_forwarding`].
+    pub fn change_forwarding(&self, changes: Changes<IpNet, NextHop>) {
+        self.change(|tables| tables.change_forwarding(changes));
+    }
+
+    /// Replaces the services of the gateway's own host that tunnels may reach.
+    pub(crate) fn set_host_services(&self, services: HostServices) {
+        self.change(|tables| tables.set_host_services(services));
+    }
+
+    /// Changes our inside addresses.
+    pub(crate) fn change_inside_addresses(&self, changes: Changes<IpAddr, InsideAddress>) {
+        self.change(|tables| tables.change_inside_addresses(changes));
+    }
+
+    /// Changes the prefixes that decrypted packets may go to.
+    pub fn change_local_prefixes(&self, changes: Changes<IpNet, ()>) {
+        self.change(|tables| tables.change_local_prefixes(changes));
     }
 
     /// Replaces the prefixes that decrypted packets may go to.
     pub fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
-        let _control = self.control();
-        let mut tables = self.tables();
-        tables.set_local_prefixes(prefixes);
-        self.publish(tables);
+        self.change(|tables| tables.set_local_prefixes(prefixes));
     }
 
     /// Forgets a tunnel's counters, so that its number may be given again. Its
@@ -454,6 +469,13 @@ impl Engine {
     /// takes it.
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tables)) {
+        let _control = self.control();
+        let mut tables = self.tables();
+        change(&mut tables);
+        self.publish(tables);
     }
 
     fn tables(&self) -> Tables {

@@ -91,6 +91,6 @@ pub use selector::{Selector, Selectors};
 pub use settings::{DfPolicy, TunnelSettings};
 pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
 pub use strays::StraySpi;
-pub use tables::{NextHop, SLOT_BITS};
+pub use tables::{Changes, NextHop, SLOT_BITS};
 pub use tun::Tun;
 pub use vnet::{VNET_HEADER_LEN, VnetHeader};

@@ -265,6 +265,10 @@ const fn stays_on_link(destination: IpAddr) -> bool {
     }
 }
 
+/// Entries of a table as they are to be; None is to be no more, and what is not named
+/// stays.
+pub type Changes<K, V> = Vec<(K, Option<V>)>;
+
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
@@ -444,19 +448,19 @@ impl Tables {
 
     /// Leads every SA of a tunnel along another route, or treats its packets by
     /// another policy.
-    pub(crate) fn set_lane(&mut self, tunnel: u32, route: Option<&Route>, policy: &Arc<Policy>) {
+    /// `spis` are the inbound SPIs of its SAs.
+    pub(crate) fn set_lane(
+        &mut self,
+        tunnel: u32,
+        spis: impl IntoIterator<Item = u32>,
+        route: Option<&Route>,
+        policy: &Arc<Policy>,
+    ) {
         let lane = |old: &Lane, layout| {
             let route = route.unwrap_or(&old.route).clone();
             Lane::new(route, Arc::clone(policy), layout)
         };
-        // Looked for first, as what is only looked at is not copied.
-        let of_tunnel = |slot: &Option<Slot>| {
-            slot.as_ref()
-                .is_some_and(|slot| slot.inbound.tunnel == tunnel)
-        };
-        let slots = self.slots.iter().enumerate();
-        let affected = slots.filter_map(|(index, slot)| of_tunnel(slot).then_some(index));
-        for index in affected.collect::<Vec<_>>() {
+        for index in spis.into_iter().filter_map(slot_of) {
             if let Some(Some(slot)) = self.slots.get_mut(index) {
                 slot.lane = lane(&slot.lane, slot.inbound.sa.layout());
             }
@@ -525,23 +529,47 @@ impl Tables {
         self.host = Some(Arc::new(set_of(prefixes)));
     }
 
-    /// Replaces our inside addresses and the services that the host has open.
-    pub(crate) fn set_host_access(
-        &mut self,
-        inside: impl IntoIterator<Item = InsideAddress>,
-        services: HostServices,
-    ) {
-        let mut table = Table::default();
-        for address in inside {
-            table.insert(address.ours.into(), address);
-        }
-        self.inside = Arc::new(table);
+    /// Changes entries of the forwarding table.
+    pub(crate) fn change_forwarding(&mut self, changes: Changes<IpNet, NextHop>) {
+        change(&mut self.fib, changes);
+    }
+
+    /// Replaces the services that the host has open.
+    pub(crate) fn set_host_services(&mut self, services: HostServices) {
         self.services = Arc::new(services);
+    }
+
+    /// Changes our inside addresses.
+    pub(crate) fn change_inside_addresses(&mut self, changes: Changes<IpAddr, InsideAddress>) {
+        let changes = changes.into_iter();
+        change(
+            &mut self.inside,
+            changes.map(|(ours, entry)| (ours.into(), entry)),
+        );
+    }
+
+    /// Changes the prefixes that decrypted packets may go to.
+    pub(crate) fn change_local_prefixes(&mut self, changes: Changes<IpNet, ()>) {
+        change(&mut self.local, changes);
     }
 
     /// Replaces the prefixes that decrypted packets may go to.
     pub(crate) fn set_local_prefixes(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
         self.local = Arc::new(set_of(prefixes));
+    }
+}
+
+/// The table is copied as a whole, which is cheap beside building it anew.
+fn change<T: Clone + 'static>(
+    table: &mut Arc<Table<T>>,
+    changes: impl IntoIterator<Item = (IpNet, Option<T>)>,
+) {
+    let table = Arc::make_mut(table);
+    for (prefix, entry) in changes {
+        match entry {
+            Some(entry) => drop(table.insert(prefix.trunc(), entry)),
+            None => drop(table.remove(prefix.trunc())),
+        }
     }
 }
 

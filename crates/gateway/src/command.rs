@@ -12,6 +12,10 @@ use crate::domain::{DfPolicy, HostService};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct TunnelId(pub u32);
 
+/// Entries of a table as they are to be from now on; None is to be no more. What is not
+/// named stays, and at first there is nothing.
+pub type Changes<K, V> = Vec<(K, Option<V>)>;
+
 /// One thing to do, in order.
 #[derive(Debug, Clone)]
 pub enum Command {
@@ -61,27 +65,23 @@ pub enum Command {
         /// How.
         treatment: Treatment,
     },
-    /// Let tunnels reach the gateway's own host so far and no further, beside what
-    /// routing needs.
-    SetHostAccess {
-        /// Our inside addresses.
-        inside: Vec<InsideAddress>,
-        /// Services that are open.
-        services: Vec<HostService>,
-    },
+    /// Let tunnels reach these services of the gateway's own host and no others, beside
+    /// what routing needs.
+    SetHostServices(Vec<HostService>),
+    /// Change our inside addresses.
+    ChangeInside(Changes<IpAddr, InsideAddress>),
     /// Let what comes out of one tunnel into another, or not; at first it may not.
     SetCloudHub(bool),
-    /// Replace the forwarding table: which tunnel carries which inside destination,
+    /// Change the forwarding table: which tunnel carries which inside destination,
     /// and may have packets from there.
-    SetForwarding(Vec<(IpNet, NextHop)>),
-    /// Replace the set of prefixes that decrypted packets may go to: the
+    ChangeForwarding(Changes<IpNet, NextHop>),
+    /// Change the set of prefixes that decrypted packets may go to: the
     /// networks behind us and our inside addresses.
-    SetLocalPrefixes(Vec<IpNet>),
-    /// Make the kernel's routing table of the VPC lead these prefixes to the
-    /// TUN device, and no others of ours.
-    SetKernelRoutes(Vec<IpNet>),
-    /// Give the TUN device these inside addresses (each with its /30), and no others.
-    SetInsideAddresses(Vec<(IpAddr, u8)>),
+    ChangeLocalPrefixes(Changes<IpNet, ()>),
+    /// Change what the kernel's routing table of the VPC leads to the TUN device.
+    ChangeKernelRoutes(Changes<IpNet, ()>),
+    /// Change the inside addresses (each with its /30) of the TUN device.
+    ChangeInsideAddresses(Changes<(IpAddr, u8), ()>),
     /// The keys of a new IKE SA; only if the key log is on.
     LogIkeKeys {
         /// Initiator's SPI.
@@ -127,12 +127,13 @@ impl Command {
             Self::StopOutbound { .. }
             | Self::RemoveChild { .. }
             | Self::SetTreatment { .. }
-            | Self::SetHostAccess { .. }
+            | Self::SetHostServices(_)
+            | Self::ChangeInside(_)
             | Self::SetCloudHub(_)
-            | Self::SetForwarding(_)
-            | Self::SetLocalPrefixes(_)
-            | Self::SetKernelRoutes(_)
-            | Self::SetInsideAddresses(_)
+            | Self::ChangeForwarding(_)
+            | Self::ChangeLocalPrefixes(_)
+            | Self::ChangeKernelRoutes(_)
+            | Self::ChangeInsideAddresses(_)
             | Self::LogIkeKeys { .. } => None,
         }
     }

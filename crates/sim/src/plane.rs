@@ -76,21 +76,27 @@ impl Plane {
                 engine.set_site_to_site(allowed);
                 Ok(())
             }
-            Command::SetForwarding(routes) => {
-                let routes = routes.into_iter().map(|(net, hop)| (net, plane_hop(hop)));
-                engine.set_forwarding(routes.collect());
+            Command::ChangeForwarding(routes) => {
+                let routes = routes.into_iter();
+                let routes = routes.map(|(net, hop)| (net, hop.map(plane_hop)));
+                engine.change_forwarding(routes.collect());
                 Ok(())
             }
-            Command::SetLocalPrefixes(prefixes) => {
-                engine.set_local_prefixes(prefixes);
+            Command::ChangeLocalPrefixes(prefixes) => {
+                engine.change_local_prefixes(prefixes);
                 Ok(())
             }
-            Command::SetKernelRoutes(routes) => {
-                self.kernel_routes = routes;
+            Command::ChangeKernelRoutes(routes) => {
+                for (net, wanted) in routes {
+                    self.kernel_routes.retain(|known| *known != net);
+                    self.kernel_routes.extend(wanted.map(|()| net));
+                }
+                self.kernel_routes.sort_unstable();
                 Ok(())
             }
-            Command::SetHostAccess { .. }
-            | Command::SetInsideAddresses(_)
+            Command::SetHostServices(_)
+            | Command::ChangeInside(_)
+            | Command::ChangeInsideAddresses(_)
             | Command::LogIkeKeys { .. } => Ok(()),
         };
         outcome.map_err(|error| error.to_string())

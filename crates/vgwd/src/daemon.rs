@@ -1,23 +1,23 @@
 //! The daemon: starts everything, then goes round one loop until it is told to stop.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
-use vgw_gateway::domain::Gateway;
+use vgw_gateway::domain::TunnelName;
 use vgw_ike::wire::glance;
 
-use crate::admin::request::Request;
+use crate::admin::request::{Order, Request};
 use crate::admin::server::Asked;
 use crate::admin::wire::{self, Reply};
-use crate::config::Loaded;
+use crate::config::{Edition, Loaded, Settings};
 use crate::inbox::{self, Message};
 use crate::logging::Logging;
 use crate::notify::Notifier;
@@ -29,6 +29,7 @@ mod reload;
 mod start;
 
 use self::paths::PathNews;
+use self::reload::Reloads;
 
 /// For so long, and for so many IKE messages, the loop looks at nothing else.
 const TURN: Duration = Duration::from_millis(5);
@@ -66,7 +67,11 @@ struct Inputs {
 struct Daemon {
     path: PathBuf,
     /// What runs.
-    loaded: Loaded,
+    settings: Settings,
+    credentials: BTreeMap<String, Edition>,
+    reloads: Reloads,
+    /// Seconds since 1970.
+    started: f64,
     /// The outside addresses that have sockets.
     bound: Vec<IpAddr>,
     logging: Logging,
@@ -130,7 +135,8 @@ impl Daemon {
                 }
                 () = tick(&mut inputs.watchdog) => self.notifier.watchdog(),
                 () = due(self.shell.deadline()) => self.on_timeout(),
-                _ = inputs.hangup.recv() => drop(self.reload()),
+                _ = inputs.hangup.recv() => self.reload(None),
+                outcome = self.reloads.outcome() => self.on_read(outcome),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
                 Ok(()) = inputs.host.changed() => {
                     self.shell.set_host_addresses(&inputs.host.borrow_and_update());
@@ -145,7 +151,7 @@ impl Daemon {
                 }
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.
-                    let _ = scrape.send(self.shell.metrics(Instant::now(), self.logging.losses()));
+                    let _ = scrape.send(self.sample());
                 }
                 message = inputs.ike.take() => {
                     self.on_messages(message, &mut inputs.ike);
@@ -194,42 +200,51 @@ impl Daemon {
         let mut status = None;
         let mut next = Some(first);
         while let Some(Asked { request, reply }) = next {
-            let answer = if request == Request::Status {
-                Arc::clone(status.get_or_insert_with(|| Arc::new(self.reply(request))))
-            } else {
-                // What it does shows in the next status.
-                status = None;
-                Arc::new(self.reply(request))
+            next = rest.try_recv().ok();
+            let answer = match request {
+                Request::Status => Arc::clone(status.get_or_insert_with(|| self.status())),
+                Request::Reload => {
+                    self.reload(Some(reply));
+                    continue;
+                }
+                Request::Order(order, tunnel) => {
+                    // What it does shows in the next status.
+                    status = None;
+                    Arc::new(self.obey(order, &tunnel))
+                }
             };
             // A client that has gone away needs no answer.
             let _ = reply.send(answer);
-            next = rest.try_recv().ok();
         }
     }
 
-    fn reply(&mut self, request: Request) -> Reply {
+    fn sample(&mut self) -> metrics::Sample {
+        metrics::Sample {
+            started: self.started,
+            reloaded: self.reloads.last,
+            ..self.shell.metrics(Instant::now(), self.logging.losses())
+        }
+    }
+
+    fn status(&mut self) -> Arc<Reply> {
         let now = Instant::now();
-        let (done, outcome) = match request {
-            Request::Status => {
-                let status = Box::new(self.shell.status(now, self.logging.losses()));
-                return Reply::Status { status };
+        let status = Box::new(self.shell.status(now, self.logging.losses()));
+        Arc::new(Reply::Status { status })
+    }
+
+    fn obey(&mut self, order: Order, tunnel: &TunnelName) -> Reply {
+        let now = Instant::now();
+        let outcome = self.shell.drive(|supervisor| match order {
+            Order::Down => supervisor.tunnel_down(now, tunnel),
+            Order::Up => supervisor.tunnel_up(now, tunnel),
+            Order::Rekey(what) => supervisor.rekey(now, tunnel, rekeyed(what)),
+        });
+        let done = match order {
+            Order::Down => {
+                format!("{tunnel}: going down; `vgw tunnel up {tunnel}` brings it back")
             }
-            Request::Reload => return self.reload(),
-            Request::TunnelDown(tunnel) => (
-                format!("{tunnel}: going down; `vgw tunnel up {tunnel}` brings it back"),
-                self.shell
-                    .drive(|supervisor| supervisor.tunnel_down(now, &tunnel)),
-            ),
-            Request::TunnelUp(tunnel) => (
-                format!("{tunnel}: coming up"),
-                self.shell
-                    .drive(|supervisor| supervisor.tunnel_up(now, &tunnel)),
-            ),
-            Request::Rekey(tunnel, what) => (
-                format!("{tunnel}: being rekeyed"),
-                self.shell
-                    .drive(|supervisor| supervisor.rekey(now, &tunnel, rekeyed(what))),
-            ),
+            Order::Up => format!("{tunnel}: coming up"),
+            Order::Rekey(_) => format!("{tunnel}: being rekeyed"),
         };
         match outcome {
             Ok(()) => Reply::Done { lines: vec![done] },
@@ -243,10 +258,7 @@ impl Daemon {
     async fn farewell(&mut self, inputs: &mut Inputs) {
         self.shell.leave_kernel();
         let now = Instant::now();
-        let nothing = Gateway {
-            connections: Vec::new(),
-            ..self.loaded.gateway.clone()
-        };
+        let nothing = self.shell.gateway().without_connections();
         self.shell
             .drive(|supervisor| drop(supervisor.apply(now, nothing)));
         let last = now + FAREWELL;
@@ -269,7 +281,7 @@ impl Daemon {
     }
 
     fn summary(&self) -> String {
-        let gateway = &self.loaded.gateway;
+        let gateway = self.shell.gateway();
         let outside: Vec<String> = gateway
             .outside_addresses
             .iter()
@@ -310,6 +322,12 @@ async fn tick(ticks: &mut Option<Interval>) {
         Some(ticks) => drop(ticks.tick().await),
         None => std::future::pending().await,
     }
+}
+
+/// Seconds since 1970.
+fn unix_time() -> f64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.unwrap_or_default().as_secs_f64()
 }
 
 /// The signals that we take.

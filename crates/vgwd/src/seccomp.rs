@@ -99,6 +99,7 @@ const CONTROL: &[c_long] = &[
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_openat,
+    libc::SYS_getdents64,
     libc::SYS_fstat,
     libc::SYS_newfstatat,
     libc::SYS_statx,

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
@@ -12,7 +13,7 @@ use vgw_dataplane::{
     TunnelSettings,
 };
 use vgw_gateway::command::{
-    ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
+    Changes, ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
 };
 use vgw_gateway::domain::{DfPolicy, Gateway, HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
@@ -24,9 +25,8 @@ use vgw_ike::selector::TrafficSelector;
 use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
-use crate::config::Settings;
 use crate::inbox::{Directory, Unread};
-use crate::kernel::{Desired, Kernel};
+use crate::kernel::{self, Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
 use crate::metrics::{Sample, TunnelSample};
@@ -118,14 +118,19 @@ impl Shell {
         self.key_log = key_log;
     }
 
+    /// The configuration in force.
+    pub const fn gateway(&self) -> &Arc<Gateway> {
+        self.supervisor.gateway()
+    }
+
     /// Peers may come from the addresses of this configuration.
     pub fn expect_from(&self, gateway: &Gateway) {
         self.directory.set_addresses(gateway);
     }
 
     /// The kernel is to be as this configuration needs it, but for what commands say.
-    pub fn set_surroundings(&self, gateway: &Gateway, settings: &Settings) {
-        self.want_of_kernel(|desired| desired.set_surroundings(gateway, settings));
+    pub fn set_surroundings(&self, surroundings: kernel::Surroundings) {
+        self.want_of_kernel(|desired| desired.set_surroundings(surroundings));
     }
 
     /// Tells the supervisor what the data plane counted.
@@ -268,6 +273,7 @@ impl Shell {
             half_open: status.half_open,
             denied: status.denied.iter().collect(),
             key_pairs: status.key_pairs,
+            ..Sample::default()
         }
     }
 
@@ -339,35 +345,37 @@ impl Shell {
                 self.plane.set_tunnel(tunnel.0, tunnel_settings(treatment));
                 Ok(())
             }
-            Command::SetHostAccess { inside, services } => {
-                let inside = inside.into_iter().map(inside_address);
-                let services = host_services(&services);
-                self.plane.set_host_access(inside.collect(), services);
+            Command::SetHostServices(services) => {
+                self.plane.set_host_services(host_services(&services));
+                Ok(())
+            }
+            Command::ChangeInside(changes) => {
+                let changes = changes.into_iter();
+                let changes = changes.map(|(ours, inside)| (ours, inside.map(inside_address)));
+                self.plane.change_inside_addresses(changes.collect());
                 Ok(())
             }
             Command::SetCloudHub(allowed) => {
                 self.plane.set_site_to_site(allowed);
                 Ok(())
             }
-            Command::SetForwarding(routes) => {
-                let routes = routes.into_iter().map(|(net, hop)| (net, next_hop(hop)));
-                self.plane.set_forwarding(routes.collect());
+            Command::ChangeForwarding(changes) => {
+                let changes = changes.into_iter();
+                let changes = changes.map(|(net, hop)| (net, hop.map(next_hop)));
+                self.plane.change_forwarding(changes.collect());
                 Ok(())
             }
-            Command::SetLocalPrefixes(prefixes) => {
-                let cidrs = prefixes.iter().copied().collect();
-                self.want_of_kernel(|desired| desired.cidrs = cidrs);
-                self.plane.set_local_prefixes(prefixes);
+            Command::ChangeLocalPrefixes(changes) => {
+                self.want_of_kernel(|desired| change_set(&mut desired.cidrs, &changes));
+                self.plane.change_local_prefixes(changes);
                 Ok(())
             }
-            Command::SetKernelRoutes(routes) => {
-                let routes: BTreeSet<_> = routes.into_iter().collect();
-                self.want_of_kernel(|desired| desired.routes = routes);
+            Command::ChangeKernelRoutes(changes) => {
+                self.want_of_kernel(|desired| change_set(&mut desired.routes, &changes));
                 Ok(())
             }
-            Command::SetInsideAddresses(addresses) => {
-                let addresses: BTreeSet<_> = addresses.into_iter().collect();
-                self.want_of_kernel(|desired| desired.addresses = addresses);
+            Command::ChangeInsideAddresses(changes) => {
+                self.want_of_kernel(|desired| change_set(&mut desired.addresses, &changes));
                 Ok(())
             }
             Command::LogIkeKeys {
@@ -382,13 +390,10 @@ impl Shell {
         }
     }
 
-    fn want_of_kernel(&self, change: impl FnOnce(&mut Desired)) {
+    /// `change` says whether it changes something.
+    fn want_of_kernel(&self, change: impl FnOnce(&mut Desired) -> bool) {
         if let Some(desired) = &self.desired {
-            desired.send_if_modified(|desired| {
-                let before = desired.clone();
-                change(desired);
-                *desired != before
-            });
+            desired.send_if_modified(change);
         }
     }
 
@@ -399,6 +404,18 @@ impl Shell {
             Content::NatKeepalive => self.plane.send_nat_keepalive(local, remote),
         }
     }
+}
+
+/// Says whether that changes something.
+fn change_set<K: Ord + Copy>(set: &mut BTreeSet<K>, changes: &Changes<K, ()>) -> bool {
+    let mut changed = false;
+    for (entry, wanted) in changes {
+        changed |= match wanted {
+            Some(()) => set.insert(*entry),
+            None => set.remove(entry),
+        };
+    }
+    changed
 }
 
 /// The tunnel whose MTU this may change.

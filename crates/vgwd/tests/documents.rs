@@ -320,7 +320,7 @@ fn a_tunnel_begins_anew_for_the_options_that_are_said_to_do_so_and_for_no_other(
 fn metrics_in(text: &str) -> BTreeSet<&str> {
     let word = |c: char| !(c.is_ascii_alphanumeric() || c == '_');
     text.split(word)
-        .filter(|word| word.starts_with("vgw_"))
+        .filter(|word| word.starts_with("vgw_") || word.starts_with("process_"))
         .collect()
 }
 

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 
+use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
@@ -205,7 +206,7 @@ fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one
     tables.set_host_addresses(["10.0.0.5/32".parse().unwrap()]);
     assert_eq!(reach(&tables, "10.0.0.5"), Reach::Host);
     assert_eq!(reach(&tables, "10.0.0.6"), Reach::Behind);
-    tables.set_host_access([], HostServices::All);
+    tables.set_host_services(HostServices::All);
     assert_eq!(reach(&tables, "10.0.0.5"), Reach::Behind);
 }
 
@@ -266,7 +267,7 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
     tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
     tables.use_outbound(0, egress(0x0010_0000, "10.0.0.0/8"));
-    tables.set_lane(0, Some(&route(60000)), &Arc::default());
+    tables.set_lane(0, [0x0010_0000], Some(&route(60000)), &Arc::default());
     let inbound_port = |spi| tables.inbound(spi).unwrap().lane.route.remote.port();
     assert_eq!(inbound_port(0x0010_0000), 60000);
     assert_eq!(inbound_port(0x0010_0001), 4500);
@@ -288,7 +289,7 @@ fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
         link_mtu: 1400,
         ..TunnelSettings::default()
     };
-    tables.set_lane(0, None, &Arc::new(Policy::new(settings)));
+    tables.set_lane(0, [0x0010_0000], None, &Arc::new(Policy::new(settings)));
     assert_eq!(tables.mtu(0), Some(1338));
     assert_eq!(tables.mtu(1), None);
 }
@@ -319,4 +320,36 @@ fn the_smallest_datagram_that_was_refused_in_a_batch_is_remembered() {
     assert_eq!(uncut.limit(), 1399);
     uncut.refuse(1300);
     assert_eq!(uncut.limit(), 1299);
+}
+
+#[test]
+fn a_table_that_was_changed_by_entries_is_as_one_that_was_made_whole() {
+    let net = |number: u32| -> IpNet {
+        let length = u8::try_from(16 + number % 9).unwrap();
+        let address = std::net::Ipv4Addr::from(0x0a00_0000 + (number << 9));
+        IpNet::new(address.into(), length).unwrap().trunc()
+    };
+    let mut should = std::collections::BTreeMap::new();
+    let mut tables = Tables::default();
+    for step in 0..2_000_u32 {
+        let number = step.wrapping_mul(2_654_435_761) >> 24;
+        let hop = (step % 3 > 0).then(|| NextHop::from(step));
+        match hop {
+            Some(hop) => drop(should.insert(net(number), hop)),
+            None => drop(should.remove(&net(number))),
+        }
+        // Workers may still look into it.
+        let before = tables.clone();
+        let found = before.next_hop(net(number).addr());
+        tables.change_forwarding(vec![(net(number), hop)]);
+        assert_eq!(before.next_hop(net(number).addr()), found);
+    }
+    let mut whole = Tables::default();
+    whole.set_forwarding(should.clone());
+    assert!(should.len() > 50, "{}", should.len());
+    for number in 0..256 {
+        for host in [net(number).addr(), net(number).broadcast()] {
+            assert_eq!(tables.next_hop(host), whole.next_hop(host), "{host}");
+        }
+    }
 }

@@ -87,7 +87,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         last_port: 7000,
     };
     let open = HostServices::Only(vec![service]);
-    right.plane.set_host_access(Vec::new(), open.clone());
+    right.plane.set_host_services(open.clone());
     send();
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
 
@@ -97,15 +97,13 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         tunnels: tunnel.into(),
     };
     for services in [open, HostServices::All] {
-        right
-            .plane
-            .set_host_access(vec![inside(TUNNEL)], services.clone());
+        right.plane.set_host_services(services);
+        let of_tunnel = |tunnel| vec![(right.inside[0], Some(inside(tunnel)))];
+        right.plane.change_inside_addresses(of_tunnel(TUNNEL));
         send();
         assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
         let before = right.dropped(DropReason::HostClosed);
-        right
-            .plane
-            .set_host_access(vec![inside(TUNNEL + 1)], services);
+        right.plane.change_inside_addresses(of_tunnel(TUNNEL + 1));
         send();
         right.await_drops(DropReason::HostClosed, before + 1);
     }

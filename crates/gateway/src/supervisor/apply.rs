@@ -1,6 +1,7 @@
 //! A changed configuration, applied as a difference.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
 use vgw_ike::config::PeerId;
@@ -22,50 +23,65 @@ impl Supervisor {
     /// replay window with the next CHILD SA).
     ///
     /// [`LONGEST_WAIT`]: super::LONGEST_WAIT
-    pub fn apply(&mut self, now: Instant, gateway: Gateway) -> Vec<Change> {
-        let old = std::mem::replace(&mut self.gateway, gateway.clone());
+    pub fn apply(&mut self, now: Instant, gateway: impl Into<Arc<Gateway>>) -> Vec<Change> {
+        let new = gateway.into();
+        let old = std::mem::replace(&mut self.gateway, Arc::clone(&new));
         let mut changes = Vec::new();
-        let fields = gateway_fields(&old, &gateway);
+        let fields = gateway_fields(&old, &new);
         if !fields.is_empty() {
+            self.outbox.tables.set_gateway(&old, &new);
             changes.push(Change::Gateway(fields));
         }
+        let differences = Differences::between(&old, &new, changes.is_empty());
+        let changed = differences.changed.iter().filter_map(|(before, _)| *before);
+        for connection in changed.chain(differences.removed.iter().copied()) {
+            if let Some(before) = self.carried(&old, connection) {
+                self.outbox.tables.remove(before);
+            }
+        }
         // Numbers of removed tunnels stay taken until the new ones have theirs.
-        let taken: BTreeSet<TunnelId> = self.tunnels.keys().copied().collect();
-        for gone in removed(&old, &gateway) {
-            self.remove_connection(now, gone);
+        let mut numbers = Vec::new();
+        for gone in differences.removed {
+            numbers.extend(self.remove_connection(now, gone).into_iter().flatten());
             changes.push(Change::ConnectionRemoved(gone.id.clone()));
         }
-        let mut free = (0..).map(TunnelId).filter(|id| !taken.contains(id));
-        for connection in &gateway.connections {
-            let before = old.connections.iter().find(|c| c.id == connection.id);
+        for &(before, connection) in &differences.changed {
             if let Some(before) = before {
                 self.change_connection(now, before, connection, &mut changes);
             } else {
-                self.add_connection(now, connection, &mut free);
+                self.add_connection(now, connection);
                 changes.push(Change::ConnectionAdded(connection.id.clone()));
             }
+            if let Some(after) = self.carried(&new, connection) {
+                self.outbox.tables.add(after);
+            }
+        }
+        for number in numbers {
+            self.numbers.give_back(number);
         }
         if !changes.is_empty() {
-            for tunnel in self.tunnels.values_mut().filter(|t| t.sas.usable()) {
+            self.note_places(&new);
+            let compared = self.tunnels.values_mut();
+            for tunnel in compared.filter(|t| t.sas.usable() && t.is_narrow()) {
                 tunnel.compare_soon(now);
                 self.touched.insert(tunnel.id);
             }
         }
-        self.stale = true;
         self.settle(now);
         changes
     }
 
-    fn add_connection(
-        &mut self,
-        now: Instant,
-        connection: &Connection,
-        free: &mut impl Iterator<Item = TunnelId>,
-    ) {
-        let (Some(first), Some(second)) = (free.next(), free.next()) else {
-            return;
-        };
-        let tunnels = [first, second];
+    /// Remembers where in the configuration each connection is.
+    fn note_places(&mut self, gateway: &Gateway) {
+        for (place, connection) in gateway.connections.iter().enumerate() {
+            if let Some(pair) = self.pairs.get_mut(&connection.id) {
+                pair.place = place;
+            }
+        }
+    }
+
+    fn add_connection(&mut self, now: Instant, connection: &Connection) {
+        let tunnels = [(); 2].map(|()| self.numbers.take());
         for (which, id) in Which::BOTH.into_iter().zip(tunnels) {
             let options = which.of(&connection.tunnels).clone();
             let name = TunnelName {
@@ -85,6 +101,8 @@ impl Supervisor {
         let pair = Pair {
             tunnels,
             carrier: Which::First,
+            place: 0,
+            prefixes: self.gateway.remote_prefixes(connection).to_vec(),
             failback: connection.failback,
             again: None,
             lines: LineLimit::new(STATES),
@@ -92,11 +110,14 @@ impl Supervisor {
         self.pairs.insert(connection.id.clone(), pair);
     }
 
-    fn remove_connection(&mut self, now: Instant, connection: &Connection) {
-        let Some(pair) = self.pairs.remove(&connection.id) else {
-            return;
-        };
-        for id in pair.tunnels {
+    /// Gives the numbers that its tunnels had.
+    fn remove_connection(
+        &mut self,
+        now: Instant,
+        connection: &Connection,
+    ) -> Option<[TunnelId; 2]> {
+        let tunnels = self.pairs.remove(&connection.id)?.tunnels;
+        for id in tunnels {
             self.endpoint.remove_peer(now, PeerId::from(id));
             while let Some(event) = self.endpoint.poll_event() {
                 self.on_event(now, event);
@@ -114,6 +135,7 @@ impl Supervisor {
             }
             self.retired.insert(id, tunnel.traffic);
         }
+        Some(tunnels)
     }
 
     fn change_connection(
@@ -134,6 +156,7 @@ impl Supervisor {
             return;
         };
         pair.failback = after.failback;
+        pair.prefixes = self.gateway.remote_prefixes(after).to_vec();
         let ids = pair.tunnels;
         let carrier = pair.carrier;
         let restarting =
@@ -212,8 +235,32 @@ impl Supervisor {
     }
 }
 
-/// Connections that are no more.
-fn removed<'a>(old: &'a Gateway, new: &'a Gateway) -> impl Iterator<Item = &'a Connection> {
-    let stays = |id: &str| new.connections.iter().any(|c| c.id == id);
-    old.connections.iter().filter(move |c| !stays(&c.id))
+/// How the connections of a configuration differ from those of the one before.
+struct Differences<'a> {
+    /// Connections that are no more.
+    removed: Vec<&'a Connection>,
+    /// New and changed ones in the order of the file, each with what it was.
+    changed: Vec<(Option<&'a Connection>, &'a Connection)>,
+}
+
+impl<'a> Differences<'a> {
+    /// Where the gateway itself is not the same, every connection may be another.
+    fn between(old: &'a Gateway, new: &'a Gateway, same_gateway: bool) -> Self {
+        let mut before: BTreeMap<&str, &Connection> = BTreeMap::new();
+        before.extend(old.connections.iter().map(|c| (c.id.as_str(), c)));
+        let after = new.connections.iter();
+        let changed = after.filter_map(|connection| {
+            let before = before.remove(connection.id.as_str());
+            let same = same_gateway && before == Some(connection);
+            (!same).then_some((before, connection))
+        });
+        let changed = changed.collect();
+        let removed = old.connections.iter();
+        Self {
+            changed,
+            removed: removed
+                .filter(|c| before.contains_key(c.id.as_str()))
+                .collect(),
+        }
+    }
 }

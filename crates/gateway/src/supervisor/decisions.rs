@@ -8,12 +8,11 @@ use vgw_ike::why::Why;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
-use super::outbox::TableSet;
-use super::routes::{self, Carried};
+use super::routes::{Carried, next_hop};
 use super::selection::{Candidate, Which, choose};
 use super::tunnel::{Then, Tunnel};
 use crate::command::{Command, TunnelId};
-use crate::domain::Connection;
+use crate::domain::{Connection, Gateway};
 
 impl Supervisor {
     /// Takes in the negotiator's news and decides until nothing is left to
@@ -34,8 +33,7 @@ impl Supervisor {
             self.compare(now, id);
             self.arm(id);
         }
-        let tables = std::mem::take(&mut self.stale).then(|| self.tables());
-        self.outbox.publish(tables);
+        self.outbox.publish();
     }
 
     fn decide(&mut self, now: Instant, id: TunnelId) {
@@ -179,7 +177,8 @@ impl Supervisor {
             );
         }
         pair.carrier = choice.carrier;
-        self.stale = true;
+        let hop = next_hop(pair.tunnels, pair.carrier);
+        self.outbox.tables.lead(&pair.prefixes, hop);
     }
 
     /// Enters the next deadline of a tunnel and of its connection.
@@ -200,31 +199,15 @@ impl Supervisor {
         self.deadlines.extend(due.map(|due| (due, id)));
     }
 
-    /// The tables as they must be now.
-    pub(super) fn tables(&self) -> TableSet {
-        let carried: Vec<Carried<'_>> = self
-            .gateway
-            .connections
-            .iter()
-            .filter_map(|connection| self.carried(connection))
-            .collect();
-        TableSet {
-            treatments: routes::treatments(&self.gateway, &carried),
-            cloudhub: self.gateway.cloudhub,
-            host_access: (
-                routes::own_inside_addresses(&self.gateway, &carried),
-                self.gateway.host_services.clone(),
-            ),
-            forwarding: routes::forwarding(&self.gateway, &carried),
-            local_prefixes: routes::local_prefixes(&self.gateway),
-            inside_addresses: self.gateway.own_inside_addresses(),
-            kernel_routes: self.gateway.tunnelled_prefixes(),
-        }
-    }
-
-    fn carried<'a>(&self, connection: &'a Connection) -> Option<Carried<'a>> {
+    /// A connection that is there, by its configuration in this gateway.
+    pub(super) fn carried<'a>(
+        &self,
+        gateway: &'a Gateway,
+        connection: &'a Connection,
+    ) -> Option<Carried<'a>> {
         let pair = self.pairs.get(&connection.id)?;
         Some(Carried {
+            gateway,
             connection,
             tunnels: pair.tunnels,
             carrier: pair.carrier,

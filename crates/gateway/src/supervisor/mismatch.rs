@@ -20,10 +20,10 @@ const SETTLED: Duration = Duration::from_secs(5);
 impl Supervisor {
     /// Where the networks of a tunnel that is up do not meet; see [`mismatches`].
     pub(super) fn mismatches_of(&self, connection: &Connection, tunnel: &Tunnel) -> Vec<String> {
-        let (local, remote) = tunnel.sas.selectors();
-        if local.is_empty() || (is_everything(&local) && is_everything(&remote)) {
+        if !tunnel.is_narrow() {
             return Vec::new();
         }
+        let (local, remote) = tunnel.sas.selectors();
         mismatches(&self.gateway, connection, &local, &remote)
     }
 
@@ -39,8 +39,8 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get(&id) else {
             return;
         };
-        let mut connections = self.gateway.connections.iter();
-        let connection = connections.find(|c| c.id == tunnel.name.connection);
+        let pair = self.pairs.get(&tunnel.name.connection);
+        let connection = pair.and_then(|pair| self.gateway.connections.get(pair.place));
         let found = connection.map(|connection| self.mismatches_of(connection, tunnel));
         let found = found.unwrap_or_default();
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -57,6 +57,14 @@ impl Supervisor {
 }
 
 impl Tunnel {
+    /// Whether it has selectors that are not right with everything.
+    pub(super) fn is_narrow(&self) -> bool {
+        let (local, remote) = self.sas.selectors();
+        let is_none = local.is_empty();
+        let fits_all = is_everything(&local) && is_everything(&remote);
+        !is_none && !fits_all
+    }
+
     /// Its selectors, or what they are compared with, have changed.
     pub(super) fn compare_soon(&mut self, now: Instant) {
         self.compare_at = Some(now + SETTLED);

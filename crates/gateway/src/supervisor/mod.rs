@@ -24,6 +24,7 @@ mod events;
 mod lifecycle;
 mod mapping;
 mod mismatch;
+mod numbers;
 mod operate;
 mod outbox;
 mod refused;
@@ -33,13 +34,16 @@ mod routes;
 mod sas;
 mod selection;
 mod telling;
+mod told;
 mod traffic;
 mod tunnel;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
@@ -56,6 +60,7 @@ pub use selection::{FAILBACK_HOLD, Which};
 pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use tunnel::DRAIN_TIME;
 
+use self::numbers::Numbers;
 use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::sas::Spi;
@@ -75,6 +80,10 @@ const ASKING_PACE: Duration = Duration::from_millis(5);
 struct Pair {
     tunnels: [TunnelId; 2],
     carrier: Which,
+    /// Which of the configuration's connections it is.
+    place: usize,
+    /// What lies behind the peer.
+    prefixes: Vec<IpNet>,
     failback: bool,
     /// When to choose the carrier again.
     again: Option<Instant>,
@@ -91,7 +100,7 @@ struct Stranger {
 
 /// See the [module](self).
 pub struct Supervisor {
-    gateway: Gateway,
+    gateway: Arc<Gateway>,
     endpoint: Endpoint,
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// By connection id.
@@ -101,8 +110,7 @@ pub struct Supervisor {
     /// Tunnels about which something has to be decided.
     touched: BTreeSet<TunnelId>,
     deadlines: BTreeSet<(Instant, TunnelId)>,
-    /// Whether the tables may differ from what was last told.
-    stale: bool,
+    numbers: Numbers,
     outbox: Outbox,
     jitter: Jitter,
     stranger_lines: StrangerLines,
@@ -127,7 +135,7 @@ impl Supervisor {
     /// Begins with a configuration; tunnels with StartupAction start initiate
     /// at once, and the others once if the configuration says so. All randomness comes from `random`.
     #[must_use]
-    pub fn new(now: Instant, gateway: Gateway, random: RandomSources) -> Self {
+    pub fn new(now: Instant, gateway: impl Into<Arc<Gateway>>, random: RandomSources) -> Self {
         Self::with_limits(now, gateway, Limits::default(), KeyLog::Off, random)
     }
 
@@ -136,7 +144,7 @@ impl Supervisor {
     #[must_use]
     pub fn with_limits(
         now: Instant,
-        gateway: Gateway,
+        gateway: impl Into<Arc<Gateway>>,
         limits: Limits,
         key_log: KeyLog,
         mut random: RandomSources,
@@ -145,20 +153,20 @@ impl Supervisor {
         let jitter = Jitter::new(random.public.next_u64().unwrap_or_default());
         let mut endpoint = Endpoint::new(limits, random);
         endpoint.set_key_log(key_log);
-        let empty = Gateway {
-            connections: Vec::new(),
-            ..gateway.clone()
-        };
+        let gateway = gateway.into();
+        let empty = gateway.without_connections();
+        let mut outbox = Outbox::default();
+        outbox.tables.set_gateway(&empty, &gateway);
         let mut supervisor = Self {
-            gateway: empty,
+            gateway: Arc::new(empty),
             endpoint,
             tunnels: BTreeMap::new(),
             pairs: BTreeMap::new(),
             spis: BTreeMap::new(),
             touched: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            stale: false,
-            outbox: Outbox::default(),
+            numbers: Numbers::default(),
+            outbox,
             jitter,
             stranger_lines: StrangerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
@@ -370,6 +378,15 @@ impl Supervisor {
         self.endpoint.spis_revision(standing)
     }
 
+    /// What changed of [`Self::ike_spis`] after a revision; see [`Endpoint::spi_changes`].
+    pub fn ike_spi_changes(
+        &self,
+        standing: Standing,
+        since: u64,
+    ) -> Option<impl Iterator<Item = (u64, bool)>> {
+        self.endpoint.spi_changes(standing, since)
+    }
+
     /// Whether every SA is gone, and every peer has answered that it knows.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
@@ -378,7 +395,7 @@ impl Supervisor {
 
     /// The configuration in force.
     #[must_use]
-    pub const fn gateway(&self) -> &Gateway {
+    pub const fn gateway(&self) -> &Arc<Gateway> {
         &self.gateway
     }
 }

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use vgw_ike::config::PeerId;
 
-use super::Supervisor;
 use super::lifecycle::{Event, State};
 use super::tunnel::{DRAIN_TIME, Drain, Then};
+use super::{Supervisor, Which};
 use crate::command::TunnelId;
 use crate::domain::TunnelName;
 
@@ -138,8 +138,11 @@ impl Supervisor {
     }
 
     fn find(&self, name: &TunnelName) -> Result<TunnelId, OperationError> {
-        let found = self.tunnels.values().find(|tunnel| tunnel.name == *name);
-        let id = found.map(|tunnel| tunnel.id);
+        let pair = self.pairs.get(&name.connection);
+        let which = Which::from_number(name.number);
+        let id = pair
+            .zip(which)
+            .map(|(pair, which)| *which.of(&pair.tunnels));
         id.ok_or_else(|| OperationError::Unknown(name.clone()))
     }
 }

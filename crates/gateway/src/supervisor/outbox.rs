@@ -1,35 +1,19 @@
 //! Commands on their way out, in an order that loses no packet: what packets
 //! are sent with changes first, what they were sent with goes last.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use ipnet::IpNet;
 use vgw_ike::spi::SLOT_BITS;
 
-use crate::command::{Command, InsideAddress, NextHop, Treatment, TunnelId};
-use crate::domain::HostService;
-
-/// The tables that follow from the configuration and from who carries.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct TableSet {
-    pub(super) treatments: BTreeMap<TunnelId, Treatment>,
-    pub(super) cloudhub: bool,
-    pub(super) host_access: (Vec<InsideAddress>, Vec<HostService>),
-    pub(super) forwarding: Vec<(IpNet, NextHop)>,
-    pub(super) local_prefixes: Vec<IpNet>,
-    pub(super) inside_addresses: Vec<(IpAddr, u8)>,
-    pub(super) kernel_routes: Vec<IpNet>,
-}
+use super::routes::Tables;
+use crate::command::{Command, TunnelId};
 
 /// A CHILD SA that is to be removed.
 #[derive(Debug, Clone, Copy)]
 struct Removal {
     tunnel: TunnelId,
     spi_in: u32,
-    /// Not before then, unless its slot is needed.
-    at: Option<Instant>,
 }
 
 /// Commands that were not taken yet.
@@ -38,8 +22,13 @@ pub(super) struct Outbox {
     ready: VecDeque<Command>,
     /// CHILD SAs that are to send no more, as [`Self::publish`] has moved traffic.
     stops: Vec<(TunnelId, u32)>,
+    /// As soon as traffic has moved.
     removals: Vec<Removal>,
-    published: TableSet,
+    /// Not before then, unless its slot is needed; by slot.
+    later: BTreeMap<u32, (Instant, Removal)>,
+    due: BTreeSet<(Instant, u32)>,
+    /// What is still to be told of these goes with [`Self::publish`].
+    pub(super) tables: Tables,
 }
 
 impl Outbox {
@@ -47,7 +36,10 @@ impl Outbox {
     pub(super) fn push(&mut self, command: Command) {
         if let Command::InstallChild { child, .. } = &command {
             let slot = slot_of(child.spi_in);
-            self.flush(|removal| slot_of(removal.spi_in) == slot);
+            self.remove_now(slot);
+            let of_slot = |removal: &mut Removal| slot_of(removal.spi_in) == slot;
+            let removals: Vec<_> = self.removals.extract_if(.., of_slot).collect();
+            removals.into_iter().for_each(|removal| self.queue(removal));
         }
         self.ready.push_back(command);
     }
@@ -62,10 +54,38 @@ impl Outbox {
     /// time, only its sending half goes then, and what arrives is accepted until that
     /// time or until its slot is given to another (RFC 7296 section 1.4.1).
     pub(super) fn remove(&mut self, tunnel: TunnelId, spi_in: u32, at: Option<Instant>) {
-        if at.is_some() {
-            self.stop(tunnel, spi_in);
+        let removal = Removal { tunnel, spi_in };
+        let slot = slot_of(spi_in);
+        self.forget_later(spi_in);
+        match at {
+            Some(at) => {
+                self.stop(tunnel, spi_in);
+                self.remove_now(slot);
+                self.later.insert(slot, (at, removal));
+                self.due.insert((at, slot));
+            }
+            None => self.removals.push(removal),
         }
-        self.removals.push(Removal { tunnel, spi_in, at });
+    }
+
+    fn take_later(&mut self, slot: u32) -> Option<Removal> {
+        let (at, removal) = self.later.remove(&slot)?;
+        self.due.remove(&(at, slot));
+        Some(removal)
+    }
+
+    /// Queues the removal that waits for its time and has this slot, if there is one.
+    fn remove_now(&mut self, slot: u32) {
+        if let Some(removal) = self.take_later(slot) {
+            self.queue(removal);
+        }
+    }
+
+    fn queue(&mut self, removal: Removal) {
+        let Removal { tunnel, spi_in } = removal;
+        self.stops.retain(|(_, stopped)| *stopped != spi_in);
+        self.ready
+            .push_back(Command::RemoveChild { tunnel, spi_in });
     }
 
     /// Drops what is still to be said of a CHILD SA that the data plane did not install.
@@ -79,66 +99,53 @@ impl Outbox {
         self.ready.retain(|command| !of_it(command));
         self.stops.retain(|(_, of)| *of != spi_in);
         self.removals.retain(|removal| removal.spi_in != spi_in);
+        self.forget_later(spi_in);
+    }
+
+    fn forget_later(&mut self, spi_in: u32) {
+        let slot = slot_of(spi_in);
+        let later = self.later.get(&slot);
+        if later.is_some_and(|(_, removal)| removal.spi_in == spi_in) {
+            self.take_later(slot);
+        }
     }
 
     /// When the next removal is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.removals.iter().filter_map(|removal| removal.at).min()
+        self.due.first().map(|(at, _)| *at)
     }
 
     /// Queues the removals whose time has come.
     pub(super) fn handle_timeout(&mut self, now: Instant) {
-        self.flush(|removal| removal.at.is_some_and(|at| at <= now));
-    }
-
-    /// Queues the tables that differ from what was last told, then the removals.
-    pub(super) fn publish(&mut self, tables: Option<TableSet>) {
-        if let Some(tables) = tables {
-            let before = std::mem::replace(&mut self.published, tables);
-            let after = &self.published;
-            for (&tunnel, &treatment) in &after.treatments {
-                if before.treatments.get(&tunnel) != Some(&treatment) {
-                    let command = Command::SetTreatment { tunnel, treatment };
-                    self.ready.push_back(command);
-                }
-            }
-            if before.host_access != after.host_access {
-                let (inside, services) = after.host_access.clone();
-                let command = Command::SetHostAccess { inside, services };
-                self.ready.push_back(command);
-            }
-            if before.cloudhub != after.cloudhub {
-                self.ready.push_back(Command::SetCloudHub(after.cloudhub));
-            }
-            if before.inside_addresses != after.inside_addresses {
-                let addresses = after.inside_addresses.clone();
-                self.ready.push_back(Command::SetInsideAddresses(addresses));
-            }
-            if before.local_prefixes != after.local_prefixes {
-                let prefixes = after.local_prefixes.clone();
-                self.ready.push_back(Command::SetLocalPrefixes(prefixes));
-            }
-            if before.forwarding != after.forwarding {
-                let forwarding = after.forwarding.clone();
-                self.ready.push_back(Command::SetForwarding(forwarding));
-            }
-            if before.kernel_routes != after.kernel_routes {
-                let routes = after.kernel_routes.clone();
-                self.ready.push_back(Command::SetKernelRoutes(routes));
-            }
+        while let Some((at, slot)) = self.due.first().copied()
+            && at <= now
+        {
+            self.remove_now(slot);
         }
-        let stops = self.stops.drain(..);
-        self.ready
-            .extend(stops.map(|(tunnel, spi_in)| Command::StopOutbound { tunnel, spi_in }));
-        self.flush(|removal| removal.at.is_none());
     }
 
-    fn flush(&mut self, due: impl Fn(&Removal) -> bool) {
-        for removal in self.removals.extract_if(.., |removal| due(removal)) {
-            let Removal { tunnel, spi_in, .. } = removal;
-            self.stops.retain(|(_, stopped)| *stopped != spi_in);
-            self.ready
-                .push_back(Command::RemoveChild { tunnel, spi_in });
+    /// Queues what of the tables differs from what was last told, then the removals.
+    pub(super) fn publish(&mut self) {
+        let (tables, ready) = (&mut self.tables, &mut self.ready);
+        let treatments = tables.treatments.take_changes().into_iter();
+        ready.extend(treatments.filter_map(|(tunnel, treatment)| {
+            treatment.map(|treatment| Command::SetTreatment { tunnel, treatment })
+        }));
+        let services = tables.services.take_changes().into_iter();
+        ready.extend(services.filter_map(|(_, services)| services.map(Command::SetHostServices)));
+        ready.extend(some(tables.inside.take_changes()).map(Command::ChangeInside));
+        let cloudhub = tables.cloudhub.take_changes().into_iter();
+        ready.extend(cloudhub.filter_map(|(_, allowed)| allowed.map(Command::SetCloudHub)));
+        let addresses = tables.inside_addresses.take_changes();
+        ready.extend(some(addresses).map(Command::ChangeInsideAddresses));
+        let prefixes = tables.local_prefixes.take_changes();
+        ready.extend(some(prefixes).map(Command::ChangeLocalPrefixes));
+        ready.extend(some(tables.forwarding.take_changes()).map(Command::ChangeForwarding));
+        ready.extend(some(tables.kernel_routes.take_changes()).map(Command::ChangeKernelRoutes));
+        let stops = self.stops.drain(..);
+        ready.extend(stops.map(|(tunnel, spi_in)| Command::StopOutbound { tunnel, spi_in }));
+        for removal in std::mem::take(&mut self.removals) {
+            self.queue(removal);
         }
     }
 
@@ -150,4 +157,9 @@ impl Outbox {
 /// The data plane's place for an inbound SPI.
 const fn slot_of(spi: u32) -> u32 {
     spi & ((1 << SLOT_BITS) - 1)
+}
+
+/// None of it is not worth a command.
+fn some<T>(changes: Vec<T>) -> Option<Vec<T>> {
+    Some(changes).filter(|changes| !changes.is_empty())
 }

@@ -6,98 +6,149 @@
 //! then dropped and counted; they never leave in clear by another route. (AWS
 //! does not withdraw a propagated static route on a failure either.)
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 
 use super::selection::Which;
+use super::told::Told;
 use crate::command::{InsideAddress, NextHop, Treatment, TunnelId};
-use crate::domain::{Connection, Gateway};
+use crate::domain::{Connection, Gateway, HostService, Tunnel};
 
 /// A connection with its tunnels' numbers and the one that carries.
+#[derive(Clone, Copy)]
 pub(super) struct Carried<'a> {
+    pub(super) gateway: &'a Gateway,
     pub(super) connection: &'a Connection,
     pub(super) tunnels: [TunnelId; 2],
     pub(super) carrier: Which,
 }
 
-/// The forwarding table: the networks behind the peer by the carrier, and each
-/// peer's inside address by its own tunnel, whether that carries or not. Where
-/// two connections claim the same prefix, the first in the file has it.
-pub(super) fn forwarding(gateway: &Gateway, carried: &[Carried<'_>]) -> Vec<(IpNet, NextHop)> {
-    let mut table = BTreeMap::new();
-    for one in carried {
-        for (tunnel, id) in one.connection.tunnels.iter().zip(one.tunnels) {
-            let (_, peer) = gateway.inside_addresses(tunnel);
+impl Carried<'_> {
+    fn hop(self) -> NextHop {
+        next_hop(self.tunnels, self.carrier)
+    }
+
+    /// Its tunnels with their numbers and which they are.
+    fn each(&self) -> impl Iterator<Item = (Which, TunnelId, &Tunnel)> {
+        Which::BOTH.into_iter().map(|which| {
+            let tunnel = which.of(&self.connection.tunnels);
+            (which, *which.of(&self.tunnels), tunnel)
+        })
+    }
+}
+
+/// What leads to the networks behind the peer.
+pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: Which) -> NextHop {
+    NextHop {
+        carrier: *carrier.of(&tunnels),
+        standby: Some(*carrier.other().of(&tunnels)),
+    }
+}
+
+/// The tables as the data plane and the kernel are to have them. No two connections have
+/// an entry in common ([`crate::rules`]), but while one takes over what another had: so
+/// what goes is taken out before anything comes.
+#[derive(Debug, Default)]
+pub(super) struct Tables {
+    /// How the packets of each tunnel are treated.
+    pub(super) treatments: Told<TunnelId, Treatment>,
+    pub(super) services: Told<(), Vec<HostService>>,
+    /// Our inside addresses, each with its tunnel and its other end.
+    pub(super) inside: Told<IpAddr, InsideAddress>,
+    pub(super) cloudhub: Told<(), bool>,
+    /// Our inside addresses, with the length of their /30.
+    pub(super) inside_addresses: Told<(IpAddr, u8), ()>,
+    /// Where decrypted packets may go: behind us, or to an inside address of ours.
+    pub(super) local_prefixes: Told<IpNet, ()>,
+    /// The networks behind the peer by the carrier, and each peer's inside address by
+    /// its own tunnel, whether that carries or not.
+    pub(super) forwarding: Told<IpNet, NextHop>,
+    /// What lies behind any peer.
+    pub(super) kernel_routes: Told<IpNet, ()>,
+}
+
+impl Tables {
+    /// Takes over what is the gateway's own.
+    pub(super) fn set_gateway(&mut self, old: &Gateway, new: &Gateway) {
+        self.services.set((), new.host_services.clone());
+        self.cloudhub.set((), new.cloudhub);
+        for cidr in &old.cidrs {
+            self.local_prefixes.remove(&cidr.trunc());
+        }
+        for cidr in &new.cidrs {
+            self.local_prefixes.set(cidr.trunc(), ());
+        }
+    }
+
+    /// Enters a connection.
+    pub(super) fn add(&mut self, one: Carried<'_>) {
+        let Carried {
+            gateway,
+            connection,
+            tunnels,
+            ..
+        } = one;
+        for (which, id, tunnel) in one.each() {
+            let (ours, peer) = gateway.inside_addresses(tunnel);
+            let [ours, peer] = [ours, peer].map(IpAddr::V4);
+            let inside = InsideAddress {
+                ours,
+                peer,
+                tunnels: next_hop(tunnels, which),
+            };
+            let length = Ipv4Net::prefix_len(&tunnel.inside_cidr);
+            self.treatments
+                .set(id, treatment(gateway, connection, tunnel));
+            self.inside.set(ours, inside);
+            self.inside_addresses.set((ours, length), ());
+            self.local_prefixes.set(ours.into(), ());
             let hop = NextHop {
                 carrier: id,
                 standby: None,
             };
-            table.entry(IpNet::from(IpAddr::V4(peer))).or_insert(hop);
+            self.forwarding.set(peer.into(), hop);
+        }
+        for prefix in gateway.remote_prefixes(connection) {
+            self.forwarding.set(prefix.trunc(), one.hop());
+            self.kernel_routes.set(prefix.trunc(), ());
         }
     }
-    for one in carried {
-        for prefix in gateway.remote_prefixes(one.connection) {
-            let hop = NextHop {
-                carrier: *one.carrier.of(&one.tunnels),
-                standby: Some(*one.carrier.other().of(&one.tunnels)),
-            };
-            table.entry(prefix.trunc()).or_insert(hop);
+
+    /// Takes a connection out, as it was entered.
+    pub(super) fn remove(&mut self, one: Carried<'_>) {
+        for (_, id, tunnel) in one.each() {
+            let (ours, peer) = one.gateway.inside_addresses(tunnel);
+            let [ours, peer] = [ours, peer].map(IpAddr::V4);
+            let length = Ipv4Net::prefix_len(&tunnel.inside_cidr);
+            self.treatments.remove(&id);
+            self.inside.remove(&ours);
+            self.inside_addresses.remove(&(ours, length));
+            self.local_prefixes.remove(&ours.into());
+            self.forwarding.remove(&peer.into());
+        }
+        for prefix in one.gateway.remote_prefixes(one.connection) {
+            self.forwarding.remove(&prefix.trunc());
+            self.kernel_routes.remove(&prefix.trunc());
         }
     }
-    table.into_iter().collect()
+
+    /// Leads these prefixes another way.
+    pub(super) fn lead(&mut self, prefixes: &[IpNet], hop: NextHop) {
+        for prefix in prefixes {
+            self.forwarding.set(prefix.trunc(), hop);
+        }
+    }
 }
 
-/// Our inside addresses, each with its tunnel and its other end.
-pub(super) fn own_inside_addresses(
-    gateway: &Gateway,
-    carried: &[Carried<'_>],
-) -> Vec<InsideAddress> {
-    let of_connection = |one: &Carried<'_>| {
-        Which::BOTH.map(|which| {
-            let (ours, peer) = gateway.inside_addresses(which.of(&one.connection.tunnels));
-            InsideAddress {
-                ours: IpAddr::V4(ours),
-                peer: IpAddr::V4(peer),
-                tunnels: NextHop {
-                    carrier: *which.of(&one.tunnels),
-                    standby: Some(*which.other().of(&one.tunnels)),
-                },
-            }
-        })
-    };
-    carried.iter().flat_map(of_connection).collect()
-}
-
-/// How the packets of each tunnel are treated.
-pub(super) fn treatments(
-    gateway: &Gateway,
-    carried: &[Carried<'_>],
-) -> BTreeMap<TunnelId, Treatment> {
+fn treatment(gateway: &Gateway, connection: &Connection, tunnel: &Tunnel) -> Treatment {
     const BITS_PER_MEGABIT: u64 = 1_000_000;
-    let tunnels = carried.iter().flat_map(|one| {
-        let tunnels = one.tunnels.into_iter().zip(&one.connection.tunnels);
-        tunnels.map(move |(id, tunnel)| (id, one.connection, tunnel))
-    });
-    tunnels
-        .map(|(id, connection, tunnel)| {
-            let limit = tunnel.bandwidth_limit_mbps.map(u64::from);
-            let treatment = Treatment {
-                outside_mtu: gateway.outside_mtu,
-                df_policy: tunnel.df_policy,
-                copy_dscp: tunnel.copy_dscp,
-                bandwidth_limit: limit.map(|mbps| mbps * BITS_PER_MEGABIT),
-                source_check: connection.source_check,
-            };
-            (id, treatment)
-        })
-        .collect()
-}
-
-/// Where decrypted packets may go: behind us, or to an inside address of ours.
-pub(super) fn local_prefixes(gateway: &Gateway) -> Vec<IpNet> {
-    let inside = gateway.own_inside_addresses();
-    let ours = inside.into_iter().map(|(address, _)| IpNet::from(address));
-    gateway.cidrs.iter().map(IpNet::trunc).chain(ours).collect()
+    let limit = tunnel.bandwidth_limit_mbps.map(u64::from);
+    Treatment {
+        outside_mtu: gateway.outside_mtu,
+        df_policy: tunnel.df_policy,
+        copy_dscp: tunnel.copy_dscp,
+        bandwidth_limit: limit.map(|mbps| mbps * BITS_PER_MEGABIT),
+        source_check: connection.source_check,
+    }
 }

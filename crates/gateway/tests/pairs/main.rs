@@ -23,3 +23,4 @@ mod reload;
 mod rig;
 mod strangers;
 mod sweeps;
+mod tables;

@@ -325,6 +325,16 @@ impl Endpoint {
         self.spis.revision(standing)
     }
 
+    /// What changed of [`Self::spis`] after a revision, in order: which SPI, and whether it
+    /// is there since. None if that is too long ago.
+    pub fn spi_changes(
+        &self,
+        standing: Standing,
+        since: u64,
+    ) -> Option<impl Iterator<Item = (u64, bool)>> {
+        self.spis.changes_since(standing, since)
+    }
+
     /// Key pairs made since the endpoint was; each is most of a key exchange.
     #[must_use]
     pub fn key_pairs(&self) -> u64 {

@@ -84,7 +84,7 @@ impl Endpoint {
 
     /// The same of one that names this IKE SA.
     fn deny_for(&mut self, now: Instant, id: SaId, at: Arrival, denial: Denial) {
-        match self.sas.get(&id).and_then(Sa::peer) {
+        match self.sas.get(id).and_then(Sa::peer) {
             Some(peer) => self.env(now).deny_peer(peer, at.remote, denial),
             None => self.deny(now, at, denial),
         }
@@ -300,7 +300,7 @@ impl Endpoint {
     /// A half-open IKE SA comes to nothing. Nobody misses it where its peer is up: both
     /// began at once, or the peer anew.
     pub(super) fn deny_half_open(&mut self, now: Instant, id: SaId, denial: Denial) {
-        if let Some(Sa::HalfOpen(sa)) = self.sas.get(&id) {
+        if let Some(Sa::HalfOpen(sa)) = self.sas.get(id) {
             let at = sa.arrival();
             let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
             if peer.is_some_and(|peer| self.has_sa(peer)) {

@@ -1,8 +1,12 @@
 //! The SPIs that peers' messages name our IKE SAs by.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::event::SaId;
+
+/// So many of the last changes are known to those who follow them; who was away for
+/// longer looks at all SPIs.
+const REMEMBERED: usize = 64;
 
 /// Whose an IKE SA is, as far as that is known; it says whose messages are to
 /// come first.
@@ -25,32 +29,56 @@ pub(super) struct Spis {
 #[derive(Debug, Default)]
 struct BySpi {
     sas: BTreeMap<u64, SaId>,
+    /// How many changes there were.
     revision: u64,
+    /// The last ones: which SPI, and whether it is there since.
+    changes: VecDeque<(u64, bool)>,
+}
+
+impl BySpi {
+    fn insert(&mut self, spi: u64, id: SaId) {
+        self.sas.insert(spi, id);
+        self.note(spi, true);
+    }
+
+    fn remove(&mut self, spi: u64) -> Option<SaId> {
+        let id = self.sas.remove(&spi)?;
+        self.note(spi, false);
+        Some(id)
+    }
+
+    fn note(&mut self, spi: u64, is_there: bool) {
+        self.revision += 1;
+        if self.changes.len() == REMEMBERED {
+            self.changes.pop_front();
+        }
+        self.changes.push_back((spi, is_there));
+    }
+
+    fn changes_since(&self, revision: u64) -> Option<impl Iterator<Item = (u64, bool)>> {
+        let missed = usize::try_from(self.revision.checked_sub(revision)?).ok()?;
+        let known = self.changes.len().checked_sub(missed)?;
+        Some(self.changes.iter().skip(known).copied())
+    }
 }
 
 impl Spis {
     pub(super) fn insert(&mut self, spi: u64, id: SaId, standing: Standing) {
-        let of = match standing {
-            Standing::HalfOpen => &mut self.half_open,
-            Standing::Known => &mut self.known,
-        };
-        of.sas.insert(spi, id);
-        of.revision += 1;
+        match standing {
+            Standing::HalfOpen => self.half_open.insert(spi, id),
+            Standing::Known => self.known.insert(spi, id),
+        }
     }
 
     pub(super) fn remove(&mut self, spi: u64) {
-        for of in [&mut self.half_open, &mut self.known] {
-            if of.sas.remove(&spi).is_some() {
-                of.revision += 1;
-            }
-        }
+        self.half_open.remove(spi);
+        self.known.remove(spi);
     }
 
     /// The peer of this SA has authenticated. Harmless if that is known.
     pub(super) fn authenticated(&mut self, spi: u64) {
-        if let Some(id) = self.half_open.sas.remove(&spi) {
-            self.half_open.revision += 1;
-            self.insert(spi, id, Standing::Known);
+        if let Some(id) = self.half_open.remove(spi) {
+            self.known.insert(spi, id);
         }
     }
 
@@ -68,10 +96,61 @@ impl Spis {
         self.of(standing).revision
     }
 
+    /// What changed after a revision; None if that is too long ago.
+    pub(super) fn changes_since(
+        &self,
+        standing: Standing,
+        revision: u64,
+    ) -> Option<impl Iterator<Item = (u64, bool)>> {
+        self.of(standing).changes_since(revision)
+    }
+
     const fn of(&self, standing: Standing) -> &BySpi {
         match standing {
             Standing::HalfOpen => &self.half_open,
             Standing::Known => &self.known,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::{REMEMBERED, Spis, Standing};
+    use crate::event::SaId;
+
+    #[test]
+    fn who_follows_the_changes_knows_the_spis_and_who_was_away_too_long_is_told_so() {
+        let mut spis = Spis::default();
+        let mut followed: [BTreeSet<u64>; 2] = Default::default();
+        let mut seen = [0, 0];
+        for spi in 0..1_000 {
+            spis.insert(spi, SaId(spi), Standing::HalfOpen);
+            if spi % 3 == 0 {
+                spis.authenticated(spi);
+            }
+            spis.remove(spi / 2);
+            for (place, standing) in [Standing::HalfOpen, Standing::Known]
+                .into_iter()
+                .enumerate()
+            {
+                for (spi, is_there) in spis.changes_since(standing, seen[place]).unwrap() {
+                    let changed = if is_there {
+                        followed[place].insert(spi)
+                    } else {
+                        followed[place].remove(&spi)
+                    };
+                    assert!(changed, "{spi} {is_there}");
+                }
+                seen[place] = spis.revision(standing);
+                assert!(spis.iter(standing).eq(followed[place].iter().copied()));
+            }
+        }
+        let now = spis.revision(Standing::HalfOpen);
+        let remembered = u64::try_from(REMEMBERED).unwrap();
+        let known = |since| spis.changes_since(Standing::HalfOpen, since).is_some();
+        assert!(known(now) && known(now - remembered));
+        assert!(!known(now - remembered - 1));
     }
 }

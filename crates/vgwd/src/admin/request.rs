@@ -15,12 +15,19 @@ pub enum Request {
     Status,
     /// Apply a changed configuration.
     Reload,
-    /// Drain a tunnel and take it down.
-    TunnelDown(TunnelName),
+    /// Do something with a tunnel.
+    Order(Order, TunnelName),
+}
+
+/// What may be done with a tunnel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Drain it and take it down.
+    Down,
     /// Bring it back.
-    TunnelUp(TunnelName),
+    Up,
     /// Rekey its IKE SA, or its CHILD SAs.
-    Rekey(TunnelName, wire::What),
+    Rekey(wire::What),
 }
 
 /// Why a line is no request.
@@ -48,10 +55,14 @@ pub fn parse_request(line: &[u8]) -> Result<Request, RequestError> {
     Ok(match serde_json::from_slice(line)? {
         wire::Request::Status => Request::Status,
         wire::Request::Reload => Request::Reload,
-        wire::Request::TunnelDown { tunnel } => Request::TunnelDown(tunnel_name(&tunnel)?),
-        wire::Request::TunnelUp { tunnel } => Request::TunnelUp(tunnel_name(&tunnel)?),
-        wire::Request::Rekey { tunnel, what } => Request::Rekey(tunnel_name(&tunnel)?, what),
+        wire::Request::TunnelDown { tunnel } => order(Order::Down, &tunnel)?,
+        wire::Request::TunnelUp { tunnel } => order(Order::Up, &tunnel)?,
+        wire::Request::Rekey { tunnel, what } => order(Order::Rekey(what), &tunnel)?,
     })
+}
+
+fn order(order: Order, tunnel: &str) -> Result<Request, RequestError> {
+    Ok(Request::Order(order, tunnel_name(tunnel)?))
 }
 
 fn tunnel_name(text: &str) -> Result<TunnelName, RequestError> {
@@ -76,7 +87,7 @@ mod tests {
     use proptest::prelude::*;
     use vgw_gateway::domain::TunnelName;
 
-    use super::{MAX_REQUEST, Request, parse_request};
+    use super::{MAX_REQUEST, Order, Request, parse_request};
     use crate::admin::wire;
 
     fn office(number: u8) -> TunnelName {
@@ -93,15 +104,15 @@ mod tests {
         assert_eq!(read(r#"{"request":"reload"}"#), Request::Reload);
         assert_eq!(
             read(r#"{"request":"tunnel_down","tunnel":"vpn-office/1"}"#),
-            Request::TunnelDown(office(1))
+            Request::Order(Order::Down, office(1))
         );
         assert_eq!(
             read(r#"{"request":"tunnel_up","tunnel":"vpn-office/2"}"#),
-            Request::TunnelUp(office(2))
+            Request::Order(Order::Up, office(2))
         );
         assert_eq!(
             read(r#"{"request":"rekey","tunnel":"vpn-office/2","what":"ike"}"#),
-            Request::Rekey(office(2), wire::What::Ike)
+            Request::Order(Order::Rekey(wire::What::Ike), office(2))
         );
     }
 
@@ -135,7 +146,7 @@ mod tests {
         fn any_tunnel_name_gives_a_request_or_an_error(name in ".{0,40}") {
             let request = wire::Request::TunnelUp { tunnel: name.clone() };
             let line = serde_json::to_vec(&request).unwrap();
-            if let Ok(Request::TunnelUp(tunnel)) = parse_request(&line) {
+            if let Ok(Request::Order(Order::Up, tunnel)) = parse_request(&line) {
                 prop_assert_eq!(tunnel.to_string(), name);
             }
         }

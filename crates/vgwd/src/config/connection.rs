@@ -8,7 +8,7 @@ use vgw_gateway::rules::{DEFAULT_NETWORK_CIDR_V4, DEFAULT_NETWORK_CIDR_V6};
 use vgw_ike::identity::Identity;
 
 use super::document::{Notes, Table};
-use super::gateway::{self, Customer, STAND_IN_PREFIX};
+use super::gateway::{self, Customer, Customers, STAND_IN_PREFIX};
 use super::keys::KeySource;
 use super::{tunnel, values};
 
@@ -19,7 +19,7 @@ pub(super) fn read(
     notes: &mut Notes,
     keys: &mut dyn KeySource,
     gateway: &Gateway,
-    customers: &mut [Customer],
+    customers: &mut Customers,
     index: usize,
 ) -> Connection {
     let id = gateway::id(&mut table, notes);
@@ -116,16 +116,14 @@ fn tunnels(
 fn customer(
     table: &mut Table<'_>,
     notes: &mut Notes,
-    customers: &mut [Customer],
+    customers: &mut Customers,
     tunnels: &[Tunnel; 2],
 ) -> CustomerGateway {
     let expected = "the id of a [[customer_gateway]], in quotes";
     let parse = |value| values::text(value, expected);
     let field = table.field("customer_gateway");
     let name = table.require(notes, "customer_gateway", parse, expected);
-    let found = customers
-        .iter_mut()
-        .find(|c| Some(c.gateway.id.as_str()) == name);
+    let found = name.and_then(|name| customers.find(name));
     if let Some(customer) = found {
         customer.used = true;
         if !notes.is_doubtful(&customer.place) {
@@ -133,12 +131,12 @@ fn customer(
         }
         notes.stand_in(&field);
     } else if let Some(name) = name {
-        let mut fields = customers.iter().map(Customer::id_field);
+        let mut fields = customers.all().map(Customer::id_field);
         if fields.any(|id| notes.is_doubtful(&id)) {
             // It may be the one whose name is wrong.
             notes.stand_in(&field);
         } else {
-            let known: Vec<&str> = customers.iter().map(|c| c.gateway.id.as_str()).collect();
+            let known: Vec<&str> = customers.all().map(|c| c.gateway.id.as_str()).collect();
             let known = known.join(", ");
             let message =
                 format!("found {name:?}, expected the id of a [[customer_gateway]] ({known})");

@@ -1,5 +1,6 @@
 //! The gateway's own tables and its customer gateways.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
@@ -51,6 +52,31 @@ impl Customer {
     }
 }
 
+/// All of them, in the order of the file.
+#[derive(Default)]
+pub(super) struct Customers {
+    all: Vec<Customer>,
+    /// Where the first of each name is.
+    by_id: BTreeMap<String, usize>,
+}
+
+impl Customers {
+    /// The first of this name.
+    pub(super) fn find(&mut self, id: &str) -> Option<&mut Customer> {
+        self.all.get_mut(*self.by_id.get(id)?)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Customer> {
+        self.all.iter()
+    }
+
+    fn push(&mut self, customer: Customer) {
+        let id = customer.gateway.id.clone();
+        self.by_id.entry(id).or_insert(self.all.len());
+        self.all.push(customer);
+    }
+}
+
 /// Reads the gateway, its customer gateways and its connections, and the
 /// namespace of the network behind it.
 pub(super) fn read(
@@ -89,12 +115,12 @@ pub(super) fn read(
     let mut customers = customers(root, notes);
     let outside_addresses = match (outside, side) {
         (Some(addresses), _) => addresses,
-        (None, Side::CustomerGateway) if !outside_is_set => own_addresses(&customers),
+        (None, Side::CustomerGateway) if !outside_is_set => own_addresses(&customers.all),
         (None, _) => Vec::new(),
     };
     let mut gateway = Gateway {
         side,
-        asn: asn.unwrap_or_else(|| default_asn(side, &customers)),
+        asn: asn.unwrap_or_else(|| default_asn(side, &customers.all)),
         outside_addresses,
         cidrs,
         outside_mtu: outside_mtu
@@ -110,7 +136,7 @@ pub(super) fn read(
         let connection = connection::read(table, notes, keys, &gateway, &mut customers, index);
         gateway.connections.push(connection);
     }
-    for customer in customers.iter().filter(|customer| !customer.used) {
+    for customer in customers.all.iter().filter(|customer| !customer.used) {
         notes.warn(
             &customer.place,
             "no vpn_connection uses this customer gateway",
@@ -192,17 +218,15 @@ pub(super) fn default_number(bounds: rules::Bounds) -> u32 {
     default.unwrap_or_default()
 }
 
-fn customers(root: &mut Table<'_>, notes: &mut Notes) -> Vec<Customer> {
-    let mut customers: Vec<Customer> = Vec::new();
+fn customers(root: &mut Table<'_>, notes: &mut Notes) -> Customers {
+    let mut customers = Customers::default();
     for table in root.tables(notes, "customer_gateway") {
         let place = table.place().to_owned();
         let gateway = customer(table, notes);
         for violation in rules::customer_gateway(&place, &gateway) {
             notes.violation(&violation);
         }
-        let twin = customers
-            .iter()
-            .find(|other| other.gateway.id == gateway.id);
+        let twin = customers.find(&gateway.id);
         if let Some(twin) = twin.filter(|_| !notes.is_doubtful(&format!("{place}.id"))) {
             let message = format!(
                 "found {:?} again, expected a name of its own ({} has it)",

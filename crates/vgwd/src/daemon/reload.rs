@@ -1,22 +1,122 @@
-//! A changed configuration, applied without a break.
+//! A changed configuration, applied without a break. A long file takes a while to be
+//! read and checked, and a thread that nobody waits for does that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
-use super::Daemon;
+use tokio::sync::oneshot;
+use tokio::task::{JoinHandle, spawn_blocking};
+
+use super::{Daemon, unix_time};
 use crate::admin::wire::Reply;
 use crate::config::{self, Edition, Loaded, Settings};
+use crate::kernel::Surroundings;
 use crate::key_log::KeyLog;
+use crate::metrics::Reloaded;
+
+/// What a file gave: a configuration, or what is wrong with it.
+pub(super) type Outcome = Result<Read, Vec<String>>;
+/// Takes the answer to a request.
+type Asker = oneshot::Sender<Arc<Reply>>;
+
+/// A configuration that was read, and what follows from it.
+pub(super) struct Read {
+    loaded: Loaded,
+    surroundings: Surroundings,
+}
+
+/// The reload under way, and those who asked for one.
+pub(super) struct Reloads {
+    pub(super) last: Reloaded,
+    began: Instant,
+    reading: Option<JoinHandle<Outcome>>,
+    askers: Vec<Asker>,
+    /// Asked for since, and by whom: the file may have changed after it was read.
+    again: Option<Vec<Asker>>,
+}
+
+impl Reloads {
+    /// The configuration of the start is in force since then, seconds since 1970.
+    pub(super) fn new(started: f64) -> Self {
+        Self {
+            last: Reloaded {
+                succeeded: true,
+                succeeded_at: started,
+                took: 0.0,
+            },
+            began: Instant::now(),
+            reading: None,
+            askers: Vec::new(),
+            again: None,
+        }
+    }
+
+    fn note(&mut self, succeeded: bool) {
+        self.last.succeeded = succeeded;
+        self.last.took = self.began.elapsed().as_secs_f64();
+        if succeeded {
+            self.last.succeeded_at = unix_time();
+        }
+    }
+
+    /// What is being read, once it is. Dropped before it is ready, it loses nothing.
+    pub(super) async fn outcome(&mut self) -> Outcome {
+        let Some(reading) = &mut self.reading else {
+            return pending().await;
+        };
+        let outcome = reading.await;
+        self.reading = None;
+        outcome.unwrap_or_else(|_| Err(vec!["reading the configuration failed".to_owned()]))
+    }
+}
+
+fn read(path: &Path, settings: &Settings) -> Outcome {
+    let loaded = config::load(path).map_err(|problems| -> Vec<String> {
+        problems.iter().map(ToString::to_string).collect()
+    })?;
+    let surroundings = Surroundings::of(&loaded.gateway, settings);
+    Ok(Read {
+        loaded,
+        surroundings,
+    })
+}
 
 impl Daemon {
-    /// Reads the configuration again and applies what changed; all of it or,
-    /// if anything is wrong with it, nothing.
-    pub(super) fn reload(&mut self) -> Reply {
+    /// Has the configuration read again. Once it is, [`Self::on_read`] applies what
+    /// changed and answers.
+    pub(super) fn reload(&mut self, asker: Option<Asker>) {
+        if self.reloads.reading.is_some() {
+            self.reloads.again.get_or_insert_default().extend(asker);
+            return;
+        }
         self.notifier.reloading();
-        let outcome = self.try_reload();
+        self.reloads.began = Instant::now();
+        self.reloads.askers.extend(asker);
+        let (path, settings) = (self.path.clone(), self.settings.clone());
+        self.reloads.reading = Some(spawn_blocking(move || read(&path, &settings)));
+    }
+
+    /// Applies what changed; all of it or, if anything is wrong with it, nothing.
+    pub(super) fn on_read(&mut self, outcome: Outcome) {
+        let reply = Arc::new(self.reply_to(outcome));
+        self.reloads.note(matches!(*reply, Reply::Done { .. }));
         self.notifier.ready(&self.summary());
-        match outcome {
+        for asker in self.reloads.askers.drain(..) {
+            // A client that has gone away needs no answer.
+            let _ = asker.send(Arc::clone(&reply));
+        }
+        if let Some(askers) = self.reloads.again.take() {
+            self.reload(None);
+            self.reloads.askers = askers;
+        }
+    }
+
+    fn reply_to(&mut self, outcome: Outcome) -> Reply {
+        match outcome.and_then(|read| self.try_reload(read)) {
             Ok(lines) => {
                 tracing::info!("configuration reloaded: {}", lines.join("; "));
                 Reply::Done { lines }
@@ -32,19 +132,17 @@ impl Daemon {
 
     /// Everything is checked before anything is done. What can fail of that comes first:
     /// if it does, nothing is in force that was not before.
-    fn try_reload(&mut self) -> Result<Vec<String>, Vec<String>> {
-        let loaded = config::load(&self.path).map_err(|problems| -> Vec<String> {
-            problems.iter().map(ToString::to_string).collect()
-        })?;
-        self.refuse_unbound_addresses(&loaded)?;
+    fn try_reload(&mut self, read: Read) -> Result<Vec<String>, Vec<String>> {
+        let loaded = &read.loaded;
+        self.refuse_unbound_addresses(loaded)?;
         let key_log = self.changed_key_log(&loaded.settings.key_log)?;
         loaded.new_keys.write().map_err(|why| vec![why])?;
-        Ok(self.take_over(loaded, key_log))
+        Ok(self.take_over(read, key_log))
     }
 
     /// The key log, opened anew if its files are others.
     fn changed_key_log(&self, wanted: &config::KeyLog) -> Result<Option<KeyLog>, Vec<String>> {
-        if *wanted == self.loaded.settings.key_log {
+        if *wanted == self.settings.key_log {
             return Ok(None);
         }
         let opened = KeyLog::open(wanted).map_err(|error| vec![error.to_string()])?;
@@ -52,10 +150,14 @@ impl Daemon {
     }
 
     /// Puts a checked configuration in force, and says what that changes.
-    fn take_over(&mut self, loaded: Loaded, key_log: Option<KeyLog>) -> Vec<String> {
+    fn take_over(&mut self, read: Read, key_log: Option<KeyLog>) -> Vec<String> {
+        let Read {
+            loaded,
+            surroundings,
+        } = read;
         let mut lines = Vec::new();
         let level = loaded.settings.log.level;
-        if level != self.loaded.settings.log.level {
+        if level != self.settings.log.level {
             lines.push(match self.logging.set_level(level) {
                 Ok(()) => format!("log: level is {level} now"),
                 Err(error) => format!("log: the level stays as it is: {error:#}"),
@@ -67,33 +169,32 @@ impl Daemon {
             lines.push("key_log: changed".to_owned());
         }
         let limits = loaded.settings.limits;
-        if limits != self.loaded.settings.limits {
+        if limits != self.settings.limits {
             self.shell.drive(|supervisor| supervisor.set_limits(limits));
             lines.push("limits: changed".to_owned());
         }
-        lines.extend(settings_that_wait(&self.loaded.settings, &loaded.settings));
+        lines.extend(settings_that_wait(&self.settings, &loaded.settings));
         let now = Instant::now();
-        let gateway = loaded.gateway.clone();
+        let gateway = Arc::new(loaded.gateway);
+        let before = Arc::clone(self.shell.gateway());
         // First, as a new route may be one to a new peer.
-        self.shell.set_surroundings(&gateway, &self.loaded.settings);
+        self.shell.set_surroundings(surroundings);
+        self.shell.expect_from(&gateway);
         let changes = self
             .shell
             .drive(|supervisor| supervisor.apply(now, gateway));
+        // There may be much to free.
+        spawn_blocking(move || drop(before));
         lines.extend(changes.iter().map(ToString::to_string));
         if lines.is_empty() {
             lines.push("nothing changed".to_owned());
         }
         let warnings = loaded.warnings.iter();
         lines.extend(warnings.map(|warning| format!("warning: {warning}")));
-        lines.extend(kept_credentials(
-            &self.loaded.credentials,
-            &loaded.credentials,
-        ));
+        lines.extend(kept_credentials(&self.credentials, &loaded.credentials));
         // What waits for the next start is still what runs.
-        self.shell.expect_from(&loaded.gateway);
-        self.loaded.gateway = loaded.gateway;
-        self.loaded.credentials = loaded.credentials;
-        let settings = &mut self.loaded.settings;
+        self.credentials = loaded.credentials;
+        let settings = &mut self.settings;
         settings.log.level = level;
         settings.limits = limits;
         settings.key_log = loaded.settings.key_log;

@@ -14,7 +14,8 @@ use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 
 use super::paths::PathNews;
-use super::{Daemon, Inputs, signals};
+use super::reload::Reloads;
+use super::{Daemon, Inputs, signals, unix_time};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
 use crate::inbox::{self, Message};
@@ -136,7 +137,10 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
             .iter()
             .map(|ours| ours.address)
             .collect(),
-        loaded,
+        settings: loaded.settings,
+        credentials: loaded.credentials,
+        reloads: Reloads::new(unix_time()),
+        started: unix_time(),
         logging,
         notifier,
         shell,

@@ -7,25 +7,32 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::endpoint::Standing;
 
+use super::spi_set::SpiSet;
 use super::{Class, Counted, Shared, Unread};
 
-/// Immutable; swapped whole, and a new one shares what did not change. All lists
-/// are sorted.
+/// Immutable; swapped whole, and a new one shares what did not change.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Known {
-    established: Arc<[u64]>,
-    half_open: Arc<[u64]>,
+    established: Arc<SpiSet>,
+    half_open: Arc<SpiSet>,
+    /// Sorted.
     addresses: Arc<[IpAddr]>,
 }
 
 impl Known {
     /// The class of a message that names this SPI, if it is one of ours.
     pub(super) fn by_spi(&self, spi: u64) -> Option<Class> {
-        let within = |spis: &[u64]| spis.binary_search(&spi).is_ok();
-        if within(&self.established) {
+        if self.established.contains(spi) {
             return Some(Class::Established);
         }
-        within(&self.half_open).then_some(Class::Handshake)
+        self.half_open.contains(spi).then_some(Class::Handshake)
+    }
+
+    fn of(&mut self, standing: Standing) -> &mut Arc<SpiSet> {
+        match standing {
+            Standing::Known => &mut self.established,
+            Standing::HalfOpen => &mut self.half_open,
+        }
     }
 
     /// The class of a message from here that names none of our IKE SAs.
@@ -71,28 +78,31 @@ impl Directory {
     }
 
     /// Shows the IKE SAs that there are now. It costs nothing while they are the
-    /// same. Who has not authenticated can make it copy the half-open ones, whose
-    /// number is limited.
+    /// same, and little for one that comes or goes.
     pub fn update(&mut self, supervisor: &Supervisor) {
-        let half_open = Some(supervisor.ike_spis_revision(Standing::HalfOpen));
-        if self.half_open != half_open {
-            self.half_open = half_open;
-            self.show(Standing::HalfOpen, supervisor.ike_spis(Standing::HalfOpen));
-        }
-        let established = Some(supervisor.ike_spis_revision(Standing::Known));
-        if self.established != established {
-            self.established = established;
-            self.show(Standing::Known, supervisor.ike_spis(Standing::Known));
+        for standing in [Standing::HalfOpen, Standing::Known] {
+            let now = Some(supervisor.ike_spis_revision(standing));
+            let shown = match standing {
+                Standing::HalfOpen => &mut self.half_open,
+                Standing::Known => &mut self.established,
+            };
+            let before = std::mem::replace(shown, now);
+            if before == now {
+                continue;
+            }
+            let changes = before.and_then(|since| supervisor.ike_spi_changes(standing, since));
+            match changes {
+                Some(changes) => {
+                    self.change(|known| Arc::make_mut(known.of(standing)).change(changes))
+                }
+                None => self.show(standing, supervisor.ike_spis(standing)),
+            }
         }
     }
 
-    /// `spis` are in ascending order.
     pub(super) fn show(&self, standing: Standing, spis: impl Iterator<Item = u64>) {
-        let spis = spis.collect();
-        self.change(|known| match standing {
-            Standing::Known => known.established = spis,
-            Standing::HalfOpen => known.half_open = spis,
-        });
+        let spis = Arc::new(spis.collect());
+        self.change(|known| *known.of(standing) = spis);
     }
 
     fn change(&self, change: impl FnOnce(&mut Known)) {

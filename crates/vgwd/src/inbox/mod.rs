@@ -20,6 +20,7 @@ use vgw_ike::denial::Denial;
 use vgw_ike::wire::glance;
 
 mod known;
+mod spi_set;
 mod unread;
 
 pub use known::Directory;

@@ -271,7 +271,7 @@ fn concerns(change: &Change, tun: u32, wanted: &Desired, guarded: &BTreeSet<Plac
             let mut cidrs = wanted.cidrs.iter();
             address.index == tun || cidrs.any(|cidr| cidr.contains(&address.net.addr()))
         }
-        Change::Route { prefix } => guarded.iter().any(|placed| placed.prefix == *prefix),
+        Change::Route { prefix } => Placed::everywhere(*prefix).any(|at| guarded.contains(&at)),
         Change::Rule => guarded.iter().any(|placed| placed.is_apart()),
         Change::NetConf => false,
         Change::Missed => true,

@@ -60,6 +60,24 @@ pub struct Desired {
     pub any_source: bool,
 }
 
+/// What a configuration says of the machine around the gateway.
+#[derive(Debug)]
+pub struct Surroundings {
+    own_traffic: Option<OwnTraffic>,
+    any_source: bool,
+}
+
+impl Surroundings {
+    /// Of this one.
+    #[must_use]
+    pub fn of(gateway: &Gateway, settings: &Settings) -> Self {
+        Self {
+            own_traffic: own_traffic(gateway, settings),
+            any_source: any_source(gateway),
+        }
+    }
+}
+
 impl Desired {
     /// What a gateway needs that serves this VPC.
     #[must_use]
@@ -73,10 +91,14 @@ impl Desired {
         }
     }
 
-    /// Takes over what a changed configuration says of the machine around the gateway.
-    pub fn set_surroundings(&mut self, gateway: &Gateway, settings: &Settings) {
-        self.own_traffic = own_traffic(gateway, settings);
-        self.any_source = any_source(gateway);
+    /// Takes over what a changed configuration says of the machine around the gateway;
+    /// whether that is news.
+    pub fn set_surroundings(&mut self, now: Surroundings) -> bool {
+        let before = Surroundings {
+            own_traffic: std::mem::replace(&mut self.own_traffic, now.own_traffic),
+            any_source: std::mem::replace(&mut self.any_source, now.any_source),
+        };
+        before.own_traffic != self.own_traffic || before.any_source != self.any_source
     }
 
     /// Leaves out what is not of these prefixes.

@@ -25,6 +25,13 @@ impl Placed {
         self.table == APART
     }
 
+    /// A prefix in each of the tables.
+    pub(super) fn everywhere(prefix: IpNet) -> impl Iterator<Item = Self> {
+        [MAIN, APART]
+            .into_iter()
+            .map(move |table| Self { prefix, table })
+    }
+
     /// The prefix.
     #[must_use]
     pub const fn prefix(self) -> IpNet {
@@ -52,6 +59,7 @@ impl OwnTraffic {
     /// Whether a route to this prefix would lead our own packets into the tunnel. A
     /// default route does wherever a peer is, also one whose address is not known.
     pub(super) fn would_take(&self, prefix: IpNet) -> bool {
-        prefix.prefix_len() == 0 || self.to.iter().any(|peer| prefix.contains(peer))
+        let mut within = self.to.range(prefix.network()..=prefix.broadcast());
+        prefix.prefix_len() == 0 || within.next().is_some()
     }
 }

@@ -12,6 +12,7 @@ use prometheus_client::registry::Registry;
 use vgw_gateway::command::TunnelTraffic;
 use vgw_ike::event::PeerCounters;
 
+use super::process::Process;
 use crate::inbox::Counted;
 use crate::logging::Losses;
 
@@ -34,6 +35,21 @@ pub struct Sample {
     pub denied: Vec<(&'static str, u64)>,
     /// Key pairs made.
     pub key_pairs: u64,
+    /// When the daemon started, seconds since 1970.
+    pub started: f64,
+    /// The last reload.
+    pub reloaded: Reloaded,
+}
+
+/// How the last reload went, or if there was none, the start.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reloaded {
+    /// Whether the configuration was put in force.
+    pub succeeded: bool,
+    /// When one was last put in force, seconds since 1970.
+    pub succeeded_at: f64,
+    /// What it took until then, or until it was refused, seconds.
+    pub took: f64,
 }
 
 /// One tunnel.
@@ -60,13 +76,15 @@ pub struct TunnelSample {
     pub changes_refused: u64,
 }
 
-/// The sample as text, in the format of `application/openmetrics-text`.
+/// A sample as text, in the format of `application/openmetrics-text`.
 ///
 /// # Errors
 /// When a value cannot be written as text.
-pub fn text(sample: Sample) -> Result<String, Error> {
-    let mut registry = Registry::with_prefix("vgw");
-    registry.register_collector(Box::new(sample));
+pub fn text(sample: Sample, process: Process) -> Result<String, Error> {
+    let mut registry = Registry::default();
+    registry.register_collector(Box::new(process));
+    let ours = registry.sub_registry_with_prefix("vgw");
+    ours.register_collector(Box::new(sample));
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry)?;
     Ok(text)
@@ -192,7 +210,8 @@ impl Collector for Sample {
                 None,
                 MetricType::Gauge,
             )?
-            .encode_gauge(&i64::try_from(self.half_open).unwrap_or(i64::MAX))
+            .encode_gauge(&i64::try_from(self.half_open).unwrap_or(i64::MAX))?;
+        self.daemon(metric)
     }
 }
 
@@ -267,6 +286,42 @@ impl Sample {
         Ok(())
     }
 
+    /// What runs, and by which configuration.
+    fn daemon(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let Reloaded {
+            succeeded,
+            succeeded_at,
+            took,
+        } = self.reloaded;
+        encoder
+            .encode_descriptor(
+                "config_last_reload_successful",
+                "1 if the last reload, or else the start, put the configuration in force",
+                None,
+                MetricType::Gauge,
+            )?
+            .encode_gauge(&i64::from(succeeded))?;
+        for (name, help, value) in [
+            (
+                "config_last_reload_success_timestamp_seconds",
+                "When a configuration was last put in force, in seconds since 1970",
+                succeeded_at,
+            ),
+            (
+                "config_last_reload_duration_seconds",
+                "What the last reload took, 0 if there was none",
+                took,
+            ),
+        ] {
+            encoder
+                .encode_descriptor(name, help, None, MetricType::Gauge)?
+                .encode_gauge(&value)?;
+        }
+        encoder
+            .encode_descriptor("build", "Which version runs", None, MetricType::Info)?
+            .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
+    }
+
     fn log_lines(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "Log lines not written: lost to a slow reader, or held back as too many";
         let Losses { lost, held_back } = self.log;
@@ -291,7 +346,7 @@ fn family(
 }
 
 /// Counters here carry no exemplars.
-type NoExemplar = [(&'static str, &'static str); 0];
+pub(super) type NoExemplar = [(&'static str, &'static str); 0];
 
 fn gauge(
     metric: &mut MetricEncoder<'_>,
@@ -321,11 +376,14 @@ fn labels(tunnel: &TunnelSample) -> [(&'static str, String); 3] {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use vgw_gateway::command::TunnelTraffic;
     use vgw_ike::event::PeerCounters;
 
-    use super::{Sample, TunnelSample, text};
+    use super::{Reloaded, Sample, TunnelSample, text};
     use crate::inbox::Counted;
+    use crate::metrics::{Process, plain};
 
     fn tunnel(number: u8) -> TunnelSample {
         TunnelSample {
@@ -353,11 +411,63 @@ mod tests {
                 ..Counted::default()
             },
             denied: vec![("cookie_asked", 0)],
+            reloaded: Reloaded {
+                succeeded: true,
+                ..Reloaded::default()
+            },
             ..Sample::default()
         };
-        let text = text(sample).unwrap();
-        let golden = include_str!("all_down.txt");
+        let process = Process {
+            cpu: Some(0.0),
+            resident: Some(0),
+            virtual_memory: Some(0),
+            open_files: Some(0),
+            most_files: Some(0),
+            started: 0.0,
+        };
+        let text = text(sample, process).unwrap();
+        let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
+        let golden = include_str!("all_down.txt").replace("version=\"\"", &version);
         assert_eq!(text, golden);
+        obeys_the_rules_of_prometheus(&plain(&text));
+    }
+
+    /// What `promtool check metrics` finds fault with, as far as names and help texts go.
+    fn obeys_the_rules_of_prometheus(text: &str) {
+        let mut described = BTreeSet::new();
+        let mut series = BTreeSet::new();
+        let (mut name, mut kind) = ("", "");
+        for line in text.lines() {
+            if let Some(help) = line.strip_prefix("# HELP ") {
+                let (of, help) = help.split_once(' ').unwrap();
+                assert!(!help.trim().is_empty(), "{of} has no help text");
+                assert!(described.insert(of), "{of} is described twice");
+                name = of;
+            } else if let Some(typed) = line.strip_prefix("# TYPE ") {
+                let (of, is) = typed.split_once(' ').unwrap();
+                assert_eq!(of, name);
+                assert!(["counter", "gauge"].contains(&is), "{line}");
+                assert_eq!(of.ends_with("_total"), is == "counter", "{line}");
+                kind = is;
+                let letters = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+                assert!(of.chars().all(letters), "{of}");
+                let bad = [
+                    "_count", "_sum", "_bucket", "_gauge", "_counter", "_kb", "_ms", "_s",
+                ];
+                assert!(!bad.iter().any(|bad| of.ends_with(bad)), "{of}");
+                let units = ["milli", "micro", "kilo", "mega", "minutes", "hours", "bits"];
+                assert!(
+                    !units.iter().any(|unit| of.contains(unit)),
+                    "{of}: no base unit"
+                );
+            } else {
+                let (which, value) = line.rsplit_once(' ').unwrap();
+                assert_eq!(which.split('{').next(), Some(name), "{kind}");
+                assert!(series.insert(which), "{which} twice");
+                value.parse::<f64>().unwrap();
+            }
+        }
+        assert!(series.len() > 40);
     }
 
     #[test]
@@ -377,7 +487,7 @@ mod tests {
             tunnels: vec![up],
             ..Sample::default()
         };
-        let text = text(sample).unwrap();
+        let text = text(sample, Process::default()).unwrap();
         let labels = r#"{vpn_connection="vpn-office",tunnel="1",tunnel_ip_address="203.0.113.1"}"#;
         for line in [
             format!("vgw_tunnel_state{labels} 1\n"),

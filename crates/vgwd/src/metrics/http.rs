@@ -14,7 +14,7 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Sample, text};
+use super::{Format, Process, Sample, plain, text};
 use crate::clients::{self, Place};
 
 /// Clients at once; a further one takes the place of one that says nothing.
@@ -25,7 +25,6 @@ const MAX_HEAD: usize = 8192;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Scrapes within this are answered alike.
 const FRESH: Duration = Duration::from_secs(1);
-const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A sample is asked for; it goes here.
@@ -57,8 +56,8 @@ async fn serve_client(
     let head = timeout(PATIENCE, read_head(&mut client)).await??;
     place.is_ours();
     let (status, kind, body) = match Target::of(&head) {
-        Target::Metrics => match scrapes.text().await {
-            Some(text) => ("200 OK", OPENMETRICS, text),
+        Target::Metrics(format) => match scrapes.text(format).await {
+            Some(text) => ("200 OK", format.content_type(), text),
             None => failed("503 Service Unavailable", "the daemon is stopping\n"),
         },
         Target::Unknown => failed("404 Not Found", "metrics are at /metrics\n"),
@@ -89,26 +88,41 @@ struct Scrapes {
     asked: mpsc::Sender<Asked>,
     fresh: Duration,
     /// Held while a new one is made, so that the others wait for it.
-    last: Mutex<Option<(Instant, Arc<str>)>>,
+    last: Mutex<Option<(Instant, Texts)>>,
 }
+
+/// The last scrape in each format, in the order of [`Format::ALL`].
+type Texts = [Arc<str>; Format::ALL.len()];
 
 impl Scrapes {
     /// None: the daemon is stopping.
-    async fn text(&self) -> Option<Arc<str>> {
+    async fn text(&self, format: Format) -> Option<Arc<str>> {
+        let of = |[open, plain]: &Texts| match format {
+            Format::OpenMetrics => Arc::clone(open),
+            Format::Plain => Arc::clone(plain),
+        };
         let mut last = self.last.lock().await;
         if let Some((made, known)) = &*last
             && made.elapsed() < self.fresh
         {
-            return Some(Arc::clone(known));
+            return Some(of(known));
         }
         let (sample, answer) = oneshot::channel();
         self.asked.send(sample).await.ok()?;
         let sample = answer.await.ok()?;
         let made = Instant::now();
-        let new: Arc<str> = spawn_blocking(|| text(sample)).await.ok()?.ok()?.into();
-        *last = Some((made, Arc::clone(&new)));
-        Some(new)
+        let new = spawn_blocking(|| texts(sample)).await.ok()??;
+        let wanted = of(&new);
+        *last = Some((made, new));
+        Some(wanted)
     }
+}
+
+fn texts(sample: Sample) -> Option<Texts> {
+    let process = Process::now(sample.started);
+    let open = text(sample, process).ok()?;
+    let plain = plain(&open);
+    Some([open.into(), plain.into()])
 }
 
 /// Reads up to the empty line that ends a head, the end, or too much.
@@ -132,7 +146,7 @@ fn ended(head: &[u8]) -> bool {
 /// What a request's head asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    Metrics,
+    Metrics(Format),
     Unknown,
     WrongMethod,
     NotHttp,
@@ -155,17 +169,26 @@ impl Target {
         let path = target.split(|octet| *octet == b'?').next();
         match (method, path) {
             _ if !version.starts_with(b"HTTP/1.") || !ended(head) => Self::NotHttp,
-            (b"GET", Some(b"/metrics")) => Self::Metrics,
+            (b"GET", Some(b"/metrics")) => Self::Metrics(Format::wanted(&accepted(head))),
             (b"GET", _) => Self::Unknown,
             _ => Self::WrongMethod,
         }
     }
 }
 
+/// The Accept fields of a request's head, as one (RFC 9110 section 5.3).
+fn accepted(head: &[u8]) -> String {
+    let head = String::from_utf8_lossy(head);
+    let fields = head.lines().skip(1).filter_map(|line| line.split_once(':'));
+    let accept = fields.filter(|(name, _)| name.eq_ignore_ascii_case("accept"));
+    let values: Vec<&str> = accept.map(|(_, value)| value.trim()).collect();
+    values.join(",")
+}
+
 fn response_head(status: &str, kind: &str, length: usize) -> String {
     format!(
         "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n"
+         Vary: Accept\r\nConnection: close\r\n\r\n"
     )
 }
 
@@ -180,16 +203,22 @@ mod tests {
     use tokio::sync::{Mutex, mpsc};
 
     use super::{Asked, MAX_CLIENTS, Scrapes, Target, serve};
-    use crate::metrics::Sample;
+    use crate::metrics::{Format, Sample};
 
     #[test]
     fn only_a_get_of_the_metrics_is_answered_with_them() {
         let target = |text: &str| Target::of(text.as_bytes());
         assert_eq!(
             target("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Target::Metrics
+            Target::Metrics(Format::Plain)
         );
-        assert_eq!(target("GET /metrics?x=1 HTTP/1.0\n\n"), Target::Metrics);
+        let open = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\
+                    ACCEPT:application/openmetrics-text\r\n\r\n";
+        assert_eq!(target(open), Target::Metrics(Format::OpenMetrics));
+        assert_eq!(
+            target("GET /metrics?x=1 HTTP/1.0\n\n"),
+            Target::Metrics(Format::Plain)
+        );
         assert_eq!(target("GET / HTTP/1.1\r\n\r\n"), Target::Unknown);
         assert_eq!(
             target("POST /metrics HTTP/1.1\r\n\r\n"),
@@ -237,7 +266,11 @@ mod tests {
         let answer = answer(client).await;
         assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
         assert!(answer.contains("vgw_ike_half_open 0\n"), "{answer}");
-        assert!(answer.ends_with("# EOF\n"), "{answer}");
+        let plain = "Content-Type: text/plain; version=0.0.4; charset=utf-8\r\n";
+        assert!(
+            answer.contains(plain) && !answer.contains("# EOF"),
+            "{answer}"
+        );
     }
 
     #[tokio::test]
@@ -279,7 +312,7 @@ mod tests {
                 };
                 wanted.recv().await.unwrap().send(sample).unwrap();
             };
-            let (text, ()) = tokio::join!(scrapes.text(), give);
+            let (text, ()) = tokio::join!(scrapes.text(Format::Plain), give);
             let line = format!("vgw_ike_half_open {half_open}\n");
             assert!(text.unwrap().contains(&line));
         }

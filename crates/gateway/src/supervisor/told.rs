@@ -1,0 +1,77 @@
+//! Tables of which somebody else has a copy: what changed is told entry by entry, so
+//! that one more connection does not take longer where there are many.
+
+use std::collections::BTreeMap;
+
+/// Entries, and what of them is still to be told.
+#[derive(Debug)]
+pub(super) struct Told<K, V> {
+    now: BTreeMap<K, V>,
+    /// What the other side has of those that may differ.
+    before: BTreeMap<K, Option<V>>,
+}
+
+impl<K, V> Default for Told<K, V> {
+    fn default() -> Self {
+        Self {
+            now: BTreeMap::new(),
+            before: BTreeMap::new(),
+        }
+    }
+}
+
+impl<K: Ord + Clone, V: PartialEq + Clone> Told<K, V> {
+    pub(super) fn set(&mut self, key: K, value: V) {
+        let before = self.now.insert(key.clone(), value);
+        self.before.entry(key).or_insert(before);
+    }
+
+    pub(super) fn remove(&mut self, key: &K) {
+        if let Some(before) = self.now.remove(key) {
+            self.before.entry(key.clone()).or_insert(Some(before));
+        }
+    }
+
+    /// What is to be told: each entry as it is now, None where it is no more. What was
+    /// changed and changed back is not among it.
+    pub(super) fn take_changes(&mut self) -> Vec<(K, Option<V>)> {
+        let mut changes = Vec::new();
+        while let Some((key, before)) = self.before.pop_first() {
+            let now = self.now.get(&key);
+            if now != before.as_ref() {
+                let now = now.cloned();
+                changes.push((key, now));
+            }
+        }
+        changes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Told;
+
+    #[test]
+    fn only_what_differs_from_what_was_told_is_told() {
+        let mut table = Told::default();
+        for number in 0..100 {
+            table.set(number, 'a');
+        }
+        assert_eq!(table.take_changes().len(), 100);
+        assert_eq!(table.take_changes(), []);
+        table.set(1, 'a');
+        table.set(2, 'b');
+        table.set(3, 'b');
+        table.set(3, 'a');
+        table.remove(&4);
+        table.remove(&5);
+        table.set(5, 'a');
+        table.set(200, 'a');
+        table.remove(&200);
+        table.set(300, 'c');
+        let changes = [(2, Some('b')), (4, None), (300, Some('c'))];
+        assert_eq!(table.take_changes(), changes);
+        assert_eq!(table.take_changes(), []);
+        assert_eq!((table.now.get(&4), table.now.get(&5)), (None, Some(&'a')));
+    }
+}
