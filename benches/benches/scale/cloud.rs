@@ -1,0 +1,149 @@
+//! The gateway that is measured, and the customers who make handshakes with it.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng;
+use vgw_crypto::RandomSources;
+use vgw_gateway::domain::{Gateway, TunnelName};
+use vgw_gateway::supervisor::{Supervisor, Which, peer_config};
+use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::endpoint::Endpoint;
+use vgw_ike::event::{Content, Transmit};
+use vgw_sim::plane::Plane;
+
+use crate::Failure;
+use crate::many::{Sites, connection, customer, gateway};
+
+/// Between two handshakes.
+const PACE: Duration = Duration::from_millis(20);
+
+pub struct Cloud {
+    sites: Sites,
+    config: Gateway,
+    supervisor: Supervisor,
+    plane: Plane,
+    now: Instant,
+    seed: u64,
+}
+
+impl Cloud {
+    /// Without a connection.
+    pub fn new(sites: Sites) -> Self {
+        let now = Instant::now();
+        let config = gateway();
+        let outside = config.outside_addresses.iter();
+        Self {
+            sites,
+            plane: Plane::new(outside.map(|ours| ours.address).collect()),
+            supervisor: Supervisor::new(now, config.clone(), random(0)),
+            config,
+            now,
+            seed: 1,
+        }
+    }
+
+    pub const fn sites(&self) -> Sites {
+        self.sites
+    }
+
+    pub const fn config(&self) -> &Gateway {
+        &self.config
+    }
+
+    /// Connections up to this number, both tunnels of each up.
+    pub fn grow_to(&mut self, connections: u32) -> Result<(), Failure> {
+        let there = u32::try_from(self.config.connections.len())?;
+        let new = there..connections;
+        let more = new.clone().map(|number| connection(self.sites, number));
+        self.config.connections.extend(more);
+        self.apply(self.config.clone());
+        for number in new {
+            for which in Which::BOTH {
+                self.handshake(number, which)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a configuration in force; the time that it takes.
+    pub fn apply(&mut self, config: Gateway) -> Duration {
+        self.now += PACE;
+        let began = Instant::now();
+        let changes = self.supervisor.apply(self.now, config);
+        self.execute();
+        let took = began.elapsed();
+        drop(changes);
+        self.sent();
+        took
+    }
+
+    /// Has a customer make a new IKE SA; the time that the gateway needs for it.
+    pub fn handshake(&mut self, number: u32, which: Which) -> Result<Duration, Failure> {
+        self.now += PACE;
+        let began = Instant::now();
+        self.supervisor.handle_timeout(self.now);
+        self.execute();
+        let mut took = began.elapsed();
+        self.sent();
+        let connection = connection(self.sites, number);
+        let name = TunnelName {
+            connection: connection.id.clone(),
+            number: which.number(),
+        };
+        let peer = {
+            let gateway = customer(number, connection.clone());
+            peer_config(&gateway, &connection, which.of(&connection.tunnels), &name)
+        };
+        self.seed += 1;
+        let mut customer = Endpoint::new(Limits::default(), random(self.seed));
+        customer.set_peer(self.now, PeerId(0), peer);
+        customer.initiate(self.now, PeerId(0));
+        for _ in ["IKE_SA_INIT", "IKE_AUTH"] {
+            let request = customer.poll_transmit().ok_or("the customer is silent")?;
+            let (local, remote, message) = parts(request)?;
+            let began = Instant::now();
+            self.supervisor
+                .handle_datagram(self.now, remote, local, &message);
+            self.execute();
+            let answers = self.sent();
+            took += began.elapsed();
+            for answer in answers {
+                let (local, remote, message) = parts(answer)?;
+                customer.handle_datagram(self.now, remote, local, &message);
+            }
+        }
+        let up = |event| matches!(event, vgw_ike::event::Event::ChildOutbound { .. });
+        let mut events = std::iter::from_fn(|| customer.poll_event());
+        if !events.any(up) {
+            return Err(format!("{name} did not come up").into());
+        }
+        Ok(took)
+    }
+
+    /// Does what the supervisor says.
+    fn execute(&mut self) {
+        while let Some(command) = self.supervisor.poll_command() {
+            if let Err(why) = self.plane.execute(command, &[0; 32]) {
+                println!("    a command failed: {why}");
+            }
+        }
+    }
+
+    fn sent(&mut self) -> Vec<Transmit> {
+        std::iter::from_fn(|| self.supervisor.poll_transmit()).collect()
+    }
+}
+
+fn parts(transmit: Transmit) -> Result<(SocketAddr, SocketAddr, Vec<u8>), Failure> {
+    match transmit.content {
+        Content::Ike(message) => Ok((transmit.local, transmit.remote, message)),
+        Content::NatKeepalive => Err("a NAT keepalive instead of a message".into()),
+    }
+}
+
+fn random(seed: u64) -> RandomSources {
+    let [secret, public] = [2 * seed, 2 * seed + 1].map(ChaCha20Rng::seed_from_u64);
+    RandomSources::new(secret, public)
+}
