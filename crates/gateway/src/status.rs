@@ -122,6 +122,11 @@ pub struct TunnelStatus {
     /// Where its traffic selectors and the configured networks do not meet while it is up,
     /// a sentence each.
     pub mismatches: Vec<String>,
+    /// That nothing comes back through it though the peer answers IKE, and what may be
+    /// the reason; None once something does.
+    pub one_way: Option<Remark>,
+    /// That ESP is in UDP because nothing came back without.
+    pub udp_fallback: Option<Remark>,
     /// Our outside address.
     pub outside_local: IpAddr,
     /// The peer's outside address: as its packets show it, else as configured.

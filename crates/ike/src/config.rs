@@ -118,10 +118,23 @@ pub enum Encapsulation {
     /// In UDP where NAT detection finds a NAT (RFC 7296 section 2.23).
     #[default]
     Auto,
+    /// As [`Self::Auto`], but NAT detection is made to find one where the peer takes part
+    /// in it. Nobody configures this; see [`crate::endpoint::Endpoint::set_encapsulation`].
+    PreferUdp,
     /// Always in UDP: NAT detection is made to find one.
     Udp,
     /// As IP protocol 50 always. A NAT on the way is then an error.
     Native,
+}
+
+impl Encapsulation {
+    /// Whether we pretend to be behind a NAT, so that ESP goes in UDP.
+    pub(crate) const fn pretends(self) -> bool {
+        match self {
+            Self::PreferUdp | Self::Udp => true,
+            Self::Auto | Self::Native => false,
+        }
+    }
 }
 
 /// When an SA is replaced. The rekey comes at

@@ -105,6 +105,17 @@ impl Peers {
         Some(known)
     }
 
+    /// Changes what is wanted of later IKE SAs with a peer.
+    pub(crate) fn set_encapsulation(&mut self, peer: PeerId, encapsulation: Encapsulation) {
+        let Some(mut config) = self.all.get(&peer).map(|config| (**config).clone()) else {
+            return;
+        };
+        self.group(&config).remove(peer);
+        config.encapsulation = encapsulation;
+        self.group(&config).insert(peer, &config);
+        self.all.insert(peer, Arc::new(config));
+    }
+
     /// Adds a peer that is not there and is to get no answer.
     pub(crate) fn silence(&mut self, peer: PeerId, config: PeerConfig) {
         self.silenced.insert(peer, config);

@@ -143,14 +143,14 @@ pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
 /// be said before it is known who the peer is: those decide that permit the suite and
 /// have a wish.
 fn should_pretend(counted: &[(&Alike, u64)], suite: IkeSuite) -> bool {
-    let wish = |wanted| {
+    let wishing = |wish: &dyn Fn(Encapsulation) -> bool| {
         counted
             .iter()
-            .filter(|(alike, _)| alike.encapsulation == wanted && permits(&alike.ike, suite))
+            .filter(|(alike, _)| wish(alike.encapsulation) && permits(&alike.ike, suite))
             .fold(0, |all: u64, (_, n)| all.saturating_add(*n))
     };
-    let udp = wish(Encapsulation::Udp);
-    udp > 0 && udp >= wish(Encapsulation::Native)
+    let udp = wishing(&Encapsulation::pretends);
+    udp > 0 && udp >= wishing(&|wanted| wanted == Encapsulation::Native)
 }
 
 impl Accepted {

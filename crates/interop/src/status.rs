@@ -57,6 +57,10 @@ pub struct Tunnel {
     pub rekey_refused: Option<Why>,
     /// What is known of what it waits for.
     pub awaited: Option<Awaited>,
+    /// That nothing comes back through it.
+    pub one_way: Option<Why>,
+    /// That ESP is in UDP because nothing came back without.
+    pub udp_fallback: Option<Why>,
 }
 
 /// What a tunnel that is not up waits for.

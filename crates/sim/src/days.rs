@@ -113,6 +113,7 @@ pub fn run(seed: u64, plan: Plan, errors: &ErrorLog) -> Result<Summary, Failure>
 /// Something that is put right later.
 enum Repair {
     Restore(IpAddr, IpAddr),
+    PassEsp(IpAddr, IpAddr),
     Start(usize),
     Up(usize, TunnelName),
 }
@@ -331,6 +332,7 @@ impl Days {
         for repair in due {
             match repair {
                 Repair::Restore(a, b) => self.world.network.restore(a, b),
+                Repair::PassEsp(a, b) => self.world.network.pass_native_esp(a, b),
                 Repair::Start(place) => {
                     let off = self.world.nodes.get(place);
                     if off.is_some_and(|node| node.supervisor.is_none()) {
@@ -382,7 +384,7 @@ impl Days {
             connection: connection.id.clone(),
             number,
         };
-        match self.dice.below(8) {
+        match self.dice.below(9) {
             0 => {
                 if let Some(node) = self.world.nodes.get_mut(place) {
                     node.crash();
@@ -410,6 +412,21 @@ impl Days {
             }
             5 => self.reload(place, &connection.id, number),
             6 => {
+                // A firewall that drops IP protocol 50, one way or both.
+                let [first, second] = &connection.tunnels;
+                let tunnel = if number == 1 { first } else { second };
+                let a = tunnel.outside_address;
+                if let Some(b) = connection.customer_gateway.ip_address {
+                    let ways = [(a, b), (b, a)];
+                    let both = self.dice.per_mille(500);
+                    let one = self.dice.pick(&ways).copied();
+                    for (from, to) in ways.into_iter().filter(|way| both || Some(*way) == one) {
+                        self.world.network.block_native_esp(from, to);
+                        self.later(5, 900, Repair::PassEsp(from, to));
+                    }
+                }
+            }
+            7 => {
                 self.world
                     .operate(place, |s, now| s.rekey(now, &name, What::Ike));
             }

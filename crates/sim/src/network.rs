@@ -71,6 +71,8 @@ pub struct Network {
     sent: u64,
     /// Pairs of outside addresses between which nothing passes, either way.
     cut: BTreeSet<(IpAddr, IpAddr)>,
+    /// From where to where ESP as protocol 50 does not pass.
+    blocked: BTreeSet<(IpAddr, IpAddr)>,
     nats: Vec<Nat>,
     /// What is dropped beside that, as a firewall or a wrong route does: as the sender
     /// wrote it, before any NAT.
@@ -94,6 +96,7 @@ impl Network {
             on_the_way: BTreeMap::new(),
             sent: 0,
             cut: BTreeSet::new(),
+            blocked: BTreeSet::new(),
             nats: Vec::new(),
             drops: None,
         }
@@ -126,9 +129,21 @@ impl Network {
         self.cut.remove(&(a.min(b), a.max(b)));
     }
 
+    /// Drops what goes from one address to the other as ESP of protocol 50, as a firewall
+    /// does that only knows the UDP ports.
+    pub fn block_native_esp(&mut self, from: IpAddr, to: IpAddr) {
+        self.blocked.insert((from, to));
+    }
+
+    /// Lets it pass again.
+    pub fn pass_native_esp(&mut self, from: IpAddr, to: IpAddr) {
+        self.blocked.remove(&(from, to));
+    }
+
     /// Restores every path.
     pub fn restore_all(&mut self) {
         self.cut.clear();
+        self.blocked.clear();
     }
 
     /// How the Internet sees an address: its NAT's, if it is behind one.
@@ -200,7 +215,8 @@ impl Network {
 
     fn is_cut(&self, packet: &Packet) -> bool {
         let (a, b) = (packet.source.ip(), packet.destination.ip());
-        self.cut.contains(&(a.min(b), a.max(b)))
+        let native = packet.source.port() == 0;
+        self.cut.contains(&(a.min(b), a.max(b))) || native && self.blocked.contains(&(a, b))
     }
 }
 

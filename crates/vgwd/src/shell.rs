@@ -446,6 +446,8 @@ fn tunnel_samples(
             traffic: tunnel.traffic,
             counters: tunnel.counters,
             changes_refused: tunnel.changes_refused,
+            one_way: tunnel.one_way.is_some(),
+            udp_fallback: tunnel.udp_fallback.is_some(),
         })
 }
 

@@ -114,11 +114,17 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
 /// One that is up may not be up for long, or not carry all that it should.
 fn notes(tunnel: &Tunnel) -> Vec<String> {
     if tunnel.up {
-        let refused = tunnel.rekey_refused.iter().map(|refused| {
-            let ago = span(refused.ago_seconds);
-            format!("rekey refused {ago} ago: {}", refused.why)
+        let remarks = [
+            ("one way for …", &tunnel.one_way),
+            ("rekey refused … ago", &tunnel.rekey_refused),
+            ("in UDP for …", &tunnel.udp_fallback),
+        ];
+        let notes = remarks.into_iter().filter_map(|(what, last)| {
+            let last = last.as_ref()?;
+            let what = what.replace('…', &span(last.ago_seconds));
+            Some(format!("{what}: {}", last.why))
         });
-        return refused.chain(tunnel.problems.iter().cloned()).collect();
+        return notes.chain(tunnel.problems.iter().cloned()).collect();
     }
     let mut note = match &tunnel.last {
         Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),

@@ -223,7 +223,11 @@ impl Supervisor {
         if tunnel.peer == peer {
             return false;
         }
+        self.forget_udp(id);
         let in_force = self.endpoint.retime_peer(now, PeerId::from(id), &peer);
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return false;
+        };
         if in_force {
             // It may have waited to begin anew with something that was changed back.
             tunnel.turn = None;

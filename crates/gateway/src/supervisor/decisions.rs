@@ -121,6 +121,7 @@ impl Supervisor {
         };
         tunnel.attempt = None;
         tunnel.retry.cancel();
+        tunnel.forget_echo();
         tunnel.transition(now, Event::Drained, "taken down by hand");
         let peer = tunnel.peer.clone();
         self.endpoint.silence_peer(now, PeerId::from(id), peer);
@@ -133,6 +134,7 @@ impl Supervisor {
             return;
         };
         tunnel.attempt = None;
+        tunnel.forget_echo();
         tunnel.transition(now, Event::Restarted, "configuration changed");
         tunnel.retry = super::retry::Retry::default();
         tunnel.ask(now);
@@ -160,6 +162,8 @@ impl Supervisor {
         let candidates = [first, second].map(|tunnel| Candidate {
             state: tunnel.state,
             since: tunnel.since,
+            one_way: tunnel.one_way.found().is_some(),
+            rests_until: tunnel.one_way.rests_until(),
         });
         let choice = choose(now, pair.carrier, &candidates, pair.failback);
         pair.again = choice.again;
@@ -168,8 +172,13 @@ impl Supervisor {
         }
         if let Some(line) = pair.lines.allow(now) {
             let (from, to) = (pair.carrier.number(), choice.carrier.number());
-            let why = pair.carrier.of(&candidates).state;
             let (connection, held_back) = (&name.connection, line.held_back);
+            let before = *pair.carrier.of(&[first, second]);
+            let why = match before.one_way.found() {
+                Some(found) if found.left => "the peer has left it",
+                Some(_) => "nothing comes back",
+                None => before.state.name(),
+            };
             tracing::info!(
                 connection,
                 held_back,
@@ -179,6 +188,15 @@ impl Supervisor {
         pair.carrier = choice.carrier;
         let hop = next_hop(pair.tunnels, pair.carrier);
         self.outbox.tables.lead(&pair.prefixes, hop);
+        let carrier = *choice.carrier.of(&pair.tunnels);
+        if let Some(tunnel) = self.tunnels.get_mut(&carrier)
+            && tunnel
+                .one_way
+                .rests_until()
+                .is_some_and(|until| now >= until)
+        {
+            tunnel.one_way.try_again();
+        }
     }
 
     /// Enters the next deadline of a tunnel and of its connection.

@@ -67,6 +67,7 @@ impl Supervisor {
             Event::Alive { peer, .. } => {
                 if let Some(tunnel) = self.tunnels.get_mut(&peer.into()) {
                     tunnel.last_in = Some(now);
+                    tunnel.one_way.note_alive();
                 }
             }
             Event::Stray { peer } => self.on_stray(now, peer.into()),
@@ -114,6 +115,9 @@ impl Supervisor {
         details: IkeDetails,
         replaces: Option<SaId>,
     ) {
+        if replaces.is_none() {
+            self.note_new_ike(now, id, sa, details.path);
+        }
         let Some(tunnel) = self.touch(id) else {
             return;
         };
@@ -160,6 +164,12 @@ impl Supervisor {
             return;
         }
         let restart = tunnel.options.dpd_action == DpdAction::Restart;
+        if *reason == DownReason::PeerDead {
+            self.forget_udp(id);
+        }
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
         if *reason == DownReason::PeerDead && restart {
             tunnel.pursuit = Pursuit::UntilUp;
             tunnel.retry.due_at(now);
@@ -184,6 +194,9 @@ impl Supervisor {
     }
 
     fn on_initiate_failed(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
+        if self.note_failed_attempt(now, id, sa, reason) {
+            return;
+        }
         let Some(tunnel) = self.touch(id) else {
             return;
         };

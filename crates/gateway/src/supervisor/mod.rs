@@ -13,7 +13,9 @@
 //!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
 //!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
 //!   came to nothing, `telling` the log's lines, `mismatch` what a tunnel that is up does
-//!   not carry.
+//!   not carry;
+//! - [`one_way`] watches whether what is sent finds an echo, `udp_fallback` takes ESP into
+//!   UDP where it does not.
 
 mod anew;
 mod apply;
@@ -25,6 +27,7 @@ mod lifecycle;
 mod mapping;
 mod mismatch;
 mod numbers;
+mod one_way;
 mod operate;
 mod outbox;
 mod refused;
@@ -37,6 +40,7 @@ mod telling;
 mod told;
 mod traffic;
 mod tunnel;
+mod udp_fallback;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -54,6 +58,7 @@ pub use anew::LONGEST_WAIT;
 pub use change::Change;
 pub use lifecycle::State;
 pub use mapping::{DPD_IDLE, peer_config};
+pub use one_way::PATIENCE;
 pub use operate::{OperationError, What};
 pub use retry::LONGEST_PAUSE;
 pub use selection::{FAILBACK_HOLD, Which};
@@ -273,6 +278,9 @@ impl Supervisor {
         }
         for counted in children {
             self.note_child_traffic(now, counted);
+        }
+        for (id, _) in tunnels {
+            self.watch_echo(now, *id);
         }
         self.settle(now);
     }

@@ -8,7 +8,7 @@ use vgw_ike::progress::Progress;
 
 use super::sas::{Child, IkeSa};
 use super::tunnel::{Said, Tunnel};
-use super::{State, Supervisor, Which};
+use super::{State, Supervisor, Which, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
 use crate::command::TunnelTraffic;
 use crate::domain::Connection;
@@ -113,6 +113,15 @@ impl Supervisor {
             trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
             mismatches: self.mismatches_of(connection, tunnel),
             rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
+            one_way: tunnel.one_way.found().and_then(|found| {
+                let text = tunnel.one_way_words()?;
+                let age = now.saturating_duration_since(found.at);
+                Some(Remark { text, age })
+            }),
+            udp_fallback: tunnel.udp_fallback.age(now).map(|age| Remark {
+                text: udp_fallback::WORDS.to_owned(),
+                age,
+            }),
             outside_local: tunnel.peer.local,
             outside_remote: keeper.map(|path| path.remote.ip()).or(remote_address),
             outside_address: tunnel.options.outside_address,

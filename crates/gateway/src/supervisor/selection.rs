@@ -3,9 +3,10 @@
 //! The choice is sticky: the carrier stays until it can carry no more, or
 //! until it is being drained and the other one is up. Where failback is
 //! configured, the first tunnel also takes over again, once it has been up for
-//! [`FAILBACK_HOLD`] without a break. Only the tunnels' states decide, so a
-//! rekey, which keeps a tunnel up, never moves traffic. Inbound traffic is
-//! accepted on both tunnels always.
+//! [`FAILBACK_HOLD`] without a break. Of two tunnels that are up, one that was
+//! found to go one way ([`super::one_way`]) is worse. A rekey, which keeps a
+//! tunnel up, never moves traffic. Inbound traffic is accepted on both tunnels
+//! always.
 
 use std::time::{Duration, Instant};
 
@@ -73,6 +74,17 @@ pub(super) struct Candidate {
     pub(super) state: State,
     /// Since when.
     pub(super) since: Instant,
+    /// Packets are sent into it and none comes back.
+    pub(super) one_way: bool,
+    /// Until when it is not tried again, after it was found to go one way.
+    pub(super) rests_until: Option<Instant>,
+}
+
+impl Candidate {
+    /// When it may be tried, at the earliest.
+    fn tried_from(&self, at: Instant) -> Instant {
+        self.rests_until.map_or(at, |until| until.max(at))
+    }
 }
 
 /// The outcome.
@@ -103,18 +115,26 @@ pub(super) fn choose(
         carrier: carrier.other(),
         again: None,
     };
-    match (incumbent.state, challenger.state) {
-        (State::Up, State::Up) if failback && carrier == Which::Second => {
-            let due = challenger.since + FAILBACK_HOLD;
-            if now >= due {
-                change
-            } else {
-                Choice {
-                    carrier,
-                    again: Some(due),
-                }
+    let change_at = |due| {
+        if now >= due {
+            change
+        } else {
+            Choice {
+                carrier,
+                again: Some(due),
             }
         }
+    };
+    let returns = failback && carrier == Which::Second;
+    match (incumbent.state, challenger.state) {
+        (State::Up, State::Up) => match (incumbent.one_way, challenger.one_way) {
+            (true, false) => change,
+            (true, true) => change_at(challenger.tried_from(now)),
+            (false, false) if returns => {
+                change_at(challenger.tried_from(challenger.since + FAILBACK_HOLD))
+            }
+            (false, _) => stay,
+        },
         (State::Up, _) => stay,
         (_, State::Up) => change,
         (State::Draining, _) => stay,
@@ -144,7 +164,26 @@ mod tests {
     }
 
     fn pair(first: State, second: State, since: Instant) -> [Candidate; 2] {
-        [first, second].map(|state| Candidate { state, since })
+        [first, second].map(|state| Candidate {
+            state,
+            since,
+            one_way: false,
+            rests_until: None,
+        })
+    }
+
+    /// Both up; each that is named was found to go one way, and rests as long.
+    fn one_way(now: Instant, which: &[(Which, Duration)]) -> [Candidate; 2] {
+        let mut both = pair(State::Up, State::Up, now);
+        for (which, rest) in which {
+            let one = match which {
+                Which::First => &mut both[0],
+                Which::Second => &mut both[1],
+            };
+            one.one_way = true;
+            one.rests_until = Some(now + *rest);
+        }
+        both
     }
 
     fn carrier(now: Instant, carrier: Which, states: [State; 2], failback: bool) -> Which {
@@ -205,6 +244,53 @@ mod tests {
         };
         assert_eq!(early, wait);
         let due = choose(back + FAILBACK_HOLD, Which::Second, &both, true);
+        assert_eq!(due.carrier, Which::First);
+    }
+
+    #[test]
+    fn traffic_leaves_a_tunnel_that_goes_one_way_for_one_that_may_not_and_stays_there() {
+        let now = epoch();
+        for failback in [false, true] {
+            let first = one_way(now, &[(Which::First, 120 * SECOND)]);
+            let moved = choose(now, Which::First, &first, failback);
+            assert_eq!(moved.carrier, Which::Second);
+            let later = choose(now + 1000 * SECOND, Which::Second, &first, failback);
+            assert_eq!((later.carrier, later.again), (Which::Second, None));
+        }
+    }
+
+    #[test]
+    fn with_both_one_way_the_other_is_tried_again_once_it_has_rested() {
+        let now = epoch();
+        let rests = [(Which::First, 120 * SECOND), (Which::Second, 127 * SECOND)];
+        let both = one_way(now, &rests);
+        let wait = choose(now, Which::Second, &both, false);
+        let again = Some(now + 120 * SECOND);
+        assert_eq!((wait.carrier, wait.again), (Which::Second, again));
+        let tried = choose(now + 120 * SECOND, Which::Second, &both, false);
+        assert_eq!(tried.carrier, Which::First);
+    }
+
+    #[test]
+    fn a_tunnel_that_goes_one_way_is_used_when_the_other_is_not_up() {
+        let now = epoch();
+        let mut both = one_way(now, &[(Which::First, 120 * SECOND)]);
+        both[1].state = State::Down;
+        for carrier in Which::BOTH {
+            assert_eq!(choose(now, carrier, &both, false).carrier, Which::First);
+        }
+    }
+
+    #[test]
+    fn failback_waits_until_a_tunnel_that_went_one_way_has_rested() {
+        let now = epoch();
+        let mut both = one_way(now, &[(Which::First, 120 * SECOND)]);
+        both[0].one_way = false;
+        let later = now + FAILBACK_HOLD;
+        let wait = choose(later, Which::Second, &both, true);
+        let again = Some(now + 120 * SECOND);
+        assert_eq!((wait.carrier, wait.again), (Which::Second, again));
+        let due = choose(now + 120 * SECOND, Which::Second, &both, true);
         assert_eq!(due.carrier, Which::First);
     }
 

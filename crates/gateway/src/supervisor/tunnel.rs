@@ -9,9 +9,11 @@ use vgw_ike::why::Why;
 
 use super::events::says_more;
 use super::lifecycle::{Event, State, next};
+use super::one_way::OneWay;
 use super::retry::Retry;
 use super::sas::Sas;
 use super::telling::Untold;
+use super::udp_fallback::UdpFallback;
 use crate::command::{TunnelId, TunnelTraffic};
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;
@@ -89,6 +91,10 @@ pub(super) struct Tunnel {
     /// and then at the latest; until then the negotiator has the one of before.
     pub(super) turn: Option<Instant>,
     pub(super) last_in: Option<Instant>,
+    /// Whether what is sent finds an echo.
+    pub(super) one_way: OneWay,
+    /// What is done where it finds none as IP protocol 50.
+    pub(super) udp_fallback: UdpFallback,
     /// Commands that the data plane did not take.
     pub(super) changes_refused: u64,
     /// As the data plane counts, with those of an earlier tunnel of this number.
@@ -137,6 +143,8 @@ impl Tunnel {
             drain: None,
             turn: None,
             last_in: None,
+            one_way: OneWay::default(),
+            udp_fallback: UdpFallback::default(),
             changes_refused: 0,
             traffic: traffic_before,
             traffic_before,

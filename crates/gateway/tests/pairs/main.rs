@@ -19,6 +19,7 @@ mod lifecycle;
 mod lines;
 mod mismatch;
 mod noisy;
+mod one_way;
 mod reload;
 mod rig;
 mod strangers;

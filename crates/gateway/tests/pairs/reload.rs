@@ -37,6 +37,7 @@ fn a_changed_connection_leaves_the_other_one_as_it_is() {
     world.start_all();
     world.run(seconds(5));
     let flow = world.flow(VGW, 2, seconds(1) / 10);
+    world.flow(2, VGW, seconds(1) / 10);
     let other = |world: &World| [1, 2].map(|n| spis(&world.tunnel(VGW, "vpn-1-2", n).unwrap()));
     let before = other(&world);
     let own = spis(&tunnel(&world, VGW, 1));

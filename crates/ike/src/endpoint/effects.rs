@@ -194,7 +194,7 @@ impl Endpoint {
             if contact && before {
                 // RFC 7296 section 2.4: the peer lost it, so nobody need be told.
                 self.close(now, other, DownReason::Superseded, false);
-            } else {
+            } else if !before {
                 self.resolve_duplicate(now, id, other);
             }
         }

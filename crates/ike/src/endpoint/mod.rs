@@ -17,7 +17,7 @@ mod table;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,7 @@ use self::sa::Sa;
 use self::spis::Spis;
 use self::table::Table;
 use crate::allowance::Allowance;
-use crate::config::{KeyLog, Limits, PeerConfig, PeerId};
+use crate::config::{Encapsulation, KeyLog, Limits, PeerConfig, PeerId};
 use crate::denial::{Denial, Denials};
 use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
@@ -155,6 +155,12 @@ impl Endpoint {
         true
     }
 
+    /// Has IKE SAs that begin from now on carry ESP so; those that there are go on.
+    /// Lasts until [`Self::set_peer`] changes the peer.
+    pub fn set_encapsulation(&mut self, peer: PeerId, encapsulation: Encapsulation) {
+        self.peers.set_encapsulation(peer, encapsulation);
+    }
+
     /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
     /// [`Self::set_peer`] or [`Self::remove_peer`]. `config` says who it is.
     pub fn silence_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
@@ -177,11 +183,18 @@ impl Endpoint {
     /// way, it is that one. None: the peer is unknown or has no address, or there
     /// are no random numbers ([`Event::NoRandomNumbers`]).
     pub fn initiate(&mut self, now: Instant, peer: PeerId) -> Option<SaId> {
+        let remote = self.peers.get(peer)?.remote?;
+        self.initiate_at(now, peer, remote)
+    }
+
+    /// As [`Self::initiate`], with a peer that is at this address, and also if an IKE SA
+    /// is up with it: that goes on beside the new one.
+    pub fn initiate_at(&mut self, now: Instant, peer: PeerId, remote: IpAddr) -> Option<SaId> {
         if let Some(under_way) = self.attempts_of(peer).next() {
             return Some(under_way);
         }
         let config = self.peers.get(peer)?.clone();
-        let attempt = Initiator::begin(&mut self.env(now), peer, &config)?;
+        let attempt = Initiator::begin(&mut self.env(now), peer, &config, remote)?;
         let id = attempt.id();
         self.spis.insert(attempt.our_spi(), id, Standing::Known);
         self.put(Sa::Initiating(Box::new(attempt)));
@@ -204,6 +217,12 @@ impl Endpoint {
         if let Some(&sa) = self.core.owner.get(&spi_in) {
             self.with_established(now, sa, |sa, env| sa.rekey_child(env, spi_in));
         }
+    }
+
+    /// Asks the peer of an IKE SA for a sign of life as soon as the message window
+    /// allows; the answer is [`Event::Alive`].
+    pub fn check_liveness(&mut self, now: Instant, sa: SaId) {
+        self.with_established(now, sa, |sa, env| sa.check_liveness(env));
     }
 
     /// Takes a datagram: an IKE message, without the non-ESP marker.

@@ -557,6 +557,14 @@ impl Established {
         }
     }
 
+    /// Asks for a sign of life.
+    pub(crate) fn check_liveness(&mut self, env: &mut Env<'_>) {
+        if self.phase == Phase::Up {
+            self.tasks.plan(Task::Liveness, env.now);
+            self.advance(env);
+        }
+    }
+
     /// Plans the rekey of the IKE SA for now.
     pub(crate) fn rekey_ike(&mut self, env: &mut Env<'_>) {
         if self.phase == Phase::Up {

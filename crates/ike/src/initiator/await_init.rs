@@ -4,7 +4,6 @@ use vgw_crypto::{KeyPair, RandomError, check_public};
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
-use crate::config::Encapsulation;
 use crate::denial::Denial;
 use crate::env::Env;
 use crate::established::{PendingChild, demanded, demanded_group, public};
@@ -37,7 +36,7 @@ impl AwaitInit {
             initiator: attempt.spi_i,
             responder: 0,
         };
-        let pretend = attempt.config.encapsulation == Encapsulation::Udp;
+        let pretend = attempt.config.encapsulation.pretends();
         let nat = nat::notifies(spis, attempt.way, pretend);
         let request = InitRequest {
             cookie: self.cookie.clone(),
@@ -176,7 +175,7 @@ impl AwaitInit {
         };
         let detected = Detected::from(&offer.notifies, spis, at);
         let wanted = attempt.config.encapsulation;
-        let nat = match detected.decide(wanted, wanted == Encapsulation::Udp) {
+        let nat = match detected.decide(wanted, wanted.pretends()) {
             Ok(nat) => nat,
             Err(why) => {
                 attempt.refuse(env, why.clone());

@@ -8,7 +8,7 @@
 mod await_auth;
 mod await_init;
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,10 +60,14 @@ pub(crate) enum Outcome {
 }
 
 impl Initiator {
-    /// Sends IKE_SA_INIT. None when the peer has no address, no group is
-    /// configured, or there are no random numbers.
-    pub(crate) fn begin(env: &mut Env<'_>, peer: PeerId, config: &Arc<PeerConfig>) -> Option<Self> {
-        let remote = config.remote?;
+    /// Sends IKE_SA_INIT to the peer at `remote`. None when no group is configured, or
+    /// there are no random numbers.
+    pub(crate) fn begin(
+        env: &mut Env<'_>,
+        peer: PeerId,
+        config: &Arc<PeerConfig>,
+        remote: IpAddr,
+    ) -> Option<Self> {
         let group = *config.ike.groups.first()?;
         let state = AwaitInit {
             key_pair: env.key_pair(group)?,

@@ -203,6 +203,8 @@ fn tunnel(
         last: tunnel.trouble.map(last),
         rekey_refused: tunnel.rekey_refused.map(last),
         problems: tunnel.mismatches,
+        one_way: tunnel.one_way.map(last),
+        udp_fallback: tunnel.udp_fallback.map(last),
     }
 }
 

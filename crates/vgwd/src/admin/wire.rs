@@ -286,6 +286,13 @@ pub struct Tunnel {
     /// configured networks do not meet: a sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// That packets are sent and none comes back though the peer answers IKE, and what
+    /// may be the reason; null once something does.
+    #[serde(default)]
+    pub one_way: Option<Last>,
+    /// That ESP is in UDP, because nothing came back by IP protocol 50.
+    #[serde(default)]
+    pub udp_fallback: Option<Last>,
 }
 
 /// What a tunnel that is not up waits for. Nothing of what came is authentic, as an

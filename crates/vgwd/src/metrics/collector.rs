@@ -74,6 +74,10 @@ pub struct TunnelSample {
     pub counters: PeerCounters,
     /// SAs and paths that the data plane refused.
     pub changes_refused: u64,
+    /// Packets are sent and none comes back, though the peer answers IKE.
+    pub one_way: bool,
+    /// ESP is in UDP, because nothing came back by IP protocol 50.
+    pub udp_fallback: bool,
 }
 
 /// A sample as text, in the format of `application/openmetrics-text`.
@@ -104,6 +108,18 @@ impl Collector for Sample {
             "tunnel_active",
             "1 while the tunnel carries its connection's outbound traffic",
             |t| i64::from(t.active),
+        )?;
+        self.gauges(
+            metric,
+            "tunnel_one_way",
+            "1 while packets are sent through the tunnel and none comes back, though the peer answers IKE",
+            |t| i64::from(t.one_way),
+        )?;
+        self.gauges(
+            metric,
+            "tunnel_udp_fallback",
+            "1 while ESP goes in UDP because nothing came back by IP protocol 50",
+            |t| i64::from(t.udp_fallback),
         )?;
         self.gauges(
             metric,
@@ -396,6 +412,8 @@ mod tests {
             traffic: TunnelTraffic::default(),
             counters: PeerCounters::default(),
             changes_refused: 0,
+            one_way: false,
+            udp_fallback: false,
         }
     }
 

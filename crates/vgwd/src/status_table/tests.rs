@@ -39,6 +39,8 @@ fn tunnel(number: u8) -> Tunnel {
         last: None,
         rekey_refused: None,
         problems: Vec::new(),
+        one_way: None,
+        udp_fallback: None,
     }
 }
 
@@ -194,6 +196,39 @@ fn a_tunnel_that_is_up_and_cannot_be_rekeyed_says_so() {
     let note = "\n    rekey refused 41s ago: rekey of a CHILD SA: no common key exchange\n";
     assert!(text.contains(note), "{text}");
     assert!(!text.contains("does not answer"), "{text}");
+}
+
+#[test]
+fn a_tunnel_that_is_up_and_goes_one_way_or_in_udp_for_that_says_so() {
+    let last = |why: &str| {
+        Some(Last {
+            ago_seconds: 41.0,
+            why: why.to_owned(),
+        })
+    };
+    let [first, second] = [1, 2].map(|number| Tunnel {
+        state: "up".to_owned(),
+        up: true,
+        udp_fallback: last("ESP goes in UDP"),
+        ..tunnel(number)
+    });
+    let first = Tunnel {
+        one_way: last("9 packets sent and none came back"),
+        ..first
+    };
+    let connection = Connection {
+        id: "vpn-office".to_owned(),
+        customer_gateway: "cgw-office".to_owned(),
+        active_tunnel: Some(1),
+        tunnels: vec![first, second],
+    };
+    let text = render(&status(vec![connection]));
+    for note in [
+        "\n    one way for 41s: 9 packets sent and none came back\n",
+        "\n    in UDP for 41s: ESP goes in UDP\n",
+    ] {
+        assert!(text.contains(note), "{text}");
+    }
 }
 
 #[test]
