@@ -1,15 +1,17 @@
 //! The daemon as a service of a Debian machine whose first process is systemd, with
 //! its network by systemd-networkd. It is installed as README.md says; the machine is
-//! switched off and on, and the service is reloaded, killed, held, restarted with its
-//! keys as credentials, stopped, and moved to a network namespace. From the first start
-//! on, a host of the VPC sends all the time.
+//! switched off and on, one of its addresses comes long after the service, and the service
+//! is reloaded, killed, held, restarted with a wrong configuration and with its keys as
+//! credentials, stopped, and moved to a network namespace. From the first start on, a host
+//! of the VPC sends all the time.
 //!
 //! Seen: nothing leaves but in a tunnel, which the stage's watcher sees to, and the
 //! guard routes stand; both tunnels carry traffic after each of it; a configuration
-//! that is refused changes nothing and is told why; each thread has the privileges
+//! that is refused changes nothing and is told why, or has the service fail for good; each thread has the privileges
 //! that it needs and no more.
 
 mod confinement;
+mod late;
 mod namespace;
 mod site;
 
@@ -41,10 +43,13 @@ pub fn run() -> Result<()> {
     confinement::see_threads(&site)?;
 
     reloaded(&site, &flow, &config)?;
+    late::take_address(&site)?;
     let site = site.switch_off_and_on()?;
-    booted(&site, &flow)?;
+    booted(&site)?;
+    late::address_comes(&site, &flow)?;
     killed(&site, &flow)?;
     held(&site, &flow)?;
+    late::wrong_configuration(&site, &flow, &config)?;
     with_credentials(&site, &flow, &config)?;
     stopped(&site, &flow)?;
     namespace::moved(&site, &flow, &config)?;
@@ -105,10 +110,11 @@ fn reloaded(site: &Site<'_>, flow: &EchoFlow, config: &str) -> Result<()> {
 
     site.disk.write(CONFIG, config)?;
     site.systemctl(&["reload", DAEMON])?;
-    wait_until("only the old routes", SOON, || {
-        Ok((!routes()?.contains("192.168.30.0/24")).then_some(()))
+    // A guard goes after its route.
+    wait_until("only the old routes and guards", SOON, || {
+        let old = !routes()?.contains("192.168.30.0/24") && site.see_guarded().is_ok();
+        Ok(old.then_some(()))
     })?;
-    site.see_guarded()?;
     ensure!(
         site.main_pid()? == process,
         "a reload has started another process"
@@ -117,7 +123,7 @@ fn reloaded(site: &Site<'_>, flow: &EchoFlow, config: &str) -> Result<()> {
 }
 
 /// The machine has come up alone, and was closed before it had a network.
-fn booted(site: &Site<'_>, flow: &EchoFlow) -> Result<()> {
+fn booted(site: &Site<'_>) -> Result<()> {
     let entered = |unit| -> Result<u64> {
         Ok(site
             .machine
@@ -131,8 +137,7 @@ fn booted(site: &Site<'_>, flow: &EchoFlow) -> Result<()> {
         guarded <= open,
         "guarded at {guarded} µs, open for links at {open}"
     );
-    site.see_guarded()?;
-    passing(site, flow)
+    site.see_guarded()
 }
 
 fn killed(site: &Site<'_>, flow: &EchoFlow) -> Result<()> {

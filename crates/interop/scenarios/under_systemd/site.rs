@@ -19,12 +19,23 @@ pub const CONFIG: &str = "/etc/vgw/vgw.toml";
 /// Where the machine has what is checked out and built here.
 const SOURCE: &str = "/usr/src/vgw";
 
-/// The links that the machine finds in its network namespace, and what brings them up.
-const LINKS: [(&str, &str); 3] = [
-    ("lan", include_str!("network/lan.network")),
-    ("line-a", include_str!("network/line-a.network")),
-    ("line-b", include_str!("network/line-b.network")),
+/// The links that the machine finds in its network namespace.
+const LINKS: [&str; 3] = ["lan", "line-a", "line-b"];
+/// What brings them up.
+const NETWORK: [(&str, &str); 2] = [
+    (
+        "/etc/systemd/network/lan.network",
+        include_str!("network/lan.network"),
+    ),
+    (
+        "/etc/systemd/network/line-a.network",
+        include_str!("network/line-a.network"),
+    ),
 ];
+pub const LINE_B: (&str, &str) = (
+    "/etc/systemd/network/line-b.network",
+    include_str!("network/line-b.network"),
+);
 
 /// What must never leave in clear.
 const GUARDED: [&str; 3] = ["169.254.10.0/30", "169.254.10.4/30", "192.168.10.0/24"];
@@ -40,8 +51,8 @@ impl<'a> Site<'a> {
     pub fn new(stage: &'a Stage) -> Result<Self> {
         let disk = stage.workspace.directory().join("disk");
         let disk = Disk::create(Path::new(env!("CARGO_TARGET_TMPDIR")), disk)?;
-        for (link, network) in LINKS {
-            disk.write(&format!("/etc/systemd/network/{link}.network"), network)?;
+        for (path, network) in NETWORK.into_iter().chain([LINE_B]) {
+            disk.write(path, network)?;
         }
         disk.enable("systemd-networkd.service")?;
         // What it logs is then in this run's files, too.
@@ -179,7 +190,7 @@ impl<'a> Site<'a> {
 /// As the kernel of a machine is that was just switched on.
 fn without_network(stage: &Stage) -> Result<()> {
     let vpc = &stage.topology.vpc;
-    for (link, _) in LINKS {
+    for link in LINKS {
         tool(vpc, "ip", &["link", "set", link, "down"])?;
         tool(vpc, "ip", &["address", "flush", "dev", link])?;
     }
