@@ -172,7 +172,10 @@ pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
         Awaits::Operator => format!("`vgw tunnel up {}`", tunnel.name),
         Awaits::ChildSa => "a CHILD SA".to_owned(),
         Awaits::InitResponse | Awaits::AuthResponse => "the peer's answer".to_owned(),
-        Awaits::Pause(pause) => format!("our next attempt in {}s", pause.as_secs()),
+        // Rounded up: the rest of a second is not none.
+        Awaits::Pause(pause) => {
+            format!("our next attempt in {}s", pause.as_millis().div_ceil(1000))
+        }
         Awaits::Peer => "the peer to initiate".to_owned(),
     })
 }
