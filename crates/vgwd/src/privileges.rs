@@ -14,11 +14,18 @@ use nix::sys::resource::{Resource, setrlimit};
 /// What the thread needs that changes links, addresses and routes by netlink.
 pub const NETLINK: [Capability; 1] = [Capability::CAP_NET_ADMIN];
 
-/// Why privileges could not be dropped.
+/// What a start cannot do without: the TUN device and the routes, and the sockets of
+/// ESP. Ports below 1024 may be open to everyone.
+const START: [Capability; 2] = [Capability::CAP_NET_ADMIN, Capability::CAP_NET_RAW];
+
+/// Why privileges could not be dropped, or are too few.
 #[derive(Debug, thiserror::Error)]
 pub enum PrivilegeError {
+    /// The daemon was started by somebody who may not.
+    #[error("this takes {}: start it as root, or by systemctl start vgwd", listed(.0))]
+    Lacking(Vec<Capability>),
     /// A capability set could not be read or changed.
-    #[error("dropping capabilities: {0}")]
+    #[error("reading or dropping capabilities: {0}")]
     Capabilities(#[from] CapsError),
     /// A limit of the process could not be set.
     #[error("{what}: {errno}")]
@@ -28,6 +35,27 @@ pub enum PrivilegeError {
         /// What the kernel says.
         errno: Errno,
     },
+}
+
+fn listed(capabilities: &[Capability]) -> String {
+    let names: Vec<_> = capabilities.iter().map(ToString::to_string).collect();
+    names.join(" and ")
+}
+
+/// Sees that the calling thread may do what the daemon's start takes.
+///
+/// # Errors
+/// With the capabilities that it lacks.
+pub fn check_start() -> Result<(), PrivilegeError> {
+    let effective = caps::read(None, CapSet::Effective)?;
+    let lacking: Vec<_> = START
+        .into_iter()
+        .filter(|it| !effective.contains(it))
+        .collect();
+    if lacking.is_empty() {
+        return Ok(());
+    }
+    Err(PrivilegeError::Lacking(lacking))
 }
 
 /// Drops everything but `kept` from the calling thread and those that it will start,

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::admin::wire::{Request, What};
-use crate::{config, daemon, demo};
+use crate::{config, daemon, demo, privileges};
 
 mod ask;
 mod check;
@@ -149,6 +149,8 @@ pub fn daemon_main() -> ExitCode {
 }
 
 fn run(options: &RunOptions) -> Result<(), Failure> {
+    // Before anything is read: advice about files would be for the wrong user.
+    privileges::check_start().map_err(|error| Failure::Other(error.into()))?;
     let loaded = config::load(&options.config).map_err(Failure::Configuration)?;
     daemon::run(&options.config, loaded).map_err(Failure::Other)
 }
