@@ -282,12 +282,20 @@ impl Awaited {
             .map_or_else(|| "the peer".to_owned(), |from| from.to_string())
     }
 
-    /// Who has to begin, where that is not us.
+    /// Whether the last that came is of a handshake that the peer began, not long ago.
+    fn began_lately(&self) -> bool {
+        self.last.is_some_and(|last| {
+            matches!(last.what, Came::InitRequest | Came::AuthRequest) && last.ago <= RECENT
+        })
+    }
+
+    /// Who has to begin, where that is not us and it is not what the peer does.
     fn whose_turn(&self) -> Option<&'static str> {
-        let comes = matches!(
-            self.finding(),
-            Finding::AnswersLost | Finding::NoAuth | Finding::IkeV1 | Finding::NoChildSa
-        );
+        let comes = match self.finding() {
+            Finding::AnswersLost | Finding::NoAuth | Finding::IkeV1 | Finding::NoChildSa => true,
+            Finding::SomethingCame => self.began_lately(),
+            _ => false,
+        };
         match (self.from, self.what) {
             _ if comes => None,
             (None, _) => Some("the peer must begin, its ip_address is not configured"),

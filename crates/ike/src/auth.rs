@@ -57,7 +57,11 @@ impl Signed<'_> {
             ));
         }
         if !bool::from(self.proof(psk).expose().ct_eq(&auth.data)) {
-            return Err("the peer's AUTH does not match our pre-shared key for it".to_owned());
+            return Err(
+                "the peer's AUTH does not match our pre-shared key for it; compare the keys, \
+                 and which tunnel each is for"
+                    .to_owned(),
+            );
         }
         Ok(Authenticated(()))
     }

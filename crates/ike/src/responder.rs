@@ -129,7 +129,7 @@ pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
             Refused::answered(Denial::NoProposal, NotifyType::NO_PROPOSAL_CHOSEN, why)
         }
         None => {
-            let why = Why::Fixed("no peer is configured for these addresses");
+            let why = Why::NoPeer(local);
             Refused::answered(Denial::NoPeer, NotifyType::NO_PROPOSAL_CHOSEN, why)
         }
     };

@@ -2,6 +2,7 @@
 //! somebody reads it, and then one of bounded length.
 
 use std::fmt::{self, Write};
+use std::net::IpAddr;
 
 use crate::config::IkeAlgorithms;
 use crate::denial::Denial;
@@ -18,6 +19,8 @@ pub enum Why {
     Fixed(&'static str),
     /// A message was dropped, which has its [sentence](Denial::sentence).
     Dropped(Denial),
+    /// No peer is configured with the sender's address for this one of ours.
+    NoPeer(IpAddr),
     /// Proposals for an IKE SA that no candidate accepts.
     NoProposal(Box<NoProposal>),
 }
@@ -47,6 +50,11 @@ impl fmt::Display for Why {
                 }
                 None => write!(bounded, "message dropped ({})", denial.name()),
             },
+            Self::NoPeer(local) => write!(
+                bounded,
+                "no peer with this address is configured at {local}; compare ip_address, and \
+                 which of our addresses its tunnel ends on"
+            ),
             Self::NoProposal(refused) => write!(bounded, "{refused}"),
         }
     }
@@ -58,8 +66,8 @@ impl fmt::Display for NoProposal {
             write!(f, "{mismatch} ")?;
         }
         match self.others {
-            0 => write!(f, "(for {})", self.candidate),
-            others => write!(f, "(for {} and {others} more)", self.candidate),
+            0 => write!(f, "(phase 1 of {})", self.candidate),
+            others => write!(f, "(phase 1 of {} and {others} more)", self.candidate),
         }
     }
 }

@@ -265,6 +265,22 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
         Finding::SomethingCame,
         "last came an answer to IKE_AUTH from 203.0.113.9, 7s ago",
     );
+    // What was refused of it, the line above says.
+    let refused = |ago| Awaited {
+        last: last(Came::AuthRequest, ago),
+        ..quiet()
+    };
+    says(
+        &refused(11),
+        Finding::SomethingCame,
+        "last came IKE_AUTH from 203.0.113.9, 11s ago",
+    );
+    says(
+        &refused(300),
+        Finding::SomethingCame,
+        "last came IKE_AUTH from 203.0.113.9, 5m00s ago; we wait for it to begin \
+         (startup_action = \"add\"): does it begin, or wait as well?",
+    );
     let authentic = Last {
         what: Came::Authentic,
         remote: None,

@@ -282,7 +282,7 @@ impl Established {
     fn refuse_child(&self, env: &mut Env<'_>, replaces: Option<u32>, why: &str) {
         match replaces {
             Some(_) => self.refuse_rekey(env, format!("rekey of a CHILD SA: {why}")),
-            None => self.refuse(env, format!("CHILD SA: {why}")),
+            None => self.refuse(env, format!("CHILD SA (phase 2): {why}")),
         }
     }
 

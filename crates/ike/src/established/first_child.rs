@@ -47,7 +47,7 @@ impl Established {
             }
             Err(why) => {
                 env.release_spi(spi_in);
-                self.refuse(env, format!("CHILD SA: {why}"));
+                self.refuse(env, format!("CHILD SA (phase 2): {why}"));
                 self.tasks.plan(Task::DeleteChild(spi_in), env.now);
                 self.create_child_later(env);
             }
@@ -67,7 +67,7 @@ impl Established {
         let child = match self.agree_first(env, request) {
             Ok(child) => child,
             Err(refused) => {
-                let why = format!("CHILD SA: {}", refused.why);
+                let why = format!("CHILD SA (phase 2): {}", refused.why);
                 env.refuse(Some(self.peer), &self.config.name, at.remote, why);
                 AuthChild::Refused(refused.notify)
             }

@@ -98,13 +98,16 @@ fn without_a_common_proposal_both_sides_say_what_was_offered_and_expected() {
     };
     assert!(
         why.contains("refused the IKE SA by NO_PROPOSAL_CHOSEN")
-            && why.contains("PRF PRF-SHA2-256, group 20"),
+            && why.contains("PRF PRF-SHA2-256, group 20; compare its phase 1;"),
         "{why}"
     );
     assert_eq!(pair.sides[A].failures.len(), 1);
     assert_eq!(pair.sides[A].refusals.len(), 1, "said once");
     let why = &pair.sides[B].refusals[0];
-    assert!(why.contains("20") && why.contains("31"), "{why}");
+    assert!(
+        why.contains("20") && why.contains("31 (phase 1 of "),
+        "{why}"
+    );
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
 }
 
