@@ -173,6 +173,15 @@ fn footer(status: &Status) -> String {
     if !drops.is_empty() {
         let _ = writeln!(text, "\npackets dropped: {drops}");
     }
+    for (reason, meaning) in misplaced(status.gateway.side) {
+        if status
+            .drops
+            .get(reason.name())
+            .is_some_and(|count| *count > 0)
+        {
+            let _ = writeln!(text, "    {}: {meaning}", reason.name());
+        }
+    }
     text.push_str(&ike_messages(&status.ike_messages));
     let denied = listed(&status.denied);
     if !denied.is_empty() {
@@ -200,6 +209,28 @@ fn footer(status: &Status) -> String {
         );
     }
     text
+}
+
+/// The drops that come of networks which are not the same at both ends, and what to do.
+const fn misplaced(side: Side) -> [(DropReason, &'static str); 3] {
+    let (not_for_us, not_from_there) = match side {
+        Side::VirtualPrivateGateway => (
+            "a peer sends to what is not in vpc.cidrs; add it here, or correct the routes there",
+            "a peer sends from what is not in its static_routes; add it here, or correct it there",
+        ),
+        Side::CustomerGateway => (
+            "the peer sends to what is not in on_premises.cidrs; add it here, or correct the \
+             routes there",
+            "the peer sends from what is not in vpc_cidrs; add it here, or correct it there",
+        ),
+    };
+    let not_selected = "the traffic selectors of the tunnel do not cover it; compare the networks \
+                        at both ends";
+    [
+        (DropReason::OutsideSelectors, not_selected),
+        (DropReason::UnknownDestination, not_for_us),
+        (DropReason::SourceNotRouted, not_from_there),
+    ]
 }
 
 /// Empty while every message could be read.

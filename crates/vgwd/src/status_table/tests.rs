@@ -281,6 +281,25 @@ refused, of no configured tunnel:
 }
 
 #[test]
+fn drops_by_networks_that_differ_are_explained_in_the_words_of_either_side() {
+    let mut dropping = status(Vec::new());
+    dropping.drops = [("source_not_routed", 2), ("unknown_destination", 0)]
+        .map(|(reason, packets)| (reason.to_owned(), packets))
+        .into();
+    let text = render(&dropping);
+    let below = "\npackets dropped: source_not_routed 2\n    source_not_routed: a peer sends \
+                 from what is not in its static_routes; add it here, or correct it there\n";
+    assert!(text.contains(below), "{text}");
+    assert!(!text.contains("unknown_destination"), "{text}");
+    dropping.gateway.side = Side::CustomerGateway;
+    let text = render(&dropping);
+    assert!(
+        text.contains("what is not in vpc_cidrs; add it here"),
+        "{text}"
+    );
+}
+
+#[test]
 fn spans_and_octets_are_short() {
     for (seconds, text) in [
         (0.4, "0s"),
