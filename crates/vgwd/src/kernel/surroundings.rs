@@ -50,8 +50,13 @@ pub(super) async fn problems_now(
     let mut told = BTreeSet::new();
     for family in [Family::V4, Family::V6] {
         let ipv6 = family == Family::V6;
-        let cidrs = wanted.cidrs.iter().copied();
-        let cidrs: BTreeSet<IpNet> = cidrs.filter(|c| c.addr().is_ipv6() == ipv6).collect();
+        // A tunnel's inside address is this machine's, and no host has it.
+        let inside = |cidr: &IpNet| {
+            let mut inside = wanted.addresses.iter();
+            inside.any(|(address, _)| IpNet::from(*address) == *cidr)
+        };
+        let of_family = |cidr: &&IpNet| cidr.addr().is_ipv6() == ipv6 && !inside(cidr);
+        let cidrs: BTreeSet<IpNet> = wanted.cidrs.iter().filter(of_family).copied().collect();
         let near = addresses.iter().filter(|address| {
             address.index != link.index() && has_neighbours(address.net, &cidrs, &own)
         });
