@@ -61,6 +61,8 @@ pub struct Tunnel {
     pub one_way: Option<Why>,
     /// That ESP is in UDP because nothing came back without.
     pub udp_fallback: Option<Why>,
+    /// What it does not carry though it is up.
+    pub problems: Vec<String>,
 }
 
 /// What a tunnel that is not up waits for.

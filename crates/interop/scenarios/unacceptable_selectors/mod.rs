@@ -1,16 +1,22 @@
 //! The peer asks for a network that is not on its side of the connection.
 //!
-//! Seen: neither tunnel comes up, and the status names what was asked for and what is
-//! allowed.
+//! Seen: the first tunnel does not come up, and the status names what was asked for and what
+//! is allowed. The second asks for half of what is routed to it: it comes up, and the status
+//! names the half that it does not carry.
 
-use anyhow::Result;
-use vgw_interop::stage::Stage;
+use anyhow::{Result, ensure};
+use vgw_interop::stage::{SOON, Stage};
 
 /// What the reason must name.
 const NAMED: &[&str] = &["192.168.77.0", "192.168.10.0"];
 
 pub fn run() -> Result<()> {
     let stage = Stage::new("unacceptable_selectors")?;
-    stage.see_refusal(NAMED)?;
+    let (mut gateway, peer) = stage.see_refusal(NAMED)?;
+    peer.initiate("net2")?;
+    let up = gateway.await_tunnel(2, true, SOON)?;
+    let problems = up.problems.join("; ");
+    let lost = "what is sent to 192.168.10.0/25 is dropped";
+    ensure!(problems.contains(lost), "{problems}");
     Ok(())
 }
