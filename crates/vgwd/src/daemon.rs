@@ -287,11 +287,11 @@ impl Daemon {
             .iter()
             .map(|ours| ours.seen().to_string())
             .collect();
-        format!(
-            "serving {} VPN connections on {}",
-            gateway.connections.len(),
-            outside.join(" ")
-        )
+        let connections = match gateway.connections.len() {
+            1 => "1 VPN connection".to_owned(),
+            count => format!("{count} VPN connections"),
+        };
+        format!("serving {connections} on {}", outside.join(" "))
     }
 }
 

@@ -133,14 +133,14 @@ impl AwaitInit {
             return self.noted(env, attempt, why);
         }
         // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
-        let advice = match notify.kind {
+        let question = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => {
-                "; compare its phase 1; does it expect us, by IKEv2 and at our address?"
+                " (does it expect us, by IKEv2 and at our address? is its phase 1 ours?)"
             }
             _ => "",
         };
         let why = format!(
-            "the peer refused the IKE SA by {}: we offered {}{advice}",
+            "the peer refused the IKE SA by {}{question}: we offered {}",
             notify.kind,
             offered_ike(config)
         );

@@ -2,16 +2,19 @@
 //! UDP, AES-GCM in one tunnel and AES-CBC with HMAC in the other.
 //!
 //! Seen: neither end encapsulates in UDP; traffic begun at either end passes
-//! through each tunnel; rekeys begun at either end leave it flowing.
+//! through each tunnel; rekeys begun at either end leave it flowing. When the internet
+//! drops protocol 50, the status says so, and ESP goes in UDP from then on.
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_interop::gateway::Gateway;
 use vgw_interop::guest::{Guest, GuestSite};
-use vgw_interop::stage::{SOON, Stage};
-use vgw_lab::probe::ping;
+use vgw_interop::stage::{SOON, Stage, await_echoes};
+use vgw_interop::tools::nft;
+use vgw_lab::probe::{EchoFlow, ping};
 use vgw_lab::topology::{ON_PREMISES_HOST, VPC_HOST};
 use vgw_lab::{Namespace, wait_until};
 
@@ -44,7 +47,31 @@ pub fn run() -> Result<()> {
     gateway.ask(&["tunnel", "down", "vpn-site/1"])?;
     gateway.await_tunnel(1, false, SOON)?;
     up(&mut gateway, &mut guest, 2)?;
+    carries(&gateway, hosts, 2)?;
+
+    nft(
+        &stage.topology.internet,
+        "add table inet fault; \
+         add chain inet fault forward { type filter hook forward priority 0; }; \
+         add rule inet fault forward meta l4proto esp drop",
+    )?;
+    goes_to_udp(&gateway, hosts, 2)?;
     carries(&gateway, hosts, 2)
+}
+
+/// Sees that a conversation between the hosts goes on, by this tunnel, in UDP.
+fn goes_to_udp(gateway: &Gateway, hosts: [(&Namespace, IpAddr); 2], number: usize) -> Result<()> {
+    let ends = hosts.map(|(namespace, address)| (namespace, (address, 7000).into()));
+    let [vpc, site] = ends;
+    let flow = EchoFlow::start(vpc, site, Duration::from_millis(100))?;
+    await_echoes(&flow, 20, SOON)?;
+    flow.finish()?;
+    let tunnel = gateway.tunnel(number)?;
+    let sent_in_udp = tunnel.children.iter().any(|child| child.outbound && child.udp_encapsulation);
+    ensure!(sent_in_udp, "{tunnel:?}");
+    let why = tunnel.udp_fallback.context("the status does not say why ESP goes in UDP")?.why;
+    println!("{why}");
+    Ok(())
 }
 
 /// Has the guest bring a tunnel up, and sees that it does without UDP.

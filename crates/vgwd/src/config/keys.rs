@@ -140,7 +140,8 @@ impl KeySource for Machine {
                 self.generate(&path)
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Err(format!(
-                "{shown} does not exist; pre_shared_key_generate = true would make it"
+                "{shown} does not exist: put the key there that the other end has, or have one made \
+                 for both by pre_shared_key_generate = true"
             )),
             Err(error) => Err(format!(
                 "{shown} cannot be opened: {}",

@@ -75,7 +75,7 @@ fn an_absent_key_file_is_an_error_unless_a_key_is_asked_for() {
         "{problems}"
     );
     assert!(
-        problems.contains("pre_shared_key_generate = true would make it"),
+        problems.contains("does not exist: put the key there that the other end has"),
         "{problems}"
     );
 }
