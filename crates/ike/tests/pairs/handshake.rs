@@ -97,8 +97,8 @@ fn without_a_common_proposal_both_sides_say_what_was_offered_and_expected() {
         panic!("{:?}", pair.sides[A].failures);
     };
     assert!(
-        why.contains("refused the IKE SA by NO_PROPOSAL_CHOSEN")
-            && why.contains("PRF PRF-SHA2-256, group 20; compare its phase 1;"),
+        why.contains("refused the IKE SA by NO_PROPOSAL_CHOSEN (does it expect us,")
+            && why.ends_with("PRF PRF-SHA2-256, group 20"),
         "{why}"
     );
     assert_eq!(pair.sides[A].failures.len(), 1);
