@@ -27,11 +27,11 @@ enum Refuge {
 }
 
 impl Supervisor {
-    /// Has a tunnel, which knows its changed configuration already, begin anew. `both` is
-    /// whether the other tunnel of its connection does by the same change; whichever is
-    /// to carry meanwhile comes last.
-    pub(super) fn begin_anew(&mut self, now: Instant, id: TunnelId, both: bool) {
-        let refuge = self.refuge(id, both);
+    /// Has a tunnel, which knows its changed configuration already, begin anew. To
+    /// `take_turns` is to wait for the other tunnel of the connection, which was up and
+    /// begins anew by the same change; whichever is to carry meanwhile comes last.
+    pub(super) fn begin_anew(&mut self, now: Instant, id: TunnelId, take_turns: bool) {
+        let refuge = self.refuge(id, take_turns);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
@@ -57,7 +57,7 @@ impl Supervisor {
         }
     }
 
-    fn refuge(&self, id: TunnelId, both: bool) -> Refuge {
+    fn refuge(&self, id: TunnelId, take_turns: bool) -> Refuge {
         let waits = self.tunnels.get(&id).is_some_and(|t| t.turn.is_some());
         let Some(other) = self.sibling(id) else {
             return Refuge::None;
@@ -65,7 +65,7 @@ impl Supervisor {
         match (other.state, other.drain.map(|drain| drain.then)) {
             (State::Up, _) => Refuge::Up,
             (State::Draining, Some(Then::Restart)) => Refuge::Coming,
-            (State::Down | State::Connecting, _) if both || waits => Refuge::Coming,
+            (State::Down | State::Connecting, _) if take_turns || waits => Refuge::Coming,
             (State::Draining | State::Down | State::Connecting | State::AdminDown, _) => {
                 Refuge::None
             }

@@ -169,11 +169,14 @@ impl Supervisor {
                 options.clone_into(&mut tunnel.options);
             }
         }
-        let both = restarting == [true; 2];
+        let standby = self.tunnels.get(carrier.other().of(&ids));
+        // One that was not up before will hardly be soon.
+        let take_turns =
+            restarting == [true; 2] && standby.is_some_and(|tunnel| tunnel.state.carries());
         // Whichever carries comes last.
         for which in [carrier.other(), carrier] {
             if *which.of(&restarting) {
-                self.begin_anew(now, *which.of(&ids), both);
+                self.begin_anew(now, *which.of(&ids), take_turns);
             }
         }
         for which in Which::BOTH {

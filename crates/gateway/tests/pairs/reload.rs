@@ -121,6 +121,25 @@ fn what_both_tunnels_begin_anew_for_takes_one_after_the_other_and_no_packet_is_l
 }
 
 #[test]
+fn a_tunnel_does_not_wait_for_one_that_was_not_up_before() {
+    let mut world = up(|_, _| {});
+    cut(&mut world, 2);
+    world.run(seconds(120));
+    assert_eq!(
+        (active(&world, VGW), both_up(&world)),
+        (Some(Which::First), false)
+    );
+    let changes = reload(&mut world, VGW, other_ciphers);
+    for (change, number) in changes.iter().zip([1, 2]) {
+        let restarts = format!("vpn-1-1/{number}: changed phase2_encryption_algorithms, restarts");
+        assert_eq!(change.to_string(), restarts);
+    }
+    reload(&mut world, CGW, other_ciphers);
+    world.run(seconds(30));
+    assert_eq!(ciphers(&world)[0], Some(Encryption::AesCbc256));
+}
+
+#[test]
 fn a_peer_that_keeps_the_old_configuration_carries_until_the_wait_is_over() {
     let mut world = up(|_, _| {});
     flows(&mut world);
