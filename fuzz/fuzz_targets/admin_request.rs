@@ -3,7 +3,7 @@
 use vgwd::admin::request::{Request, parse_request};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-    if let Ok(Request::TunnelDown(tunnel) | Request::TunnelUp(tunnel)) = parse_request(data) {
+    if let Ok(Request::Order(_, tunnel)) = parse_request(data) {
         assert!(matches!(tunnel.number, 1 | 2));
         assert!(!tunnel.connection.is_empty());
     }
