@@ -10,13 +10,13 @@ use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::AddressMessage;
 use netlink_packet_route::link::LinkFlags;
 use netlink_packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
 use crate::mtu::Family;
-use crate::netlink::Netlink;
+use crate::netlink::{Netlink, address_of};
 use crate::outside_link::{link_message, name_of, question, route_to};
 
 /// A link by which packets from an outside address leave although it neither has that
@@ -145,18 +145,10 @@ fn read(mut messages: &[u8], found: &mut Vec<LinkAddress>) -> io::Result<bool> {
 
 impl LinkAddress {
     fn of(message: &AddressMessage) -> Option<Self> {
-        // Of a point-to-point link, Local is ours and Address the peer's.
-        let local = message.attributes.iter().find_map(|a| match a {
-            AddressAttribute::Local(address) => Some(*address),
-            _ => None,
-        });
-        let plain = message.attributes.iter().find_map(|a| match a {
-            AddressAttribute::Address(address) => Some(*address),
-            _ => None,
-        });
+        let (address, length) = address_of(message)?;
         Some(Self {
             index: message.header.index,
-            net: IpNet::new(local.or(plain)?, message.header.prefix_len).ok()?,
+            net: IpNet::new(address, length).ok()?,
         })
     }
 }

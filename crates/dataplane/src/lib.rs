@@ -83,7 +83,7 @@ pub use lookup::Lookup;
 pub use mss::mss;
 pub use mtu::{Family, inner_mtu};
 pub use netconf::NetConf;
-pub use netlink::Netlink;
+pub use netlink::{Netlink, address_of};
 pub use outside_link::OutsideLink;
 pub use paths::SeenPath;
 pub use segment::{SegmentError, Segments};

@@ -1,8 +1,10 @@
 //! Asking the kernel by netlink, one thing at a time.
 
 use std::io::{self, Read};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use socket2::{Domain, Protocol, Socket, Type};
 
 /// Octets of the longest answer; a link's, with all that the kernel tells of it,
@@ -80,4 +82,19 @@ impl Netlink {
         while (&*socket).read(answer).is_ok() {}
         outcome
     }
+}
+
+/// The address of ours that a message is about, and the length of its network's prefix.
+#[must_use]
+pub fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
+    // Of a point-to-point link, Local is ours and Address the peer's.
+    let local = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Local(address) => Some(*address),
+        _ => None,
+    });
+    let plain = message.attributes.iter().find_map(|a| match a {
+        AddressAttribute::Address(address) => Some(*address),
+        _ => None,
+    });
+    Some((local.or(plain)?, message.header.prefix_len))
 }

@@ -4,8 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
-
-use super::address_of;
+use vgw_dataplane::address_of;
 
 /// An address of a link.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]

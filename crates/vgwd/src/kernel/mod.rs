@@ -15,12 +15,11 @@ use std::net::IpAddr;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
-use netlink_packet_route::address::{
-    AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope,
-};
+use netlink_packet_route::address::{AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{AfSpecInet6, AfSpecUnspec, In6AddrGenMode, LinkAttribute};
 use rtnetlink::{Handle, LinkUnspec};
 use tokio::task::JoinHandle;
+use vgw_dataplane::address_of;
 use vgw_gateway::domain::Gateway;
 
 use crate::config::Settings;
@@ -405,19 +404,6 @@ pub async fn flush(netlink: &Netlink, tun_name: &str) -> Result<Vec<IpNet>, Kern
     let removed = guard.remove_all_but(netlink, &BTreeSet::new()).await?;
     netlink.remove_rules(&Desired::default()).await?;
     Ok(removed)
-}
-
-fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
-    // Of a point-to-point link, Local is ours and Address the peer's.
-    let local = message.attributes.iter().find_map(|a| match a {
-        AddressAttribute::Local(address) => Some(*address),
-        _ => None,
-    });
-    let plain = message.attributes.iter().find_map(|a| match a {
-        AddressAttribute::Address(address) => Some(*address),
-        _ => None,
-    });
-    Some((local.or(plain)?, message.header.prefix_len))
 }
 
 fn shown(address: Option<(IpAddr, u8)>) -> String {
