@@ -154,6 +154,7 @@ fn peer(number: u32) -> PeerConfig {
         local_id: Identity::Address(OUTSIDE),
         remote_id: Identity::Fqdn(format!("site-{number}.example")),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
+        mistakable: Vec::new(),
         ike: IkeAlgorithms {
             encryption: encryption.clone(),
             integrity: integrity.clone(),

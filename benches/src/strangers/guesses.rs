@@ -122,6 +122,7 @@ fn config(identity: &str, gateway: &str) -> PeerConfig {
         local_id: Identity::Fqdn(identity.to_owned()),
         remote_id: Identity::Fqdn(gateway.to_owned()),
         psk: Psk(Secret::new(b"no_such_key".to_vec())),
+        mistakable: Vec::new(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: Vec::new(),

@@ -1,9 +1,11 @@
 //! Authentication by pre-shared key (RFC 7296 section 2.15).
 
+use std::fmt;
+
 use subtle::ConstantTimeEq;
 use vgw_crypto::{Prf, Secret};
 
-use crate::config::Psk;
+use crate::config::{PeerConfig, Psk};
 use crate::identity::Identity;
 use crate::wire::{Auth, AuthMethod, Id};
 
@@ -47,23 +49,73 @@ impl Signed<'_> {
     /// Whether the signer knows the key. Compared in constant time.
     ///
     /// # Errors
-    /// One line that says why not.
-    pub(crate) fn verify(&self, psk: &Psk, auth: &Auth) -> Result<Authenticated, String> {
+    /// Why not.
+    pub(crate) fn verify(&self, psk: &Psk, auth: &Auth) -> Result<Authenticated, Unproved> {
         if auth.method != AuthMethod::SHARED_KEY {
-            return Err(format!(
-                "the peer authenticates by {}, expected {}",
-                auth.method,
-                AuthMethod::SHARED_KEY
-            ));
+            return Err(Unproved::Method(auth.method));
         }
         if !bool::from(self.proof(psk).expose().ct_eq(&auth.data)) {
-            return Err(
-                "the peer's AUTH does not match our pre-shared key for it; compare the keys, \
-                 and which tunnel each is for"
-                    .to_owned(),
-            );
+            return Err(Unproved::Key);
         }
         Ok(Authenticated(()))
+    }
+
+    /// Whether the signer, this peer, knows its key.
+    ///
+    /// # Errors
+    /// Why not; of a wrong key also whether it is one that was mistaken for the right one.
+    pub(crate) fn verify_peer(
+        &self,
+        peer: &PeerConfig,
+        auth: &Auth,
+    ) -> Result<Authenticated, Unproved> {
+        let unproved = match self.verify(&peer.psk, auth) {
+            Ok(proof) => return Ok(proof),
+            Err(unproved) => unproved,
+        };
+        let mut others = peer.mistakable.iter();
+        let used = others.find(|other| self.verify(&other.psk, auth).is_ok());
+        Err(used.map_or(unproved, |used| {
+            Unproved::KeyOf(Mistaken {
+                used: used.of.clone(),
+                expected: peer.name.clone(),
+            })
+        }))
+    }
+}
+
+/// Why an AUTH payload proves nothing.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Unproved {
+    /// Not by a pre-shared key.
+    #[error("the peer authenticates by {0}, expected {expected}", expected = AuthMethod::SHARED_KEY)]
+    Method(AuthMethod),
+    /// By an unknown key.
+    #[error(
+        "the peer's AUTH does not match our pre-shared key for it; compare the keys, \
+         and which tunnel each is for"
+    )]
+    Key,
+    /// By the key of another peer.
+    #[error("the peer's AUTH {0}")]
+    KeyOf(Mistaken),
+}
+
+/// Whose key a peer used.
+#[derive(Debug, Clone)]
+pub(crate) struct Mistaken {
+    used: String,
+    expected: String,
+}
+
+impl fmt::Display for Mistaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { used, expected } = self;
+        write!(
+            f,
+            "was made with the pre-shared key of {used}, not with that of {expected}: at the \
+             peer the two keys are swapped, or the addresses that its tunnels go to"
+        )
     }
 }
 

@@ -31,6 +31,9 @@ pub struct PeerConfig {
     pub remote_id: Identity,
     /// Pre-shared key.
     pub psk: Psk,
+    /// Keys that somebody may have given the peer by mistake. None of them is accepted;
+    /// but if one fits, that is said.
+    pub mistakable: Vec<OtherKey>,
     /// Algorithms of the IKE SA.
     pub ike: IkeAlgorithms,
     /// Algorithms of the CHILD SA.
@@ -58,6 +61,7 @@ impl PeerConfig {
             ike_lifetime: other.ike_lifetime,
             child_lifetime: other.child_lifetime,
             liveness: other.liveness,
+            mistakable: other.mistakable.clone(),
             ..self.clone()
         };
         timed_as_other == *other
@@ -73,6 +77,15 @@ impl PartialEq for Psk {
         use subtle::ConstantTimeEq;
         self.0.expose().ct_eq(other.0.expose()).into()
     }
+}
+
+/// The pre-shared key of another peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherKey {
+    /// The [name](PeerConfig::name) of that peer.
+    pub of: String,
+    /// Its key.
+    pub psk: Psk,
 }
 
 /// Whether keys of IKE SAs are reported, for a log that decrypts a capture.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
+use crate::auth::Mistaken;
 use crate::config::{KeyLog, Lifetime, Limits, PeerId};
 use crate::crash_token;
 use crate::denial::{Denial, Denials};
@@ -240,6 +241,11 @@ impl Env<'_> {
         if let Some(asked) = self.core.asked.get_mut(&peer) {
             note(asked, self.now);
         }
+    }
+
+    /// Whose key a peer used instead of its own when it last tried to authenticate.
+    pub fn mistaken_key(&self, peer: PeerId) -> Option<&Mistaken> {
+        self.core.asked.get(&peer)?.mistaken.as_ref()
     }
 
     /// Says that something was refused, and why.

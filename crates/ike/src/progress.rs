@@ -11,6 +11,8 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::auth::Mistaken;
+
 /// What came last from where a peer is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Came {
@@ -205,13 +207,14 @@ impl Heard {
     }
 }
 
-/// What a peer was asked.
-#[derive(Clone, Copy)]
+/// What a peer was asked, and whose key it used.
 pub(crate) struct Asked {
     pub(crate) noted_since: Instant,
     pub(crate) init: Option<Row>,
     pub(crate) auth: Option<Row>,
     pub(crate) auth_floated: bool,
+    /// The key that the peer used instead of its own, until it is up.
+    pub(crate) mistaken: Option<Mistaken>,
 }
 
 impl Asked {
@@ -221,6 +224,7 @@ impl Asked {
             init: None,
             auth: None,
             auth_floated: false,
+            mistaken: None,
         }
     }
 
@@ -241,9 +245,15 @@ impl Asked {
         self.init = None;
     }
 
-    /// IKE_AUTH was answered, or an IKE SA is up by the peer's doing.
+    /// IKE_AUTH was answered.
     pub(crate) fn auth_answered(&mut self, _: Instant) {
         self.init = None;
         self.auth = None;
+    }
+
+    /// An IKE SA is up.
+    pub(crate) fn came_up(&mut self, now: Instant) {
+        self.auth_answered(now);
+        self.mistaken = None;
     }
 }

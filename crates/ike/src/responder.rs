@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use vgw_crypto::{Group, IkeSuite, check_public};
 
-use crate::auth::{Signed, said};
+use crate::auth::{Mistaken, Signed, Unproved, said};
 use crate::config::{Encapsulation, PeerConfig, PeerId};
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
@@ -395,13 +395,24 @@ impl HalfOpen {
             sk_p: &self.auth_keys.initiator,
             id: &request.id_i,
         }
-        .verify(&config.psk, &request.auth)
-        .map_err(|why| auth_failed(Some(peer), format!("{remote_id}: {why}")))?;
+        .verify_peer(&config, &request.auth)
+        .map_err(|unproved| {
+            let refusal = auth_failed(Some(peer), format!("{remote_id}: {unproved}"));
+            let mistaken = match unproved {
+                Unproved::KeyOf(mistaken) => Some(Box::new(mistaken)),
+                Unproved::Method(_) | Unproved::Key => None,
+            };
+            Refusal {
+                mistaken,
+                ..refusal
+            }
+        })?;
         let nat = self.suits(peers, &config).map_err(|why| Refusal {
             peer: Some(peer),
             denial: Denial::AuthFailed,
             notify: Notify::new(NotifyType::NO_PROPOSAL_CHOSEN, Vec::new()),
             why: format!("{remote_id}, {}: {why}", config.name),
+            mistaken: None,
         })?;
         Ok(Authentic {
             peer,
@@ -519,7 +530,11 @@ impl HalfOpen {
             denial,
             notify,
             why,
+            mistaken,
         } = refusal;
+        if let (Some(peer), Some(mistaken)) = (peer, mistaken) {
+            env.note_asked(peer, |asked, _| asked.mistaken = Some(*mistaken));
+        }
         env.deny(peer, at.remote, denial);
         env.refuse(peer, "unauthenticated", at.remote, why);
         let header = Header {
@@ -548,6 +563,7 @@ fn read_auth(
         denial,
         notify,
         why,
+        mistaken: None,
     };
     let payloads = decode_payloads(first, plaintext).map_err(|error| {
         let notify = Notify::new(NotifyType::INVALID_SYNTAX, Vec::new());
@@ -617,6 +633,7 @@ fn auth_failed(peer: Option<PeerId>, why: String) -> Refusal {
         denial: Denial::AuthFailed,
         notify: Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new()),
         why,
+        mistaken: None,
     }
 }
 
@@ -635,6 +652,8 @@ struct Refusal {
     denial: Denial,
     notify: Notify,
     why: String,
+    /// The key that its AUTH was made with, where that is known.
+    mistaken: Option<Box<Mistaken>>,
 }
 
 /// The header of an answer to IKE_SA_INIT.

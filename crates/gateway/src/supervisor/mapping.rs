@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vgw_crypto::{Integrity, Prf};
-use vgw_ike::config::{EspAlgorithms, IkeAlgorithms, Lifetime, Liveness, PeerConfig};
+use vgw_ike::config::{EspAlgorithms, IkeAlgorithms, Lifetime, Liveness, OtherKey, PeerConfig};
 
 use crate::domain::{Connection, DpdAction, Gateway, Tunnel, TunnelName};
 
@@ -34,6 +34,7 @@ pub fn peer_config(
         local_id: local_id.clone(),
         remote_id: remote_id.clone(),
         psk: tunnel.psk.clone(),
+        mistakable: vec![other_key(connection, name)],
         ike: IkeAlgorithms {
             encryption: tunnel.phase1.encryption.clone(),
             integrity: tunnel.phase1.integrity.clone(),
@@ -52,6 +53,23 @@ pub fn peer_config(
         ike_lifetime: lifetime(tunnel.phase1.lifetime),
         child_lifetime: lifetime(tunnel.phase2.lifetime),
         liveness: liveness(tunnel.dpd_action, tunnel.dpd_timeout),
+    }
+}
+
+/// The other tunnel's.
+fn other_key(connection: &Connection, name: &TunnelName) -> OtherKey {
+    let [first, second] = &connection.tunnels;
+    let (number, other) = match name.number {
+        1 => (2, second),
+        _ => (1, first),
+    };
+    let of = TunnelName {
+        connection: name.connection.clone(),
+        number,
+    };
+    OtherKey {
+        of: of.to_string(),
+        psk: other.psk.clone(),
     }
 }
 

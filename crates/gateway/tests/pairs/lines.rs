@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use tracing::Level;
+use vgw_gateway::domain::StartupAction;
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Psk;
 use vgw_sim::error_log::{ErrorLog, Line};
@@ -179,4 +180,39 @@ fn a_failure_that_is_repeated_is_one_line_at_each_end_in_ten_minutes() {
     assert_eq!(said.len(), 2, "{said:#?}");
     let told = |line: &String| line.ends_with("other lines held back before)");
     assert!(said.iter().all(told), "{said:#?}");
+}
+
+#[test]
+fn keys_that_are_swapped_are_found_and_said_until_they_are_put_right() {
+    let mut world = world(1, |end, connection| {
+        let [first, second] = &mut connection.tunnels;
+        match end {
+            CGW => std::mem::swap(&mut first.psk, &mut second.psk),
+            _ => first.startup_action = StartupAction::Start,
+        }
+    });
+    let said = lines_of(&mut world, |world| {
+        world.start_all();
+        world.run(seconds(60));
+    });
+    let of_second = "made with the pre-shared key of vpn-1-1/2, not with that of vpn-1-1/1: at the \
+                     peer the two keys are swapped, or the addresses that its tunnels go to";
+    let refused = format!("refused 198.51.100.1: the peer's AUTH was {of_second}");
+    let line = format!("WARN vpn-1-1/1: {refused}");
+    assert!(said.contains(&line), "{said:#?}");
+    // Also when our own attempt was the last that failed.
+    for _ in 0..20 {
+        for (number, other) in [(1, 2), (2, 1)] {
+            let why = tunnel(&world, VGW, number).trouble.unwrap().text;
+            let key = format!("AUTH was made with the pre-shared key of vpn-1-1/{other},");
+            assert!(why.contains(&key), "{why}");
+        }
+        world.run(seconds(7));
+    }
+    // By a reload at the virtual private gateway, which alone has to learn of it.
+    let mut config = world.nodes[VGW].config.clone();
+    let [first, second] = &mut config.connections[0].tunnels;
+    std::mem::swap(&mut first.psk, &mut second.psk);
+    world.operate(VGW, |s, now| s.apply(now, config));
+    assert!(world.run_until(seconds(60), both_up));
 }

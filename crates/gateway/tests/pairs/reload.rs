@@ -40,7 +40,7 @@ fn a_changed_connection_leaves_the_other_one_as_it_is() {
     world.flow(2, VGW, seconds(1) / 10);
     let other = |world: &World| [1, 2].map(|n| spis(&world.tunnel(VGW, "vpn-1-2", n).unwrap()));
     let before = other(&world);
-    let own = spis(&tunnel(&world, VGW, 1));
+    let [own, sibling] = [1, 2].map(|number| spis(&tunnel(&world, VGW, number)));
     for (place, count) in [(VGW, 1), (CGW, 1)] {
         let changes = reload(&mut world, place, |gateway| {
             gateway.connections[0].tunnels[0].psk = Psk(Secret::new(b"new.key.8".to_vec()));
@@ -54,6 +54,7 @@ fn a_changed_connection_leaves_the_other_one_as_it_is() {
     world.run(seconds(60));
     assert!(both_up(&world));
     assert_ne!(spis(&tunnel(&world, VGW, 1)), own);
+    assert_eq!(spis(&tunnel(&world, VGW, 2)), sibling);
     assert_eq!(other(&world), before);
     let tally = world.flows[flow].tally;
     assert_eq!((tally.lost, tally.not_sent, tally.stale), (0, 0, 0));

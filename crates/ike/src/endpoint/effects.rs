@@ -172,7 +172,7 @@ impl Endpoint {
         if let Some(before) = self.peers.saw(peer, remote) {
             self.screen.forget_address(Source::Peer(before));
         }
-        self.env(now).note_asked(peer, Asked::auth_answered);
+        self.env(now).note_asked(peer, Asked::came_up);
         if role == Role::Responder {
             // The peer came first; it will not miss an attempt it has not
             // authenticated itself to.

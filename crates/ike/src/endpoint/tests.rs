@@ -31,6 +31,7 @@ fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
         local_id: Identity::Address(local),
         remote_id: Identity::Address(remote),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
+        mistakable: Vec::new(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: vec![Integrity::HmacSha256_128],

@@ -3,7 +3,7 @@
 use vgw_crypto::{IkeSuite, Secret};
 
 use super::{Attempt, Initiator, Outcome, State};
-use crate::auth::{Signed, said};
+use crate::auth::{Mistaken, Signed, said};
 use crate::config::PeerConfig;
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
@@ -133,7 +133,8 @@ impl AwaitAuth {
             } => (id_r, auth, child, notifies),
             AuthResponse::Refused(notify) => {
                 env.release_spi(self.child.spi_in);
-                let reason = refusal_of_auth(&attempt.config, &notify);
+                let mistaken = env.mistaken_key(attempt.peer);
+                let reason = refusal_of_auth(&attempt.config, &notify, mistaken);
                 attempt.refuse(env, reason.to_string());
                 attempt.report(env, reason);
                 return Outcome::Over;
@@ -156,10 +157,11 @@ impl AwaitAuth {
             sk_p: &self.sk_pr,
             id: &id_r,
         }
-        .verify(&config.psk, &auth);
+        .verify_peer(&config, &auth);
         let proof = match verified {
             Ok(proof) => proof,
             Err(why) => {
+                let why = why.to_string();
                 attempt.refuse(env, why.clone());
                 return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
             }
@@ -217,8 +219,16 @@ impl AwaitAuth {
     }
 }
 
-fn refusal_of_auth(config: &PeerConfig, notify: &Notify) -> DownReason {
+fn refusal_of_auth(
+    config: &PeerConfig,
+    notify: &Notify,
+    mistaken: Option<&Mistaken>,
+) -> DownReason {
     if notify.kind == NotifyType::AUTHENTICATION_FAILED {
+        if let Some(mistaken) = mistaken {
+            let why = format!("the peer did not accept us, and its own AUTH {mistaken}");
+            return DownReason::AuthenticationFailed(why);
+        }
         return DownReason::AuthenticationFailed(format!(
             "the peer did not accept us: we said we are {} and asked for {}; \
              compare the pre-shared key and the identities",

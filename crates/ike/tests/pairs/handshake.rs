@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
-use vgw_ike::config::{PeerId, Psk};
+use vgw_ike::config::{OtherKey, PeerConfig, PeerId, Psk};
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
 
-use crate::rig::{A, B, DELAY, PEER, Pair, address, config, seconds};
+use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds};
 
 #[test]
 fn either_side_initiates() {
@@ -109,6 +109,78 @@ fn without_a_common_proposal_both_sides_say_what_was_offered_and_expected() {
         "{why}"
     );
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
+}
+
+/// A pair of which A uses the key that B has for another peer.
+fn with_key_of_another(seed: u64) -> Pair {
+    Pair::with(seed, |side, config| {
+        let others = Psk(Secret::new(b"the key of another".to_vec()));
+        match side {
+            A => config.psk = others,
+            _ => config.mistakable.push(OtherKey {
+                of: "vpn-test/2".to_owned(),
+                psk: others,
+            }),
+        }
+    })
+}
+
+#[test]
+fn a_peer_that_uses_the_key_of_another_is_told_no_more_and_the_responder_says_whose() {
+    let key = "made with the pre-shared key of vpn-test/2, not with that of vpn-test/b: at the \
+               peer the two keys are swapped, or the addresses that its tunnels go to";
+    let mut pair = with_key_of_another(7);
+    pair.initiate(A);
+    pair.run(seconds(5));
+    let why = &pair.sides[B].refusals[..];
+    assert_eq!(why, [format!("fqdn:a.example: the peer's AUTH was {key}")]);
+    let mut other = Pair::with(7, |side, config| {
+        if side == A {
+            config.psk = Psk(Secret::new(b"the key of another".to_vec()));
+        }
+    });
+    other.initiate(A);
+    other.run(seconds(5));
+    let sent = |pair: &Pair| -> Vec<Vec<u8>> {
+        let of_b = pair.log.iter().filter(|datagram| datagram.from == B);
+        of_b.filter_map(|datagram| match &datagram.load {
+            Load::Ike(message) => Some(message.clone()),
+            Load::Esp { .. } => None,
+        })
+        .collect()
+    };
+    assert_eq!(sent(&pair), sent(&other), "the answers do not differ");
+    assert!(pair.sides.iter().all(|side| side.ikes.is_empty()));
+
+    pair.initiate(B);
+    pair.run(seconds(5));
+    let why = "the peer did not accept us, and its own AUTH was ";
+    assert_eq!(
+        pair.sides[B].failures,
+        [DownReason::AuthenticationFailed(format!("{why}{key}"))]
+    );
+}
+
+#[test]
+fn a_key_of_another_that_was_put_right_is_not_mentioned_any_more() {
+    let mut pair = with_key_of_another(7);
+    pair.initiate(A);
+    pair.run(seconds(5));
+    let now = pair.now;
+    pair.sides[A].endpoint.set_peer(now, PEER, config(A));
+    pair.establish(A);
+    let wrong = PeerConfig {
+        psk: Psk(Secret::new(b"no key of anybody".to_vec())),
+        ..config(A)
+    };
+    pair.sides[A].endpoint.set_peer(now, PEER, wrong);
+    pair.run(seconds(5));
+    pair.initiate(B);
+    pair.run(seconds(5));
+    let DownReason::AuthenticationFailed(why) = &pair.sides[B].failures[0] else {
+        panic!("{:?}", pair.sides[B].failures);
+    };
+    assert!(why.contains("compare the pre-shared key"), "{why}");
 }
 
 #[test]

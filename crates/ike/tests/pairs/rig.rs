@@ -47,6 +47,7 @@ pub fn config(side: usize) -> PeerConfig {
         local_id: ids[side].clone(),
         remote_id: ids[1 - side].clone(),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
+        mistakable: Vec::new(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: vec![Integrity::HmacSha256_128],
