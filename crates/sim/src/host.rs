@@ -67,7 +67,7 @@ impl Shape {
     };
 
     /// A packet at random: a SYN, or a datagram that is small, about as large as
-    /// tunnels carry, or larger.
+    /// tunnels carry, or larger. Most are small: a large one takes the time of twenty.
     #[must_use]
     pub fn draw(dice: &mut Dice) -> Self {
         let family = if dice.per_mille(500) {
@@ -76,10 +76,10 @@ impl Shape {
             Family::V6
         };
         let dont_fragment = family == Family::V6 || dice.per_mille(500);
-        let (mss, from, to) = match dice.below(5) {
-            0 => (u16::try_from(500 + dice.below(9000)).ok(), 0, 0),
-            1 => (None, 1200, 1520),
-            2 => (None, 1520, 9200),
+        let (mss, from, to) = match dice.below(20) {
+            0..3 => (u16::try_from(500 + dice.below(9000)).ok(), 0, 0),
+            3..5 => (None, 1200, 1520),
+            5 => (None, 1520, 9200),
             _ => (None, 0, 200),
         };
         let shape = Self {

@@ -33,6 +33,8 @@ pub struct Node {
     /// The key of its tokens, which outlives it (RFC 6290).
     pub token_key: Option<Secret>,
     next_count: Instant,
+    /// When the supervisor has something to do, as it said last.
+    supervisor_due: Option<Instant>,
     dice: Dice,
     /// IKE datagrams it sent.
     pub ike_sent: u64,
@@ -59,6 +61,7 @@ impl Node {
             starts: 0,
             token_key: Some(Secret::new(seed.to_be_bytes().repeat(4))),
             next_count: epoch,
+            supervisor_due: None,
             dice: Dice::new(seed),
             ike_sent: 0,
             refusals: 0,
@@ -96,9 +99,9 @@ impl Node {
     /// When it has something to do.
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
-        let supervisor = self.supervisor.as_ref()?;
-        let due = supervisor.poll_timeout();
-        Some(due.map_or(self.next_count, |due| due.min(self.next_count)))
+        self.supervisor.as_ref()?;
+        let due = self.supervisor_due.unwrap_or(self.next_count);
+        Some(due.min(self.next_count))
     }
 
     /// Does what is due.
@@ -149,6 +152,7 @@ impl Node {
                 load,
             });
         }
+        self.supervisor_due = supervisor.poll_timeout();
         packets
     }
 
