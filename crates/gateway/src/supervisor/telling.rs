@@ -25,12 +25,20 @@ pub(super) struct Untold {
     up_since: Option<Instant>,
     /// How long it took from our initiating until it was up.
     took: Option<Duration>,
-    /// Its state changed last because somebody wanted it to.
-    wanted: bool,
+    /// Why it went down, if it is not told yet: the reason of its state may be a newer one
+    /// by then, as where we initiate at once.
+    fell: Option<Fall>,
     /// It did not come up.
     failure: Option<Failure>,
     /// Datagrams of the peer that were refused: from where, and why.
     refused: Vec<(SocketAddr, Why)>,
+}
+
+#[derive(Debug)]
+struct Fall {
+    why: String,
+    /// Whether somebody wanted it to.
+    wanted: bool,
 }
 
 #[derive(Debug)]
@@ -65,7 +73,7 @@ impl Default for Untold {
             told: Standing::Down,
             up_since: None,
             took: None,
-            wanted: false,
+            fell: None,
             failure: None,
             refused: Vec::new(),
         }
@@ -73,12 +81,12 @@ impl Default for Untold {
 }
 
 impl Untold {
-    /// The tunnel's state changes, from one that it had since then.
+    /// The tunnel's state changes by an event, for this reason, from one that it had since then.
     pub(super) fn note(
         &mut self,
         now: Instant,
         (before, since): (State, Instant),
-        event: Event,
+        (event, why): (Event, &str),
         after: State,
     ) {
         if after == State::Up && !before.carries() {
@@ -86,14 +94,18 @@ impl Untold {
             self.took = asked.then(|| now.saturating_duration_since(since));
             self.up_since = Some(now);
         }
-        self.wanted = match event {
-            Event::TakeDown | Event::Drained | Event::Restarted | Event::BringUp => true,
-            Event::Initiate
-            | Event::IkeUp
-            | Event::ChildUp
-            | Event::LastChildDown
-            | Event::LastIkeDown => false,
-        };
+        if Standing::from(before) != Standing::from(after) {
+            let wanted = match event {
+                Event::TakeDown | Event::Drained | Event::Restarted | Event::BringUp => true,
+                Event::Initiate
+                | Event::IkeUp
+                | Event::ChildUp
+                | Event::LastChildDown
+                | Event::LastIkeDown => false,
+            };
+            let why = why.to_owned();
+            self.fell = (!after.carries()).then_some(Fall { why, wanted });
+        }
     }
 
     /// The tunnel did not come up.
@@ -130,6 +142,7 @@ impl Tunnel {
     /// Writes what there is to be said, now that it is decided what follows.
     pub(super) fn tell(&mut self, now: Instant) {
         let failure = self.untold.failure.take();
+        let fell = self.untold.fell.take();
         for (remote, why) in std::mem::take(&mut self.untold.refused) {
             let said_below = |failure: &Failure| failure.why.contains(&why.to_string());
             if !failure.as_ref().is_some_and(said_below) {
@@ -141,7 +154,9 @@ impl Tunnel {
         match (before, after) {
             (Standing::Down | Standing::AdminDown, Standing::Up) => self.tell_up(now),
             (Standing::Up, Standing::Down) | (_, Standing::AdminDown) if before != after => {
-                self.tell_down(now);
+                if let Some(fell) = fell {
+                    self.tell_down(now, &fell);
+                }
             }
             (Standing::AdminDown, Standing::Down) => self.tell_brought_up(now),
             _ => {
@@ -217,16 +232,16 @@ impl Tunnel {
         );
     }
 
-    fn tell_down(&mut self, now: Instant) {
+    fn tell_down(&mut self, now: Instant, Fall { why, wanted }: &Fall) {
         let up_since = self.untold.up_since.take();
         let Some(line) = self.lines.states.allow(now) else {
             return;
         };
-        let (tunnel, why, held_back) = (&self.name, &self.why, line.held_back);
+        let (tunnel, held_back) = (&self.name, line.held_back);
         let up = up_since.map(|since| Span(now.saturating_duration_since(since)));
         let after = up.map_or_else(String::new, |up| format!(" after {up}"));
         let waits = self.waiting(now);
-        if self.untold.wanted {
+        if *wanted {
             tracing::info!(%tunnel, held_back, "{tunnel}: down{after}: {why}{waits}{line}");
         } else {
             tracing::warn!(%tunnel, held_back, "{tunnel}: down{after}: {why}{waits}{line}");

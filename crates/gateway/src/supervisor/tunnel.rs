@@ -170,7 +170,8 @@ impl Tunnel {
         }
         let tunnel = &self.name;
         tracing::debug!(%tunnel, "{tunnel}: {before} -> {after} ({reason})");
-        self.untold.note(now, (before, self.since), event, after);
+        self.untold
+            .note(now, (before, self.since), (event, reason), after);
         // Coming back from a drain, the tunnel has been up all the time; but a
         // fresh start lets failback wait as for any other return.
         self.since = now;

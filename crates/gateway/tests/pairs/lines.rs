@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use tracing::Level;
-use vgw_gateway::domain::StartupAction;
+use vgw_gateway::domain::{DpdAction, StartupAction};
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Psk;
 use vgw_sim::error_log::{ErrorLog, Line};
@@ -155,6 +155,24 @@ fn each_event_of_a_tunnel_is_one_line_at_each_end_that_it_concerns() {
         "WARN vpn-1-1/1: refused 198.51.100.1: the peer asks and gets no answer: taken down by hand",
     ];
     assert_said(&said, &by_hand);
+}
+
+#[test]
+fn a_tunnel_that_is_asked_for_again_at_once_goes_down_by_what_ended_it() {
+    let mut world = world(1, |end, connection| {
+        if end == VGW {
+            connection.tunnels[0].dpd_action = DpdAction::Restart;
+        }
+    });
+    world.start_all();
+    assert!(world.run_until(seconds(30), both_up));
+    let said = lines_of(&mut world, |world| {
+        cut(world, 1);
+        world.run(seconds(60));
+    });
+    let down = said.iter().filter(|line| line.contains(": down after"));
+    let whys = down.filter(|line| line.contains("s: peer does not answer; waits for "));
+    assert_eq!(whys.count(), 2, "{said:#?}");
 }
 
 #[test]
