@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use vgw_dataplane::DropReason;
+use vgw_gateway::status::State;
 
 use crate::admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 
@@ -126,7 +127,11 @@ fn notes(tunnel: &Tunnel) -> Vec<String> {
         });
         return notes.chain(tunnel.problems.iter().cloned()).collect();
     }
-    let mut note = match &tunnel.last {
+    // Of one that was taken down by hand, what was before that is history, too.
+    let by_hand = tunnel.state == State::AdminDown.name();
+    let news = tunnel.last.as_ref();
+    let news = news.filter(|last| !by_hand || last.ago_seconds < tunnel.since_seconds);
+    let mut note = match news {
         Some(last) => format!("{} ago: {}", span(last.ago_seconds), last.why),
         None => tunnel.why.clone(),
     };

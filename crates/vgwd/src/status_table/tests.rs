@@ -172,6 +172,34 @@ log lines missing: 3 lost, 0 held back as too many
 }
 
 #[test]
+fn a_tunnel_that_was_taken_down_by_hand_says_so_and_not_what_was_wrong_before() {
+    let shown = |last_ago| {
+        let taken_down = Tunnel {
+            state: "admin-down".to_owned(),
+            why: "taken down by hand".to_owned(),
+            waits_for: Some("`vgw tunnel up vpn-office/1`".to_owned()),
+            last: Some(Last {
+                ago_seconds: last_ago,
+                why: "deleted by the peer".to_owned(),
+            }),
+            ..tunnel(1)
+        };
+        let table = render(&status(vec![Connection {
+            id: "vpn-office".to_owned(),
+            customer_gateway: "cgw-office".to_owned(),
+            active_tunnel: None,
+            tunnels: vec![taken_down],
+        }]));
+        table.lines().nth(5).unwrap().to_owned()
+    };
+    assert_eq!(
+        shown(20.0),
+        "    taken down by hand; waits for `vgw tunnel up vpn-office/1`"
+    );
+    assert!(shown(2.0).starts_with("    2s ago: deleted by the peer; "));
+}
+
+#[test]
 fn a_tunnel_that_is_up_and_cannot_be_rekeyed_says_so() {
     let up = Tunnel {
         state: "up".to_owned(),
