@@ -2,11 +2,14 @@
 //! last one.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use anyhow::Context;
+use ipnet::IpNet;
 use tokio::runtime::Builder;
+use vgw_ike::words::few;
 
 use super::failure::Failure;
 use super::print;
@@ -26,13 +29,21 @@ pub(super) fn guard(file: &Path) -> Result<(), Failure> {
     with_netlink(&settings, async |netlink| {
         guard.put_up(&netlink, &desired).await
     })?;
-    let prefixes = desired.guarded().len();
-    print::line(&format!("{prefixes} prefixes are guarded"));
+    let guarded = desired.guarded();
+    let guarded = guarded.iter().map(|placed| placed.prefix());
+    print::line(&words(guarded.collect()));
     if problems.is_empty() {
         Ok(())
     } else {
         Err(Failure::Configuration(problems))
     }
+}
+
+/// What is guarded: the first few prefixes, those of networks before the tunnels' own.
+fn words(mut guarded: Vec<IpNet>) -> String {
+    guarded.sort_by_key(|prefix| matches!(prefix.addr(), IpAddr::V4(at) if at.is_link_local()));
+    let named = few(&guarded, guarded.len(), ", ", IpNet::to_string);
+    format!("guarded, to leave by a tunnel or not at all: {named}")
 }
 
 /// Removes what a daemon that is gone left, so that packets may leave in clear.
@@ -73,4 +84,30 @@ fn with_netlink<T: Send>(
     });
     let outcome = outcome.context("changing the VPC's routes");
     outcome.map_err(Failure::Other)
+}
+
+#[cfg(test)]
+mod tests {
+    use ipnet::IpNet;
+
+    use super::words;
+
+    #[test]
+    fn what_is_guarded_is_said_by_its_prefixes_those_of_sites_first() {
+        let prefixes = |list: &[&str]| -> Vec<IpNet> {
+            list.iter().map(|prefix| prefix.parse().unwrap()).collect()
+        };
+        assert_eq!(
+            words(prefixes(&[
+                "169.254.10.0/30",
+                "192.168.0.0/24",
+                "fd00::/64"
+            ])),
+            "guarded, to leave by a tunnel or not at all: 192.168.0.0/24, fd00::/64, 169.254.10.0/30"
+        );
+        let many: Vec<String> = (0..9).map(|net| format!("192.168.{net}.0/24")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert!(words(prefixes(&many)).ends_with(", 192.168.5.0/24 and 3 more"));
+        assert!(words(Vec::new()).ends_with(": none"));
+    }
 }
