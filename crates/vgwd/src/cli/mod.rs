@@ -27,7 +27,8 @@ Exit codes:
   3  the configuration is wrong
   4  no daemon answers at the control socket";
 
-/// A virtual private gateway: the cloud side of site-to-site IPsec VPNs.
+/// Site-to-site IPsec VPNs with two tunnels: a virtual private gateway, the cloud side, or a
+/// customer gateway, the on-premises side, as `side` of the configuration says.
 #[derive(Debug, Parser)]
 #[command(name = "vgw", version, after_help = EXIT_CODES)]
 struct CommandLine {
