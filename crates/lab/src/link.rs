@@ -2,17 +2,21 @@
 
 use std::net::IpAddr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use futures_util::TryStreamExt;
+use futures_util::{TryStreamExt, future};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
-use netlink_packet_route::address::AddressHeaderFlags;
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags};
 use netlink_packet_route::link::{InfoData, InfoVeth};
 use netlink_packet_route::route::{RouteMessage, RouteType};
 use netlink_packet_route::rule::RuleAction;
 use rtnetlink::{Error, Handle, LinkUnspec, LinkVeth, RouteMessageBuilder, new_connection};
 
-use crate::Namespace;
+use crate::{Namespace, wait_until};
+
+/// Bounds the wait for a kernel thread.
+const LOCAL_ROUTES: Duration = Duration::from_secs(10);
 
 /// One end of a cable to be.
 #[derive(Debug, Clone, Copy)]
@@ -45,18 +49,25 @@ impl Veth<'_> {
             for address in end.addresses {
                 end.namespace.add_address(end.name, *address)?;
             }
-            end.namespace.link_up(end.name)?;
+            end.namespace.set_up(end.name)?;
         }
-        Ok(())
+        // Not before the other end is up as well.
+        self.namespace.await_addresses(self.name)?;
+        other.namespace.await_addresses(other.name)
     }
 }
 
 impl Namespace {
-    /// Brings a link up.
+    /// Brings a link up, and waits until what comes for its addresses is taken.
     ///
     /// # Errors
     /// When there is no such link.
     pub fn link_up(&self, link: &str) -> Result<()> {
+        self.set_up(link)?;
+        self.await_addresses(link)
+    }
+
+    fn set_up(&self, link: &str) -> Result<()> {
         self.netlink(async |handle| {
             let index = index_of(&handle, link).await?;
             let up = LinkUnspec::new_with_index(index).up();
@@ -65,8 +76,18 @@ impl Namespace {
         .with_context(|| format!("{}: bringing {link} up", self.name()))
     }
 
-    /// Adds an address to a link. An IPv6 address is usable at once, without
-    /// duplicate address detection.
+    /// Waits until the kernel takes what comes for a link's IPv6 addresses. One that needs
+    /// no duplicate address detection can be bound at once, but its local route is made by
+    /// a kernel thread, which on a busy machine may be later than the first packet.
+    fn await_addresses(&self, link: &str) -> Result<()> {
+        wait_until("local routes", LOCAL_ROUTES, || {
+            let taken = self.netlink(async |handle| takes_its_own(&handle, link).await)?;
+            Ok(taken.then_some(()))
+        })
+        .with_context(|| format!("{}: {link}", self.name()))
+    }
+
+    /// Adds an address to a link. An IPv6 address needs no duplicate address detection.
     ///
     /// # Errors
     /// When there is no such link or it has the address already.
@@ -183,6 +204,33 @@ fn route(table: Option<u8>, to: IpNet, gateway: IpAddr) -> Result<RouteMessage> 
         builder = builder.table_id(u32::from(table));
     }
     Ok(builder.build())
+}
+
+/// Whether routes lead to this host for each IPv6 address that was given to a link.
+async fn takes_its_own(handle: &Handle, link: &str) -> Result<bool, Error> {
+    let index = index_of(handle, link).await?;
+    let addresses = handle.address().get().set_link_index_filter(index);
+    let given: Vec<_> = addresses
+        .execute()
+        .try_filter(|address| {
+            future::ready(address.header.flags.contains(AddressHeaderFlags::Nodad))
+        })
+        .try_collect()
+        .await?;
+    let own = given.iter().flat_map(|address| &address.attributes);
+    for attribute in own {
+        let AddressAttribute::Address(own @ IpAddr::V6(_)) = attribute else {
+            continue;
+        };
+        let question = RouteMessageBuilder::<IpAddr>::new().destination_prefix(*own, 128);
+        let question = question.map_err(|_| Error::RequestFailed)?.build();
+        let mut answer = handle.route().get(question).execute();
+        match answer.try_next().await? {
+            Some(route) if route.header.kind == RouteType::Local => {}
+            _ => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 async fn index_of(handle: &Handle, link: &str) -> Result<u32, Error> {
