@@ -77,8 +77,63 @@ pub(crate) struct Peers {
     seen: BTreeMap<PeerId, IpAddr>,
     /// How many peers have an address, by configuration or authentication.
     known: BTreeMap<IpAddr, u32>,
-    /// Those that get no answer. An operator makes these, so they are few.
-    silenced: BTreeMap<PeerId, PeerConfig>,
+    /// Those that get no answer.
+    silenced: Silenced,
+}
+
+/// Our address and the peer's; None: it may be anywhere.
+type Ends = (IpAddr, Option<IpAddr>);
+
+/// Peers that get no answer.
+#[derive(Default)]
+struct Silenced {
+    all: BTreeMap<PeerId, (Ends, Identity)>,
+    at: BTreeMap<Ends, BTreeSet<(Identity, PeerId)>>,
+}
+
+impl Silenced {
+    fn insert(&mut self, peer: PeerId, ends: Ends, identity: Identity) {
+        let named = (identity.clone(), peer);
+        self.at.entry(ends).or_default().insert(named);
+        self.all.insert(peer, (ends, identity));
+    }
+
+    fn remove(&mut self, peer: PeerId) {
+        let Some((ends, identity)) = self.all.remove(&peer) else {
+            return;
+        };
+        if let Some(peers) = self.at.get_mut(&ends) {
+            peers.remove(&(identity, peer));
+            if peers.is_empty() {
+                self.at.remove(&ends);
+            }
+        }
+    }
+
+    /// Those who may be meant between these addresses: with the remote address, then those
+    /// that may be anywhere.
+    fn between(
+        &self,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> impl Iterator<Item = &BTreeSet<(Identity, PeerId)>> {
+        let ends = [(local, Some(remote)), (local, None)];
+        ends.into_iter().filter_map(|ends| self.at.get(&ends))
+    }
+
+    /// One who may be meant between these addresses, and whether it is the only one.
+    fn first(&self, local: IpAddr, remote: IpAddr) -> Option<(PeerId, bool)> {
+        let mut peers = self.between(local, remote).flatten();
+        let (_, first) = peers.next()?;
+        Some((*first, peers.next().is_none()))
+    }
+
+    fn has_name(&self, local: IpAddr, remote: IpAddr, identity: &Identity) -> bool {
+        let from = (identity.clone(), PeerId(0));
+        let to = (identity.clone(), PeerId(u32::MAX));
+        let mut peers = self.between(local, remote);
+        peers.any(|peers| peers.range(&from..=&to).next().is_some())
+    }
 }
 
 impl Peers {
@@ -117,13 +172,14 @@ impl Peers {
     }
 
     /// Adds a peer that is not there and is to get no answer.
-    pub(crate) fn silence(&mut self, peer: PeerId, config: PeerConfig) {
-        self.silenced.insert(peer, config);
+    pub(crate) fn silence(&mut self, peer: PeerId, config: &PeerConfig) {
+        let ends = (config.local, config.remote);
+        self.silenced.insert(peer, ends, config.remote_id.clone());
     }
 
     /// Forgets a peer; gives its address, if nobody has that any more.
     pub(crate) fn remove(&mut self, peer: PeerId) -> Option<IpAddr> {
-        self.silenced.remove(&peer);
+        self.silenced.remove(peer);
         let config = self.all.remove(&peer)?;
         let group = self.group(&config);
         group.remove(peer);
@@ -268,22 +324,17 @@ impl Peers {
     /// Whether a datagram between these addresses is likeliest to be of a peer that gets
     /// no answer: who has the address by configuration comes before who may be anywhere.
     pub(crate) fn is_silenced(&self, local: IpAddr, remote: IpAddr) -> bool {
-        let silenced = |at: Option<IpAddr>| {
-            let mut peers = self.silenced.values();
-            peers.any(|peer| peer.local == local && peer.remote == at)
-        };
         if self.at.contains_key(&(local, remote)) {
             return false;
         }
+        let silenced = |at| self.silenced.at.contains_key(&(local, at));
         silenced(Some(remote)) || !self.anywhere.contains_key(&local) && silenced(None)
     }
 
     /// A peer that gets no answer and may be meant between these addresses, and whether
     /// it is the only one.
     pub(crate) fn silenced_at(&self, local: IpAddr, remote: IpAddr) -> Option<(PeerId, bool)> {
-        let mut peers = self.silenced_between(local, remote);
-        let (first, _) = peers.next()?;
-        Some((first, peers.next().is_none()))
+        self.silenced.first(local, remote)
     }
 
     /// Whether a peer with this identity between these addresses gets no answer.
@@ -293,19 +344,7 @@ impl Peers {
         remote: IpAddr,
         identity: &Identity,
     ) -> bool {
-        let mut peers = self.silenced_between(local, remote);
-        peers.any(|(_, config)| config.remote_id == *identity)
-    }
-
-    fn silenced_between(
-        &self,
-        local: IpAddr,
-        remote: IpAddr,
-    ) -> impl Iterator<Item = (PeerId, &PeerConfig)> {
-        let peers = self.silenced.iter().map(|(peer, config)| (*peer, config));
-        peers.filter(move |(_, config)| {
-            config.local == local && config.remote.is_none_or(|at| at == remote)
-        })
+        self.silenced.has_name(local, remote, identity)
     }
 
     /// Those with this identity between these addresses; with the remote
@@ -324,5 +363,63 @@ impl Peers {
                 .filter(move |(_, config)| config.remote == wanted)
         };
         with(Some(remote)).chain(with(None)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use proptest::collection::vec;
+    use proptest::prelude::{any, proptest};
+
+    use super::{Ends, Silenced};
+    use crate::config::PeerId;
+    use crate::identity::Identity;
+
+    fn address(number: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, number).into()
+    }
+
+    fn ends(local: u8, remote: u8) -> Ends {
+        (address(local), (remote > 0).then(|| address(remote)))
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_of_all_silenced_peers_may_be_meant_is_found(
+            changes in vec((0..12_u32, any::<bool>(), 0..2_u8, 0..3_u8, 0..3_u8), 0..60),
+        ) {
+            let mut silenced = Silenced::default();
+            let mut all: Vec<(PeerId, Ends, Identity)> = Vec::new();
+            for (peer, stays, local, remote, name) in changes {
+                let peer = PeerId(peer);
+                silenced.remove(peer);
+                all.retain(|(known, ..)| *known != peer);
+                if stays {
+                    let identity = Identity::Address(address(name));
+                    silenced.insert(peer, ends(local, remote), identity.clone());
+                    all.push((peer, ends(local, remote), identity));
+                }
+            }
+            for (local, remote) in [(0, 1), (0, 2), (1, 1), (1, 2)] {
+                let (local, remote) = (address(local), address(remote));
+                let meant: Vec<_> = all
+                    .iter()
+                    .filter(|(_, (ours, theirs), _)| {
+                        *ours == local && theirs.is_none_or(|theirs| theirs == remote)
+                    })
+                    .collect();
+                let first = silenced.first(local, remote);
+                assert_eq!(first.map(|(_, only)| only), (!meant.is_empty()).then_some(meant.len() == 1));
+                assert!(first.is_none_or(|(peer, _)| meant.iter().any(|one| one.0 == peer)));
+                for name in 0..3 {
+                    let identity = Identity::Address(address(name));
+                    let named = meant.iter().any(|one| one.2 == identity);
+                    assert_eq!(silenced.has_name(local, remote, &identity), named);
+                }
+            }
+            assert!(all.is_empty() == silenced.at.is_empty());
+        }
     }
 }

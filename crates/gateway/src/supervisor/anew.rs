@@ -51,8 +51,8 @@ impl Supervisor {
                 }
             }
             (State::AdminDown, _) => {
-                let peer = tunnel.peer.clone();
-                self.endpoint.silence_peer(now, PeerId::from(id), peer);
+                let peer = PeerId::from(id);
+                self.endpoint.silence_peer(now, peer, &tunnel.peer);
             }
         }
     }

@@ -123,8 +123,8 @@ impl Supervisor {
         tunnel.retry.cancel();
         tunnel.forget_echo();
         tunnel.transition(now, Event::Drained, "taken down by hand");
-        let peer = tunnel.peer.clone();
-        self.endpoint.silence_peer(now, PeerId::from(id), peer);
+        let peer = PeerId::from(id);
+        self.endpoint.silence_peer(now, peer, &tunnel.peer);
         self.touched.insert(id);
     }
 

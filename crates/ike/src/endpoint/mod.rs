@@ -163,7 +163,7 @@ impl Endpoint {
 
     /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
     /// [`Self::set_peer`] or [`Self::remove_peer`]. `config` says who it is.
-    pub fn silence_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
+    pub fn silence_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) {
         self.remove_peer(now, peer);
         self.peers.silence(peer, config);
     }

@@ -17,7 +17,7 @@ fn silence(pair: &mut Pair, anywhere: bool) {
         if anywhere {
             peer.remote = None;
         }
-        endpoint.silence_peer(now, PEER, peer);
+        endpoint.silence_peer(now, PEER, &peer);
     });
 }
 
@@ -67,7 +67,7 @@ fn who_has_the_address_is_served_though_another_who_may_be_anywhere_is_silenced(
         let mut other = config(B);
         other.remote = None;
         other.remote_id = Identity::Fqdn("c.example".to_owned());
-        endpoint.silence_peer(now, OTHER, other);
+        endpoint.silence_peer(now, OTHER, &other);
     });
     pair.establish(A);
     assert_eq!(silent(&pair), 0);
