@@ -1,12 +1,14 @@
 //! The gateway that is measured, and the customers who make handshakes with it.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use vgw_crypto::RandomSources;
 use vgw_gateway::domain::{Gateway, TunnelName};
+use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::{Supervisor, Which, peer_config};
 use vgw_ike::config::{Limits, PeerId};
 use vgw_ike::endpoint::Endpoint;
@@ -18,6 +20,14 @@ use crate::many::{Sites, connection, customer, gateway};
 
 /// Between two handshakes.
 const PACE: Duration = Duration::from_millis(20);
+
+/// The times that a changed configuration takes.
+pub struct Took {
+    /// To find out what changed. In the daemon nobody waits for it.
+    pub compared: Duration,
+    /// To do that.
+    pub applied: Duration,
+}
 
 pub struct Cloud {
     sites: Sites,
@@ -67,16 +77,20 @@ impl Cloud {
         Ok(())
     }
 
-    /// Puts a configuration in force; the time that it takes.
-    pub fn apply(&mut self, config: Gateway) -> Duration {
+    /// Puts a configuration in force.
+    pub fn apply(&mut self, config: Gateway) -> Took {
         self.now += PACE;
+        let before = Arc::clone(self.supervisor.revision());
         let began = Instant::now();
-        let changes = self.supervisor.apply(self.now, config);
+        let changes = ChangeSet::between(&before, config);
+        let compared = began.elapsed();
+        let began = Instant::now();
+        let said = self.supervisor.apply(self.now, changes);
         self.execute();
-        let took = began.elapsed();
-        drop(changes);
+        let applied = began.elapsed();
+        drop((before, said));
         self.sent();
-        took
+        Took { compared, applied }
     }
 
     /// Has a customer make a new IKE SA; the time that the gateway needs for it.

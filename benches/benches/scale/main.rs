@@ -1,7 +1,8 @@
 //! What a gateway with many VPN connections, all of them up, has to do for one: a
 //! handshake, a changed configuration. What is asked of the data plane is done
 //! to its tables, without devices. The larger of two figures of one row should be as the
-//! smaller, but for reading a file and for comparing it with the one before.
+//! smaller, but for reading a file and for comparing it with the one before, which a thread
+//! of its own does.
 
 #![allow(
     clippy::disallowed_methods,
@@ -103,11 +104,17 @@ fn reload(criterion: &mut Criterion, cloud: &mut Cloud, connections: u32) {
                 let turns = turn
                     .by_ref()
                     .take(usize::try_from(times).unwrap_or(usize::MAX));
-                turns.map(|config| cloud.apply(config)).sum()
+                turns.map(|config| cloud.apply(config).applied).sum()
             });
         });
         cloud.apply(before.clone());
     }
+    criterion.bench_function(&format!("reload/compare/{connections}"), |b| {
+        b.iter_custom(|times| {
+            let turns = 0..times;
+            turns.map(|_| cloud.apply(before.clone()).compared).sum()
+        });
+    });
 }
 
 /// The tunnels of the connection in the middle of the file.

@@ -7,6 +7,7 @@ pub mod awaited;
 pub mod command;
 pub mod domain;
 pub mod line_limit;
+pub mod revision;
 pub mod rules;
 pub mod span;
 pub mod status;

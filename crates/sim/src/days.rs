@@ -3,11 +3,13 @@
 //! then no packet may be lost.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_crypto::{Encryption, Group, Integrity};
 use vgw_gateway::domain::{Connection, DfPolicy, DpdAction, Gateway, StartupAction, TunnelName};
+use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
@@ -443,6 +445,7 @@ impl Days {
         let Some(node) = self.world.nodes.get_mut(place) else {
             return;
         };
+        let before = node.config.clone();
         node.config.outside_mtu = outside_mtu(&mut self.dice);
         let mut connections = node.config.connections.iter_mut();
         if let Some(connection) = connections.find(|c| c.id == id) {
@@ -464,7 +467,19 @@ impl Days {
             };
         }
         let config = node.config.clone();
-        self.world.operate(place, |s, now| s.apply(now, config));
+        self.world.operate(place, |supervisor, now| {
+            let in_force = Arc::clone(supervisor.revision());
+            let changes = ChangeSet::between(&in_force, config);
+            if number == 1 {
+                // Another one overtook it.
+                let other = Gateway {
+                    cloudhub: !before.cloudhub,
+                    ..before
+                };
+                supervisor.apply(now, ChangeSet::between(&in_force, other));
+            }
+            supervisor.apply(now, changes)
+        });
     }
 }
 

@@ -30,6 +30,7 @@ pub enum Accepted {
 #[derive(Debug)]
 pub struct Plane {
     engine: Engine,
+    /// In ascending order.
     kernel_routes: Vec<IpNet>,
     drops: BTreeMap<DropReason, u64>,
     /// So many commands were carried out.
@@ -88,10 +89,12 @@ impl Plane {
             }
             Command::ChangeKernelRoutes(routes) => {
                 for (net, wanted) in routes {
-                    self.kernel_routes.retain(|known| *known != net);
-                    self.kernel_routes.extend(wanted.map(|()| net));
+                    match (self.kernel_routes.binary_search(&net), wanted) {
+                        (Err(place), Some(())) => self.kernel_routes.insert(place, net),
+                        (Ok(place), None) => drop(self.kernel_routes.remove(place)),
+                        (Ok(_), Some(())) | (Err(_), None) => {}
+                    }
                 }
-                self.kernel_routes.sort_unstable();
                 Ok(())
             }
             Command::SetHostServices(_)

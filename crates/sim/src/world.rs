@@ -5,8 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vgw_gateway::domain::Gateway;
+use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::status::{Status, TunnelStatus};
-use vgw_gateway::supervisor::Supervisor;
+use vgw_gateway::supervisor::{Change, Supervisor};
 
 use crate::dice::Dice;
 use crate::network::{Load, Network, Packet};
@@ -99,6 +100,15 @@ impl World {
         let outcome = operation(supervisor, now);
         self.drain(place);
         Some(outcome)
+    }
+
+    /// Puts a changed configuration in force on a machine that is on, as a daemon does that
+    /// has read its file again.
+    pub fn reload(&mut self, place: usize, config: Gateway) -> Option<Vec<Change>> {
+        self.operate(place, |supervisor, now| {
+            let changes = ChangeSet::between(supervisor.revision(), config);
+            supervisor.apply(now, changes)
+        })
     }
 
     /// What a machine that is on shows.

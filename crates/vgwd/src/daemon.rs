@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 use vgw_gateway::domain::TunnelName;
+use vgw_gateway::revision::ChangeSet;
 use vgw_ike::wire::glance;
 
 use crate::admin::request::{Order, Request};
@@ -19,6 +20,7 @@ use crate::admin::server::Asked;
 use crate::admin::wire::{self, Reply};
 use crate::config::{Edition, Loaded, Settings};
 use crate::inbox::{self, Message};
+use crate::kernel::Surroundings;
 use crate::logging::Logging;
 use crate::notify::Notifier;
 use crate::shell::Shell;
@@ -68,7 +70,8 @@ struct Daemon {
     path: PathBuf,
     /// What runs.
     settings: Settings,
-    credentials: BTreeMap<String, Edition>,
+    credentials: Arc<BTreeMap<String, Edition>>,
+    surroundings: Surroundings,
     reloads: Reloads,
     /// Seconds since 1970.
     started: f64,
@@ -258,9 +261,11 @@ impl Daemon {
     async fn farewell(&mut self, inputs: &mut Inputs) {
         self.shell.leave_kernel();
         let now = Instant::now();
-        let nothing = self.shell.gateway().without_connections();
-        self.shell
-            .drive(|supervisor| drop(supervisor.apply(now, nothing)));
+        self.shell.drive(|supervisor| {
+            let before = supervisor.revision();
+            let nothing = ChangeSet::between(before, before.without_connections());
+            supervisor.apply(now, nothing);
+        });
         let last = now + FAREWELL;
         while !self.shell.is_quiet() {
             let deadline = self.shell.deadline().map_or(last, |at| at.min(last));
@@ -281,13 +286,10 @@ impl Daemon {
     }
 
     fn summary(&self) -> String {
-        let gateway = self.shell.gateway();
-        let outside: Vec<String> = gateway
-            .outside_addresses
-            .iter()
-            .map(|ours| ours.seen().to_string())
-            .collect();
-        let connections = match gateway.connections.len() {
+        let revision = self.shell.revision();
+        let outside = revision.own().outside_addresses.iter();
+        let outside: Vec<String> = outside.map(|ours| ours.seen().to_string()).collect();
+        let connections = match revision.connections().len() {
             1 => "1 VPN connection".to_owned(),
             count => format!("{count} VPN connections"),
         };

@@ -15,8 +15,9 @@ use vgw_dataplane::{
 use vgw_gateway::command::{
     Changes, ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
 };
-use vgw_gateway::domain::{DfPolicy, Gateway, HostService, Transport};
+use vgw_gateway::domain::{DfPolicy, HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
+use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{ChildSa, Content, Path, Transmit};
@@ -25,7 +26,7 @@ use vgw_ike::selector::TrafficSelector;
 use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
 use crate::admin::wire;
-use crate::inbox::{Directory, Unread};
+use crate::inbox::{Addresses, Directory, Unread};
 use crate::kernel::{self, Desired, Kernel};
 use crate::key_log::KeyLog;
 use crate::logging::Losses;
@@ -119,13 +120,13 @@ impl Shell {
     }
 
     /// The configuration in force.
-    pub const fn gateway(&self) -> &Arc<Gateway> {
-        self.supervisor.gateway()
+    pub const fn revision(&self) -> &Arc<Revision> {
+        self.supervisor.revision()
     }
 
-    /// Peers may come from the addresses of this configuration.
-    pub fn expect_from(&self, gateway: &Gateway) {
-        self.directory.set_addresses(gateway);
+    /// Peers may come from these addresses.
+    pub fn expect_from(&self, addresses: Addresses) {
+        self.directory.expect_from(addresses);
     }
 
     /// The kernel is to be as this configuration needs it, but for what commands say.

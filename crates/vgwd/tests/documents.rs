@@ -16,6 +16,7 @@ use std::time::Instant;
 use getrandom::SysRng;
 use vgw_crypto::RandomSources;
 use vgw_dataplane::DropReason;
+use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::status::State;
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::denial::Denial;
@@ -293,7 +294,8 @@ fn said_of(option: &str) -> Option<String> {
     let random = RandomSources::new(SysRng, SysRng);
     let now = Instant::now();
     let mut supervisor = Supervisor::new(now, load(""), random);
-    let changes = supervisor.apply(now, load(option));
+    let changes = ChangeSet::between(supervisor.revision(), load(option));
+    let changes = supervisor.apply(now, changes);
     let mut said = changes.iter().map(ToString::to_string);
     said.find(|line| line.starts_with("vpn-office/1: "))
 }

@@ -1,21 +1,23 @@
 //! A changed configuration, applied as a difference.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use vgw_ike::config::PeerId;
 
-use super::change::{connection_fields, gateway_fields, tunnel_fields};
+use super::change::{connection_fields, tunnel_fields};
 use super::mapping::peer_config;
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor, Which};
 use crate::command::TunnelId;
-use crate::domain::{Connection, Gateway, TunnelName};
+use crate::domain::{Connection, TunnelName};
 use crate::line_limit::{LineLimit, STATES};
+use crate::revision::ChangeSet;
 
 impl Supervisor {
-    /// Puts a configuration in force. What did not change is not touched: no
+    /// Puts a configuration in force, in a time that depends on what changed and not on
+    /// how much there is; but what was compared with another configuration than the one in
+    /// force is compared anew. What did not change is not touched: no
     /// command and no message comes of it. A tunnel whose peer, algorithms,
     /// keys or selectors changed begins anew, drained first if the other one can carry;
     /// if both do, the one that carries follows once the other is up, [`LONGEST_WAIT`]
@@ -23,64 +25,55 @@ impl Supervisor {
     /// replay window with the next CHILD SA).
     ///
     /// [`LONGEST_WAIT`]: super::LONGEST_WAIT
-    pub fn apply(&mut self, now: Instant, gateway: impl Into<Arc<Gateway>>) -> Vec<Change> {
-        let new = gateway.into();
-        let old = std::mem::replace(&mut self.gateway, Arc::clone(&new));
+    pub fn apply(&mut self, now: Instant, changes: ChangeSet) -> Vec<Change> {
+        let ChangeSet {
+            next,
+            fields,
+            removed,
+            upserts,
+            ..
+        } = changes.since(&self.revision);
+        let before = std::mem::replace(&mut self.revision, next);
         let mut changes = Vec::new();
-        let fields = gateway_fields(&old, &new);
         if !fields.is_empty() {
-            self.outbox.tables.set_gateway(&old, &new);
+            let tables = &mut self.outbox.tables;
+            tables.set_gateway(before.own(), self.revision.own());
             changes.push(Change::Gateway(fields));
         }
-        let differences = Differences::between(&old, &new, changes.is_empty());
-        let changed = differences.changed.iter().filter_map(|(before, _)| *before);
-        for connection in changed.chain(differences.removed.iter().copied()) {
-            if let Some(before) = self.carried(&old, connection) {
-                self.outbox.tables.remove(before);
+        for connection in removed.iter().chain(&upserts) {
+            if let Some(pair) = self.pairs.get(&connection.id) {
+                self.outbox.tables.remove(pair.carried(before.own()));
             }
         }
         // Numbers of removed tunnels stay taken until the new ones have theirs.
         let mut numbers = Vec::new();
-        for gone in differences.removed {
-            numbers.extend(self.remove_connection(now, gone).into_iter().flatten());
+        for gone in removed {
+            numbers.extend(self.remove_connection(now, &gone.id).into_iter().flatten());
             changes.push(Change::ConnectionRemoved(gone.id.clone()));
         }
-        for &(before, connection) in &differences.changed {
-            if let Some(before) = before {
-                self.change_connection(now, before, connection, &mut changes);
+        for connection in upserts {
+            let id = connection.id.clone();
+            if self.pairs.contains_key(&id) {
+                self.change_connection(now, connection, &mut changes);
             } else {
                 self.add_connection(now, connection);
-                changes.push(Change::ConnectionAdded(connection.id.clone()));
+                changes.push(Change::ConnectionAdded(id.clone()));
             }
-            if let Some(after) = self.carried(&new, connection) {
-                self.outbox.tables.add(after);
+            if let Some(pair) = self.pairs.get(&id) {
+                self.outbox.tables.add(pair.carried(self.revision.own()));
             }
         }
         for number in numbers {
             self.numbers.give_back(number);
         }
-        if !changes.is_empty() {
-            self.note_places(&new);
-            let compared = self.tunnels.values_mut();
-            for tunnel in compared.filter(|t| t.sas.usable() && t.is_narrow()) {
-                tunnel.compare_soon(now);
-                self.touched.insert(tunnel.id);
-            }
+        if changes.iter().any(|change| self.concerns_others(change)) {
+            self.compare_all_soon(now);
         }
         self.settle(now);
         changes
     }
 
-    /// Remembers where in the configuration each connection is.
-    fn note_places(&mut self, gateway: &Gateway) {
-        for (place, connection) in gateway.connections.iter().enumerate() {
-            if let Some(pair) = self.pairs.get_mut(&connection.id) {
-                pair.place = place;
-            }
-        }
-    }
-
-    fn add_connection(&mut self, now: Instant, connection: &Connection) {
+    fn add_connection(&mut self, now: Instant, connection: Arc<Connection>) {
         let tunnels = [(); 2].map(|()| self.numbers.take());
         for (which, id) in Which::BOTH.into_iter().zip(tunnels) {
             let options = which.of(&connection.tunnels).clone();
@@ -88,7 +81,7 @@ impl Supervisor {
                 connection: connection.id.clone(),
                 number: which.number(),
             };
-            let peer = peer_config(&self.gateway, connection, &options, &name);
+            let peer = peer_config(self.revision.own(), &connection, &options, &name);
             let traffic = self.retired.remove(&id).unwrap_or_default();
             let counters = self.endpoint.counters(PeerId::from(id));
             let config = peer.clone();
@@ -98,25 +91,20 @@ impl Supervisor {
             self.endpoint.set_peer(now, PeerId::from(id), peer);
             self.touched.insert(id);
         }
+        let id = connection.id.clone();
         let pair = Pair {
+            connection,
             tunnels,
             carrier: Which::First,
-            place: 0,
-            prefixes: self.gateway.remote_prefixes(connection).to_vec(),
-            failback: connection.failback,
             again: None,
             lines: LineLimit::new(STATES),
         };
-        self.pairs.insert(connection.id.clone(), pair);
+        self.pairs.insert(id, pair);
     }
 
     /// Gives the numbers that its tunnels had.
-    fn remove_connection(
-        &mut self,
-        now: Instant,
-        connection: &Connection,
-    ) -> Option<[TunnelId; 2]> {
-        let tunnels = self.pairs.remove(&connection.id)?.tunnels;
+    fn remove_connection(&mut self, now: Instant, connection: &str) -> Option<[TunnelId; 2]> {
+        let tunnels = self.pairs.remove(connection)?.tunnels;
         for id in tunnels {
             self.endpoint.remove_peer(now, PeerId::from(id));
             while let Some(event) = self.endpoint.poll_event() {
@@ -141,32 +129,34 @@ impl Supervisor {
     fn change_connection(
         &mut self,
         now: Instant,
-        before: &Connection,
-        after: &Connection,
+        after: Arc<Connection>,
         changes: &mut Vec<Change>,
     ) {
-        let own = connection_fields(before, after);
+        let Some(pair) = self.pairs.get_mut(&after.id) else {
+            return;
+        };
+        let before = std::mem::replace(&mut pair.connection, Arc::clone(&after));
+        let own = connection_fields(&before, &after);
         if !own.is_empty() {
             changes.push(Change::Connection {
                 id: after.id.clone(),
                 fields: own.clone(),
             });
         }
-        let Some(pair) = self.pairs.get_mut(&after.id) else {
-            return;
-        };
-        pair.failback = after.failback;
-        pair.prefixes = self.gateway.remote_prefixes(after).to_vec();
         let ids = pair.tunnels;
         let carrier = pair.carrier;
         let restarting =
-            Which::BOTH.map(|which| self.change_peer(now, *which.of(&ids), after, which));
+            Which::BOTH.map(|which| self.change_peer(now, *which.of(&ids), &after, which));
         for which in Which::BOTH {
             let options = which.of(&after.tunnels);
-            if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids))
-                && tunnel.options != *options
-            {
-                options.clone_into(&mut tunnel.options);
+            if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids)) {
+                if tunnel.options != *options {
+                    options.clone_into(&mut tunnel.options);
+                }
+                if tunnel.sas.usable() && tunnel.is_narrow() {
+                    tunnel.compare_soon(now);
+                    self.touched.insert(tunnel.id);
+                }
             }
         }
         let standby = self.tunnels.get(carrier.other().of(&ids));
@@ -222,7 +212,7 @@ impl Supervisor {
             return false;
         };
         let options = which.of(&connection.tunnels);
-        let peer = peer_config(&self.gateway, connection, options, &tunnel.name);
+        let peer = peer_config(self.revision.own(), connection, options, &tunnel.name);
         if tunnel.peer == peer {
             return false;
         }
@@ -239,35 +229,5 @@ impl Supervisor {
         let goes_on = in_force || tunnel.peer.negotiates_as(&peer);
         tunnel.peer = peer;
         !goes_on
-    }
-}
-
-/// How the connections of a configuration differ from those of the one before.
-struct Differences<'a> {
-    /// Connections that are no more.
-    removed: Vec<&'a Connection>,
-    /// New and changed ones in the order of the file, each with what it was.
-    changed: Vec<(Option<&'a Connection>, &'a Connection)>,
-}
-
-impl<'a> Differences<'a> {
-    /// Where the gateway itself is not the same, every connection may be another.
-    fn between(old: &'a Gateway, new: &'a Gateway, same_gateway: bool) -> Self {
-        let mut before: BTreeMap<&str, &Connection> = BTreeMap::new();
-        before.extend(old.connections.iter().map(|c| (c.id.as_str(), c)));
-        let after = new.connections.iter();
-        let changed = after.filter_map(|connection| {
-            let before = before.remove(connection.id.as_str());
-            let same = same_gateway && before == Some(connection);
-            (!same).then_some((before, connection))
-        });
-        let changed = changed.collect();
-        let removed = old.connections.iter();
-        Self {
-            changed,
-            removed: removed
-                .filter(|c| before.contains_key(c.id.as_str()))
-                .collect(),
-        }
     }
 }

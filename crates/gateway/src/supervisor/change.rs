@@ -75,7 +75,7 @@ fn names<const N: usize>(fields: [(&'static str, bool); N]) -> Vec<&'static str>
 }
 
 /// The gateway's own fields that differ.
-pub(super) fn gateway_fields(old: &Gateway, new: &Gateway) -> Vec<&'static str> {
+pub(crate) fn gateway_fields(old: &Gateway, new: &Gateway) -> Vec<&'static str> {
     names([
         ("side", old.side == new.side),
         ("asn", old.asn == new.asn),

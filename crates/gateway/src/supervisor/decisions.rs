@@ -8,11 +8,10 @@ use vgw_ike::why::Why;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
-use super::routes::{Carried, next_hop};
+use super::routes::next_hop;
 use super::selection::{Candidate, Which, choose};
 use super::tunnel::{Then, Tunnel};
 use crate::command::{Command, TunnelId};
-use crate::domain::{Connection, Gateway};
 
 impl Supervisor {
     /// Takes in the negotiator's news and decides until nothing is left to
@@ -40,7 +39,7 @@ impl Supervisor {
         self.touch_waiting(id);
         self.take_turn(now, id);
         self.end_drain(now, id);
-        let recovers = self.gateway.initiate_to_recover;
+        let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
@@ -165,7 +164,7 @@ impl Supervisor {
             one_way: tunnel.one_way.found().is_some(),
             rests_until: tunnel.one_way.rests_until(),
         });
-        let choice = choose(now, pair.carrier, &candidates, pair.failback);
+        let choice = choose(now, pair.carrier, &candidates, pair.connection.failback);
         pair.again = choice.again;
         if choice.carrier == pair.carrier {
             return;
@@ -187,7 +186,8 @@ impl Supervisor {
         }
         pair.carrier = choice.carrier;
         let hop = next_hop(pair.tunnels, pair.carrier);
-        self.outbox.tables.lead(&pair.prefixes, hop);
+        let prefixes = self.revision.own().remote_prefixes(&pair.connection);
+        self.outbox.tables.lead(prefixes, hop);
         let carrier = *choice.carrier.of(&pair.tunnels);
         if let Some(tunnel) = self.tunnels.get_mut(&carrier)
             && tunnel
@@ -215,21 +215,6 @@ impl Supervisor {
         }
         tunnel.armed = due;
         self.deadlines.extend(due.map(|due| (due, id)));
-    }
-
-    /// A connection that is there, by its configuration in this gateway.
-    pub(super) fn carried<'a>(
-        &self,
-        gateway: &'a Gateway,
-        connection: &'a Connection,
-    ) -> Option<Carried<'a>> {
-        let pair = self.pairs.get(&connection.id)?;
-        Some(Carried {
-            gateway,
-            connection,
-            tunnels: pair.tunnels,
-            carrier: pair.carrier,
-        })
     }
 
     /// The other tunnel of the same connection.

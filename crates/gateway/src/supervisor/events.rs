@@ -149,7 +149,7 @@ impl Supervisor {
     }
 
     fn on_ike_down(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
-        let recovers = self.gateway.initiate_to_recover;
+        let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };
@@ -224,7 +224,7 @@ impl Supervisor {
     /// wait, and one that waits for its peer asks once, as after a start. Anybody can
     /// forge what comes from there, so attempts keep a distance.
     fn on_stray(&mut self, now: Instant, id: TunnelId) {
-        let recovers = self.gateway.initiate_to_recover;
+        let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };

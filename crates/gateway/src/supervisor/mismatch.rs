@@ -9,22 +9,75 @@ use ipnet::IpNet;
 use vgw_ike::selector::TrafficSelector;
 use vgw_ike::words::{NAMED, few};
 
-use super::Supervisor;
 use super::tunnel::Tunnel;
+use super::{Change, Pair, Supervisor};
 use crate::command::TunnelId;
 use crate::domain::{Connection, Gateway, Side};
 
 /// A peer with several CHILD SAs has them up after so long.
 const SETTLED: Duration = Duration::from_secs(5);
 
+/// Where the networks behind one peer matter to other tunnels, all are compared, so many
+/// at once with a pause between: there may be thousands.
+const AT_ONCE: usize = 64;
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// All tunnels are compared, one after the other.
+#[derive(Debug)]
+pub(super) struct Round {
+    pub(super) due: Instant,
+    next: TunnelId,
+    /// Something has changed since it began.
+    again: bool,
+}
+
+impl Round {
+    fn new(now: Instant) -> Self {
+        Self {
+            due: now + SETTLED,
+            next: TunnelId(0),
+            again: false,
+        }
+    }
+}
+
 impl Supervisor {
-    /// Where the networks of a tunnel that is up do not meet; see [`mismatches`].
-    pub(super) fn mismatches_of(&self, connection: &Connection, tunnel: &Tunnel) -> Vec<String> {
+    /// Where the networks of a tunnel that is up do not meet. What was found last is still
+    /// so, unless something has changed since.
+    pub(super) fn mismatches_of(&self, pair: &Pair, tunnel: &Tunnel) -> Vec<String> {
         if !tunnel.is_narrow() {
             return Vec::new();
         }
+        if tunnel.compare_at.is_none() {
+            return tunnel.mismatches.clone();
+        }
+        self.find_mismatches(pair, tunnel)
+    }
+
+    /// What is wrong between the traffic selectors of a tunnel that is up, our side's and the
+    /// peer's, and the configuration: a sentence for each side, with both lists, what becomes
+    /// of packets, and what to change. Selectors of everything are right with anything.
+    fn find_mismatches(&self, pair: &Pair, tunnel: &Tunnel) -> Vec<String> {
         let (local, remote) = tunnel.sas.selectors();
-        mismatches(&self.gateway, connection, &local, &remote)
+        let (gateway, connection) = (self.revision.own(), &pair.connection);
+        let sides = [
+            of_the_peer(gateway, connection, &remote),
+            of_ours(gateway, connection, &local, |selected| {
+                self.networks_of_others(pair, selected)
+            }),
+        ];
+        sides.into_iter().flatten().collect()
+    }
+
+    /// The networks behind other peers that have an address of these.
+    fn networks_of_others(&self, pair: &Pair, among: &[Span]) -> Vec<Span> {
+        let between = among.iter().flat_map(|span| {
+            let (first, last) = span.ends();
+            self.outbox.tables.between(first, last)
+        });
+        let others = between.filter(|(_, hop)| !pair.tunnels.contains(&hop.carrier));
+        let nets: Vec<IpNet> = others.map(|(net, _)| net).collect();
+        spans(&nets)
     }
 
     /// Warns of what does not meet, once, when it is time to.
@@ -40,8 +93,8 @@ impl Supervisor {
             return;
         };
         let pair = self.pairs.get(&tunnel.name.connection);
-        let connection = pair.and_then(|pair| self.gateway.connections.get(pair.place));
-        let found = connection.map(|connection| self.mismatches_of(connection, tunnel));
+        let pair = pair.filter(|_| tunnel.is_narrow());
+        let found = pair.map(|pair| self.find_mismatches(pair, tunnel));
         let found = found.unwrap_or_default();
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -53,6 +106,52 @@ impl Supervisor {
             tunnel.warn(now, None, || text.clone());
         }
         tunnel.mismatches = found;
+    }
+
+    /// Whether what a tunnel of another connection is compared with may have changed.
+    pub(super) fn concerns_others(&self, change: &Change) -> bool {
+        let among = |fields: &[&str], those: &[&str]| fields.iter().any(|f| those.contains(f));
+        match change {
+            Change::Gateway(fields) => among(fields, &["side", "cidrs", "cloudhub"]),
+            Change::ConnectionAdded(_) | Change::ConnectionRemoved(_) => {
+                self.revision.own().cloudhub
+            }
+            Change::Connection { fields, .. } => {
+                self.revision.own().cloudhub && among(fields, &["static_routes", "vpc_cidrs"])
+            }
+            Change::TunnelAdjusted { .. } | Change::TunnelRestarted { .. } => false,
+        }
+    }
+
+    /// Has all tunnels compared. A round that is under way goes on, and another follows.
+    pub(super) fn compare_all_soon(&mut self, now: Instant) {
+        let round = self.round.get_or_insert_with(|| Round::new(now));
+        round.again = round.next != TunnelId(0);
+    }
+
+    /// Compares the next tunnels of a round, if it is time to.
+    pub(super) fn go_round(&mut self, now: Instant) {
+        let Some(round) = self.round.take_if(|round| round.due <= now) else {
+            return;
+        };
+        let mut rest = self
+            .tunnels
+            .range_mut(round.next..)
+            .map(|(_, tunnel)| tunnel);
+        for tunnel in rest.by_ref().take(AT_ONCE) {
+            if tunnel.sas.usable() && tunnel.is_narrow() {
+                tunnel.compare_at.get_or_insert(now);
+                self.touched.insert(tunnel.id);
+            }
+        }
+        self.round = match rest.next() {
+            Some(tunnel) => Some(Round {
+                due: now + PAUSE,
+                next: tunnel.id,
+                ..round
+            }),
+            None => round.again.then(|| Round::new(now)),
+        };
     }
 }
 
@@ -69,22 +168,6 @@ impl Tunnel {
     pub(super) fn compare_soon(&mut self, now: Instant) {
         self.compare_at = Some(now + SETTLED);
     }
-}
-
-/// What is wrong between the traffic selectors of a tunnel that is up, our side's and the
-/// peer's, and the configuration: a sentence for each side, with both lists, what becomes of
-/// packets, and what to change. Selectors of everything are right with anything.
-fn mismatches(
-    gateway: &Gateway,
-    connection: &Connection,
-    local: &[TrafficSelector],
-    remote: &[TrafficSelector],
-) -> Vec<String> {
-    let sides = [
-        of_the_peer(gateway, connection, remote),
-        of_ours(gateway, connection, local),
-    ];
-    sides.into_iter().flatten().collect()
 }
 
 /// Whether all addresses are selected that there are.
@@ -132,11 +215,13 @@ fn of_the_peer(
     ))
 }
 
-/// What we have, and what of it the peer wants.
+/// What we have, and what of it the peer wants. `others` gives the networks behind other
+/// peers that have an address of some.
 fn of_ours(
     gateway: &Gateway,
     connection: &Connection,
     selectors: &[TrafficSelector],
+    others: impl FnOnce(&[Span]) -> Vec<Span>,
 ) -> Option<String> {
     let (key, option) = match gateway.side {
         Side::VirtualPrivateGateway => ("vpc.cidrs", "remote_ipv4_network_cidr"),
@@ -150,8 +235,7 @@ fn of_ours(
     let lost = minus(&wanted, &selected);
     let mut there = with_inside(connection, &known);
     if gateway.cloudhub {
-        let others = gateway.connections.iter().filter(|c| c.id != connection.id);
-        there.extend(others.flat_map(|other| spans(gateway.remote_prefixes(other))));
+        there.extend(others(&concrete(&selected)));
     }
     let strange = minus(&concrete(&selected), &there);
     let lost = (!lost.is_empty())
@@ -208,6 +292,15 @@ impl Span {
         (self.first, self.last) == (0, last)
     }
 
+    /// Its first address and its last.
+    fn ends(self) -> (IpAddr, IpAddr) {
+        let address = |number: u128| match u32::try_from(number) {
+            Ok(number) if !self.v6 => IpAddr::V4(number.into()),
+            _ => IpAddr::V6(number.into()),
+        };
+        (address(self.first), address(self.last))
+    }
+
     /// What is left of it without another.
     fn without(self, other: Self) -> impl Iterator<Item = Self> {
         let apart = self.v6 != other.v6 || other.last < self.first || self.last < other.first;
@@ -231,13 +324,10 @@ impl Span {
 /// As a prefix if it is one, else as first and last address.
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let address = |number: u128| match u32::try_from(number) {
-            Ok(number) if !self.v6 => IpAddr::V4(number.into()),
-            _ => IpAddr::V6(number.into()),
-        };
+        let (first, last) = self.ends();
         let range = TrafficSelector {
-            first: address(self.first),
-            last: address(self.last),
+            first,
+            last,
             ..TrafficSelector::from(IpNet::default())
         };
         range.fmt(f)

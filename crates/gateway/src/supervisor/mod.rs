@@ -47,7 +47,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use ipnet::IpNet;
 use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
@@ -56,6 +55,7 @@ use vgw_ike::why::Why;
 
 pub use anew::LONGEST_WAIT;
 pub use change::Change;
+pub(crate) use change::gateway_fields;
 pub use lifecycle::State;
 pub use mapping::{DPD_IDLE, peer_config};
 pub use one_way::PATIENCE;
@@ -65,14 +65,17 @@ pub use selection::{FAILBACK_HOLD, Which};
 pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use tunnel::DRAIN_TIME;
 
+use self::mismatch::Round;
 use self::numbers::Numbers;
 use self::outbox::Outbox;
 use self::retry::Jitter;
+use self::routes::Carried;
 use self::sas::Spi;
 use self::tunnel::Tunnel;
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
-use crate::domain::{Gateway, TunnelName};
+use crate::domain::{Connection, Gateway, TunnelName};
 use crate::line_limit::{LineLimit, StrangerLines};
+use crate::revision::{ChangeSet, Revision};
 
 /// So many lines a minute say that this machine lacks something.
 const FAULTS: u32 = 5;
@@ -83,17 +86,25 @@ const ASKING_PACE: Duration = Duration::from_millis(5);
 
 /// What the supervisor remembers of a connection.
 struct Pair {
+    connection: Arc<Connection>,
     tunnels: [TunnelId; 2],
     carrier: Which,
-    /// Which of the configuration's connections it is.
-    place: usize,
-    /// What lies behind the peer.
-    prefixes: Vec<IpNet>,
-    failback: bool,
     /// When to choose the carrier again.
     again: Option<Instant>,
     /// Lines about which tunnel carries.
     lines: LineLimit,
+}
+
+impl Pair {
+    /// With what is the gateway's own, for the tables.
+    fn carried<'a>(&'a self, gateway: &'a Gateway) -> Carried<'a> {
+        Carried {
+            gateway,
+            connection: &self.connection,
+            tunnels: self.tunnels,
+            carrier: self.carrier,
+        }
+    }
 }
 
 /// A refused datagram of somebody who is no configured peer.
@@ -105,7 +116,7 @@ struct Stranger {
 
 /// See the [module](self).
 pub struct Supervisor {
-    gateway: Arc<Gateway>,
+    revision: Arc<Revision>,
     endpoint: Endpoint,
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// By connection id.
@@ -122,6 +133,8 @@ pub struct Supervisor {
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
     strangers: VecDeque<Stranger>,
+    /// All tunnels are compared once more.
+    round: Option<Round>,
     /// What the data plane had counted for tunnels that were removed, by
     /// number: it goes on counting if the number is given out again.
     retired: BTreeMap<TunnelId, TunnelTraffic>,
@@ -130,7 +143,7 @@ pub struct Supervisor {
 impl std::fmt::Debug for Supervisor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Supervisor")
-            .field("side", &self.gateway.side)
+            .field("side", &self.revision.own().side)
             .field("tunnels", &self.tunnels)
             .finish_non_exhaustive()
     }
@@ -140,8 +153,8 @@ impl Supervisor {
     /// Begins with a configuration; tunnels with StartupAction start initiate
     /// at once, and the others once if the configuration says so. All randomness comes from `random`.
     #[must_use]
-    pub fn new(now: Instant, gateway: impl Into<Arc<Gateway>>, random: RandomSources) -> Self {
-        Self::with_limits(now, gateway, Limits::default(), KeyLog::Off, random)
+    pub fn new(now: Instant, revision: impl Into<Revision>, random: RandomSources) -> Self {
+        Self::with_limits(now, revision, Limits::default(), KeyLog::Off, random)
     }
 
     /// As [`Self::new`], with limits on what peers that have not authenticated may
@@ -149,7 +162,7 @@ impl Supervisor {
     #[must_use]
     pub fn with_limits(
         now: Instant,
-        gateway: impl Into<Arc<Gateway>>,
+        revision: impl Into<Revision>,
         limits: Limits,
         key_log: KeyLog,
         mut random: RandomSources,
@@ -158,12 +171,12 @@ impl Supervisor {
         let jitter = Jitter::new(random.public.next_u64().unwrap_or_default());
         let mut endpoint = Endpoint::new(limits, random);
         endpoint.set_key_log(key_log);
-        let gateway = gateway.into();
-        let empty = gateway.without_connections();
+        let revision = revision.into();
+        let empty = Arc::new(revision.without_connections());
         let mut outbox = Outbox::default();
-        outbox.tables.set_gateway(&empty, &gateway);
+        outbox.tables.set_gateway(empty.own(), empty.own());
         let mut supervisor = Self {
-            gateway: Arc::new(empty),
+            revision: Arc::clone(&empty),
             endpoint,
             tunnels: BTreeMap::new(),
             pairs: BTreeMap::new(),
@@ -176,9 +189,10 @@ impl Supervisor {
             stranger_lines: StrangerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
             strangers: VecDeque::new(),
+            round: None,
             retired: BTreeMap::new(),
         };
-        supervisor.apply(now, gateway);
+        supervisor.apply(now, ChangeSet::between(&empty, revision));
         supervisor.ask_all(now);
         supervisor
     }
@@ -186,7 +200,7 @@ impl Supervisor {
     /// Has every tunnel that waits for its peer ask once: what the peer had with an
     /// earlier life of this gateway is lost, and it may be long until it finds out.
     fn ask_all(&mut self, now: Instant) {
-        if !self.gateway.initiate_to_recover {
+        if !self.revision.own().initiate_to_recover {
             return;
         }
         let mut at = now;
@@ -201,7 +215,7 @@ impl Supervisor {
     /// An outside address is this machine's again, or at last: its tunnels that are down
     /// need wait no longer, and their peers may have given up meanwhile.
     pub fn note_outside_address(&mut self, now: Instant, address: IpAddr) {
-        let recovers = self.gateway.initiate_to_recover;
+        let recovers = self.revision.own().initiate_to_recover;
         let waiting = self
             .tunnels
             .values_mut()
@@ -251,6 +265,7 @@ impl Supervisor {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.outbox.handle_timeout(now);
+        self.go_round(now);
         while let Some((due, id)) = self.deadlines.first().copied()
             && due <= now
         {
@@ -340,10 +355,9 @@ impl Supervisor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = self.deadlines.first().map(|(due, _)| *due);
-        [own, self.endpoint.poll_timeout(), self.outbox.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        let round = self.round.as_ref().map(|round| round.due);
+        let others = [self.endpoint.poll_timeout(), self.outbox.deadline()];
+        [own, round].into_iter().chain(others).flatten().min()
     }
 
     /// A datagram to send, after all commands have been carried out.
@@ -403,8 +417,8 @@ impl Supervisor {
 
     /// The configuration in force.
     #[must_use]
-    pub const fn gateway(&self) -> &Arc<Gateway> {
-        &self.gateway
+    pub const fn revision(&self) -> &Arc<Revision> {
+        &self.revision
     }
 }
 

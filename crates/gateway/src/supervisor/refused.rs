@@ -25,7 +25,7 @@ impl Supervisor {
     }
 
     fn end_refused(&mut self, now: Instant, id: TunnelId, refused: Refused, why: &str) {
-        let recovers = self.gateway.initiate_to_recover;
+        let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };

@@ -8,10 +8,9 @@ use vgw_ike::progress::Progress;
 
 use super::sas::{Child, IkeSa};
 use super::tunnel::{Said, Tunnel};
-use super::{State, Supervisor, Which, udp_fallback};
+use super::{Pair, State, Supervisor, Which, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
 use crate::command::TunnelTraffic;
-use crate::domain::Connection;
 use crate::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, TunnelEnds,
     TunnelStatus,
@@ -22,26 +21,26 @@ impl Supervisor {
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
         let strangers = self.strangers.iter().rev();
+        let own = self.revision.own();
         Status {
-            side: self.gateway.side,
-            asn: self.gateway.asn,
-            outside_addresses: self
-                .gateway
+            side: own.side,
+            asn: own.asn,
+            outside_addresses: own
                 .outside_addresses
                 .iter()
                 .map(|ours| ours.seen())
                 .collect(),
-            cidrs: self.gateway.cidrs.clone(),
-            outside_mtu: self.gateway.outside_mtu,
-            cloudhub: self.gateway.cloudhub,
+            cidrs: own.cidrs.clone(),
+            outside_mtu: own.outside_mtu,
+            cloudhub: own.cloudhub,
             half_open: self.endpoint.half_open(),
             denied: self.endpoint.denials(),
             key_pairs: self.endpoint.key_pairs(),
             connections: self
-                .gateway
-                .connections
+                .revision
+                .connections()
                 .iter()
-                .filter_map(|connection| self.connection_status(now, connection))
+                .filter_map(|connection| self.connection_status(now, &connection.id))
                 .collect(),
             strangers: strangers
                 .map(|stranger| StrangerStatus {
@@ -68,31 +67,28 @@ impl Supervisor {
         })
     }
 
-    fn connection_status(&self, now: Instant, connection: &Connection) -> Option<ConnectionStatus> {
-        let pair = self.pairs.get(&connection.id)?;
+    fn connection_status(&self, now: Instant, id: &str) -> Option<ConnectionStatus> {
+        let pair = self.pairs.get(id)?;
+        let connection = &pair.connection;
         let carrier = self.tunnels.get(pair.carrier.of(&pair.tunnels))?;
         let status = |which: Which| {
             let tunnel = self.tunnels.get(which.of(&pair.tunnels))?;
-            Some(self.tunnel_status(now, connection, tunnel))
+            Some(self.tunnel_status(now, pair, tunnel))
         };
         Some(ConnectionStatus {
             id: connection.id.clone(),
             customer_gateway: connection.customer_gateway.id.clone(),
-            remote_prefixes: self.gateway.remote_prefixes(connection).to_vec(),
+            remote_prefixes: self.revision.own().remote_prefixes(connection).to_vec(),
             failback: connection.failback,
             active: carrier.state.carries().then_some(pair.carrier),
             tunnels: [status(Which::First)?, status(Which::Second)?],
         })
     }
 
-    fn tunnel_status(
-        &self,
-        now: Instant,
-        connection: &Connection,
-        tunnel: &Tunnel,
-    ) -> TunnelStatus {
-        let (inside_local, inside_remote) = self.gateway.inside_addresses(&tunnel.options);
-        let remote_address = self.gateway.remote_address(connection, &tunnel.options);
+    fn tunnel_status(&self, now: Instant, pair: &Pair, tunnel: &Tunnel) -> TunnelStatus {
+        let own = self.revision.own();
+        let (inside_local, inside_remote) = own.inside_addresses(&tunnel.options);
+        let remote_address = own.remote_address(&pair.connection, &tunnel.options);
         let keeper = tunnel.sas.keeper().and_then(|sa| tunnel.sas.path(sa));
         let ike = tunnel.sas.ike();
         let children = tunnel.sas.children();
@@ -111,7 +107,7 @@ impl Supervisor {
             since: now.saturating_duration_since(tunnel.since),
             why: tunnel.why.clone(),
             trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
-            mismatches: self.mismatches_of(connection, tunnel),
+            mismatches: self.mismatches_of(pair, tunnel),
             rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
             one_way: tunnel.one_way.found().and_then(|found| {
                 let text = tunnel.one_way_words()?;

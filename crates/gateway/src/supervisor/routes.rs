@@ -133,6 +133,26 @@ impl Tables {
         }
     }
 
+    /// The networks behind peers that have an address between these two of one family, each
+    /// with what leads there. How many there are elsewhere does not matter.
+    pub(super) fn between(
+        &self,
+        first: IpAddr,
+        last: IpAddr,
+    ) -> impl Iterator<Item = (IpNet, NextHop)> {
+        let one = IpNet::from(first);
+        let around = (0..one.max_prefix_len()).filter_map(move |length| {
+            let net = IpNet::new(first, length).ok()?.trunc();
+            // Those that begin here are of the others.
+            (net.addr() != first).then_some(net)
+        });
+        let around = around.filter(|net| self.kernel_routes.get(net).is_some());
+        let from = IpNet::new(first, 0).unwrap_or(one);
+        let within = self.kernel_routes.range(from..=IpNet::from(last));
+        let nets = around.chain(within.map(|(net, ())| *net));
+        nets.filter_map(|net| Some((net, *self.forwarding.get(&net)?)))
+    }
+
     /// Leads these prefixes another way.
     pub(super) fn lead(&mut self, prefixes: &[IpNet], hop: NextHop) {
         for prefix in prefixes {

@@ -2,6 +2,7 @@
 //! that one more connection does not take longer where there are many.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// Entries, and what of them is still to be told.
 #[derive(Debug)]
@@ -30,6 +31,15 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Told<K, V> {
         if let Some(before) = self.now.remove(key) {
             self.before.entry(key.clone()).or_insert(Some(before));
         }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<&V> {
+        self.now.get(key)
+    }
+
+    /// Entries in the order of their keys.
+    pub(super) fn range(&self, keys: RangeInclusive<K>) -> impl Iterator<Item = (&K, &V)> {
+        self.now.range(keys)
     }
 
     /// What is to be told: each entry as it is now, None where it is no more. What was

@@ -71,7 +71,7 @@ fn a_tunnel_that_begins_anew_with_other_options_initiates_whoever_is_to_at_a_sta
     for tunnel in &mut config.connections[0].tunnels {
         tunnel.phase2.groups.pop();
     }
-    world.operate(VGW, |s, now| s.apply(now, config));
+    world.reload(VGW, config);
     // One after the other, each after a drain.
     assert!(world.run_until(seconds(3), |world| {
         let now = both(world);

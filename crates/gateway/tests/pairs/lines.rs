@@ -25,7 +25,7 @@ fn live(world: &mut World) {
     world.start_all();
     world.run(seconds(60));
     world.nodes[CGW].config = config.clone();
-    world.operate(CGW, |s, now| s.apply(now, config));
+    world.reload(CGW, config);
     assert!(world.run_until(seconds(60), both_up));
     for what in [What::Child, What::Ike] {
         world.operate(VGW, |s, now| s.rekey(now, &name(1), what).unwrap());
@@ -231,6 +231,6 @@ fn keys_that_are_swapped_are_found_and_said_until_they_are_put_right() {
     let mut config = world.nodes[VGW].config.clone();
     let [first, second] = &mut config.connections[0].tunnels;
     std::mem::swap(&mut first.psk, &mut second.psk);
-    world.operate(VGW, |s, now| s.apply(now, config));
+    world.reload(VGW, config);
     assert!(world.run_until(seconds(60), both_up));
 }

@@ -12,6 +12,7 @@
 )]
 
 mod awaited;
+mod changes;
 mod failover;
 mod groups;
 mod initiate;

@@ -129,8 +129,45 @@ fn without_a_check_of_sources_answers_go_astray_and_a_reload_mends_it() {
     let before = tunnel(&world, VGW, 1).since;
     let mut config = world.nodes[VGW].config.clone();
     config.connections[0].static_routes = nets("192.168.5.0/24");
-    world.operate(VGW, |s, now| s.apply(now, config));
+    world.reload(VGW, config);
     world.run(seconds(10));
     assert_eq!(said(&world)[0], "");
     assert!(tunnel(&world, VGW, 1).since > before, "it stayed up");
+}
+
+#[test]
+fn a_network_that_a_peer_wants_is_looked_for_behind_other_peers_whenever_those_change() {
+    let strange = "what comes for 192.168.9.0/24 is dropped (unknown_destination)";
+    let mut world = world(2, |end, connection| {
+        if end == CGW && connection.id == "vpn-1-1" {
+            connection.remote_network_cidrs = nets("10.1.0.0/16 192.168.9.0/24");
+        }
+    });
+    world.nodes[VGW].config.cloudhub = true;
+    world.start_all();
+    assert!(world.run_until(seconds(5), both_up));
+    world.run(seconds(10));
+    assert!(said(&world)[0].ends_with(strange), "{}", said(&world)[0]);
+    let alone = "172.16.2.0/24";
+    // As it is, as part of another, in parts that are all of it, in parts that are not, and
+    // where others are asked no more.
+    for (behind_other, cloudhub, all) in [
+        ("192.168.9.0/24", true, true),
+        (alone, true, false),
+        ("192.168.0.0/16", true, true),
+        ("192.168.9.0/25", true, false),
+        ("192.168.9.0/25 192.168.9.128/25", true, true),
+        ("0.0.0.0/0", true, true),
+        ("0.0.0.0/0", false, false),
+        ("0.0.0.0/0", true, true),
+        (alone, true, false),
+    ] {
+        let mut config = world.nodes[VGW].config.clone();
+        config.cloudhub = cloudhub;
+        config.connections[1].static_routes = nets(behind_other);
+        world.reload(VGW, config);
+        world.run(seconds(10));
+        let said = said(&world)[0].clone();
+        assert_eq!(said.is_empty(), all, "{behind_other}: {said}");
+    }
 }

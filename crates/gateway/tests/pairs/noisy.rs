@@ -174,14 +174,14 @@ fn a_peer_that_begins_anew_again_and_again_does_not_fill_the_log() {
 #[test]
 fn nothing_that_is_printed_shows_a_key() {
     let noisy = Noisy::up();
-    let gateway = noisy.vgw.gateway();
+    let revision = noisy.vgw.revision();
     let mut shown = noisy.shown;
     shown.push(format!("{:?}", noisy.vgw));
-    shown.push(format!("{gateway:?}"));
+    shown.push(format!("{revision:?}"));
     shown.push(format!("{:?}", noisy.vgw.status(noisy.now)));
     shown.extend(noisy.log.take().iter().map(ToString::to_string));
     let mut secrets: Vec<&[u8]> = Vec::new();
-    for tunnel in &gateway.connections[0].tunnels {
+    for tunnel in &revision.connections()[0].tunnels {
         secrets.push(tunnel.psk.0.expose());
     }
     for command in &noisy.keys {

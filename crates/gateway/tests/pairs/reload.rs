@@ -17,7 +17,7 @@ fn reload(world: &mut World, place: usize, change: impl FnOnce(&mut Gateway)) ->
     let mut config = world.nodes[place].config.clone();
     change(&mut config);
     world.nodes[place].config = config.clone();
-    world.operate(place, |s, now| s.apply(now, config)).unwrap()
+    world.reload(place, config).unwrap()
 }
 
 #[test]

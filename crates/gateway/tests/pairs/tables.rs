@@ -85,7 +85,7 @@ fn whatever_came_and_went_the_tables_are_those_of_a_start() {
     let mut world = alone(configuration(0));
     for step in 1..60 {
         let config = configuration(step);
-        world.operate(VGW, |s, now| drop(s.apply(now, config.clone())));
+        world.reload(VGW, config.clone());
         let fresh = alone(config);
         assert_eq!(seen(&world), seen(&fresh), "step {step}");
         let cloudhub = |world: &World| world.nodes[VGW].plane.cloudhub();
@@ -100,7 +100,7 @@ fn a_change_of_one_connection_is_no_command_about_another() {
     let mut world = alone(gateway.clone());
     let before = world.nodes[VGW].plane.commands;
     gateway.connections[50].static_routes = vec!["192.0.2.0/24".parse().unwrap()];
-    world.operate(VGW, |s, now| drop(s.apply(now, gateway)));
+    world.reload(VGW, gateway);
     // The forwarding table's, and the kernel's routes.
     assert_eq!(world.nodes[VGW].plane.commands, before + 2);
 }

@@ -1,5 +1,6 @@
 //! A changed configuration, applied without a break. A long file takes a while to be
-//! read and checked, and a thread that nobody waits for does that.
+//! read, checked and compared with what is in force; a thread that nobody waits for does
+//! that. The loop does what has changed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -10,10 +11,13 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use vgw_gateway::domain::Gateway;
+use vgw_gateway::revision::{ChangeSet, Revision};
 
 use super::{Daemon, unix_time};
 use crate::admin::wire::Reply;
-use crate::config::{self, Edition, Loaded, Settings};
+use crate::config::{self, Edition, NewKeys, Settings};
+use crate::inbox::Addresses;
 use crate::kernel::Surroundings;
 use crate::key_log::KeyLog;
 use crate::metrics::Reloaded;
@@ -23,10 +27,23 @@ pub(super) type Outcome = Result<Read, Vec<String>>;
 /// Takes the answer to a request.
 type Asker = oneshot::Sender<Arc<Reply>>;
 
+/// What a configuration is compared with.
+struct InForce {
+    revision: Arc<Revision>,
+    credentials: Arc<BTreeMap<String, Edition>>,
+    surroundings: Surroundings,
+}
+
 /// A configuration that was read, and what follows from it.
 pub(super) struct Read {
-    loaded: Loaded,
+    settings: Settings,
+    new_keys: NewKeys,
+    credentials: Arc<BTreeMap<String, Edition>>,
+    changes: ChangeSet,
     surroundings: Surroundings,
+    addresses: Addresses,
+    /// What is to be said of it beside what it changes.
+    remarks: Vec<String>,
 }
 
 /// The reload under way, and those who asked for one.
@@ -74,14 +91,25 @@ impl Reloads {
     }
 }
 
-fn read(path: &Path, settings: &Settings) -> Outcome {
+fn read(path: &Path, running: &Settings, before: &InForce) -> Outcome {
     let loaded = config::load(path).map_err(|problems| -> Vec<String> {
         problems.iter().map(ToString::to_string).collect()
     })?;
-    let surroundings = Surroundings::of(&loaded.gateway, settings);
+    let warnings = loaded.warnings.iter();
+    let warnings = warnings.map(|warning| format!("warning: {warning}"));
+    let kept = kept_credentials(&before.credentials, &loaded.credentials);
+    let mut surroundings = Surroundings::of(&loaded.gateway, running);
+    if surroundings == before.surroundings {
+        surroundings = before.surroundings.clone();
+    }
     Ok(Read {
-        loaded,
+        remarks: warnings.chain(kept).collect(),
+        settings: loaded.settings,
+        new_keys: loaded.new_keys,
+        credentials: Arc::new(loaded.credentials),
         surroundings,
+        addresses: Addresses::of(&loaded.gateway),
+        changes: ChangeSet::between(&before.revision, loaded.gateway),
     })
 }
 
@@ -97,7 +125,16 @@ impl Daemon {
         self.reloads.began = Instant::now();
         self.reloads.askers.extend(asker);
         let (path, settings) = (self.path.clone(), self.settings.clone());
-        self.reloads.reading = Some(spawn_blocking(move || read(&path, &settings)));
+        let before = self.in_force();
+        self.reloads.reading = Some(spawn_blocking(move || read(&path, &settings, &before)));
+    }
+
+    fn in_force(&self) -> InForce {
+        InForce {
+            revision: Arc::clone(self.shell.revision()),
+            credentials: Arc::clone(&self.credentials),
+            surroundings: self.surroundings.clone(),
+        }
     }
 
     /// Applies what changed; all of it or, if anything is wrong with it, nothing.
@@ -133,10 +170,9 @@ impl Daemon {
     /// Everything is checked before anything is done. What can fail of that comes first:
     /// if it does, nothing is in force that was not before.
     fn try_reload(&mut self, read: Read) -> Result<Vec<String>, Vec<String>> {
-        let loaded = &read.loaded;
-        self.refuse_unbound_addresses(loaded)?;
-        let key_log = self.changed_key_log(&loaded.settings.key_log)?;
-        loaded.new_keys.write().map_err(|why| vec![why])?;
+        self.refuse_unbound_addresses(read.changes.next().own())?;
+        let key_log = self.changed_key_log(&read.settings.key_log)?;
+        read.new_keys.write().map_err(|why| vec![why])?;
         Ok(self.take_over(read, key_log))
     }
 
@@ -151,12 +187,8 @@ impl Daemon {
 
     /// Puts a checked configuration in force, and says what that changes.
     fn take_over(&mut self, read: Read, key_log: Option<KeyLog>) -> Vec<String> {
-        let Read {
-            loaded,
-            surroundings,
-        } = read;
         let mut lines = Vec::new();
-        let level = loaded.settings.log.level;
+        let level = read.settings.log.level;
         if level != self.settings.log.level {
             lines.push(match self.logging.set_level(level) {
                 Ok(()) => format!("log: level is {level} now"),
@@ -165,47 +197,44 @@ impl Daemon {
         }
         if let Some(key_log) = key_log {
             self.shell.set_key_log(key_log);
-            KeyLog::warn(&loaded.settings.key_log);
+            KeyLog::warn(&read.settings.key_log);
             lines.push("key_log: changed".to_owned());
         }
-        let limits = loaded.settings.limits;
+        let limits = read.settings.limits;
         if limits != self.settings.limits {
             self.shell.drive(|supervisor| supervisor.set_limits(limits));
             lines.push("limits: changed".to_owned());
         }
-        lines.extend(settings_that_wait(&self.settings, &loaded.settings));
+        lines.extend(settings_that_wait(&self.settings, &read.settings));
         let now = Instant::now();
-        let gateway = Arc::new(loaded.gateway);
-        let before = Arc::clone(self.shell.gateway());
+        let before = self.in_force();
+        self.surroundings = read.surroundings;
         // First, as a new route may be one to a new peer.
-        self.shell.set_surroundings(surroundings);
-        self.shell.expect_from(&gateway);
+        self.shell.set_surroundings(self.surroundings.clone());
+        self.shell.expect_from(read.addresses);
         let changes = self
             .shell
-            .drive(|supervisor| supervisor.apply(now, gateway));
-        // There may be much to free.
-        spawn_blocking(move || drop(before));
+            .drive(|supervisor| supervisor.apply(now, read.changes));
         lines.extend(changes.iter().map(ToString::to_string));
         if lines.is_empty() {
             lines.push("nothing changed".to_owned());
         }
-        let warnings = loaded.warnings.iter();
-        lines.extend(warnings.map(|warning| format!("warning: {warning}")));
-        lines.extend(kept_credentials(&self.credentials, &loaded.credentials));
+        lines.extend(read.remarks);
+        self.credentials = read.credentials;
+        // There may be much to free.
+        spawn_blocking(move || drop(before));
         // What waits for the next start is still what runs.
-        self.credentials = loaded.credentials;
         let settings = &mut self.settings;
         settings.log.level = level;
         settings.limits = limits;
-        settings.key_log = loaded.settings.key_log;
+        settings.key_log = read.settings.key_log;
         lines
     }
 
     /// Sockets are bound at the start, when there was the privilege for it.
-    fn refuse_unbound_addresses(&self, loaded: &Loaded) -> Result<(), Vec<String>> {
+    fn refuse_unbound_addresses(&self, wanted: &Gateway) -> Result<(), Vec<String>> {
         let bound: BTreeSet<IpAddr> = self.bound.iter().copied().collect();
-        let unbound: Vec<String> = loaded
-            .gateway
+        let unbound: Vec<String> = wanted
             .outside_addresses
             .iter()
             .map(|ours| ours.address)

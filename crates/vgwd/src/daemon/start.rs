@@ -18,8 +18,8 @@ use super::reload::Reloads;
 use super::{Daemon, Inputs, signals, unix_time};
 use crate::admin::server::Listener;
 use crate::config::{self, Loaded};
-use crate::inbox::{self, Message};
-use crate::kernel::{Desired, Keeper};
+use crate::inbox::{self, Addresses, Message};
+use crate::kernel::{Desired, Keeper, Surroundings};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
 use crate::mtu::Notices;
@@ -53,7 +53,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let notifier = Notifier::start().context("starting the thread of the service manager")?;
 
     let (entrance, ike, directory) = inbox::open();
-    directory.set_addresses(&loaded.gateway);
+    directory.expect_from(Addresses::of(&loaded.gateway));
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
@@ -86,9 +86,12 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     tell_of(&plane);
 
     let now = Instant::now();
+    let surroundings = Surroundings::of(&loaded.gateway, &loaded.settings);
+    let ours = loaded.gateway.outside_addresses.iter();
+    let bound = ours.map(|ours| ours.address).collect();
     let mut supervisor = Supervisor::with_limits(
         now,
-        loaded.gateway.clone(),
+        loaded.gateway,
         loaded.settings.limits,
         opened.key_log.wants_ike(),
         random()?,
@@ -131,14 +134,10 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     };
     let daemon = Daemon {
         path: path.to_owned(),
-        bound: loaded
-            .gateway
-            .outside_addresses
-            .iter()
-            .map(|ours| ours.address)
-            .collect(),
+        bound,
         settings: loaded.settings,
-        credentials: loaded.credentials,
+        credentials: Arc::new(loaded.credentials),
+        surroundings,
         reloads: Reloads::new(unix_time()),
         started: unix_time(),
         logging,

@@ -15,8 +15,37 @@ use super::{Class, Counted, Shared, Unread};
 pub(super) struct Known {
     established: Arc<SpiSet>,
     half_open: Arc<SpiSet>,
-    /// Sorted.
-    addresses: Arc<[IpAddr]>,
+    addresses: Addresses,
+}
+
+/// The addresses that peers are configured with.
+#[derive(Debug, Clone, Default)]
+pub struct Addresses(Arc<[IpAddr]>);
+
+impl Addresses {
+    /// Those of this configuration.
+    #[must_use]
+    pub fn of(gateway: &Gateway) -> Self {
+        let connections = gateway.connections.iter();
+        let addresses = connections.flat_map(|connection| {
+            let tunnels = connection.tunnels.iter();
+            tunnels.filter_map(|tunnel| gateway.remote_address(connection, tunnel))
+        });
+        addresses.collect()
+    }
+
+    fn contains(&self, address: IpAddr) -> bool {
+        self.0.binary_search(&address).is_ok()
+    }
+}
+
+impl FromIterator<IpAddr> for Addresses {
+    fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
+        let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self(addresses.into())
+    }
 }
 
 impl Known {
@@ -37,9 +66,10 @@ impl Known {
 
     /// The class of a message from here that names none of our IKE SAs.
     pub(super) fn of_address(&self, remote: IpAddr) -> Class {
-        match self.addresses.binary_search(&remote) {
-            Ok(_) => Class::Handshake,
-            Err(_) => Class::Stranger,
+        if self.addresses.contains(remote) {
+            Class::Handshake
+        } else {
+            Class::Stranger
         }
     }
 }
@@ -62,19 +92,9 @@ impl Directory {
         }
     }
 
-    /// Peers may come from the addresses that are configured here.
-    pub fn set_addresses(&self, gateway: &Gateway) {
-        let addresses = gateway.connections.iter().flat_map(|connection| {
-            let tunnels = connection.tunnels.iter();
-            tunnels.filter_map(|tunnel| gateway.remote_address(connection, tunnel))
-        });
-        self.expect_from(addresses.collect());
-    }
-
-    pub(super) fn expect_from(&self, mut addresses: Vec<IpAddr>) {
-        addresses.sort_unstable();
-        addresses.dedup();
-        self.change(|known| known.addresses = addresses.into());
+    /// Peers may come from these addresses.
+    pub fn expect_from(&self, addresses: Addresses) {
+        self.change(|known| known.addresses = addresses);
     }
 
     /// Shows the IKE SAs that there are now. It costs nothing while they are the

@@ -23,8 +23,8 @@ mod known;
 mod spi_set;
 mod unread;
 
-pub use known::Directory;
 use known::Known;
+pub use known::{Addresses, Directory};
 pub use unread::Unread;
 
 /// Whose message it may be. The order is that of precedence.

@@ -14,7 +14,7 @@ const ELSEWHERE: &str = "198.51.100.66:4500";
 fn inbox() -> (Entrance, Exit, Directory) {
     let (entrance, exit, directory) = open();
     let configured: SocketAddr = CONFIGURED.parse().unwrap();
-    directory.expect_from(vec![configured.ip()]);
+    directory.expect_from([configured.ip()].into_iter().collect());
     directory.show(Standing::Known, std::iter::once(ESTABLISHED));
     directory.show(Standing::HalfOpen, std::iter::once(HALF_OPEN));
     (entrance, exit, directory)

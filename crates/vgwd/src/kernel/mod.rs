@@ -12,6 +12,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -54,15 +55,16 @@ pub struct Desired {
     /// The private networks behind us, the VPC's.
     pub cidrs: BTreeSet<IpNet>,
     /// Our own packets outside, if they are routed by the same tables.
-    pub own_traffic: Option<OwnTraffic>,
+    pub own_traffic: Option<Arc<OwnTraffic>>,
     /// Sites may send from where no route leads: the kernel must not look at it.
     pub any_source: bool,
 }
 
-/// What a configuration says of the machine around the gateway.
-#[derive(Debug)]
+/// What a configuration says of the machine around the gateway. A copy costs nothing, and
+/// is known to be the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Surroundings {
-    own_traffic: Option<OwnTraffic>,
+    own_traffic: Option<Arc<OwnTraffic>>,
     any_source: bool,
 }
 
@@ -94,10 +96,10 @@ impl Desired {
     /// whether that is news.
     pub fn set_surroundings(&mut self, now: Surroundings) -> bool {
         let before = Surroundings {
-            own_traffic: std::mem::replace(&mut self.own_traffic, now.own_traffic),
+            own_traffic: std::mem::replace(&mut self.own_traffic, now.own_traffic.clone()),
             any_source: std::mem::replace(&mut self.any_source, now.any_source),
         };
-        before.own_traffic != self.own_traffic || before.any_source != self.any_source
+        before != now
     }
 
     /// Leaves out what is not of these prefixes.
@@ -114,7 +116,7 @@ impl Desired {
     }
 
     fn place(&self, prefix: IpNet) -> Placed {
-        let own = self.own_traffic.as_ref();
+        let own = self.own_traffic.as_deref();
         let apart = own.is_some_and(|own| own.would_take(prefix));
         let table = if apart { placed::APART } else { placed::MAIN };
         Placed { prefix, table }
@@ -142,7 +144,7 @@ fn any_source(gateway: &Gateway) -> bool {
 
 /// The ends of the packets that this gateway sends outside, where the VPC has no
 /// namespace of its own.
-fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<OwnTraffic> {
+fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<Arc<OwnTraffic>> {
     if settings.network_namespace.is_some() {
         return None;
     }
@@ -150,14 +152,11 @@ fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<OwnTraffic> {
         let peer = |tunnel| gateway.remote_address(connection, tunnel);
         connection.tunnels.iter().filter_map(peer)
     });
-    Some(OwnTraffic {
-        from: gateway
-            .outside_addresses
-            .iter()
-            .map(|ours| ours.address)
-            .collect(),
+    let ours = gateway.outside_addresses.iter();
+    Some(Arc::new(OwnTraffic {
+        from: ours.map(|ours| ours.address).collect(),
         to: tunnels.collect(),
-    })
+    }))
 }
 
 /// One thing the kernel would not do.

@@ -1,6 +1,7 @@
 //! The VPC's routes as the kernel has them.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -149,10 +150,10 @@ fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
 fn over_the_peer(routes: &[&str]) -> Desired {
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     Desired {
-        own_traffic: Some(OwnTraffic {
+        own_traffic: Some(Arc::new(OwnTraffic {
             from: addresses(&["203.0.113.1", "2001:db8::1"]),
             to: addresses(&["198.51.100.7", "2001:db8:7::7"]),
-        }),
+        })),
         ..desired(routes)
     }
 }
