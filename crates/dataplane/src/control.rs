@@ -10,21 +10,21 @@ use std::thread::JoinHandle;
 use ipnet::IpNet;
 use zeroize::Zeroizing;
 
-use crate::counters::{ChildTraffic, Count, DropReason, Refused, TunnelTraffic};
 use crate::engine::{ChildSpec, ControlError, NarrowLink, Path};
 use crate::event::DataPlaneEvent;
-use crate::features::Features;
-use crate::foreign_link::ForeignLink;
-use crate::host::{HostServices, InsideAddress};
-use crate::lookup::Lookup;
-use crate::outside_link::OutsideLink;
-use crate::paths::SeenPath;
-use crate::settings::TunnelSettings;
-use crate::sockets::{NATT_PORT, OutsideSockets};
-use crate::strays::StraySpi;
+use crate::io::features::Features;
+use crate::io::sockets::{NATT_PORT, OutsideSockets};
+use crate::io::tun::Tun;
+use crate::links::foreign_link::ForeignLink;
+use crate::links::outside_link::OutsideLink;
+use crate::tables::counters::{ChildTraffic, Count, DropReason, Refused, TunnelTraffic};
+use crate::tables::host::{HostServices, InsideAddress};
+use crate::tables::lookup::Lookup;
+use crate::tables::paths::SeenPath;
+use crate::tables::settings::TunnelSettings;
+use crate::tables::strays::StraySpi;
 use crate::tables::{Changes, Ends, NextHop};
-use crate::tun::Tun;
-use crate::worker::{Direction, Shared, spawn};
+use crate::workers::worker::{Direction, Shared, spawn};
 
 /// What a data plane works with.
 #[derive(Debug)]

@@ -17,6 +17,16 @@
 //! The [`engine`] is what of all this is no device and no thread: the tables, and the
 //! changes that are made to them. What becomes of a packet is decided by [`forward`],
 //! for the workers and for a simulation, which uses the engine alone.
+//!
+//! [`coalesce`]: offload::coalesce
+//! [`forward`]: engine::forward
+//! [`inbound`]: workers::inbound
+//! [`lease`]: tables::lease
+//! [`mailbox`]: workers::mailbox
+//! [`outbound`]: workers::outbound
+//! [`relay`]: workers::relay
+//! [`segment`]: offload::segment
+//! [`transmit`]: workers::transmit
 
 #![allow(
     clippy::disallowed_methods,
@@ -24,73 +34,37 @@
     reason = "the data plane is a shell that does I/O; the bans are for the pure crates"
 )]
 
-mod burst;
-mod checksum;
-mod coalesce;
 mod control;
-mod counters;
-mod deliver;
-mod ecn;
 mod engine;
 mod event;
-mod features;
-mod foreign_link;
-mod forward;
-mod headers;
-mod hop;
-mod host;
-mod icmp;
-mod inbound;
-mod inner;
-mod kernel_drops;
-mod lease;
-mod lookup;
-mod mailbox;
-mod mss;
-mod mtu;
-mod netconf;
-mod netlink;
-mod outbound;
-mod outside_link;
-mod paths;
-mod rate;
-mod receive;
-mod relay;
-mod segment;
-mod selector;
-mod send;
-mod settings;
-mod sockets;
-mod spread;
-mod strays;
+mod io;
+mod links;
+mod offload;
+mod packet;
 mod tables;
+mod workers;
 
-mod transmit;
-mod tun;
-mod vnet;
-mod worker;
-
-pub use coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
 pub use control::{Config, DataPlane};
-pub use counters::{ChildTraffic, DropReason, TunnelTraffic};
 pub use engine::{Arrival, ChildSpec, ControlError, Dropped, Engine, EspPacket, NarrowLink, Path};
 pub use event::DataPlaneEvent;
-pub use features::Features;
-pub use foreign_link::ForeignLink;
-pub use host::{HostService, HostServices, InsideAddress};
-pub use inner::{InnerError, InnerPacket, UpperLayer};
-pub use lookup::Lookup;
-pub use mss::mss;
-pub use mtu::{Family, inner_mtu};
-pub use netconf::NetConf;
-pub use netlink::{Netlink, address_of};
-pub use outside_link::OutsideLink;
-pub use paths::SeenPath;
-pub use segment::{SegmentError, Segments};
-pub use selector::{Selector, Selectors};
-pub use settings::{DfPolicy, TunnelSettings};
-pub use sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
-pub use strays::StraySpi;
+pub use io::features::Features;
+pub use io::sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
+pub use io::tun::Tun;
+pub use links::foreign_link::ForeignLink;
+pub use links::netconf::NetConf;
+pub use links::netlink::{Netlink, address_of};
+pub use links::outside_link::OutsideLink;
+pub use offload::coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
+pub use offload::segment::{SegmentError, Segments};
+pub use packet::inner::{InnerError, InnerPacket, UpperLayer};
+pub use packet::mss::mss;
+pub use packet::mtu::{Family, inner_mtu};
+pub use packet::vnet::{VNET_HEADER_LEN, VnetHeader};
+pub use tables::counters::{ChildTraffic, DropReason, TunnelTraffic};
+pub use tables::host::{HostService, HostServices, InsideAddress};
+pub use tables::lookup::Lookup;
+pub use tables::paths::SeenPath;
+pub use tables::selector::{Selector, Selectors};
+pub use tables::settings::{DfPolicy, TunnelSettings};
+pub use tables::strays::StraySpi;
 pub use tables::{Changes, NextHop, SLOT_BITS};
-pub use tun::Tun;
-pub use vnet::{VNET_HEADER_LEN, VnetHeader};

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::{Control, Engine};
-use crate::outside_link::OutsideLink;
+use crate::links::outside_link::OutsideLink;
 use crate::tables::Ends;
 
 /// Peers that are looked at in one go: some milliseconds.

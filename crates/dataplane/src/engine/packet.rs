@@ -1,5 +1,5 @@
 //! One packet at a time, without devices and workers: for whoever simulates a network.
-//! The decisions are those of the workers ([`crate::forward`]); bursts, leases and
+//! The decisions are those of the workers ([`crate::engine::forward`]); bursts, leases and
 //! hand-overs, which there are for the sake of several threads, are left out.
 
 use std::net::{IpAddr, SocketAddr};
@@ -8,13 +8,13 @@ use std::time::Duration;
 use vgw_esp::Plain;
 
 use super::Engine;
-use crate::burst::seal_packets;
-use crate::counters::DropReason;
-use crate::forward::{
+use crate::engine::burst::seal_packets;
+use crate::engine::forward::{
     Admitted, Departure, Recent, Stopped, admit, answer_leaves, has_moved, leave, pass_on,
 };
-use crate::icmp::MAX_ANSWER;
-use crate::vnet::VnetHeader;
+use crate::packet::icmp::MAX_ANSWER;
+use crate::packet::vnet::VnetHeader;
+use crate::tables::counters::DropReason;
 
 /// An ESP packet outside.
 #[derive(Debug, Clone, PartialEq, Eq)]

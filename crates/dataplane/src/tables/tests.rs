@@ -5,12 +5,12 @@ use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 
 use super::{Egress, Inbound, Lane, NextHop, Outbound, Policy, Reach, Route, Slot, Tables, Uncut};
-use crate::counters::{Count, DropReason};
-use crate::host::HostServices;
-use crate::inner::InnerPacket;
-use crate::inner::tests::ipv4;
-use crate::selector::{Selector, Selectors};
-use crate::settings::TunnelSettings;
+use crate::packet::inner::InnerPacket;
+use crate::packet::inner::tests::ipv4;
+use crate::tables::counters::{Count, DropReason};
+use crate::tables::host::HostServices;
+use crate::tables::selector::{Selector, Selectors};
+use crate::tables::settings::TunnelSettings;
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,

@@ -1,0 +1,234 @@
+//! What becomes of a packet, decided without a device: by the workers for each packet of
+//! a burst, and one packet at a time by [`crate::engine`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use crate::offload::segment::Segments;
+use crate::packet::ecn::{decapsulate, outer_traffic_class};
+use crate::packet::hop::decrement_hops;
+use crate::packet::icmp::{time_exceeded, too_big};
+use crate::packet::inner::InnerPacket;
+use crate::packet::mss::clamp_mss;
+use crate::packet::vnet::{NEEDS_CSUM, VnetHeader};
+use crate::tables::counters::DropReason;
+use crate::tables::{Egress, Reach, Slot, Tables};
+
+/// How a packet leaves.
+pub(crate) struct Departure<'t> {
+    pub(crate) egress: &'t Arc<Egress>,
+    /// What ESP calls it.
+    pub(crate) next_header: u8,
+    /// DSCP and ECN of the outer header.
+    pub(crate) traffic_class: u8,
+}
+
+/// Why a packet does not leave, and what its sender is to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stopped {
+    /// Nothing is told.
+    Dropped(DropReason),
+    /// It may have so many octets.
+    TooBig(usize),
+    /// Its hops are used up.
+    HopLimit,
+}
+
+impl From<DropReason> for Stopped {
+    fn from(reason: DropReason) -> Self {
+        Self::Dropped(reason)
+    }
+}
+
+impl Stopped {
+    /// Writes what the sender of the packet is told, if it is to be told. Returns its
+    /// length.
+    pub(crate) fn answer(self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::TooBig(limit) => too_big(packet, limit, out),
+            Self::HopLimit => time_exceeded(packet, out),
+            Self::Dropped(_) => None,
+        }
+    }
+
+    pub(crate) const fn reason(self) -> DropReason {
+        match self {
+            Self::Dropped(reason) => reason,
+            Self::TooBig(_) => DropReason::TooBig,
+            Self::HopLimit => DropReason::HopLimit,
+        }
+    }
+}
+
+/// Finds the way of what came from inside, a packet or many segments of a flow, once
+/// for all of them, and has TCP announce no more than fits there and into `tun_mtu`.
+pub(crate) fn leave<'t, 'p>(
+    tables: &'t Tables,
+    header: VnetHeader,
+    packet: &'p mut [u8],
+    tun_mtu: usize,
+) -> Result<(Departure<'t>, Segments<'p>), Stopped> {
+    let inner = InnerPacket::parse(packet).map_err(|_| DropReason::Malformed)?;
+    let next_header = inner.next_header();
+    let egress = tables.way_out(&inner)?;
+    let mtu = egress.lane.mtu.min(tun_mtu);
+    clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
+    let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
+    let len = segments.segment_len();
+    let departure = depart(egress, next_header, segments.packet(), len)?;
+    Ok((departure, segments))
+}
+
+/// Finds the way of what came out of the tunnel `from`, was admitted there and is for
+/// another site: as a router does.
+pub(crate) fn pass_on<'t>(
+    tables: &'t Tables,
+    from: u32,
+    octets: &mut [u8],
+) -> Result<Departure<'t>, Stopped> {
+    let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
+    let next_header = packet.next_header();
+    let egress = tables.way_out(&packet).map_err(|reason| match reason {
+        DropReason::NoRoute | DropReason::LinkLocal => DropReason::UnknownDestination,
+        other => other,
+    })?;
+    // Back into the tunnel it came from: the peer's routes are wrong.
+    if egress.outbound.tunnel == from {
+        return Err(DropReason::UnknownDestination.into());
+    }
+    if !decrement_hops(octets) {
+        return Err(Stopped::HopLimit);
+    }
+    clamp_mss(octets, egress.lane.mtu, false);
+    depart(egress, next_header, octets, octets.len())
+}
+
+/// The way of what the sender of a packet that came out of a tunnel is told: by the
+/// tunnel that leads to it.
+pub(crate) fn answer_leaves<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
+    let packet = InnerPacket::parse(answer).ok()?;
+    let egress = tables.way_out(&packet).ok()?;
+    Some(Departure {
+        egress,
+        next_header: packet.next_header(),
+        traffic_class: 0,
+    })
+}
+
+/// The departure of packets with this one's header, none of more than `len` octets, if
+/// they are not too big for it.
+fn depart<'t>(
+    egress: &'t Arc<Egress>,
+    next_header: u8,
+    packet: &[u8],
+    len: usize,
+) -> Result<Departure<'t>, Stopped> {
+    if let Some(limit) = egress.lane.size_limit(packet)
+        && len > limit
+    {
+        return Err(Stopped::TooBig(limit));
+    }
+    let copy_dscp = egress.lane.policy.settings.copy_dscp;
+    Ok(Departure {
+        egress,
+        next_header,
+        traffic_class: outer_traffic_class(packet, copy_dscp),
+    })
+}
+
+/// What was found for packets before under the same tables: most often it holds for
+/// the next one too.
+#[derive(Debug, Default)]
+pub(crate) struct Recent {
+    /// The last destination that was found behind us.
+    behind: Option<IpAddr>,
+    /// The last source that was found routed, and to which tunnel.
+    source: Option<(IpAddr, u32)>,
+}
+
+/// A decrypted packet that was admitted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Admitted {
+    /// Its octets, without what may follow it.
+    pub(crate) len: usize,
+    /// It is for us, and not for another site.
+    pub(crate) local: bool,
+}
+
+/// Checks a decrypted packet (RFC 4301 section 5.2) and takes over what its outer header
+/// gathered. What answers a local one comes through the TUN device, whose MTU is `tun_mtu`.
+pub(crate) fn admit(
+    tables: &Tables,
+    slot: &Slot,
+    traffic_class: u8,
+    octets: &mut [u8],
+    tun_mtu: usize,
+    recent: &mut Recent,
+) -> Result<Admitted, DropReason> {
+    let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
+    slot.inbound.selectors.admit_inbound(&packet)?;
+    if slot.lane.policy.settings.source_check {
+        let source = (packet.source(), slot.inbound.tunnel);
+        if recent.source != Some(source) {
+            if !tables.is_routed_to(source.0, source.1) {
+                return Err(DropReason::SourceNotRouted);
+            }
+            recent.source = Some(source);
+        }
+    }
+    let len = packet.octets().len();
+    let destination = packet.destination();
+    let reach = match recent.behind {
+        Some(known) if known == destination => Reach::Behind,
+        _ => tables.reach(destination),
+    };
+    match reach {
+        Reach::Behind => recent.behind = Some(destination),
+        Reach::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
+        Reach::Host => return Err(DropReason::HostClosed),
+        // RFC 3927 section 7: link-local addresses, which inside addresses are, are
+        // for their own link.
+        Reach::Elsewhere
+            if !tables.site_to_site()
+                || is_link_local(destination)
+                || is_link_local(packet.source()) =>
+        {
+            return Err(DropReason::UnknownDestination);
+        }
+        Reach::Elsewhere => {}
+    }
+    let local = reach != Reach::Elsewhere;
+    let octets = octets.get_mut(..len).unwrap_or_default();
+    decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
+    let answers = if local { tun_mtu } else { usize::MAX };
+    clamp_mss(octets, slot.lane.mtu.min(answers), false);
+    Ok(Admitted { len, local })
+}
+
+const fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => address.is_link_local(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Whether this authentic packet is newer than any before on its SA and came by another
+/// path than the SA's. One in the other encapsulation than the path's does not count: a
+/// peer may send either (RFC 7296 section 2.23).
+pub(crate) fn has_moved(
+    slot: &Slot,
+    sequence: u64,
+    remote: SocketAddr,
+    udp_encapsulation: bool,
+) -> bool {
+    if slot.inbound.newest.raise_to(sequence) >= sequence {
+        return false;
+    }
+    let route = &slot.lane.route;
+    let expected = if udp_encapsulation {
+        remote == route.remote
+    } else {
+        remote.ip() == route.remote.ip()
+    };
+    route.udp_encapsulation == udp_encapsulation && !expected
+}

@@ -1,0 +1,507 @@
+//! The data plane without its devices and threads: its tables, the changes that are
+//! made to them, and what is counted. Whoever carries packets looks them up here, be it
+//! the workers of a [`crate::DataPlane`] or a simulation.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use thiserror::Error;
+use vgw_crypto::{DirectionKeys, EspSuite};
+use vgw_esp::{InboundSa, KeyError, OutboundSa};
+
+use crate::links::outside_link::OutsideLink;
+use crate::tables::counters::{ChildTraffic, Count, Traffic, TunnelTraffic};
+use crate::tables::host::{HostServices, InsideAddress};
+use crate::tables::lease::Lease;
+use crate::tables::lookup::Lookup;
+use crate::tables::paths::{SeenPath, SeenPaths};
+use crate::tables::selector::Selectors;
+use crate::tables::settings::TunnelSettings;
+use crate::tables::strays::StraySpis;
+use crate::tables::{
+    Changes, Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut,
+};
+
+pub(crate) mod burst;
+pub(crate) mod forward;
+mod links;
+mod packet;
+
+pub use links::NarrowLink;
+pub use packet::{Arrival, Dropped, EspPacket};
+
+/// Tunnel numbers are dense and index a table; this bounds it.
+const MAX_TUNNELS: u32 = 1 << 16;
+
+/// The way of an SA's packets outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Path {
+    /// Our address, one of the outside addresses; the port does not count.
+    pub local: SocketAddr,
+    /// The peer's; the port counts with UDP encapsulation only.
+    pub remote: SocketAddr,
+    /// ESP in UDP from port 4500, or IP protocol 50.
+    pub udp_encapsulation: bool,
+}
+
+/// Both directions of a CHILD SA.
+#[derive(Debug, Clone)]
+pub struct ChildSpec {
+    /// SPI of packets that we receive; its low [`crate::SLOT_BITS`] bits are a slot.
+    pub spi_in: u32,
+    /// SPI of packets that we send.
+    pub spi_out: u32,
+    /// Algorithms.
+    pub suite: EspSuite,
+    /// Keys of what we receive.
+    pub keys_in: DirectionKeys,
+    /// Keys of what we send.
+    pub keys_out: DirectionKeys,
+    /// What may travel.
+    pub selectors: Selectors,
+    /// Anti-replay window, packets.
+    pub replay_window: u32,
+    /// Where its packets go and come from.
+    pub path: Path,
+}
+
+/// Why the data plane did not take a change.
+#[derive(Debug, Error)]
+pub enum ControlError {
+    /// A path does not start at an outside address.
+    #[error("path starts at {0}, which is no outside address of this data plane")]
+    NoOutsideAddress(IpAddr),
+    /// A path's two ends are of different families.
+    #[error("path from {0} to {1} mixes address families")]
+    FamiliesDiffer(IpAddr, IpAddr),
+    /// Two inbound SPIs with one slot.
+    #[error("SPI {spi_in:#010x} has the slot of SPI {taken_by:#010x}, which is still installed")]
+    SlotTaken {
+        /// The SPI refused.
+        spi_in: u32,
+        /// The SPI that is there.
+        taken_by: u32,
+    },
+    /// No CHILD SA has this inbound SPI.
+    #[error("no CHILD SA with inbound SPI {0:#010x}")]
+    UnknownChild(u32),
+    /// A tunnel number that is not small.
+    #[error("tunnel number {0} is not below {MAX_TUNNELS}")]
+    TunnelNumber(u32),
+    /// Keys do not fit the suite.
+    #[error("keys of SPI {spi:#010x}: {error}")]
+    Keys {
+        /// Whose keys.
+        spi: u32,
+        /// What does not fit.
+        error: KeyError,
+    },
+    /// The system has no random numbers.
+    #[error("no random numbers: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A CHILD SA as the control side remembers it.
+struct Child {
+    tunnel: u32,
+    outbound: Arc<Outbound>,
+    route: Route,
+    traffic: Arc<Traffic>,
+}
+
+/// What outlives a tunnel's SAs.
+#[derive(Default)]
+struct Tunnel {
+    traffic: Arc<Traffic>,
+    policy: Arc<Policy>,
+    /// Shared by all its SAs, so that a rekey changes nothing of the order.
+    lease: Arc<Lease>,
+    /// Inbound SPIs of its SAs.
+    spis: Vec<u32>,
+}
+
+#[derive(Default)]
+struct Control {
+    /// By inbound SPI.
+    children: BTreeMap<u32, Child>,
+    tunnels: BTreeMap<u32, Tunnel>,
+    /// The last child whose link was looked at; None begins anew.
+    looked_at: Option<u32>,
+}
+
+impl Control {
+    fn spis(&self, tunnel: u32) -> Vec<u32> {
+        let of_tunnel = self.tunnels.get(&tunnel);
+        of_tunnel.map_or_else(Vec::new, |tunnel| tunnel.spis.clone())
+    }
+
+    fn policy(&self, tunnel: u32) -> Arc<Policy> {
+        let of_tunnel = self.tunnels.get(&tunnel);
+        of_tunnel
+            .map(|tunnel| Arc::clone(&tunnel.policy))
+            .unwrap_or_default()
+    }
+}
+
+/// Tables, and what the control side must remember beside them.
+///
+/// Its methods may be called from any thread. A change counts for every look-up that
+/// begins after the method has returned.
+pub struct Engine {
+    outside: Vec<IpAddr>,
+    pub(crate) tables: ArcSwap<Tables>,
+    /// Where packets came from that is not on their SAs' paths.
+    pub(crate) paths: SeenPaths,
+    /// What came with an SPI that no SA receives with.
+    pub(crate) strays: StraySpis,
+    control: Mutex<Control>,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("outside", &self.outside)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Without a tunnel yet. Paths start at one of `outside`, our outside addresses.
+    #[must_use]
+    pub fn new(outside: Vec<IpAddr>) -> Self {
+        Self {
+            outside,
+            tables: ArcSwap::default(),
+            paths: SeenPaths::default(),
+            strays: StraySpis::default(),
+            control: Mutex::default(),
+        }
+    }
+
+    /// Receives with this CHILD SA from now on, and keeps its sending half for
+    /// [`Self::use_outbound`]. `link` is what its packets leave by, if that is known,
+    /// and `iv_seed` what AES-CBC makes its IVs of: 32 secret octets.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError`]; then nothing has changed.
+    pub fn install_child(
+        &self,
+        tunnel: u32,
+        spec: ChildSpec,
+        link: Option<OutsideLink>,
+        iv_seed: &[u8; 32],
+    ) -> Result<(), ControlError> {
+        if tunnel >= MAX_TUNNELS {
+            return Err(ControlError::TunnelNumber(tunnel));
+        }
+        let route = self.route(spec.path, link)?;
+        let keys = |spi| move |error| ControlError::Keys { spi, error };
+        let receiving = InboundSa::new(spec.spi_in, spec.suite, &spec.keys_in, spec.replay_window)
+            .map_err(keys(spec.spi_in))?;
+        let sending = OutboundSa::new(spec.spi_out, spec.suite, &spec.keys_out, *iv_seed)
+            .map_err(keys(spec.spi_out))?;
+
+        let mut control = self.control();
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        let tunnel_traffic = Arc::clone(&of_tunnel.traffic);
+        let policy = Arc::clone(&of_tunnel.policy);
+        let lease = Arc::clone(&of_tunnel.lease);
+        let traffic = Arc::<Traffic>::default();
+        let selectors = Arc::new(spec.selectors);
+        let inbound = Arc::new(Inbound {
+            spi: spec.spi_in,
+            tunnel,
+            sa: receiving,
+            selectors: Arc::clone(&selectors),
+            child: Arc::clone(&traffic),
+            tunnel_traffic: Arc::clone(&tunnel_traffic),
+            newest: Count::default(),
+        });
+        let outbound = Arc::new(Outbound {
+            spi_in: spec.spi_in,
+            tunnel,
+            sa: sending,
+            lease,
+            selectors,
+            child: Arc::clone(&traffic),
+            tunnel_traffic,
+        });
+        let mut tables = self.tables();
+        let layout = inbound.sa.layout();
+        let slot = Slot {
+            inbound,
+            lane: Lane::new(route.clone(), policy, layout),
+        };
+        tables
+            .insert_inbound(slot)
+            .map_err(|taken_by| ControlError::SlotTaken {
+                spi_in: spec.spi_in,
+                taken_by,
+            })?;
+        let child = Child {
+            tunnel,
+            outbound,
+            route,
+            traffic,
+        };
+        control.children.insert(spec.spi_in, child);
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        of_tunnel.spis.push(spec.spi_in);
+        self.publish(tables);
+        Ok(())
+    }
+
+    /// Sends this tunnel's packets with this CHILD SA from now on. One that
+    /// had the same selectors sends no more, but still receives.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownChild`] if it is not installed in this tunnel.
+    pub fn use_outbound(&self, tunnel: u32, spi_in: u32) -> Result<(), ControlError> {
+        let control = self.control();
+        let child = control
+            .children
+            .get(&spi_in)
+            .filter(|child| child.tunnel == tunnel)
+            .ok_or(ControlError::UnknownChild(spi_in))?;
+        let policy = control.policy(tunnel);
+        let mut tables = self.tables();
+        let egress = Egress {
+            outbound: Arc::clone(&child.outbound),
+            lane: Lane::new(child.route.clone(), policy, child.outbound.sa.layout()),
+            uncut: Uncut::default(),
+        };
+        tables.use_outbound(tunnel, egress);
+        self.publish(tables);
+        Ok(())
+    }
+
+    /// Sends no more with this CHILD SA, which still receives.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownChild`] if there is none.
+    pub fn stop_outbound(&self, spi_in: u32) -> Result<(), ControlError> {
+        let control = self.control();
+        let child = control
+            .children
+            .get(&spi_in)
+            .ok_or(ControlError::UnknownChild(spi_in))?;
+        let mut tables = self.tables();
+        tables.stop_outbound(child.tunnel, spi_in);
+        self.publish(tables);
+        Ok(())
+    }
+
+    /// Forgets both directions of a CHILD SA. What its tunnel counted stays.
+    ///
+    /// # Errors
+    ///
+    /// [`ControlError::UnknownChild`] if there is none.
+    pub fn remove_child(&self, spi_in: u32) -> Result<(), ControlError> {
+        let mut control = self.control();
+        let child = control
+            .children
+            .remove(&spi_in)
+            .ok_or(ControlError::UnknownChild(spi_in))?;
+        if let Some(of_tunnel) = control.tunnels.get_mut(&child.tunnel) {
+            of_tunnel.spis.retain(|known| *known != spi_in);
+        }
+        let mut tables = self.tables();
+        tables.remove_child(child.tunnel, spi_in);
+        self.publish(tables);
+        Ok(())
+    }
+
+    /// Sends every packet of this tunnel along `path` from now on, and expects
+    /// the peer's from there.
+    ///
+    /// # Errors
+    ///
+    /// The path does not start at an outside address or mixes families.
+    pub fn set_path(
+        &self,
+        tunnel: u32,
+        path: Path,
+        link: Option<OutsideLink>,
+    ) -> Result<(), ControlError> {
+        let route = self.route(path, link)?;
+        let mut control = self.control();
+        let spis = control.spis(tunnel);
+        for spi_in in &spis {
+            if let Some(child) = control.children.get_mut(spi_in) {
+                child.route = route.clone();
+            }
+        }
+        let policy = control.policy(tunnel);
+        let mut tables = self.tables();
+        tables.set_lane(tunnel, spis, Some(&route), &policy);
+        self.publish(tables);
+        Ok(())
+    }
+
+    /// Takes where packets came from that is not on their SAs' paths: of each SA
+    /// the newest packet's address since this was last asked.
+    #[must_use]
+    pub fn take_paths(&self) -> Vec<SeenPath> {
+        self.paths.take()
+    }
+
+    /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
+    /// Returns whether that is a change.
+    pub fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) -> bool {
+        let mut control = self.control();
+        let of_tunnel = control.tunnels.entry(tunnel).or_default();
+        if of_tunnel.policy.settings == settings {
+            return false;
+        }
+        let policy = Arc::new(Policy::new(settings));
+        of_tunnel.policy = Arc::clone(&policy);
+        let spis = of_tunnel.spis.clone();
+        let mut tables = self.tables();
+        tables.set_lane(tunnel, spis, None, &policy);
+        self.publish(tables);
+        true
+    }
+
+    /// Lets what came out of one tunnel into another, or not.
+    pub fn set_site_to_site(&self, allowed: bool) {
+        self.change(|tables| tables.set_site_to_site(allowed));
+    }
+
+    /// The largest inner packet, in octets, that this tunnel carries without
+    /// fragmenting the outer one. None while it has no CHILD SA to send with.
+    pub(crate) fn tunnel_mtu(&self, tunnel: u32) -> Option<usize> {
+        self.tables.load().mtu(tunnel)
+    }
+
+    /// Replaces the forwarding table: which tunnel carries which inside
+    /// destination, and so may have packets from there, by longest prefix.
+    pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
+        self.change(|tables| tables.set_forwarding(routes));
+    }
+
+    /// Replaces what the kernel delivers to the gateway's own host. Until this is
+    /// told, every local destination is taken for the host's.
+    pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
+        self.change(|tables| tables.set_host_addresses(prefixes));
+    }
+
+    /// Changes entries of the forwarding table; see [`Self::set_forwarding`].
+    pub fn change_forwarding(&self, changes: Changes<IpNet, NextHop>) {
+        self.change(|tables| tables.change_forwarding(changes));
+    }
+
+    /// Replaces the services of the gateway's own host that tunnels may reach.
+    pub(crate) fn set_host_services(&self, services: HostServices) {
+        self.change(|tables| tables.set_host_services(services));
+    }
+
+    /// Changes our inside addresses.
+    pub(crate) fn change_inside_addresses(&self, changes: Changes<IpAddr, InsideAddress>) {
+        self.change(|tables| tables.change_inside_addresses(changes));
+    }
+
+    /// Changes the prefixes that decrypted packets may go to.
+    pub fn change_local_prefixes(&self, changes: Changes<IpNet, ()>) {
+        self.change(|tables| tables.change_local_prefixes(changes));
+    }
+
+    /// Replaces the prefixes that decrypted packets may go to.
+    pub fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
+        self.change(|tables| tables.set_local_prefixes(prefixes));
+    }
+
+    /// Forgets a tunnel's counters, so that its number may be given again. Its
+    /// CHILD SAs must have been removed.
+    pub(crate) fn forget_tunnel(&self, tunnel: u32) {
+        self.control().tunnels.remove(&tunnel);
+    }
+
+    /// What every tunnel counted, by tunnel number.
+    #[must_use]
+    pub fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
+        let control = self.control();
+        let counted = control.tunnels.iter();
+        counted
+            .map(|(&number, tunnel)| (number, (&*tunnel.traffic).into()))
+            .collect()
+    }
+
+    /// What every installed CHILD SA counted, by inbound SPI.
+    #[must_use]
+    pub fn child_traffic(&self) -> Vec<ChildTraffic> {
+        let control = self.control();
+        let children = control.children.iter();
+        children
+            .map(|(&spi_in, child)| {
+                let counted = TunnelTraffic::from(&*child.traffic);
+                ChildTraffic {
+                    spi_in,
+                    tunnel: child.tunnel,
+                    packets_in: counted.packets_in,
+                    bytes_in: counted.bytes_in,
+                    packets_out: counted.packets_out,
+                    bytes_out: counted.bytes_out,
+                    sequence: child.outbound.sa.sequence(),
+                }
+            })
+            .collect()
+    }
+
+    /// How a tunnel's packets are treated, if it has ever been told.
+    #[must_use]
+    pub fn settings(&self, tunnel: u32) -> Option<TunnelSettings> {
+        let control = self.control();
+        let tunnel = control.tunnels.get(&tunnel)?;
+        Some(tunnel.policy.settings)
+    }
+
+    /// The tables as they are now and will be.
+    #[must_use]
+    pub fn lookup(&self) -> Lookup<'_> {
+        Lookup::new(&self.tables)
+    }
+
+    /// Changes are made one after the other under this lock; nobody who carries packets
+    /// takes it.
+    fn control(&self) -> MutexGuard<'_, Control> {
+        self.control.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Tables)) {
+        let _control = self.control();
+        let mut tables = self.tables();
+        change(&mut tables);
+        self.publish(tables);
+    }
+
+    fn tables(&self) -> Tables {
+        Tables::clone(&self.tables.load())
+    }
+
+    fn publish(&self, tables: Tables) {
+        self.tables.store(Arc::new(tables));
+    }
+
+    fn route(&self, path: Path, link: Option<OutsideLink>) -> Result<Route, ControlError> {
+        let (local, remote) = (path.local.ip(), path.remote.ip());
+        if local.is_ipv4() != remote.is_ipv4() {
+            return Err(ControlError::FamiliesDiffer(local, remote));
+        }
+        let mut outside = self.outside.iter();
+        let outside = outside
+            .position(|address| *address == local)
+            .ok_or(ControlError::NoOutsideAddress(local))?;
+        Ok(Route::new(
+            outside,
+            path.remote,
+            path.udp_encapsulation,
+            link,
+        ))
+    }
+}

@@ -1,0 +1,9 @@
+//! The TUN device and the outside sockets, and whole bursts in and out of them.
+
+pub(crate) mod features;
+pub(crate) mod kernel_drops;
+pub(crate) mod receive;
+pub(crate) mod send;
+pub(crate) mod sockets;
+pub(crate) mod spread;
+pub(crate) mod tun;

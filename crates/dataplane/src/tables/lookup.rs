@@ -1,0 +1,55 @@
+//! The tables as a worker sees them, for whoever wants to know what it would do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Cache};
+
+use crate::packet::inner::InnerPacket;
+use crate::tables::counters::DropReason;
+use crate::tables::{NextHop, Tables};
+
+/// Looks packets up as the workers do and sees what they see, but changes and
+/// counts nothing. Each thread has its own.
+#[derive(Clone)]
+pub struct Lookup<'a>(Cache<&'a ArcSwap<Tables>, Arc<Tables>>);
+
+impl std::fmt::Debug for Lookup<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lookup").finish_non_exhaustive()
+    }
+}
+
+impl<'a> Lookup<'a> {
+    pub(crate) fn new(tables: &'a ArcSwap<Tables>) -> Self {
+        Self(Cache::new(tables))
+    }
+
+    /// The tunnel that receives with this SPI, if any does.
+    #[must_use]
+    pub fn inbound(&mut self, spi: u32) -> Option<u32> {
+        let slot = self.0.load().inbound(spi)?;
+        Some(slot.inbound.tunnel)
+    }
+
+    /// What leads to an inside address.
+    #[must_use]
+    pub fn next_hop(&mut self, destination: IpAddr) -> Option<NextHop> {
+        self.0.load().next_hop(destination)
+    }
+
+    /// Whether what came out of one tunnel may go into another.
+    #[must_use]
+    pub fn site_to_site(&mut self) -> bool {
+        self.0.load().site_to_site()
+    }
+
+    /// The tunnel by which a packet from inside leaves.
+    ///
+    /// # Errors
+    ///
+    /// Why it would be dropped.
+    pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<u32, DropReason> {
+        Ok(self.0.load().way_out(packet)?.outbound.tunnel)
+    }
+}
