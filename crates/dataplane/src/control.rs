@@ -24,7 +24,8 @@ use crate::tables::paths::SeenPath;
 use crate::tables::settings::TunnelSettings;
 use crate::tables::strays::StraySpi;
 use crate::tables::{Changes, Ends, NextHop};
-use crate::workers::worker::{Direction, Shared, spawn};
+use crate::workers::spawn::{Direction, spawn};
+use crate::workers::worker::Shared;
 
 /// What a data plane works with.
 #[derive(Debug)]

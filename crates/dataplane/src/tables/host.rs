@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use crate::packet::headers::{ICMP, ICMPV6, TCP, UDP};
 use crate::packet::inner::InnerPacket;
-use crate::tables::NextHop;
+use crate::tables::next_hop::NextHop;
 
 /// Border Gateway Protocol (RFC 4271 section 8.2.1).
 const BGP_PORT: u16 = 179;

@@ -5,5 +5,6 @@ pub(crate) mod inbound;
 pub(crate) mod mailbox;
 pub(crate) mod outbound;
 pub(crate) mod relay;
+pub(crate) mod spawn;
 pub(crate) mod transmit;
 pub(crate) mod worker;

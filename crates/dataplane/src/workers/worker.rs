@@ -2,21 +2,18 @@
 
 use std::io;
 use std::os::fd::AsFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::engine::Engine;
-use crate::event::{DataPlaneEvent, EventSink};
+use crate::event::EventSink;
 use crate::io::sockets::OutsideSockets;
 use crate::io::tun::Tun;
 use crate::tables::counters::{Count, Drops, Refused};
 use crate::workers::mailbox::Mailbox;
-use crate::workers::{inbound, outbound};
 
 /// Devices, tables and counters; everything that the control side changes is
 /// in the tables of `engine`.
@@ -127,81 +124,5 @@ impl Worker {
     pub(crate) fn clear_wake(&self) {
         // EAGAIN: another event woke the worker.
         let _ = self.wake.read();
-    }
-}
-
-/// Which way a worker's packets go.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Direction {
-    /// From outside to inside.
-    In,
-    /// From inside to outside.
-    Out,
-}
-
-/// Starts the thread of a worker. Its error, or its panic, becomes
-/// [`DataPlaneEvent::Failed`].
-pub(crate) fn spawn(
-    direction: Direction,
-    number: usize,
-    shared: &Arc<Shared>,
-    confine: fn() -> io::Result<()>,
-) -> io::Result<JoinHandle<()>> {
-    let name = match direction {
-        Direction::In => format!("vgw-in-{number}"),
-        Direction::Out => format!("vgw-out-{number}"),
-    };
-    let shared = Arc::clone(shared);
-    std::thread::Builder::new()
-        .name(name.clone())
-        .spawn(move || {
-            let _report = ReportPanic {
-                name: &name,
-                shared: &shared,
-            };
-            if let Err(error) = confine() {
-                return report_failure(&shared, &format!("worker {name}: {error}"));
-            }
-            let ended = match direction {
-                Direction::In => shared
-                    .inbound
-                    .get(number)
-                    .map(|worker| inbound::run(&shared, number, worker)),
-                Direction::Out => shared
-                    .outbound
-                    .get(number)
-                    .map(|worker| outbound::run(&shared, number, worker)),
-            };
-            if let Some(Err(what)) = ended {
-                tracing::error!(worker = name, what, "data plane worker {name} ends: {what}");
-                report_failure(&shared, &what);
-            }
-        })
-}
-
-/// Tells of a failure until it is taken: unlike other news it comes only once,
-/// and the worker has nothing else left to do.
-fn report_failure(shared: &Shared, what: &str) {
-    const RETRY: Duration = Duration::from_millis(20);
-    loop {
-        let what = what.to_owned();
-        let taken = (shared.events)(DataPlaneEvent::Failed { what });
-        if taken || shared.stopping() {
-            return;
-        }
-        std::thread::sleep(RETRY);
-    }
-}
-
-struct ReportPanic<'a> {
-    name: &'a str,
-    shared: &'a Shared,
-}
-
-impl Drop for ReportPanic<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            report_failure(self.shared, &format!("worker {} panicked", self.name));
-        }
     }
 }

@@ -1,0 +1,51 @@
+//! The two halves of a CHILD SA, as the workers hold them.
+
+use std::sync::Arc;
+
+use vgw_esp::{InboundSa, OutboundSa};
+
+use crate::tables::counters::{Count, Traffic};
+use crate::tables::lease::Lease;
+use crate::tables::selector::Selectors;
+
+/// The receiving half of a CHILD SA.
+#[derive(Debug)]
+pub(crate) struct Inbound {
+    pub(crate) spi: u32,
+    pub(crate) tunnel: u32,
+    pub(crate) sa: InboundSa,
+    pub(crate) selectors: Arc<Selectors>,
+    pub(crate) child: Arc<Traffic>,
+    pub(crate) tunnel_traffic: Arc<Traffic>,
+    /// Highest sequence number accepted, for [`crate::SeenPath`].
+    pub(crate) newest: Count,
+}
+
+impl Inbound {
+    /// Counts what was authentic, for its SA and its tunnel.
+    pub(crate) fn count(&self, packets: usize, bytes: usize) {
+        self.child.inbound.add(packets, bytes);
+        self.tunnel_traffic.inbound.add(packets, bytes);
+    }
+}
+
+/// The sending half of a CHILD SA.
+#[derive(Debug)]
+pub(crate) struct Outbound {
+    pub(crate) spi_in: u32,
+    pub(crate) tunnel: u32,
+    pub(crate) sa: OutboundSa,
+    /// Who sends for the tunnel.
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) selectors: Arc<Selectors>,
+    pub(crate) child: Arc<Traffic>,
+    pub(crate) tunnel_traffic: Arc<Traffic>,
+}
+
+impl Outbound {
+    /// Counts what was sent, for its SA and its tunnel.
+    pub(crate) fn count(&self, packets: usize, bytes: usize) {
+        self.child.outbound.add(packets, bytes);
+        self.tunnel_traffic.outbound.add(packets, bytes);
+    }
+}

@@ -1,0 +1,154 @@
+//! Where a tunnel's packets go outside, and how they are treated.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU16, Ordering};
+
+use socket2::SockAddr;
+use vgw_esp::Layout;
+
+use crate::links::outside_link::OutsideLink;
+use crate::packet::mtu::{Family, mtu_of};
+use crate::tables::child::Outbound;
+use crate::tables::rate::RateLimit;
+use crate::tables::settings::{DfPolicy, TunnelSettings};
+
+/// How a tunnel's packets are treated. A change replaces it.
+#[derive(Debug, Default)]
+pub(crate) struct Policy {
+    pub(crate) settings: TunnelSettings,
+    pub(crate) limit_in: Option<RateLimit>,
+    pub(crate) limit_out: Option<RateLimit>,
+}
+
+impl Policy {
+    pub(crate) fn new(settings: TunnelSettings) -> Self {
+        Self {
+            settings,
+            limit_in: settings.rate_limit.map(RateLimit::new),
+            limit_out: settings.rate_limit.map(RateLimit::new),
+        }
+    }
+}
+
+/// A path, resolved to one of our outside addresses.
+#[derive(Debug, Clone)]
+pub(crate) struct Route {
+    /// Index of the outside address.
+    pub(crate) outside: usize,
+    pub(crate) udp_encapsulation: bool,
+    /// Where the peer's packets are expected to come from.
+    pub(crate) remote: SocketAddr,
+    /// Where packets go, as the socket takes it.
+    pub(crate) to: SockAddr,
+    /// The link that they leave by, if it is known.
+    pub(crate) link: Option<OutsideLink>,
+}
+
+/// What decides by which link packets leave: the index of our outside address,
+/// and the peer's.
+pub(crate) type Ends = (usize, IpAddr);
+
+/// A path with what depends on it and on the tunnel's policy.
+#[derive(Debug, Clone)]
+pub(crate) struct Lane {
+    pub(crate) route: Route,
+    pub(crate) policy: Arc<Policy>,
+    /// The largest outer packet that goes whole, octets: the least of what the
+    /// settings, the link and the route say.
+    pub(crate) outside_mtu: usize,
+    /// The largest inner packet whose outer packet is not fragmented, octets.
+    pub(crate) mtu: usize,
+}
+
+impl Lane {
+    pub(crate) fn new(route: Route, policy: Arc<Policy>, layout: Layout) -> Self {
+        let family = Family::of(route.remote.ip());
+        let link = route.link.as_ref().map_or(usize::MAX, |link| link.mtu);
+        let outside_mtu = link.min(usize::from(policy.settings.link_mtu));
+        let mtu = mtu_of(layout, route.udp_encapsulation, family, outside_mtu);
+        Self {
+            route,
+            policy,
+            outside_mtu,
+            mtu,
+        }
+    }
+
+    /// The largest size, octets, of a packet that must not be fragmented: of IPv4
+    /// with DF and of IPv6, where such wishes are honored. None of any other packet,
+    /// which may travel in outer fragments.
+    ///
+    /// IPv6 links carry 1,280 octets at least, if need be in fragments of their own,
+    /// and senders need not heed who says less (RFC 8200 section 5, RFC 8201
+    /// section 4).
+    pub(crate) fn size_limit(&self, packet: &[u8]) -> Option<usize> {
+        const DF: u8 = 0x40;
+        const IPV6_MINIMUM: usize = 1280;
+        if self.policy.settings.df == DfPolicy::Ignore {
+            return None;
+        }
+        match packet {
+            [first, _, _, _, _, _, flags, ..] if first >> 4 == 4 => {
+                (flags & DF != 0).then_some(self.mtu)
+            }
+            _ => Some(self.mtu.max(IPV6_MINIMUM)),
+        }
+    }
+}
+
+impl Route {
+    pub(crate) fn new(
+        outside: usize,
+        remote: SocketAddr,
+        udp_encapsulation: bool,
+        link: Option<OutsideLink>,
+    ) -> Self {
+        // A raw socket takes the port for a protocol number.
+        let port = if udp_encapsulation { remote.port() } else { 0 };
+        let remote = SocketAddr::new(remote.ip(), port);
+        Self {
+            outside,
+            udp_encapsulation,
+            remote,
+            to: remote.into(),
+            link,
+        }
+    }
+
+    pub(crate) const fn ends(&self) -> Ends {
+        (self.outside, self.remote.ip())
+    }
+}
+
+/// A way out of a tunnel.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    pub(crate) outbound: Arc<Outbound>,
+    pub(crate) lane: Lane,
+    pub(crate) uncut: Uncut,
+}
+
+/// What the kernel has refused to cut from one message, where a link on the way is
+/// smaller than was believed. It is tried anew with the next SA, path or policy.
+#[derive(Debug, Default)]
+pub(crate) struct Uncut(AtomicU16);
+
+impl Uncut {
+    /// Remembers that datagrams of this size were refused.
+    pub(crate) fn refuse(&self, segment: u16) {
+        let smaller = |known| (known == 0 || segment < known).then_some(segment);
+        // An error says that a smaller one is known.
+        let _ = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, smaller);
+    }
+
+    /// Datagrams up to this size have not been refused, octets.
+    pub(crate) fn limit(&self) -> usize {
+        match self.0.load(Ordering::Relaxed) {
+            0 => usize::MAX,
+            refused => usize::from(refused - 1),
+        }
+    }
+}
