@@ -11,21 +11,15 @@ pub mod aead;
 pub mod cbc;
 #[cfg(target_arch = "x86_64")]
 mod constants;
-pub mod digest;
 pub mod error;
+pub mod hash;
 pub mod key_exchange;
-mod keyed_hash;
-#[cfg(target_arch = "x86_64")]
-mod lanes;
-pub mod mac;
-mod prf;
 pub mod random;
 pub mod secret;
 pub mod suite;
 #[cfg(test)]
 mod testing;
 pub mod transform;
-mod wide;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -33,8 +27,9 @@ pub use accelerated::accelerated;
 pub use aead::AeadKey;
 pub use cbc::CbcKey;
 pub use error::{KeyError, KeyExchangeError, LengthError, NoPlace, NotAuthentic};
+pub use hash::digest;
+pub use hash::mac::{Covered, MacKey};
 pub use key_exchange::{KeyPair, check_public};
-pub use mac::{Covered, MacKey};
 pub use random::{PublicRandom, RandomError, RandomSources, SecretRandom};
 pub use secret::Secret;
 pub use suite::{DirectionKeys, EspSuite, IkeSuite};

@@ -7,13 +7,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgw_crypto::{AeadKey, Covered, DirectionKeys, EspSuite, KeyError, NotAuthentic};
 
-use crate::aead;
-use crate::cbc_hmac::{self, CbcHmac, GROUP};
-use crate::cipher::Cipher;
 use crate::drop::Drop;
 use crate::frame::Frame;
 use crate::layout::{Layout, TRAILER_LEN};
 use crate::replay::ReplayWindow;
+use crate::suites::Cipher;
+use crate::suites::aead;
+use crate::suites::cbc_hmac::{self, CbcHmac, GROUP};
 use crate::{NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, NEXT_HEADER_NONE};
 
 /// An SA to receive with. Keys never change; what was received lies behind a
@@ -168,7 +168,8 @@ impl Opener<'_> {
         let packet = packet.ok_or(Drop::Malformed)?;
         let sequence = self.admit(packet)?;
         self.window.commit(sequence);
-        let payload = crate::floor::payload(&self.sa.frame, packet).ok_or(Drop::Malformed)?;
+        let payload =
+            crate::suites::floor::payload(&self.sa.frame, packet).ok_or(Drop::Malformed)?;
         self.sa.opened(payload, sequence)
     }
 

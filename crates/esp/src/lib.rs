@@ -13,26 +13,22 @@ compile_error!(
     "the feature `floor` sends packets in clear: only benches may have it, with RUSTFLAGS=\"--cfg vgw_floor\""
 );
 
-mod aead;
-mod cbc_hmac;
-mod cipher;
 mod drop;
-#[cfg(feature = "floor")]
-mod floor;
 mod frame;
 mod inbound;
 mod layout;
 mod outbound;
 mod replay;
+mod suites;
 #[cfg(test)]
 mod tests;
 
-pub use cbc_hmac::GROUP;
 pub use drop::Drop;
 pub use inbound::{InboundSa, Opened, Opener};
 pub use layout::Layout;
 pub use outbound::{Exhausted, OutboundSa, Plain, SealError};
 pub use replay::ReplayWindow;
+pub use suites::cbc_hmac::GROUP;
 pub use vgw_crypto::KeyError;
 
 /// Next header of an IPv4 packet inside (IANA protocol number, IP-in-IP).

@@ -7,11 +7,11 @@ use thiserror::Error;
 use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, Encryption, EspSuite, KeyError};
 use zeroize::Zeroizing;
 
-use crate::aead;
-use crate::cbc_hmac::{self, CbcHmac, GROUP};
-use crate::cipher::Cipher;
 use crate::frame::Frame;
 use crate::layout::Layout;
+use crate::suites::Cipher;
+use crate::suites::aead;
+use crate::suites::cbc_hmac::{self, CbcHmac, GROUP};
 
 /// All sequence numbers of the SA are used up; it must be replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
@@ -245,7 +245,7 @@ impl OutboundSa {
             }
             #[cfg(feature = "floor")]
             Sealing::Floor => self.seal_each(first, buffer, packets, |sequence, packet, plain| {
-                crate::floor::seal(&self.frame, sequence, packet, plain)
+                crate::suites::floor::seal(&self.frame, sequence, packet, plain)
             }),
         };
         sealed.ok_or(SealError::Unsealed {

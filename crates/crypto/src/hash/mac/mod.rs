@@ -6,9 +6,9 @@ use std::ops::{Deref, Range};
 use subtle::ConstantTimeEq;
 
 use crate::error::{KeyError, NoPlace, NotAuthentic};
-use crate::keyed_hash::KeyedHash;
+use crate::hash::keyed_hash::KeyedHash;
+use crate::hash::wide::{MAX_ICV_LEN, MAX_LANES, Wide};
 use crate::transform::Integrity;
-use crate::wide::{MAX_ICV_LEN, MAX_LANES, Wide};
 
 /// What one integrity check value of a burst covers. The value lies right behind it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::keyed_hash::KeyedHash;
+use crate::hash::keyed_hash::KeyedHash;
 use crate::secret::Secret;
 use crate::transform::Prf;
 

@@ -1,8 +1,13 @@
 //! The two shapes of protection: AEAD, and a cipher beside an HMAC.
 
+pub(crate) mod aead;
+pub(crate) mod cbc_hmac;
+#[cfg(feature = "floor")]
+pub(crate) mod floor;
+
 use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, EspSuite, KeyError, MacKey};
 
-use crate::cbc_hmac::CbcHmac;
+use crate::suites::cbc_hmac::CbcHmac;
 
 /// The keys of one direction, ready for use.
 pub(crate) enum Cipher {

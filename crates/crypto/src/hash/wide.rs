@@ -1,12 +1,12 @@
 //! The way in which this CPU computes the HMACs of several messages at once.
 
-use crate::mac::Covered;
+use crate::hash::mac::Covered;
 use crate::transform::Integrity;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{
     constants::{SHA1_START, SHA256_START, SHA384_START, SHA512_START},
-    lanes::{LaneMac, Streams, Word},
+    hash::lanes::{LaneMac, Streams, Word},
     x86::{sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2},
 };
 

@@ -5,9 +5,9 @@ use std::array;
 
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::mac::Covered;
+use crate::hash::mac::Covered;
+use crate::hash::wide::MAX_ICV_LEN;
 use crate::transform::Integrity;
-use crate::wide::MAX_ICV_LEN;
 
 /// A hash's word. Everything in FIPS 180-4 is big-endian.
 pub(crate) trait Word: Copy + Default + Zeroize {

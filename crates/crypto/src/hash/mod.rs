@@ -1,0 +1,9 @@
+//! Hash functions and what is made of them: HMAC for integrity, and the PRFs of IKE.
+
+pub mod digest;
+mod keyed_hash;
+#[cfg(target_arch = "x86_64")]
+pub(crate) mod lanes;
+pub mod mac;
+pub(crate) mod prf;
+mod wide;
