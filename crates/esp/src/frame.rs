@@ -2,11 +2,7 @@
 
 use vgw_crypto::EspSuite;
 
-use crate::layout::{Layout, TRAILER_LEN};
-
-/// SPI and sequence number as a packet begins with them, in octets (RFC 4303
-/// sections 2.1 and 2.2).
-pub(crate) const SPI_AND_SEQUENCE_LEN: usize = 8;
+use crate::layout::{Layout, SPI_AND_SEQUENCE_LEN, TRAILER_LEN};
 
 /// What all packets of an SA have in common.
 #[derive(Clone, Copy)]

@@ -2,8 +2,9 @@
 
 use vgw_crypto::EspSuite;
 
-/// Octets of SPI and sequence number (RFC 4303 section 2).
-const SPI_AND_SEQUENCE_LEN: usize = 8;
+/// Octets of SPI and sequence number, with which a packet begins (RFC 4303 sections 2.1
+/// and 2.2).
+pub(crate) const SPI_AND_SEQUENCE_LEN: usize = 8;
 
 /// Octets of pad length and next header (RFC 4303 sections 2.5 and 2.6).
 pub(crate) const TRAILER_LEN: usize = 2;
@@ -44,6 +45,19 @@ impl Layout {
         let room = outer_payload.saturating_sub(self.header_len + self.icv_len);
         (room - room % self.block_len).saturating_sub(TRAILER_LEN)
     }
+}
+
+/// A packet of a burst before it is sealed: the inner packet lies at
+/// `at + header_len` of the buffer, the ESP packet will be
+/// `at..at + sealed_len(inner_len)`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plain {
+    /// Where in the buffer the ESP packet will begin.
+    pub at: usize,
+    /// Octets of inner packet.
+    pub inner_len: usize,
+    /// What the inner packet is (RFC 4303 section 2.6).
+    pub next_header: u8,
 }
 
 #[cfg(test)]

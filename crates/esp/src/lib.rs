@@ -25,8 +25,8 @@ mod tests;
 
 pub use drop::Drop;
 pub use inbound::{InboundSa, Opened, Opener};
-pub use layout::Layout;
-pub use outbound::{Exhausted, OutboundSa, Plain, SealError};
+pub use layout::{Layout, Plain};
+pub use outbound::{Exhausted, OutboundSa, SealError};
 pub use replay::ReplayWindow;
 pub use suites::cbc_hmac::GROUP;
 pub use vgw_crypto::KeyError;

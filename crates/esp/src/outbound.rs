@@ -8,7 +8,7 @@ use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, Encryption, EspSuite, KeyError}
 use zeroize::Zeroizing;
 
 use crate::frame::Frame;
-use crate::layout::Layout;
+use crate::layout::{Layout, Plain};
 use crate::suites::Cipher;
 use crate::suites::aead;
 use crate::suites::cbc_hmac::{self, CbcHmac, GROUP};
@@ -65,19 +65,6 @@ pub enum SealError {
         /// Octets of buffer.
         buffer_len: usize,
     },
-}
-
-/// A packet of a burst before it is sealed: the inner packet lies at
-/// `at + header_len` of the buffer, the ESP packet will be
-/// `at..at + sealed_len(inner_len)`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Plain {
-    /// Where in the buffer the ESP packet will begin.
-    pub at: usize,
-    /// Octets of inner packet.
-    pub inner_len: usize,
-    /// What the inner packet is (RFC 4303 section 2.6).
-    pub next_header: u8,
 }
 
 /// An SA to send with. Keys never change; the sequence counter is atomic, so

@@ -7,7 +7,7 @@ use aes::cipher::{
     consts::U16,
 };
 
-use super::{Block, LANES, Lane};
+use super::lane::{Block, LANES, Lane};
 
 /// Encrypts every lane to its end; at most [`LANES`] of them.
 pub(super) fn encrypt<C>(cipher: &C, lanes: &mut [Lane<'_>])

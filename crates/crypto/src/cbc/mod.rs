@@ -1,5 +1,6 @@
 //! AES in CBC mode, without padding of its own (RFC 3602).
 
+pub(crate) mod lane;
 mod lockstep;
 
 use std::array;
@@ -7,32 +8,17 @@ use std::fmt;
 use std::mem;
 use std::ops::Range;
 
-use aes::cipher::array::Array;
 use aes::cipher::{
     BlockCipherDecrypt, BlockCipherEncrypt, BlockModeDecrypt, BlockModeEncrypt, InnerIvInit,
     KeyInit, consts::U16,
 };
 use aes::{Aes128, Aes256};
 
+use crate::cbc::lane::{BLOCK_LEN, Block, LANES, Lane};
 use crate::error::{KeyError, LengthError};
 use crate::transform::Encryption;
 #[cfg(target_arch = "x86_64")]
 use crate::x86::vaes::Vaes;
-
-/// Octets of an AES block.
-const BLOCK_LEN: usize = 16;
-
-type Block = Array<u8, U16>;
-
-/// Packets that are encrypted at a time.
-pub(crate) const LANES: usize = 16;
-
-/// A packet that is encrypted beside others.
-#[derive(Default)]
-pub(crate) struct Lane<'a> {
-    pub(crate) iv: [u8; BLOCK_LEN],
-    pub(crate) blocks: &'a mut [[u8; BLOCK_LEN]],
-}
 
 /// An AES-CBC key, expanded once for many packets. Wiped on drop.
 pub struct CbcKey {

@@ -1,17 +1,15 @@
 //! The way in which this CPU computes the HMACs of several messages at once.
 
-use crate::hash::mac::Covered;
+use crate::hash::covered::{Covered, MAX_ICV_LEN};
 use crate::transform::Integrity;
 
 #[cfg(target_arch = "x86_64")]
 use crate::{
     constants::{SHA1_START, SHA256_START, SHA384_START, SHA512_START},
-    hash::lanes::{LaneMac, Streams, Word},
+    hash::lanes::LaneMac,
+    hash::streams::{Streams, Word},
     x86::{sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2},
 };
-
-/// Longest integrity check value, in octets.
-pub(crate) const MAX_ICV_LEN: usize = 32;
 
 /// Most messages that any way takes at once.
 pub(crate) const MAX_LANES: usize = 8;

@@ -8,7 +8,7 @@ use core::arch::x86_64::{
 };
 
 use super::memory::{load_octets, load_u32x8, store_u32x8};
-use crate::hash::lanes::Streams;
+use crate::hash::streams::Streams;
 
 /// Streams at a time.
 const LANES: usize = 8;

@@ -8,7 +8,7 @@ use core::arch::x86_64::{
 
 use super::memory::{load_block, load_u32x4, store_u32x4};
 use crate::constants::K256;
-use crate::hash::lanes::Streams;
+use crate::hash::streams::Streams;
 
 /// Proof that the CPU has the SHA extensions.
 pub(crate) struct Sha256Ni(());

@@ -9,7 +9,7 @@ use core::arch::x86_64::{
 
 use super::memory::{load_octets, load_u64x4, store_u64x4};
 use crate::constants::K512;
-use crate::hash::lanes::Streams;
+use crate::hash::streams::Streams;
 
 /// Streams at a time.
 const LANES: usize = 4;

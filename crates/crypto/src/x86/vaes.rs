@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use super::key_schedule::{RoundKeys, expand, rounds};
 use super::memory::{load_block, load_pair, store_block, store_pair};
-use crate::cbc::{LANES, Lane};
+use crate::cbc::lane::{LANES, Lane};
 
 /// Pairs of lanes, each in one vector.
 const PAIRS: usize = LANES / 2;

@@ -3,7 +3,7 @@
 use vgw_crypto::{AeadKey, NotAuthentic};
 
 use crate::frame::{Frame, write_trailer};
-use crate::outbound::Plain;
+use crate::layout::Plain;
 
 /// SPI, sequence number and explicit IV.
 const HEADER_LEN: usize = 16;

@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use vgw_crypto::{CbcKey, Covered, MacKey, NotAuthentic};
 
-use crate::frame::{Frame, SPI_AND_SEQUENCE_LEN, write_trailer};
-use crate::outbound::Plain;
+use crate::frame::{Frame, write_trailer};
+use crate::layout::{Plain, SPI_AND_SEQUENCE_LEN};
 
 /// Packets that are worked on at a time. So many of a usual MTU fit into a
 /// first-level cache.

@@ -2,7 +2,7 @@
 //! cryptography is taken out. Both ends must be built so.
 
 use crate::frame::{Frame, write_trailer};
-use crate::outbound::Plain;
+use crate::layout::Plain;
 
 /// Seals `packet` but for its IV, encryption and ICV.
 pub(crate) fn seal(frame: &Frame, sequence: u64, packet: &mut [u8], plain: &Plain) -> Option<()> {

@@ -6,37 +6,10 @@ use std::ops::{Deref, Range};
 use subtle::ConstantTimeEq;
 
 use crate::error::{KeyError, NoPlace, NotAuthentic};
+use crate::hash::covered::{Covered, MAX_ICV_LEN};
 use crate::hash::keyed_hash::KeyedHash;
-use crate::hash::wide::{MAX_ICV_LEN, MAX_LANES, Wide};
+use crate::hash::wide::{MAX_LANES, Wide};
 use crate::transform::Integrity;
-
-/// What one integrity check value of a burst covers. The value lies right behind it.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Covered {
-    /// Octets of the burst's buffer.
-    pub range: Range<usize>,
-    /// The high half of an extended sequence number, which is covered but not
-    /// sent (RFC 4303 section 2.2.1).
-    pub high: Option<[u8; 4]>,
-}
-
-impl Covered {
-    /// The octets in `buffer`; none if they do not lie there.
-    pub(crate) fn octets<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
-        buffer.get(self.range.clone()).unwrap_or_default()
-    }
-
-    /// Where the check value of `len` octets lies.
-    fn icv_place(&self, len: usize) -> Option<Range<usize>> {
-        let Range { start, end } = self.range;
-        (start <= end).then(|| end..end.saturating_add(len))
-    }
-
-    /// The octets of [`Self::high`].
-    pub(crate) fn high(&self) -> &[u8] {
-        self.high.as_ref().map_or(&[], <[u8; 4]>::as_slice)
-    }
-}
 
 /// An integrity key, ready to be used many times.
 pub struct MacKey {
