@@ -155,6 +155,7 @@ fn peer(number: u32) -> PeerConfig {
         remote_id: Identity::Fqdn(format!("site-{number}.example")),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
         mistakable: Vec::new(),
+        network_advice: "set others at the peer".to_owned(),
         ike: IkeAlgorithms {
             encryption: encryption.clone(),
             integrity: integrity.clone(),

@@ -123,6 +123,7 @@ fn config(identity: &str, gateway: &str) -> PeerConfig {
         remote_id: Identity::Fqdn(gateway.to_owned()),
         psk: Psk(Secret::new(b"no_such_key".to_vec())),
         mistakable: Vec::new(),
+        network_advice: "set others at the peer".to_owned(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: Vec::new(),

@@ -42,6 +42,9 @@ pub struct PeerConfig {
     pub local_selectors: Vec<IpNet>,
     /// What may travel, the peer's side of it.
     pub remote_selectors: Vec<IpNet>,
+    /// What the peer should have as its networks, in words: said where traffic selectors
+    /// do not meet.
+    pub network_advice: String,
     /// ESP in UDP or not.
     pub encapsulation: Encapsulation,
     /// When the IKE SA is rekeyed.
@@ -61,10 +64,24 @@ impl PeerConfig {
             ike_lifetime: other.ike_lifetime,
             child_lifetime: other.child_lifetime,
             liveness: other.liveness,
-            mistakable: other.mistakable.clone(),
             ..self.clone()
         };
-        timed_as_other == *other
+        timed_as_other.differs_in_words(other)
+    }
+
+    /// Whether it differs from the other one, if at all, only in what is said of the peer.
+    #[must_use]
+    pub fn differs_in_words(&self, other: &Self) -> bool {
+        self.with_words_of(other) == *other
+    }
+
+    /// What it is, with what the other one says of the peer.
+    pub(crate) fn with_words_of(&self, other: &Self) -> Self {
+        Self {
+            mistakable: other.mistakable.clone(),
+            network_advice: other.network_advice.clone(),
+            ..self.clone()
+        }
     }
 }
 

@@ -199,6 +199,22 @@ impl Supervisor {
         }
     }
 
+    /// What is said of a tunnel's peer may be something else now.
+    pub(super) fn reword(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let Some(pair) = self.pairs.get(&tunnel.name.connection) else {
+            return;
+        };
+        let (own, connection) = (self.revision.own(), &pair.connection);
+        let peer = peer_config(own, connection, &tunnel.options, &tunnel.name);
+        if tunnel.peer != peer && tunnel.peer.differs_in_words(&peer) {
+            self.endpoint.reword_peer(now, PeerId::from(id), &peer);
+            tunnel.peer = peer;
+        }
+    }
+
     /// Gives a tunnel its peer's changed configuration, and says whether it has to begin
     /// anew for it.
     fn change_peer(
@@ -214,6 +230,10 @@ impl Supervisor {
         let options = which.of(&connection.tunnels);
         let peer = peer_config(self.revision.own(), connection, options, &tunnel.name);
         if tunnel.peer == peer {
+            return false;
+        }
+        if tunnel.peer.differs_in_words(&peer) {
+            self.reword(now, id);
             return false;
         }
         self.forget_udp(id);

@@ -156,7 +156,10 @@ impl Supervisor {
         let lived = tunnel.sas.age(now, sa);
         let served = tunnel.sas.ike_down(sa);
         let why = reason.to_string();
-        if is_trouble(reason) {
+        // What keeps the newer one without a CHILD SA explains more.
+        let replaced = matches!(reason, DownReason::Superseded | DownReason::PeerDeleted);
+        let goes_on = replaced && tunnel.sas.has_ike() && tunnel.trouble.is_some();
+        if is_trouble(reason) && !goes_on {
             tunnel.blame(now, why.clone());
         }
         tunnel.tell_of_end(now, (sa, lived), reason, is_trouble(reason));

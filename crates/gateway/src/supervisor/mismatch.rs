@@ -12,7 +12,7 @@ use vgw_ike::words::{NAMED, few};
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor};
 use crate::command::TunnelId;
-use crate::domain::{Connection, Gateway, Side};
+use crate::domain::{Connection, Gateway, NetworkOptions};
 
 /// A peer with several CHILD SAs has them up after so long.
 const SETTLED: Duration = Duration::from_secs(5);
@@ -138,7 +138,9 @@ impl Supervisor {
             .tunnels
             .range_mut(round.next..)
             .map(|(_, tunnel)| tunnel);
+        let mut compared = Vec::new();
         for tunnel in rest.by_ref().take(AT_ONCE) {
+            compared.push(tunnel.id);
             if tunnel.sas.usable() && tunnel.is_narrow() {
                 tunnel.compare_at.get_or_insert(now);
                 self.touched.insert(tunnel.id);
@@ -152,6 +154,9 @@ impl Supervisor {
             }),
             None => round.again.then(|| Round::new(now)),
         };
+        for id in compared {
+            self.reword(now, id);
+        }
     }
 }
 
@@ -182,10 +187,7 @@ fn of_the_peer(
     connection: &Connection,
     selectors: &[TrafficSelector],
 ) -> Option<String> {
-    let key = match gateway.side {
-        Side::VirtualPrivateGateway => "static_routes",
-        Side::CustomerGateway => "vpc_cidrs",
-    };
+    let key = gateway.side.network_options().their_networks;
     let routes = gateway.remote_prefixes(connection);
     let (selected, known) = (spans_of(selectors), spans(routes));
     let lost = minus(&known, &selected);
@@ -223,10 +225,11 @@ fn of_ours(
     selectors: &[TrafficSelector],
     others: impl FnOnce(&[Span]) -> Vec<Span>,
 ) -> Option<String> {
-    let (key, option) = match gateway.side {
-        Side::VirtualPrivateGateway => ("vpc.cidrs", "remote_ipv4_network_cidr"),
-        Side::CustomerGateway => ("on_premises.cidrs", "local_ipv4_network_cidr"),
-    };
+    let NetworkOptions {
+        our_networks: key,
+        our_selectors,
+        ..
+    } = gateway.side.network_options();
     let (permitted, _) = gateway.selectors(connection);
     let (selected, known) = (spans_of(selectors), spans(&gateway.cidrs));
     // What we do not permit ourselves is not missed.
@@ -246,8 +249,10 @@ fn of_ours(
             list(&strange)
         )
     });
-    let change = match (&strange, typed(&concrete(&selected))) {
+    let concrete = concrete(&selected);
+    let change = match (&strange, typed(&concrete)) {
         (None, Some(one)) if !one.contains(',') => {
+            let option = our_selectors.of(concrete.iter().any(|span| span.v6));
             format!("; if it is to reach no more, {option} = {one} here")
         }
         (Some(_), Some(selected)) => format!(", or {key} = [{selected}] here"),

@@ -171,3 +171,58 @@ fn a_network_that_a_peer_wants_is_looked_for_behind_other_peers_whenever_those_c
         assert_eq!(said.is_empty(), all, "{behind_other}: {said}");
     }
 }
+
+/// The customer gateway's networks and what we permit have nothing in common.
+fn apart(end: usize, connection: &mut Connection) {
+    elsewhere(end, connection);
+    if end == VGW {
+        connection.local_network_cidrs = nets("172.16.0.0/16");
+    }
+}
+
+/// What is said of the first tunnel, which has no CHILD SA, at both ends.
+fn refused(world: &mut World) -> [String; 2] {
+    world.start_all();
+    world.run(seconds(5));
+    [VGW, CGW].map(|end| tunnel(world, end, 1).trouble.unwrap().text)
+}
+
+#[test]
+fn what_to_set_is_said_where_no_traffic_is_common() {
+    let mut world = world(1, apart);
+    world.nodes[VGW].config.initiate_to_recover = false;
+    let [ours, theirs] = refused(&mut world);
+    let expected = "CHILD SA (phase 2): traffic selectors of the peer's side: no common traffic: \
+                    peer offers 192.168.5.0/24; we accept 172.16.0.0/16; set 172.16.0.0/16 \
+                    (local_ipv4_network_cidr) at the peer as its local networks and 10.1.0.0/16 \
+                    (vpc.cidrs) as its remote networks";
+    assert_eq!(ours, expected);
+    let expected = "the peer refused the CHILD SA by TS_UNACCEPTABLE: we offered 192.168.5.0/24 \
+                    to 0.0.0.0/0; set 10.1.0.0/16 (vpc_cidrs) at the peer as its local networks \
+                    and 192.168.5.0/24 (local_ipv4_network_cidr) as its remote networks; if it \
+                    has them, its log says what it lacks";
+    assert_eq!(theirs, expected);
+}
+
+#[test]
+fn that_the_peer_began_anew_does_not_hide_why_there_is_no_child_sa() {
+    // Both begin, and one IKE SA takes the place of the other.
+    for text in refused(&mut world(1, apart)) {
+        assert!(text.contains("at the peer as its local networks"), "{text}");
+    }
+}
+
+#[test]
+fn what_to_set_follows_a_reload() {
+    let mut world = world(1, apart);
+    world.nodes[VGW].config.initiate_to_recover = false;
+    refused(&mut world);
+    let mut config = world.nodes[VGW].config.clone();
+    config.cidrs = nets("10.1.0.0/16 10.3.0.0/16");
+    assert_eq!(world.reload(VGW, config).unwrap().len(), 1);
+    // By then a CHILD SA was asked for again.
+    world.run(seconds(60));
+    let text = tunnel(&world, VGW, 1).trouble.unwrap().text;
+    let ours = "10.1.0.0/16, 10.3.0.0/16 (vpc.cidrs) as its remote networks";
+    assert!(text.ends_with(ours), "{text}");
+}

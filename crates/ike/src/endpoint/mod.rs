@@ -155,6 +155,14 @@ impl Endpoint {
         true
     }
 
+    /// Has other things said of a peer that there is, see [`PeerConfig::differs_in_words`].
+    pub fn reword_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) {
+        if let Some(known) = self.peers.get(peer) {
+            let reworded = known.with_words_of(config);
+            self.retime_peer(now, peer, &reworded);
+        }
+    }
+
     /// Has IKE SAs that begin from now on carry ESP so; those that there are go on.
     /// Lasts until [`Self::set_peer`] changes the peer.
     pub fn set_encapsulation(&mut self, peer: PeerId, encapsulation: Encapsulation) {

@@ -32,6 +32,7 @@ fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
         remote_id: Identity::Address(remote),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
         mistakable: Vec::new(),
+        network_advice: "set others at the peer".to_owned(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: vec![Integrity::HmacSha256_128],

@@ -356,9 +356,10 @@ pub(crate) fn refusal_of_child(config: &PeerConfig, what: &str, kind: NotifyType
             describe_algorithms(config)
         ),
         NotifyType::TS_UNACCEPTABLE => format!(
-            "we offered {} to {}",
+            "we offered {} to {}; {}; if it has them, its log says what it lacks",
             list(&config.local_selectors),
-            list(&config.remote_selectors)
+            list(&config.remote_selectors),
+            config.network_advice
         ),
         _ => "see the peer's log".to_owned(),
     };

@@ -70,7 +70,8 @@ pub(crate) fn agree_terms(
         RefusedChild::new(NotifyType::NO_PROPOSAL_CHOSEN, format!("{mismatch}{hint}"))
     })?;
     let unacceptable = |side: &str, e: selector::Unacceptable| {
-        RefusedChild::new(NotifyType::TS_UNACCEPTABLE, format!("{side}: {e}"))
+        let why = format!("{side}: {e}; {}", config.network_advice);
+        RefusedChild::new(NotifyType::TS_UNACCEPTABLE, why)
     };
     let remote_selectors = selector::narrow(ts_i, &config.remote_selectors)
         .map_err(|e| unacceptable("traffic selectors of the peer's side", e))?;

@@ -48,6 +48,7 @@ pub fn config(side: usize) -> PeerConfig {
         remote_id: ids[1 - side].clone(),
         psk: Psk(Secret::new(b"a pre-shared key".to_vec())),
         mistakable: Vec::new(),
+        network_advice: "set others at the peer".to_owned(),
         ike: IkeAlgorithms {
             encryption: vec![Encryption::AesGcm128],
             integrity: vec![Integrity::HmacSha256_128],
