@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vgw_crypto::{EspSuite, IkeSuite};
+use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::denial::Denials;
 use vgw_ike::event::{Nat, Path, PeerCounters, Role};
 use vgw_ike::identity::Identity;
@@ -116,6 +117,8 @@ pub struct TunnelStatus {
     pub why: String,
     /// The last thing that went wrong, be it over or not.
     pub trouble: Option<Remark>,
+    /// What it offers and accepts; None while nothing has gone wrong.
+    pub algorithms: Option<(IkeAlgorithms, EspAlgorithms)>,
     /// Why the last rekey was refused, if nothing has come up since: the tunnel is up,
     /// but not beyond the lifetime of its SAs.
     pub rekey_refused: Option<Remark>,

@@ -257,7 +257,8 @@ impl Env<'_> {
         why: impl Into<Why>,
     ) {
         let why = why.into();
-        tracing::debug!(peer = name, %remote, "{name}: refused {remote}: {why}");
+        let refused = why.verb();
+        tracing::debug!(peer = name, %remote, "{name}: {refused} {remote}: {why}");
         self.emit(Event::Refused { peer, remote, why });
     }
 }

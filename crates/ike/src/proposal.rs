@@ -7,6 +7,7 @@ use crate::config::{EspAlgorithms, IkeAlgorithms};
 use crate::wire::{KeyExchange, Proposal, ProtocolId, Transform, TransformType};
 
 mod accept;
+mod brief;
 mod names;
 mod select;
 mod several;
@@ -14,6 +15,7 @@ mod several;
 mod tests;
 
 pub use accept::{accept_esp, accept_ike};
+pub(crate) use brief::{brief_esp, brief_ike, instead_of};
 pub use select::{select_esp, select_ike};
 pub(crate) use several::{permits, select_for_several};
 
@@ -30,7 +32,10 @@ const NONE: u16 = 0;
 pub enum Mismatch {
     /// The first kind of transform without a common value, in the proposals
     /// that came furthest.
-    #[error("no common {kind}: peer offers {offered}; we accept {accepted}")]
+    #[error(
+        "no common {kind}: peer offers {offered}; we accept {accepted}{}",
+        nor(further)
+    )]
     NoCommon {
         /// The kind.
         kind: TransformType,
@@ -38,6 +43,8 @@ pub enum Mismatch {
         offered: String,
         /// Ours.
         accepted: String,
+        /// The kinds after it in which those proposals have nothing in common with ours either.
+        further: Vec<TransformType>,
     },
     /// Not one proposal can be considered.
     #[error("no usable proposal: {why}")]
@@ -50,7 +57,7 @@ pub enum Mismatch {
     NotOffered {
         /// The peer's selection.
         selected: String,
-        /// Our offer.
+        /// What of our offer comes closest.
         offered: String,
     },
 }
@@ -62,10 +69,19 @@ impl Mismatch {
             self,
             Self::NoCommon {
                 kind: TransformType::KEY_EXCHANGE,
+                further,
                 ..
-            }
+            } if further.is_empty()
         )
     }
+}
+
+fn nor(further: &[TransformType]) -> String {
+    if further.is_empty() {
+        return String::new();
+    }
+    let kinds: Vec<String> = further.iter().map(ToString::to_string).collect();
+    format!("; nor a common {}", kinds.join(", "))
 }
 
 /// A proposal selected for an IKE SA.

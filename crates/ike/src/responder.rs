@@ -12,12 +12,11 @@ use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
 use crate::event::{Nat, Path, Role, SaId};
 use crate::grammar::GrammarError;
-use crate::initiator::offered_ike;
 use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected};
 use crate::peers::{Alike, Peers};
-use crate::proposal::{permits, select_for_several};
+use crate::proposal::{instead_of, permits, select_for_several};
 use crate::screen::{Origin, Screen};
 use crate::why::{NoProposal, Why};
 use crate::window::{Answered, Window};
@@ -440,7 +439,7 @@ impl HalfOpen {
             let why = format!(
                 "chosen was {}, expected {}",
                 self.suite,
-                offered_ike(config)
+                instead_of(self.suite, &config.ike)
             );
             return Err(for_another(why, &|other| permits(&other.ike, self.suite)));
         }

@@ -15,6 +15,8 @@ use crate::words::Bounded;
 pub enum Why {
     /// In words already.
     Text(String),
+    /// The peer refused us or what we asked for, in words already.
+    ByPeer(String),
     /// Always the same words.
     Fixed(&'static str),
     /// A message was dropped, which has its [sentence](Denial::sentence).
@@ -38,11 +40,22 @@ pub struct NoProposal {
     pub others: usize,
 }
 
+impl Why {
+    /// Who refused whom, before the address of the other end: `refused 198.51.100.7: …`.
+    #[must_use]
+    pub const fn verb(&self) -> &'static str {
+        match self {
+            Self::ByPeer(_) => "refused by",
+            _ => "refused",
+        }
+    }
+}
+
 impl fmt::Display for Why {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bounded = Bounded::new(f);
         match self {
-            Self::Text(text) => bounded.write_str(text),
+            Self::Text(text) | Self::ByPeer(text) => bounded.write_str(text),
             Self::Fixed(text) => bounded.write_str(text),
             Self::Dropped(denial) => match denial.sentence() {
                 Some(sentence) => {

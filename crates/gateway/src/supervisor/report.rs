@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use vgw_ike::config::PeerId;
+use vgw_ike::config::{PeerConfig, PeerId};
 use vgw_ike::event::PeerCounters;
 use vgw_ike::progress::Progress;
 
@@ -107,6 +107,10 @@ impl Supervisor {
             since: now.saturating_duration_since(tunnel.since),
             why: tunnel.why.clone(),
             trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
+            algorithms: tunnel.trouble.as_ref().map(|_| {
+                let PeerConfig { ike, esp, .. } = &tunnel.peer;
+                (ike.clone(), esp.clone())
+            }),
             mismatches: self.mismatches_of(pair, tunnel),
             rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
             one_way: tunnel.one_way.found().and_then(|found| {

@@ -186,8 +186,8 @@ impl Tunnel {
         // Not by its port, which is another each time behind many a NAT.
         let from = remote.ip().to_string();
         self.warn(now, Some(remote), || match why.to_string() {
-            why if why.starts_with(&from) => format!("refused {why}"),
-            why => format!("refused {from}: {why}"),
+            words if words.starts_with(&from) => format!("refused {words}"),
+            words => format!("{} {from}: {words}", why.verb()),
         });
     }
 

@@ -4,6 +4,7 @@
 use std::net::SocketAddr;
 
 use tracing::Level;
+use vgw_crypto::Encryption;
 use vgw_gateway::domain::{DpdAction, StartupAction};
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Psk;
@@ -155,6 +156,27 @@ fn each_event_of_a_tunnel_is_one_line_at_each_end_that_it_concerns() {
         "WARN vpn-1-1/1: refused 198.51.100.1: the peer asks and gets no answer: taken down by hand",
     ];
     assert_said(&said, &by_hand);
+}
+
+#[test]
+fn a_line_says_which_end_refused_and_status_what_we_accept_in_full() {
+    let mut world = world(1, |end, connection| {
+        if end == CGW {
+            connection.tunnels[0].phase2.encryption = vec![Encryption::AesGcm256];
+        }
+    });
+    let said = lines_of(&mut world, |world| {
+        world.start_all();
+        world.run(seconds(10));
+    });
+    let begins = |words: &str| said.iter().filter(|line| line.starts_with(words)).count();
+    let ours = "WARN vpn-1-1/1: refused 203.0.1.1: CHILD SA (phase 2): no common encryption: ";
+    assert_eq!(begins(ours), 1, "{said:#?}");
+    let theirs =
+        "WARN vpn-1-1/1: refused by 203.0.1.1: the peer refused the CHILD SA by NO_PROPOSAL_CHOSEN";
+    assert_eq!(begins(theirs), 1, "{said:#?}");
+    let (_, esp) = tunnel(&world, CGW, 1).algorithms.unwrap();
+    assert_eq!(esp.encryption, [Encryption::AesGcm256]);
 }
 
 #[test]

@@ -7,7 +7,8 @@ use vgw_crypto::{Group, Secret, check_public};
 
 use super::child::{ChildPhase, NewChild};
 use super::pending::{
-    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded_group, public,
+    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded,
+    demanded_group, public,
 };
 use super::tasks::{Active, Task};
 use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
@@ -16,6 +17,8 @@ use crate::env::Env;
 use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::Nonces;
 use crate::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
+use crate::proposal::{brief_esp, group_name};
+use crate::why::Why;
 use crate::wire::{KeyExchange, Notify, NotifyType, Payload};
 use crate::words::few;
 
@@ -213,8 +216,8 @@ impl Established {
                 if notify.kind == NotifyType::TEMPORARY_FAILURE {
                     return self.plan_again(env, Task::CreateChild, BUSY);
                 }
-                let why = self.refusal_by_peer("a CHILD SA", &notify);
-                self.refuse(env, why.clone());
+                let why = self.refusal_by_peer(AskedFor::Another, &notify);
+                self.refuse(env, Why::ByPeer(why.clone()));
                 // Asking again would change nothing; a new IKE SA comes with a CHILD SA
                 // for which there are no groups to disagree about.
                 if !self.has_live_child() {
@@ -287,8 +290,8 @@ impl Established {
     }
 
     /// What the peer refused, and what we had offered.
-    pub(super) fn refusal_by_peer(&self, what: &str, notify: &Notify) -> String {
-        refusal_of_child(&self.config, what, notify.kind)
+    pub(super) fn refusal_by_peer(&self, what: AskedFor, notify: &Notify) -> String {
+        refusal_of_child(&self.config, what, notify)
     }
 
     pub(super) fn has_live_child(&self) -> bool {
@@ -347,37 +350,62 @@ pub(super) fn respond_key_exchange(
     }
 }
 
+/// What we asked a peer for in an exchange about a CHILD SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AskedFor {
+    /// An IKE SA that has proved who we are, with its first CHILD SA.
+    WithAuth,
+    /// The first CHILD SA; the IKE SA is up.
+    First,
+    /// Another CHILD SA.
+    Another,
+    /// One in place of another.
+    Rekey,
+}
+
+impl AskedFor {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WithAuth => "IKE_AUTH",
+            Self::First => "the CHILD SA",
+            Self::Another => "a CHILD SA",
+            Self::Rekey => "the rekey of a CHILD SA",
+        }
+    }
+
+    /// Whether it was asked for in IKE_AUTH, where there is no key exchange for PFS.
+    const fn comes_with_ike(self) -> bool {
+        matches!(self, Self::WithAuth | Self::First)
+    }
+}
+
 /// What the peer refused in an exchange about a CHILD SA, and what we had offered for that.
-pub(crate) fn refusal_of_child(config: &PeerConfig, what: &str, kind: NotifyType) -> String {
+pub(crate) fn refusal_of_child(config: &PeerConfig, what: AskedFor, notify: &Notify) -> String {
+    let kind = notify.kind;
     let hint = match kind {
-        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => format!(
-            "for CHILD SAs (phase 2) we offered {}; if the tunnel came up with these, compare the groups for PFS, \
-             which only rekeys use",
-            describe_algorithms(config)
-        ),
+        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => {
+            let question = match (what.comes_with_ike(), demanded(notify)) {
+                (true, _) => "is its phase 2 as ours? could its kernel take the SA?".to_owned(),
+                (false, Some(group)) => format!("it wants PFS by group {}", group_name(group)),
+                (false, None) => {
+                    "is its phase 2 as ours, and its group for PFS, which only rekeys use?"
+                        .to_owned()
+                }
+            };
+            let offered = brief_esp(&config.esp, !what.comes_with_ike());
+            format!(" ({question}): we offered {offered}")
+        }
         NotifyType::TS_UNACCEPTABLE => format!(
-            "we offered {} to {}; {}; if it has them, its log says what it lacks",
+            ": we offered {} to {}; {}; if it has them, its log says what it lacks",
             list(&config.local_selectors),
             list(&config.remote_selectors),
             config.network_advice
         ),
-        _ => "see the peer's log".to_owned(),
+        _ => ": see the peer's log".to_owned(),
     };
-    format!("the peer refused {what} by {kind}: {hint}")
+    format!("the peer refused {} by {kind}{hint}", what.name())
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
     few(items, items.len(), ", ", T::to_string)
-}
-
-fn describe_algorithms(config: &PeerConfig) -> String {
-    let groups = match config.esp.groups.as_slice() {
-        [] => "no PFS".to_owned(),
-        groups => format!("PFS with group {}", list(groups)),
-    };
-    format!(
-        "encryption {}, integrity {}, {groups}",
-        list(&config.esp.encryption),
-        list(&config.esp.integrity)
-    )
 }

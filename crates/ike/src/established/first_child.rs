@@ -2,6 +2,7 @@
 //! is refused, the IKE SA is up all the same.
 
 use super::child::ChildPhase;
+use super::create_child::AskedFor;
 use super::pending::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::Task;
 use super::{Established, Phase, Reply};
@@ -11,6 +12,7 @@ use crate::event::Event;
 use crate::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
 use crate::nat::Arrival;
 use crate::proposal;
+use crate::why::Why;
 use crate::wire::{Auth, ClearMessage, Id, NotifyType, Proposal, TransformType};
 
 impl Established {
@@ -25,8 +27,8 @@ impl Established {
             AuthChild::Accepted { sa, ts_i, ts_r } => (sa, ts_i, ts_r),
             AuthChild::Refused(notify) => {
                 env.release_spi(pending.spi_in);
-                let why = self.refusal_by_peer("the CHILD SA", notify);
-                self.refuse(env, why);
+                let why = self.refusal_by_peer(AskedFor::First, notify);
+                self.refuse(env, Why::ByPeer(why));
                 return self.create_child_later(env);
             }
         };

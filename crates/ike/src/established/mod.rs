@@ -24,7 +24,7 @@ use vgw_crypto::IkeSuite;
 
 use self::child::Child;
 use self::crash::Loss;
-pub(crate) use self::create_child::refusal_of_child;
+pub(crate) use self::create_child::{AskedFor, refusal_of_child};
 use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};

@@ -8,7 +8,7 @@
 
 use super::child::ChildPhase;
 use super::collision::{ChildCollision, ours_survives};
-use super::create_child::BUSY;
+use super::create_child::{AskedFor, BUSY};
 use super::pending::PendingChild;
 use super::tasks::{Active, Task};
 use super::{Established, Reply};
@@ -204,7 +204,7 @@ impl Established {
                 self.tasks.plan(Task::CreateChild, env.now);
             }
             _ => {
-                let why = self.refusal_by_peer("the rekey of a CHILD SA", notify);
+                let why = self.refusal_by_peer(AskedFor::Rekey, notify);
                 self.refuse_rekey(env, why);
                 self.rekey_child_later(env, old);
             }

@@ -10,10 +10,9 @@ use super::{Established, Foundation, Phase, Reply, effect};
 use crate::config::IkeAlgorithms;
 use crate::env::{Effect, Env};
 use crate::event::{Diagnostic, Role, SaId};
-use crate::initiator::offered_ike;
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{CreateChildRequest, CreateChildResponse, IkeOffer, Notifies};
-use crate::proposal;
+use crate::proposal::{self, brief_ike};
 use crate::window::Window;
 use crate::wire::{Notify, NotifyType, Payload, Proposal};
 
@@ -319,7 +318,7 @@ impl Established {
         let why = format!(
             "the peer refused the rekey of the IKE SA by {}: we offered {}",
             notify.kind,
-            offered_ike(&self.config)
+            brief_ike(&self.config.ike)
         );
         self.refuse_rekey(env, why);
         let pause = Self::retry_after(env, self.expire_at);

@@ -7,12 +7,13 @@ use crate::auth::{Mistaken, Signed, said};
 use crate::config::PeerConfig;
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
-use crate::established::{Established, Foundation, PendingChild, refusal_of_child};
+use crate::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
 use crate::event::{DownReason, Nat, Path, Role};
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{AuthRequest, AuthResponse, Notifies};
 use crate::nat::{Arrival, OwnNat};
 use crate::progress::Asked;
+use crate::why::Why;
 use crate::window::Window;
 use crate::wire::{ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads};
 
@@ -135,7 +136,7 @@ impl AwaitAuth {
                 env.release_spi(self.child.spi_in);
                 let mistaken = env.mistaken_key(attempt.peer);
                 let reason = refusal_of_auth(&attempt.config, &notify, mistaken);
-                attempt.refuse(env, reason.to_string());
+                attempt.refuse(env, Why::ByPeer(reason.to_string()));
                 attempt.report(env, reason);
                 return Outcome::Over;
             }
@@ -237,5 +238,5 @@ fn refusal_of_auth(
     }
     // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be refused here is
     // the CHILD SA. Some peers refuse it without a proof of who they are.
-    DownReason::Refused(refusal_of_child(config, "IKE_AUTH", notify.kind))
+    DownReason::Refused(refusal_of_child(config, AskedFor::WithAuth, notify))
 }

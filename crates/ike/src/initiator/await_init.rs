@@ -3,7 +3,7 @@
 use vgw_crypto::{KeyPair, RandomError, check_public};
 
 use super::await_auth::AwaitAuth;
-use super::{Attempt, Initiator, Outcome, State, names, offered_ike};
+use super::{Attempt, Initiator, Outcome, State, names};
 use crate::denial::Denial;
 use crate::env::Env;
 use crate::established::{PendingChild, demanded, demanded_group, public};
@@ -11,7 +11,8 @@ use crate::event::{Diagnostic, DownReason, Role};
 use crate::keys::{Nonces, SkeySeed, SpiPair};
 use crate::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::nat::{self, Arrival, Detected, NAT_T_PORT, with_port};
-use crate::proposal;
+use crate::proposal::{self, brief_ike};
+use crate::why::Why;
 use crate::window::Window;
 use crate::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
 
@@ -77,10 +78,12 @@ impl AwaitInit {
 
     /// Keeps an error that nobody vouches for as the reason, in case nothing
     /// better comes.
-    fn noted(mut self, env: &mut Env<'_>, attempt: Attempt, why: String) -> Outcome {
-        if self.refusal.as_ref() != Some(&why) {
-            attempt.refuse(env, why.clone());
-            self.refusal = Some(why);
+    fn noted(mut self, env: &mut Env<'_>, attempt: Attempt, why: impl Into<Why>) -> Outcome {
+        let why = why.into();
+        let words = why.to_string();
+        if self.refusal.as_ref() != Some(&words) {
+            attempt.refuse(env, why);
+            self.refusal = Some(words);
         }
         self.waiting(attempt)
     }
@@ -130,7 +133,7 @@ impl AwaitInit {
                 self.key_pair.group(),
                 names(&config.ike.groups)
             );
-            return self.noted(env, attempt, why);
+            return self.noted(env, attempt, Why::ByPeer(why));
         }
         // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
         let question = match notify.kind {
@@ -142,9 +145,9 @@ impl AwaitInit {
         let why = format!(
             "the peer refused the IKE SA by {}{question}: we offered {}",
             notify.kind,
-            offered_ike(config)
+            brief_ike(&config.ike)
         );
-        self.noted(env, attempt, why)
+        self.noted(env, attempt, Why::ByPeer(why))
     }
 
     fn accepted(

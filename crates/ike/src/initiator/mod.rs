@@ -23,6 +23,7 @@ use crate::messages::InitResponse;
 use crate::nat::{Arrival, IKE_PORT, NAT_T_PORT};
 use crate::progress::Asked;
 use crate::proposal;
+use crate::why::Why;
 use crate::window::Window;
 use crate::wire::ClearMessage;
 
@@ -238,7 +239,7 @@ impl Attempt {
         });
     }
 
-    fn refuse(&self, env: &mut Env<'_>, why: String) {
+    fn refuse(&self, env: &mut Env<'_>, why: impl Into<Why>) {
         env.refuse(Some(self.peer), &self.config.name, self.way.remote, why);
     }
 
@@ -256,17 +257,6 @@ impl Attempt {
         let limits = env.limits();
         self.window.sent(env.now, &limits, message);
     }
-}
-
-/// Our algorithms, for the line that says what was offered.
-pub(crate) fn offered_ike(config: &PeerConfig) -> String {
-    format!(
-        "encryption {}, integrity {}, PRF {}, group {}",
-        names(&config.ike.encryption),
-        names(&config.ike.integrity),
-        names(&config.ike.prf),
-        names(&config.ike.groups)
-    )
 }
 
 fn names<T: std::fmt::Display>(items: &[T]) -> String {

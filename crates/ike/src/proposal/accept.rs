@@ -50,9 +50,12 @@ pub fn accept_esp(offered: &[Proposal], answer: &[Proposal]) -> Result<EspChoice
 }
 
 fn not_offered(offered: &[Proposal], answer: &[Proposal]) -> Mismatch {
+    let numbered = answer.first().map(|answer| answer.number);
+    let origin = offered.iter().find(|ours| Some(ours.number) == numbered);
+    let closest = origin.or(offered.first()).map(std::slice::from_ref);
     Mismatch::NotOffered {
         selected: names::proposals(answer),
-        offered: names::proposals(offered),
+        offered: names::proposals(closest.unwrap_or_default()),
     }
 }
 

@@ -7,8 +7,8 @@
 use vgw_crypto::{Encryption, Group, Integrity, Prf};
 
 use super::{
-    EspChoice, IkeChoice, Mismatch, NONE, Selected, encryption, esn, esp_spi, group, ike_spi,
-    integrity, names, prf,
+    EspChoice, IkeChoice, Mismatch, NONE, Selected, brief_esp, brief_ike, encryption, esn, esp_spi,
+    group, ike_spi, integrity, names, prf,
 };
 use crate::config::{EspAlgorithms, IkeAlgorithms};
 use crate::wire::{Proposal, ProtocolId, Transform, TransformType};
@@ -65,9 +65,14 @@ pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoic
         Some(IkeChoice { suite, spi, answer })
     });
     chosen.ok_or_else(|| {
-        explain(&demands, &offers, (ProtocolId::IKE, offered), |proposal| {
-            ike_spi(proposal).err()
-        })
+        let accepted = || brief_ike(ours);
+        explain(
+            &demands,
+            &offers,
+            (ProtocolId::IKE, offered),
+            accepted,
+            |proposal| ike_spi(proposal).err(),
+        )
     })
 }
 
@@ -116,9 +121,14 @@ pub fn select_esp(
         })
     });
     chosen.ok_or_else(|| {
-        explain(&demands, &offers, (ProtocolId::ESP, offered), |proposal| {
-            esp_spi(proposal).err()
-        })
+        let accepted = || brief_esp(ours, with_groups);
+        explain(
+            &demands,
+            &offers,
+            (ProtocolId::ESP, offered),
+            accepted,
+            |proposal| esp_spi(proposal).err(),
+        )
     })
 }
 
@@ -311,6 +321,7 @@ fn explain<S>(
     demands: &[Demand],
     offers: &[Offer<'_, S>],
     (protocol, offered): (ProtocolId, &[Proposal]),
+    accepted: impl Fn() -> String,
     spi: impl Fn(&Proposal) -> Option<String>,
 ) -> Mismatch {
     if offers.is_empty() {
@@ -320,7 +331,7 @@ fn explain<S>(
         };
         let defects = few(offered, offered.len(), "; ", why);
         return Mismatch::Unusable {
-            why: format!("{defects}; we accept {}", accepted(demands)),
+            why: format!("{defects}; we accept {}", accepted()),
         };
     }
     let reached = |demand, offer| fit(demand, offer).err().unwrap_or(NEEDS);
@@ -331,6 +342,16 @@ fn explain<S>(
     let furthest = all().map(|(demand, offer)| reached(demand, offer)).max();
     let furthest = furthest.unwrap_or_default();
     let failed = |demand, offer| reached(demand, offer) == furthest;
+    // What else has to be changed once that is: none of those proposals meets it.
+    let misses = |at: usize| {
+        let mut failing = all().filter(|(demand, offer)| failed(demand, offer));
+        failing.all(|(demand, offer)| {
+            let need = demand.get(at);
+            need.is_some_and(|(kind, need)| need.rank(offer.kind(*kind)).is_none())
+        })
+    };
+    let further = (furthest + 1..NEEDS).filter(|at| misses(*at));
+    let further = further.filter_map(|at| Some(demands.first()?.get(at)?.0));
     let needs = demands
         .iter()
         .filter(|demand| offers.iter().any(|offer| failed(demand, offer)))
@@ -349,18 +370,8 @@ fn explain<S>(
         kind,
         offered: names::list(theirs),
         accepted: names::list(ours),
+        further: further.collect(),
     }
-}
-
-/// All that we accept, kind by kind.
-fn accepted(demands: &[Demand]) -> String {
-    let kinds = demands.first().into_iter().flatten();
-    let each = kinds.enumerate().map(|(at, (kind, _))| {
-        let needs = demands.iter().filter_map(|demand| demand.get(at));
-        let wanted = needs.flat_map(|(kind, need)| need.wanted(*kind));
-        format!("{kind} {}", names::list(wanted))
-    });
-    each.collect::<Vec<_>>().join(", ")
 }
 
 impl Need {

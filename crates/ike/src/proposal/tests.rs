@@ -245,7 +245,7 @@ fn esp_without_esn_transform_is_not_acceptable() {
 }
 
 #[test]
-fn a_mismatch_names_the_first_kind_without_a_common_value() {
+fn a_mismatch_names_the_first_kind_without_a_common_value_and_which_others_have_none() {
     let des = transform(TransformType::ENCRYPTION, 3, None);
     let aes192 = transform(TransformType::ENCRYPTION, 12, Some(192));
     let rest = [integrity(HmacSha1_96), prf(Prf::HmacSha1), group(Modp1024)];
@@ -267,20 +267,20 @@ fn a_mismatch_names_the_first_kind_without_a_common_value() {
             .unwrap_err()
             .to_string(),
         "no common encryption: peer offers AES256, 3DES, AES192; \
-         we accept AES128-GCM-16, AES128"
+         we accept AES128-GCM-16, AES128; nor a common integrity, PRF, key exchange group"
     );
     assert_eq!(
         select_ike(&ours, &peer(&[encryption(AesCbc128), des]))
             .unwrap_err()
             .to_string(),
-        "no common integrity: peer offers SHA1; we accept SHA2-256"
+        "no common integrity: peer offers SHA1; we accept SHA2-256; nor a common PRF, key exchange group"
     );
     let ours = ike(&[AesCbc128], &[HmacSha1_96], &[SHA256], &[Modp2048]);
     assert_eq!(
         select_ike(&ours, &peer(&[encryption(AesCbc128)]))
             .unwrap_err()
             .to_string(),
-        "no common PRF: peer offers PRF-SHA1; we accept PRF-SHA2-256"
+        "no common PRF: peer offers PRF-SHA1; we accept PRF-SHA2-256; nor a common key exchange group"
     );
 }
 
@@ -298,9 +298,37 @@ fn a_proposal_with_a_transform_type_we_do_not_know_is_passed_over() {
     assert_eq!(
         select_ike(&ours, &[hybrid]).unwrap_err().to_string(),
         "no usable proposal: proposal 1: it demands additional key exchange 1 ML-KEM-768 (36); \
-         this gateway makes one key exchange alone (no RFC 9370); we accept encryption \
-         AES128-GCM-16, integrity none, PRF PRF-SHA2-256, key exchange group 19"
+         this gateway makes one key exchange alone (no RFC 9370); we accept \
+         AES128-GCM-16/PRF-SHA2-256/group 19"
     );
+}
+
+#[test]
+fn of_what_we_offer_a_line_has_what_we_want_most_and_where_the_rest_is() {
+    const OTHERS: &str = "or others (`algorithms` in `vgw status --json`)";
+    let one = ike(
+        &[AesGcm256],
+        &[HmacSha256_128, HmacSha1_96],
+        &[SHA256],
+        &[Ecp256],
+    );
+    assert_eq!(brief_ike(&one), "AES256-GCM-16/PRF-SHA2-256/group 19");
+    let some = ike(
+        &[AesCbc128],
+        &[HmacSha256_128, HmacSha1_96],
+        &[SHA256],
+        &[Ecp256],
+    );
+    let first = "AES128/SHA2-256/PRF-SHA2-256/group 19";
+    assert_eq!(brief_ike(&some), format!("{first} {OTHERS}"));
+
+    let one = esp(&[AesGcm256], &[], &[], &[true]);
+    assert_eq!(brief_esp(&one, false), "AES256-GCM-16/ESN");
+    assert_eq!(brief_esp(&one, true), "AES256-GCM-16/ESN without PFS");
+    let some = esp(&[AesGcm256], &[], &[Ecp256, Modp2048], &[false]);
+    assert_eq!(brief_esp(&some, false), "AES256-GCM-16");
+    let first = "AES256-GCM-16 with PFS by group 19";
+    assert_eq!(brief_esp(&some, true), format!("{first} {OTHERS}"));
 }
 
 #[test]
@@ -352,14 +380,12 @@ fn a_proposal_of_another_protocol_or_spi_size_is_passed_over() {
     offered[0].spi.pop();
     assert_eq!(
         select_esp(&ours, &offered, false).unwrap_err().to_string(),
-        "no usable proposal: proposal 1: its SPI has 3 octets, expected 4; we accept encryption \
-         AES128-GCM-16, integrity none, key exchange group none, extended sequence numbers no"
+        "no usable proposal: proposal 1: its SPI has 3 octets, expected 4; we accept AES128-GCM-16"
     );
     offered[0].protocol = ProtocolId::AH;
     assert_eq!(
         select_esp(&ours, &offered, false).unwrap_err().to_string(),
-        "no usable proposal: proposal 1: it is for AH, expected ESP; we accept encryption \
-         AES128-GCM-16, integrity none, key exchange group none, extended sequence numbers no"
+        "no usable proposal: proposal 1: it is for AH, expected ESP; we accept AES128-GCM-16"
     );
 }
 

@@ -107,14 +107,14 @@ fn what_was_chosen_for_another_is_refused_once_the_identity_is_known_and_names_b
         "{why}"
     );
     assert!(
-        why.contains("(phase 2) we offered encryption AES128-GCM-16, integrity"),
+        why.contains("could its kernel take the SA?): we offered AES128-GCM-16"),
         "{why}"
     );
     assert!(!why.contains("PRF"), "{why}");
     let why = &pair.sides[B].refusals[0];
     for word in [
         "chosen was AES256-GCM-16",
-        "expected encryption AES256,",
+        "expected encryption AES256;",
         "vpn-first.example/1",
         "vpn-second.example/1",
     ] {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::awaited::{Awaited, Row};
 use vgw_gateway::command::TunnelId;
@@ -12,6 +13,7 @@ use vgw_gateway::status::{
     TunnelStatus,
 };
 use vgw_gateway::supervisor;
+use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
 
 use super::wire;
@@ -201,11 +203,34 @@ fn tunnel(
         counters: counters(tunnel.counters, tunnel.changes_refused),
         dropped: by_name(tunnel.counters.dropped.iter().filter(|(_, n)| *n > 0)),
         last: tunnel.trouble.map(last),
+        algorithms: tunnel.algorithms.map(algorithms),
         rekey_refused: tunnel.rekey_refused.map(last),
         problems: tunnel.mismatches,
         one_way: tunnel.one_way.map(last),
         udp_fallback: tunnel.udp_fallback.map(last),
     }
+}
+
+fn algorithms((ike, esp): (IkeAlgorithms, EspAlgorithms)) -> wire::Algorithms {
+    let groups = |groups: &[Group]| groups.iter().map(|group| group.iana()).collect();
+    wire::Algorithms {
+        phase1_encryption_algorithms: names(&ike.encryption),
+        phase1_integrity_algorithms: names(&ike.integrity),
+        phase1_dh_group_numbers: groups(&ike.groups),
+        phase2_encryption_algorithms: names(&esp.encryption),
+        phase2_integrity_algorithms: names(&esp.integrity),
+        phase2_dh_group_numbers: groups(&esp.groups),
+        phase2_extended_sequence_numbers: match esp.esn.as_slice() {
+            [true] => "require",
+            [false] => "off",
+            _ => "prefer",
+        }
+        .to_owned(),
+    }
+}
+
+fn names<T: ToString>(all: &[T]) -> Vec<String> {
+    all.iter().map(ToString::to_string).collect()
 }
 
 fn awaited(awaited: &Awaited) -> wire::Awaited {
@@ -293,5 +318,39 @@ fn refusal(stranger: StrangerStatus) -> wire::Refusal {
         ago_seconds: stranger.refused.age.as_secs_f64(),
         remote: stranger.remote,
         why: stranger.refused.text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use vgw_crypto::{Encryption, Group, Integrity, Prf};
+    use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
+
+    use super::algorithms;
+
+    #[test]
+    fn algorithms_have_the_names_by_which_they_are_configured() {
+        let ike = IkeAlgorithms {
+            encryption: vec![Encryption::AesGcm256, Encryption::AesCbc128],
+            integrity: vec![Integrity::HmacSha1_96],
+            prf: vec![Prf::HmacSha1],
+            groups: vec![Group::Curve25519, Group::Modp2048],
+        };
+        let esp = EspAlgorithms {
+            encryption: vec![Encryption::AesGcm128],
+            integrity: vec![Integrity::HmacSha256_128],
+            groups: Vec::new(),
+            esn: vec![true, false],
+        };
+        let named = algorithms((ike, esp));
+        assert_eq!(
+            named.phase1_encryption_algorithms,
+            ["AES256-GCM-16", "AES128"]
+        );
+        assert_eq!(named.phase1_integrity_algorithms, ["SHA1"]);
+        assert_eq!(named.phase1_dh_group_numbers, [31, 14]);
+        assert_eq!(named.phase2_integrity_algorithms, ["SHA2-256"]);
+        assert_eq!(named.phase2_dh_group_numbers, [0_u16; 0]);
+        assert_eq!(named.phase2_extended_sequence_numbers, "prefer");
     }
 }

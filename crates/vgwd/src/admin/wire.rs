@@ -280,6 +280,9 @@ pub struct Tunnel {
     /// What last went wrong, be it over or not: why it went down or did not
     /// come up, what was refused.
     pub last: Option<Last>,
+    /// What it offers and accepts, by the options' names; null while nothing has gone wrong.
+    #[serde(default)]
+    pub algorithms: Option<Algorithms>,
     /// Why the last rekey was refused, if nothing has come up since.
     pub rekey_refused: Option<Last>,
     /// Packets that it does not carry though it is up, as its traffic selectors and the
@@ -293,6 +296,26 @@ pub struct Tunnel {
     /// That ESP is in UDP, because nothing came back by IP protocol 50.
     #[serde(default)]
     pub udp_fallback: Option<Last>,
+}
+
+/// The algorithms of a tunnel, most wanted first, as the configuration names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Algorithms {
+    /// Ciphers of the IKE SA.
+    pub phase1_encryption_algorithms: Vec<String>,
+    /// Its integrity algorithms, for ciphers that are not AEAD; the pseudorandom functions
+    /// use the same hashes.
+    pub phase1_integrity_algorithms: Vec<String>,
+    /// Its key exchange groups.
+    pub phase1_dh_group_numbers: Vec<u16>,
+    /// Ciphers of CHILD SAs.
+    pub phase2_encryption_algorithms: Vec<String>,
+    /// Their integrity algorithms, for ciphers that are not AEAD.
+    pub phase2_integrity_algorithms: Vec<String>,
+    /// Their groups for PFS; empty: no PFS.
+    pub phase2_dh_group_numbers: Vec<u16>,
+    /// `prefer`, `require` or `off`.
+    pub phase2_extended_sequence_numbers: String,
 }
 
 /// What a tunnel that is not up waits for. Nothing of what came is authentic, as an

@@ -69,6 +69,7 @@ fn conflict(other: &Tunnel, this: &Tunnel) -> Option<String> {
             kind,
             offered,
             accepted,
+            ..
         }) => format!(
             "in phase 1 they have no {kind} in common: {} has {offered}, {} has {accepted}",
             other.name, this.name

@@ -37,6 +37,7 @@ fn tunnel(number: u8) -> Tunnel {
         dropped: BTreeMap::new(),
         counters: Counters::default(),
         last: None,
+        algorithms: None,
         rekey_refused: None,
         problems: Vec::new(),
         one_way: None,
