@@ -81,6 +81,46 @@ pub struct Begun {
     pub remote: SocketAddr,
 }
 
+/// Somebody whose address is not configured, and who began handshakes at an address of
+/// ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unknown {
+    /// From where.
+    pub remote: IpAddr,
+    /// The handshakes, all of them refused.
+    pub handshakes: Row,
+}
+
+impl Unknown {
+    pub(crate) fn new(
+        now: std::time::Instant,
+        remote: IpAddr,
+        handshakes: &vgw_ike::progress::Row,
+    ) -> Self {
+        Self {
+            remote,
+            handshakes: Row::new(now, *handshakes),
+        }
+    }
+
+    /// Whether it came back, and lately: who only looks what is there does not.
+    pub(crate) fn persists(&self) -> bool {
+        let Row { since, ago, .. } = self.handshakes;
+        ago <= RECENT && since.saturating_sub(ago) >= COMES_BACK
+    }
+}
+
+impl Row {
+    fn new(now: std::time::Instant, row: vgw_ike::progress::Row) -> Self {
+        let ago = |at| now.saturating_duration_since(at);
+        Self {
+            count: row.count,
+            since: ago(row.first),
+            ago: ago(row.last),
+        }
+    }
+}
+
 /// The facts about a tunnel that is not up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Awaited {
@@ -103,6 +143,8 @@ pub struct Awaited {
     pub auth_unanswered: Option<Row>,
     /// Whether the last of those went to UDP port 4500, because a NAT is on the way.
     pub auth_floated: bool,
+    /// Who may be the peer, while nothing comes from its configured address.
+    pub unknown: Option<Unknown>,
 }
 
 /// What the facts amount to.
@@ -116,6 +158,8 @@ pub enum Finding {
     IkeV1,
     /// Our IKE_SA_INIT was answered, our IKE_AUTH is not.
     AuthUnanswered,
+    /// Nothing comes from the peer's address, and somebody asks whose is not configured.
+    UnknownAsks,
     /// IKE_SA_INIT comes again although we answer it.
     AnswersLost,
     /// IKE_SA_INIT came and was answered, IKE_AUTH does not come.
@@ -137,6 +181,7 @@ impl Finding {
             Self::NoChildSa => "no_child_sa",
             Self::IkeV1 => "ike_v1",
             Self::AuthUnanswered => "auth_unanswered",
+            Self::UnknownAsks => "unknown_asks",
             Self::AnswersLost => "answers_lost",
             Self::NoAuth => "no_auth",
             Self::InitUnanswered => "init_unanswered",
@@ -150,6 +195,8 @@ impl Finding {
 const ENOUGH: u32 = 3;
 /// An honest peer's IKE_AUTH comes sooner.
 const PROMPT: Duration = Duration::from_secs(3);
+/// Who asks again after so long means us.
+const COMES_BACK: Duration = Duration::from_secs(5);
 /// For so long after a start nobody need ask why nothing came.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// What is no older than this counts, in the order of how much it tells.
@@ -168,11 +215,7 @@ impl Awaited {
         heard: Option<Duration>,
     ) -> Self {
         let ago = |at| now.saturating_duration_since(at);
-        let row = |row: vgw_ike::progress::Row| Row {
-            count: row.count,
-            since: ago(row.first),
-            ago: ago(row.last),
-        };
+        let row = |row| Row::new(now, row);
         let came = progress.last.map(|last| Last {
             what: last.what,
             remote: Some(last.remote),
@@ -205,7 +248,19 @@ impl Awaited {
             init_unanswered: progress.init_unanswered.map(row),
             auth_unanswered: progress.auth_unanswered.map(row),
             auth_floated: progress.auth_floated,
+            unknown: None,
         }
+    }
+
+    /// Whether the peer may have another address than it is configured with, this one:
+    /// nothing came from its own since this one asks.
+    pub(crate) fn may_be(&self, unknown: &Unknown) -> bool {
+        let waits = match self.what {
+            Awaits::Peer | Awaits::Pause(_) | Awaits::InitResponse => true,
+            Awaits::Operator | Awaits::AuthResponse | Awaits::ChildSa => false,
+        };
+        let silent = |last: Last| last.ago > unknown.handshakes.since;
+        waits && self.from.is_some() && self.last.is_none_or(silent)
     }
 
     /// What the facts amount to.
@@ -215,6 +270,9 @@ impl Awaited {
             Awaits::Operator => return Finding::TakenDown,
             Awaits::ChildSa => return Finding::NoChildSa,
             Awaits::Peer | Awaits::Pause(_) | Awaits::InitResponse | Awaits::AuthResponse => {}
+        }
+        if self.unknown.is_some() {
+            return Finding::UnknownAsks;
         }
         if self.last.is_some_and(|last| last.what == Came::IkeV1) {
             return Finding::IkeV1;
@@ -255,6 +313,7 @@ impl Awaited {
             Finding::NoChildSa => (format!("the IKE SA with {} is up", self.peer()), Vec::new()),
             Finding::IkeV1 => self.ike_v1(),
             Finding::AuthUnanswered => self.auth_unanswered(),
+            Finding::UnknownAsks => self.unknown_asks(),
             Finding::AnswersLost => self.answers_lost(),
             Finding::NoAuth => self.no_auth(),
             Finding::InitUnanswered => self.init_unanswered(),
@@ -292,7 +351,11 @@ impl Awaited {
     /// Who has to begin, where that is not us and it is not what the peer does.
     fn whose_turn(&self) -> Option<&'static str> {
         let comes = match self.finding() {
-            Finding::AnswersLost | Finding::NoAuth | Finding::IkeV1 | Finding::NoChildSa => true,
+            Finding::UnknownAsks
+            | Finding::AnswersLost
+            | Finding::NoAuth
+            | Finding::IkeV1
+            | Finding::NoChildSa => true,
             Finding::SomethingCame => self.began_lately(),
             _ => false,
         };
@@ -356,6 +419,21 @@ impl Awaited {
             "what does the log there say?"
         };
         (so, vec![question.to_owned()])
+    }
+
+    fn unknown_asks(&self) -> (String, Vec<String>) {
+        let Some(unknown) = self.unknown else {
+            return (self.last_came(), Vec::new());
+        };
+        let Row { count, since, ago } = unknown.handshakes;
+        let so = format!(
+            "{}, but {}, which is not configured, asked {count} times since {}, the last {} ago",
+            self.last_came(),
+            unknown.remote,
+            span(since),
+            span(ago)
+        );
+        (so, vec!["is that its address instead?".to_owned()])
     }
 
     fn answers_lost(&self) -> (String, Vec<String>) {

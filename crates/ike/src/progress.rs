@@ -108,7 +108,7 @@ pub struct Row {
 
 impl Row {
     /// One more.
-    fn add(row: &mut Option<Self>, now: Instant) {
+    pub fn add(row: &mut Option<Self>, now: Instant) {
         let first = row.map_or(now, |row| row.first);
         let count = row.map_or(0, |row| row.count).saturating_add(1);
         *row = Some(Self {

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use vgw_ike::progress::Came;
 
-use super::{Awaited, Awaits, Begun, Finding, Last, Row};
+use super::{Awaited, Awaits, Begun, Finding, Last, Row, Unknown};
 
 const PEER: &str = "203.0.113.9";
 
@@ -22,6 +22,7 @@ fn quiet() -> Awaited {
         init_unanswered: None,
         auth_unanswered: None,
         auth_floated: false,
+        unknown: None,
     }
 }
 
@@ -309,4 +310,49 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
     };
     assert_eq!(operator.finding(), Finding::TakenDown);
     assert_eq!(operator.sentence(), None);
+}
+
+#[test]
+fn an_unknown_may_be_the_peer_while_nothing_comes_from_the_configured_address() {
+    let unknown = Unknown {
+        remote: "192.0.2.9".parse().unwrap(),
+        handshakes: row(4, 120, 12),
+    };
+    assert!(unknown.persists());
+    let quiet = quiet();
+    assert!(quiet.may_be(&unknown));
+    let facts = Awaited {
+        unknown: Some(unknown),
+        ..quiet.clone()
+    };
+    says(
+        &facts,
+        Finding::UnknownAsks,
+        "nothing came from 203.0.113.9 in 5m00s, but 192.0.2.9, which is not configured, asked \
+         4 times since 2m00s, the last 12s ago: is that its address instead?",
+    );
+    let heard = |ago| Awaited {
+        last: last(Came::InitRequest, ago),
+        ..quiet.clone()
+    };
+    assert!(!heard(119).may_be(&unknown), "it is there");
+    assert!(heard(121).may_be(&unknown), "it had that address before");
+    for what in [Awaits::Operator, Awaits::AuthResponse, Awaits::ChildSa] {
+        let other = Awaited {
+            what,
+            ..quiet.clone()
+        };
+        assert!(!other.may_be(&unknown));
+    }
+    let anywhere = Awaited {
+        from: None,
+        ..quiet.clone()
+    };
+    assert!(!anywhere.may_be(&unknown));
+    let asked = |handshakes| Unknown {
+        handshakes,
+        ..unknown
+    };
+    assert!(!asked(row(3, 2, 1)).persists(), "all at once");
+    assert!(!asked(row(9, 500, 121)).persists(), "gone again");
 }

@@ -46,6 +46,6 @@ impl Supervisor {
                 "from {remote}, of no configured tunnel: {why}{line}"
             );
         }
-        self.remember_stranger(now, remote, why);
+        self.strangers.remember(now, remote, why);
     }
 }

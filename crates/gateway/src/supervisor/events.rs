@@ -7,16 +7,13 @@ use vgw_crypto::RandomError;
 use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, SaId};
 use vgw_ike::why::Why;
 
+use super::Supervisor;
 use super::lifecycle::{self, State};
 use super::sas::Spi;
 use super::tunnel::{Pursuit, Tunnel};
-use super::{Stranger, Supervisor};
 use crate::command::{Command, TunnelId};
 use crate::domain::DpdAction;
 use crate::line_limit::WINDOW;
-
-/// So many refused strangers are remembered for status.
-const STRANGERS: usize = 8;
 
 /// What was on the way when an SA ended is accepted for this long: what the
 /// peer sent before it heard of our deleting it, and what its own DELETE overtook.
@@ -347,7 +344,7 @@ impl Supervisor {
             let held_back = line.held_back;
             tracing::warn!(%remote, held_back, "refused {remote}, of no configured tunnel: {why}{line}");
         }
-        self.remember_stranger(now, remote, why);
+        self.strangers.remember(now, remote, why);
     }
 
     fn on_rekey_refused(&mut self, now: Instant, id: TunnelId, remote: SocketAddr, why: Why) {
@@ -379,24 +376,6 @@ impl Supervisor {
                 tracing::debug!(tunnel = %name, sa = sa.0, "{name}: {diagnostic}");
             }
         }
-    }
-
-    /// Keeps the latest word of each of the last few addresses; a refusal, which explains
-    /// more than that a message was dropped, for some time.
-    pub(super) fn remember_stranger(&mut self, now: Instant, remote: SocketAddr, why: Why) {
-        let of_it = self.strangers.iter().find(|s| s.remote.ip() == remote.ip());
-        if of_it.is_some_and(|known| says_more(now, (&known.why, known.at), &why)) {
-            return;
-        }
-        self.strangers.retain(|s| s.remote.ip() != remote.ip());
-        if self.strangers.len() == STRANGERS {
-            self.strangers.pop_front();
-        }
-        self.strangers.push_back(Stranger {
-            remote,
-            why,
-            at: now,
-        });
     }
 }
 

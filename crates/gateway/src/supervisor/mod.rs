@@ -12,7 +12,8 @@
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
 //!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
 //!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
-//!   came to nothing, `telling` the log's lines, `mismatch` what a tunnel that is up does
+//!   came to nothing, `strangers` those that are no
+//!   peer's, `telling` the log's lines, `mismatch` what a tunnel that is up does
 //!   not carry;
 //! - [`one_way`] watches whether what is sent finds an echo, `udp_fallback` takes ESP into
 //!   UDP where it does not.
@@ -36,13 +37,14 @@ mod retry;
 mod routes;
 mod sas;
 mod selection;
+mod strangers;
 mod telling;
 mod told;
 mod traffic;
 mod tunnel;
 mod udp_fallback;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +53,6 @@ use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits, PeerId};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
-use vgw_ike::why::Why;
 
 pub use anew::LONGEST_WAIT;
 pub use change::Change;
@@ -71,6 +72,7 @@ use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::routes::Carried;
 use self::sas::Spi;
+use self::strangers::Strangers;
 use self::tunnel::Tunnel;
 use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
 use crate::domain::{Connection, Gateway, TunnelName};
@@ -107,13 +109,6 @@ impl Pair {
     }
 }
 
-/// A refused datagram of somebody who is no configured peer.
-struct Stranger {
-    remote: SocketAddr,
-    why: Why,
-    at: Instant,
-}
-
 /// See the [module](self).
 pub struct Supervisor {
     revision: Arc<Revision>,
@@ -132,7 +127,7 @@ pub struct Supervisor {
     stranger_lines: StrangerLines,
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
-    strangers: VecDeque<Stranger>,
+    strangers: Strangers,
     /// All tunnels are compared once more.
     round: Option<Round>,
     /// What the data plane had counted for tunnels that were removed, by
@@ -188,7 +183,7 @@ impl Supervisor {
             jitter,
             stranger_lines: StrangerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
-            strangers: VecDeque::new(),
+            strangers: Strangers::default(),
             round: None,
             retired: BTreeMap::new(),
         };

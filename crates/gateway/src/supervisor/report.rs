@@ -12,16 +12,19 @@ use super::{Pair, State, Supervisor, Which, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
 use crate::command::TunnelTraffic;
 use crate::status::{
-    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, TunnelEnds,
-    TunnelStatus,
+    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
 };
 
 impl Supervisor {
     /// Everything there is to see, as of `now`.
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
-        let strangers = self.strangers.iter().rev();
         let own = self.revision.own();
+        let connections = self.revision.connections().iter();
+        let connections =
+            connections.filter_map(|connection| self.connection_status(now, &connection.id));
+        let mut connections: Vec<_> = connections.collect();
+        self.note_unknown(now, &mut connections);
         Status {
             side: own.side,
             asn: own.asn,
@@ -36,21 +39,8 @@ impl Supervisor {
             half_open: self.endpoint.half_open(),
             denied: self.endpoint.denials(),
             key_pairs: self.endpoint.key_pairs(),
-            connections: self
-                .revision
-                .connections()
-                .iter()
-                .filter_map(|connection| self.connection_status(now, &connection.id))
-                .collect(),
-            strangers: strangers
-                .map(|stranger| StrangerStatus {
-                    remote: stranger.remote,
-                    refused: Remark {
-                        text: stranger.why.to_string(),
-                        age: now.saturating_duration_since(stranger.at),
-                    },
-                })
-                .collect(),
+            connections,
+            strangers: self.strangers.status(now).collect(),
         }
     }
 

@@ -202,3 +202,32 @@ fn a_route_over_the_peer_is_not_said_to_be_the_peers_silence() {
         "{asked}"
     );
 }
+
+#[test]
+fn a_peer_at_another_address_than_is_configured_is_pointed_to_until_that_is_put_right() {
+    let mut world = faulty(
+        |end, connection| {
+            if end == VGW {
+                connection.customer_gateway.ip_address = Some("198.51.100.77".parse().unwrap());
+            }
+        },
+        |_| false,
+    );
+    world.run(seconds(100));
+    for number in [1, 2] {
+        let told = awaited(&world, VGW, number);
+        assert_eq!(told.finding(), Finding::UnknownAsks);
+        let text = sentence(&told);
+        let so = "nothing came from 198.51.100.77 in 1m40s, but 198.51.100.1, which is not \
+                  configured, asked ";
+        assert!(text.starts_with(so), "{text}");
+        assert!(
+            text.ends_with(" ago: is that its address instead?"),
+            "{text}"
+        );
+    }
+    let mut config = world.nodes[VGW].config.clone();
+    config.connections[0].customer_gateway.ip_address = Some(setup::customer_address(1));
+    world.reload(VGW, config);
+    assert!(world.run_until(seconds(60), both_up));
+}

@@ -192,3 +192,52 @@ fn that_a_message_was_dropped_does_not_hide_why_the_peer_was_refused_just_before
     supervisor.note_unread(later, local, from, Denial::Malformed);
     assert!(refused(&supervisor).contains("message dropped"));
 }
+
+/// A gateway that waits for so many customers.
+fn waiting(customers: u8) -> Gateway {
+    let mut gateway = setup::gateway(1);
+    gateway.initiate_to_recover = false;
+    let connections = (1..=customers).map(|number| setup::connection(1, number));
+    gateway.connections.extend(connections);
+    gateway
+}
+
+/// To which tunnels status points, where a stranger asks at the first outside address:
+/// after the first time, after the second, and long after that.
+fn pointed_to(config: Gateway, stranger: SocketAddr) -> [Vec<String>; 3] {
+    let now = Instant::now();
+    let mut supervisor = Supervisor::new(now, config, Dice::new(1).sources());
+    [(0, true), (30, true), (200, false)].map(|(second, asks)| {
+        let now = now + Duration::from_secs(second);
+        if asks {
+            let identity = "fqdn:nobody.example";
+            attempt(now, &mut supervisor, stranger, identity, second);
+        }
+        let connections = supervisor.status(now).connections;
+        let tunnels = connections
+            .iter()
+            .flat_map(|connection| &connection.tunnels);
+        let pointed = tunnels.filter(|tunnel| {
+            let unknown = tunnel.awaited.as_ref().and_then(|awaited| awaited.unknown);
+            unknown.is_some_and(|unknown| unknown.remote == stranger.ip())
+        });
+        pointed.map(|tunnel| tunnel.name.to_string()).collect()
+    })
+}
+
+#[test]
+fn a_stranger_may_be_a_peer_if_it_asks_again_where_few_are_awaited_and_until_it_ceases() {
+    let stranger = "192.0.2.9:500".parse().unwrap();
+    let nobody = Vec::<String>::new;
+    let two = ["vpn-1-1/1", "vpn-1-2/1"].map(str::to_owned).to_vec();
+    assert_eq!(pointed_to(waiting(2), stranger), [nobody(), two, nobody()]);
+    let never = [nobody(), nobody(), nobody()];
+    assert_eq!(pointed_to(waiting(4), stranger), never);
+    // Who is configured at another of our addresses comes to the wrong one.
+    let mut config = waiting(2);
+    for tunnel in &mut config.connections[0].tunnels {
+        tunnel.outside_address = setup::outside(1, 2);
+    }
+    let known = (setup::customer_address(1), 500).into();
+    assert_eq!(pointed_to(config, known), never);
+}

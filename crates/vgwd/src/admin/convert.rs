@@ -254,6 +254,10 @@ fn awaited(awaited: &Awaited) -> wire::Awaited {
         init_repeated: awaited.begun.map_or(0, |begun| begun.repeated),
         init_unanswered: awaited.init_unanswered.map(row),
         auth_unanswered: awaited.auth_unanswered.map(row),
+        unknown: awaited.unknown.map(|unknown| wire::Unknown {
+            remote: unknown.remote,
+            handshakes: row(unknown.handshakes),
+        }),
     }
 }
 

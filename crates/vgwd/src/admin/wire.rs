@@ -328,7 +328,8 @@ pub struct Awaited {
     /// The address from which it is awaited; null: none is configured.
     pub from: Option<IpAddr>,
     /// What the facts amount to: `nothing_came`, `something_came`, `init_unanswered`,
-    /// `auth_unanswered`, `no_auth`, `answers_lost`, `ike_v1`, `no_child_sa` or `taken_down`.
+    /// `auth_unanswered`, `no_auth`, `answers_lost`, `unknown_asks`, `ike_v1`, `no_child_sa`
+    /// or `taken_down`.
     pub finding: String,
     /// The same as a sentence, with what may be the cause; null: there is nothing to say.
     pub sentence: Option<String>,
@@ -344,6 +345,18 @@ pub struct Awaited {
     pub init_unanswered: Option<Row>,
     /// Our IKE_AUTH requests in a row to which none came.
     pub auth_unanswered: Option<Row>,
+    /// Somebody who may be the peer at another address than is configured; null: nobody.
+    #[serde(default)]
+    pub unknown: Option<Unknown>,
+}
+
+/// Somebody whose address is not configured.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Unknown {
+    /// From where.
+    pub remote: IpAddr,
+    /// Handshakes that it began, all of them refused.
+    pub handshakes: Row,
 }
 
 /// Messages in a row.

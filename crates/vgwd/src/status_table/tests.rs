@@ -140,6 +140,7 @@ fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
             init_repeated: 0,
             init_unanswered: None,
             auth_unanswered: None,
+            unknown: None,
         }),
         ..tunnel(2)
     };

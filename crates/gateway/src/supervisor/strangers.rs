@@ -1,0 +1,108 @@
+//! Who was refused and is no configured peer, and whether it may be one that is awaited
+//! at another address.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use vgw_ike::progress::Row;
+use vgw_ike::why::Why;
+
+use super::Supervisor;
+use super::events::says_more;
+use crate::awaited::{Awaited, Unknown};
+use crate::status::{ConnectionStatus, Remark, StrangerStatus};
+
+/// So many are remembered for status.
+const REMEMBERED: usize = 8;
+/// Who did not ask for so long begins anew.
+const FORGOTTEN: Duration = Duration::from_secs(600);
+/// Where more peers are awaited, a stranger is hardly the one or the other.
+const AWAITED: usize = 3;
+
+/// A refused datagram of somebody who is no configured peer.
+struct Stranger {
+    remote: SocketAddr,
+    why: Why,
+    at: Instant,
+    /// Its handshakes, by the address of ours at which it is not configured.
+    asked: BTreeMap<IpAddr, Row>,
+}
+
+/// The last few.
+#[derive(Default)]
+pub(super) struct Strangers(VecDeque<Stranger>);
+
+impl Strangers {
+    /// Keeps the latest word of each of the last few addresses; a refusal, which explains
+    /// more than that a message was dropped, for some time.
+    pub(super) fn remember(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+        let known = self.0.iter().position(|s| s.remote.ip() == remote.ip());
+        let of_it = known.and_then(|place| self.0.get(place));
+        if of_it.is_some_and(|known| says_more(now, (&known.why, known.at), &why)) {
+            return;
+        }
+        let known = known.and_then(|place| self.0.remove(place));
+        let mut asked = known.map(|known| known.asked).unwrap_or_default();
+        asked.retain(|_, row| now < row.last + FORGOTTEN);
+        if let Why::NoPeer(local) = why {
+            let mut row = asked.remove(&local);
+            Row::add(&mut row, now);
+            asked.extend(row.map(|row| (local, row)));
+        }
+        if self.0.len() == REMEMBERED {
+            self.0.pop_front();
+        }
+        self.0.push_back(Stranger {
+            remote,
+            why,
+            at: now,
+            asked,
+        });
+    }
+
+    /// The newest first.
+    pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = StrangerStatus> {
+        self.0.iter().rev().map(move |stranger| StrangerStatus {
+            remote: stranger.remote,
+            refused: Remark {
+                text: stranger.why.to_string(),
+                age: now.saturating_duration_since(stranger.at),
+            },
+        })
+    }
+
+    /// Those that began handshakes at addresses of ours, each with that address.
+    fn asking(&self, now: Instant) -> Vec<(IpAddr, Unknown)> {
+        let each = self.0.iter().flat_map(|stranger| {
+            let remote = stranger.remote.ip();
+            let asked = stranger.asked.iter();
+            asked.map(move |(local, row)| (*local, Unknown::new(now, remote, row)))
+        });
+        each.filter(|(_, unknown)| unknown.persists()).collect()
+    }
+}
+
+impl Supervisor {
+    /// Notes, of those who ask and are not configured, who may be a peer that is awaited
+    /// at another address.
+    pub(super) fn note_unknown(&self, now: Instant, connections: &mut [ConnectionStatus]) {
+        for (local, unknown) in self.strangers.asking(now) {
+            let elsewhere = |peer: Option<IpAddr>| peer == Some(unknown.remote);
+            if self.tunnels.values().any(|t| elsewhere(t.peer.remote)) {
+                continue;
+            }
+            let tunnels = connections.iter_mut().flat_map(|c| &mut c.tunnels);
+            let at_it = tunnels.filter(|tunnel| tunnel.outside_local == local);
+            let awaited = at_it.filter_map(|tunnel| tunnel.awaited.as_mut());
+            let fitting: Vec<&mut Awaited> = awaited.filter(|a| a.may_be(&unknown)).collect();
+            let peers: BTreeSet<_> = fitting.iter().map(|awaited| awaited.from).collect();
+            if peers.len() > AWAITED {
+                continue;
+            }
+            for awaited in fitting {
+                awaited.unknown = Some(unknown);
+            }
+        }
+    }
+}
