@@ -19,12 +19,13 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
 use vgw_ike::config::{
-    Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, PeerConfig, PeerId, Psk,
+    Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, PeerConfig, Psk,
 };
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
 use vgw_ike::messages::InitRequest;
+use vgw_sa::TunnelId;
 
 #[allow(dead_code, reason = "not all of them are sent here")]
 #[path = "../src/strangers/messages.rs"]
@@ -67,7 +68,7 @@ impl Flood {
         let mut endpoint = Endpoint::new(Limits::default(), random);
         let now = Instant::now();
         for number in 0..candidates {
-            endpoint.set_peer(now, PeerId(number), peer(number));
+            endpoint.set_peer(now, TunnelId(number), peer(number));
         }
         Self {
             endpoint,

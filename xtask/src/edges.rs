@@ -36,6 +36,10 @@ const RULES: &[Rule] = &[
         forbidden: &["vgw-ike", "vgw-esp", "vgw-gateway"],
     },
     Rule {
+        package: "vgw-sa",
+        forbidden: &["vgw-ike", "vgw-esp", "vgw-gateway", "ring"],
+    },
+    Rule {
         package: "vgw-esp",
         forbidden: &["vgw-ike", "vgw-gateway", "ring"],
     },
@@ -81,7 +85,7 @@ const RULES: &[Rule] = &[
 ];
 
 /// Crates without I/O, clock or random source.
-const PURE: &[&str] = &["vgw-crypto", "vgw-esp", "vgw-ike", "vgw-gateway"];
+const PURE: &[&str] = &["vgw-crypto", "vgw-sa", "vgw-esp", "vgw-ike", "vgw-gateway"];
 
 #[derive(Deserialize)]
 struct Metadata {

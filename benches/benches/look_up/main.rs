@@ -19,7 +19,9 @@ use criterion::Criterion;
 use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
-use vgw_dataplane::{Family, InnerPacket, Lookup, NextHop};
+use vgw_dataplane::{Family, InnerPacket, Lookup};
+
+use vgw_sa::{NextHop, TunnelId};
 
 use crate::plane::{Plane, spi_of};
 use crate::traffic::{packets_to, prefixes, selectors};
@@ -60,7 +62,7 @@ fn destinations(
     for family in [Family::V4, Family::V6] {
         let prefixes = prefixes(family, routes, &mut random)?;
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);
-        let by_tunnel = (0..tunnels).cycle().map(NextHop::from);
+        let by_tunnel = (0..tunnels).map(TunnelId).cycle().map(NextHop::from);
         let table: Vec<(IpNet, NextHop)> = prefixes.into_iter().zip(by_tunnel).collect();
         plane.data.set_forwarding(table.clone());
         let case = format!("{family:?}, {routes} routes, {tunnels} tunnels");
@@ -82,7 +84,10 @@ fn many_selectors(criterion: &mut Criterion, plane: &Plane) -> Result<(), Failur
     for count in [1, 16] {
         let prefixes = prefixes(Family::V4, count, &mut random)?;
         plane.send_with(0, selectors(&prefixes))?;
-        let table = prefixes.iter().map(|prefix| (*prefix, 0.into())).collect();
+        let table = prefixes
+            .iter()
+            .map(|prefix| (*prefix, TunnelId(0).into()))
+            .collect();
         plane.data.set_forwarding(table);
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);
         let name = format!("look-up/selectors/{count} on each side");

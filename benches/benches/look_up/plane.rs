@@ -3,14 +3,13 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
-use vgw_dataplane::{
-    ChildSpec, Config, ControlError, DataPlane, Features, NATT_PORT, OutsideSockets, Path,
-    SLOT_BITS, Selectors, Tun,
-};
+use vgw_dataplane::{Config, ControlError, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, Namespace};
 
+use vgw_sa::{ChildSa, NATT_PORT, Path, SLOT_BITS, TunnelId};
+
 use crate::Failure;
-use crate::traffic::everything;
+use crate::traffic::{Selectors, everything};
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
@@ -80,21 +79,23 @@ impl Plane {
             encryption: Secret::new(vec![1; SUITE.encryption.keymat_len()]),
             integrity: Secret::default(),
         };
-        let spec = ChildSpec {
+        let [local_selectors, remote_selectors] = selectors;
+        let child = ChildSa {
             spi_in: spi,
             spi_out: spi,
             suite: SUITE,
             keys_in: keys(),
             keys_out: keys(),
-            selectors,
-            replay_window: 1024,
+            local_selectors,
+            remote_selectors,
             path: Path {
                 local: SocketAddr::from((OUTSIDE, NATT_PORT)),
                 remote: SocketAddr::from(([192, 0, 2, 1], NATT_PORT)),
                 udp_encapsulation: true,
             },
         };
-        self.data.install_child(tunnel, spec)?;
+        let tunnel = TunnelId(tunnel);
+        self.data.install_child(tunnel, child, 1024)?;
         self.data.use_outbound(tunnel, spi)
     }
 }

@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{IpNet, PrefixLenError};
 use rand_core::Rng;
-use vgw_dataplane::{Family, Selector, Selectors};
+use vgw_dataplane::Family;
+use vgw_sa::TrafficSelector;
 
 /// Different prefixes of private networks, of lengths that sites have.
 pub fn prefixes(
@@ -52,41 +53,24 @@ fn packet_to(destination: IpAddr) -> Vec<u8> {
     }
 }
 
+/// Our side's traffic selectors, and the peer's.
+pub type Selectors = [Vec<TrafficSelector>; 2];
+
 /// Selectors that admit what goes to one of these, and the same many of ours.
 pub fn selectors(prefixes: &[IpNet]) -> Selectors {
-    let remote = prefixes.iter().map(selector).collect();
+    let remote = prefixes.iter().copied().map(TrafficSelector::from);
     let ours = (0..prefixes.len()).rev().filter_map(|third| {
-        let third = u8::try_from(third).ok()?;
-        Some(range([10, 0, third, 0], [10, 0, third, 255]))
+        let network = Ipv4Addr::new(10, 0, u8::try_from(third).ok()?, 0);
+        Some(IpNet::new_assert(network.into(), 24).into())
     });
-    Selectors::new(ours.collect(), remote)
+    [ours.collect(), remote.collect()]
 }
 
 /// Selectors of a site that asks for everything.
 pub fn everything() -> Selectors {
     let any = || {
-        vec![
-            selector(&IpNet::new_assert(Ipv4Addr::UNSPECIFIED.into(), 0)),
-            selector(&IpNet::new_assert(Ipv6Addr::UNSPECIFIED.into(), 0)),
-        ]
+        let networks = [Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()];
+        networks.map(|network| IpNet::new_assert(network, 0).into())
     };
-    Selectors::new(any(), any())
-}
-
-fn selector(prefix: &IpNet) -> Selector {
-    between(prefix.network(), prefix.broadcast())
-}
-
-fn range(first: [u8; 4], last: [u8; 4]) -> Selector {
-    between(first.into(), last.into())
-}
-
-const fn between(first: IpAddr, last: IpAddr) -> Selector {
-    Selector {
-        protocol: 0,
-        first_port: 0,
-        last_port: u16::MAX,
-        first,
-        last,
-    }
+    [any().into(), any().into()]
 }

@@ -10,9 +10,10 @@ use vgw_crypto::RandomSources;
 use vgw_gateway::domain::{Gateway, TunnelName};
 use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::{Supervisor, Which, peer_config};
-use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::config::Limits;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Transmit};
+use vgw_sa::TunnelId;
 use vgw_sim::plane::Plane;
 
 use crate::Failure;
@@ -112,8 +113,8 @@ impl Cloud {
         };
         self.seed += 1;
         let mut customer = Endpoint::new(Limits::default(), random(self.seed));
-        customer.set_peer(self.now, PeerId(0), peer);
-        customer.initiate(self.now, PeerId(0));
+        customer.set_peer(self.now, TunnelId(0), peer);
+        customer.initiate(self.now, TunnelId(0));
         for _ in ["IKE_SA_INIT", "IKE_AUTH"] {
             let request = customer.poll_transmit().ok_or("the customer is silent")?;
             let (local, remote, message) = parts(request)?;

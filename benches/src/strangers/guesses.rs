@@ -9,12 +9,14 @@ use getrandom::SysRng;
 use ipnet::{IpNet, Ipv4Net};
 use vgw_crypto::{Encryption, Group, Prf, RandomSources, Secret};
 use vgw_ike::config::{
-    Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, PeerConfig, PeerId, Psk,
+    Encapsulation, EspAlgorithms, IkeAlgorithms, Lifetime, Limits, PeerConfig, Psk,
 };
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, DownReason, Event};
 use vgw_ike::identity::Identity;
 use vgw_lab::Namespace;
+
+use vgw_sa::TunnelId;
 
 use super::floods::Made;
 use super::socket::{Socket, host};
@@ -59,7 +61,7 @@ struct Guesser {
 
 impl Guesser {
     fn go_on(&mut self, now: Instant) -> Result<()> {
-        for (number, begun) in (0..AT_ONCE).map(PeerId).zip(&mut self.begun) {
+        for (number, begun) in (0..AT_ONCE).map(TunnelId).zip(&mut self.begun) {
             if begun.is_none_or(|begun| now > begun + PATIENCE) {
                 self.endpoint.remove_peer(now, number);
                 self.endpoint.set_peer(now, number, self.config.clone());

@@ -8,22 +8,25 @@ use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use ipnet::IpNet;
+use vgw_sa::{
+    Changes, ChildSa, ChildTraffic, InsideAddress, NATT_PORT, NextHop, Path, TunnelId,
+    TunnelPolicy, TunnelTraffic,
+};
 use zeroize::Zeroizing;
 
-use crate::engine::{ChildSpec, ControlError, NarrowLink, Path};
+use crate::engine::{ControlError, NarrowLink};
 use crate::event::DataPlaneEvent;
 use crate::io::features::Features;
-use crate::io::sockets::{NATT_PORT, OutsideSockets};
+use crate::io::sockets::OutsideSockets;
 use crate::io::tun::Tun;
 use crate::links::foreign_link::ForeignLink;
 use crate::links::outside_link::OutsideLink;
-use crate::tables::counters::{ChildTraffic, Count, DropReason, Refused, TunnelTraffic};
-use crate::tables::host::{HostServices, InsideAddress};
+use crate::tables::Ends;
+use crate::tables::counters::{Count, DropReason, Refused};
+use crate::tables::host::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::paths::SeenPath;
-use crate::tables::settings::TunnelSettings;
 use crate::tables::strays::StraySpi;
-use crate::tables::{Changes, Ends, NextHop};
 use crate::workers::spawn::{Direction, spawn};
 use crate::workers::worker::Shared;
 
@@ -107,17 +110,22 @@ impl DataPlane {
     }
 
     /// Receives with this CHILD SA from now on, and keeps its sending half for
-    /// [`Self::use_outbound`].
+    /// [`Self::use_outbound`]. `replay_window` is in packets.
     ///
     /// # Errors
     ///
     /// [`ControlError`]; then nothing has changed.
-    pub fn install_child(&self, tunnel: u32, spec: ChildSpec) -> Result<(), ControlError> {
+    pub fn install_child(
+        &self,
+        tunnel: TunnelId,
+        child: ChildSa,
+        replay_window: u32,
+    ) -> Result<(), ControlError> {
         let mut iv_seed = Zeroizing::new([0; 32]);
         getrandom::fill(iv_seed.as_mut_slice()).map_err(ControlError::Random)?;
-        let link = self.link_of(spec.path);
+        let link = self.link_of(child.path);
         let engine = &self.shared.engine;
-        engine.install_child(tunnel, spec, link, &iv_seed)?;
+        engine.install_child(tunnel, child, replay_window, link, &iv_seed)?;
         self.shared.wake();
         Ok(())
     }
@@ -128,7 +136,7 @@ impl DataPlane {
     /// # Errors
     ///
     /// [`ControlError::UnknownChild`] if it is not installed in this tunnel.
-    pub fn use_outbound(&self, tunnel: u32, spi_in: u32) -> Result<(), ControlError> {
+    pub fn use_outbound(&self, tunnel: TunnelId, spi_in: u32) -> Result<(), ControlError> {
         self.shared.engine.use_outbound(tunnel, spi_in)?;
         self.shared.wake();
         Ok(())
@@ -162,7 +170,7 @@ impl DataPlane {
     /// # Errors
     ///
     /// The path does not start at an outside address or mixes families.
-    pub fn set_path(&self, tunnel: u32, path: Path) -> Result<(), ControlError> {
+    pub fn set_path(&self, tunnel: TunnelId, path: Path) -> Result<(), ControlError> {
         let link = self.link_of(path);
         self.shared.engine.set_path(tunnel, path, link)?;
         self.shared.wake();
@@ -183,8 +191,8 @@ impl DataPlane {
     }
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
-    pub fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) {
-        if self.shared.engine.set_tunnel(tunnel, settings) {
+    pub fn set_policy(&self, tunnel: TunnelId, policy: TunnelPolicy) {
+        if self.shared.engine.set_policy(tunnel, policy) {
             self.shared.wake();
         }
     }
@@ -198,7 +206,7 @@ impl DataPlane {
     /// The largest inner packet, in octets, that this tunnel carries without
     /// fragmenting the outer one. None while it has no CHILD SA to send with.
     #[must_use]
-    pub fn tunnel_mtu(&self, tunnel: u32) -> Option<usize> {
+    pub fn tunnel_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.shared.engine.tunnel_mtu(tunnel)
     }
 
@@ -265,12 +273,6 @@ impl DataPlane {
         self.shared.wake();
     }
 
-    /// Forgets a tunnel's counters, so that its number may be given again. Its
-    /// CHILD SAs must have been removed.
-    pub fn forget_tunnel(&self, tunnel: u32) {
-        self.shared.engine.forget_tunnel(tunnel);
-    }
-
     /// Sends an IKE message from one of our outside addresses; from port 4500
     /// with the non-ESP marker.
     ///
@@ -306,9 +308,9 @@ impl DataPlane {
         Ok(())
     }
 
-    /// What every tunnel counted, by tunnel number.
+    /// What every tunnel counted.
     #[must_use]
-    pub fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
+    pub fn tunnel_traffic(&self) -> Vec<(TunnelId, TunnelTraffic)> {
         self.shared.engine.tunnel_traffic()
     }
 
@@ -402,7 +404,7 @@ impl DataPlane {
     /// least of what its settings, the link and the route say. None while it has no
     /// CHILD SA to send with.
     #[must_use]
-    pub fn outside_mtu(&self, tunnel: u32) -> Option<usize> {
+    pub fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.shared.engine.outside_mtu(tunnel)
     }
 

@@ -12,11 +12,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
-use vgw_dataplane::{
-    ChildSpec, Config, DataPlane, Features, OutsideSockets, Path, Selector, Selectors, Tun,
-};
+use vgw_dataplane::{Config, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, wait_until};
+use vgw_sa::{ChildSa, Path, TunnelId};
 
 /// Tunnels of one data plane.
 const TUNNELS: u32 = 1000;
@@ -80,14 +80,15 @@ fn octets_of_each(suite: EspSuite) -> usize {
     };
     let before = LIVE.load(Ordering::Relaxed);
     for tunnel in 0..TUNNELS {
+        let id = TunnelId(tunnel);
         plane
-            .install_child(tunnel, spec(tunnel, suite, outside))
+            .install_child(id, child(tunnel, suite, outside), 1024)
             .unwrap();
-        plane.use_outbound(tunnel, 0x0100_0000 | tunnel).unwrap();
+        plane.use_outbound(id, 0x0100_0000 | tunnel).unwrap();
     }
     plane.set_forwarding(
         (0..TUNNELS)
-            .map(|tunnel| (routes(tunnel), tunnel.into()))
+            .map(|tunnel| (routes(tunnel), TunnelId(tunnel).into()))
             .collect(),
     );
     // The workers let go of the tables before when they have woken.
@@ -99,28 +100,20 @@ fn octets_of_each(suite: EspSuite) -> usize {
     .unwrap()
 }
 
-fn spec(tunnel: u32, suite: EspSuite, outside: IpAddr) -> ChildSpec {
+fn child(tunnel: u32, suite: EspSuite, outside: IpAddr) -> ChildSa {
     let keys = || DirectionKeys {
         encryption: Secret::new(vec![1; suite.encryption.keymat_len()]),
         integrity: Secret::new(vec![2; suite.integrity.map_or(0, Integrity::key_len)]),
     };
-    let any = || {
-        vec![Selector {
-            protocol: 0,
-            first_port: 0,
-            last_port: u16::MAX,
-            first: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
-            last: IpAddr::V4(Ipv4Addr::BROADCAST),
-        }]
-    };
-    ChildSpec {
+    let any = || vec!["0.0.0.0/0".parse::<IpNet>().unwrap().into()];
+    ChildSa {
         spi_in: 0x0100_0000 | tunnel,
         spi_out: 0x0200_0000 | tunnel,
         suite,
         keys_in: keys(),
         keys_out: keys(),
-        selectors: Selectors::new(any(), any()),
-        replay_window: 1024,
+        local_selectors: any(),
+        remote_selectors: any(),
         path: Path {
             local: (outside, 4500).into(),
             remote: (outside, 4501).into(),

@@ -3,18 +3,11 @@
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
+use vgw_ike::event::IkeKeyLog;
 
-use crate::domain::{DfPolicy, HostService};
+use vgw_sa::{Changes, ChildSa, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy};
 
-/// Numbers a tunnel for as long as it is configured; small and dense, equal to
-/// the negotiator's `PeerId`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct TunnelId(pub u32);
-
-/// Entries of a table as they are to be from now on; None is to be no more. What is not
-/// named stays, and at first there is nothing.
-pub type Changes<K, V> = Vec<(K, Option<V>)>;
+use crate::domain::HostService;
 
 /// One thing to do, in order.
 #[derive(Debug, Clone)]
@@ -59,11 +52,11 @@ pub enum Command {
     },
     /// Treat every packet of this tunnel so from now on. It may have no CHILD
     /// SA yet, and keeps this for those to come.
-    SetTreatment {
+    SetPolicy {
         /// Whose.
         tunnel: TunnelId,
         /// How.
-        treatment: Treatment,
+        policy: TunnelPolicy,
     },
     /// Let tunnels reach these services of the gateway's own host and no others, beside
     /// what routing needs.
@@ -95,15 +88,6 @@ pub enum Command {
     },
 }
 
-/// What leads to an inside prefix.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct NextHop {
-    /// The tunnel that packets to there leave by.
-    pub carrier: TunnelId,
-    /// The other tunnel that packets from there may come by.
-    pub standby: Option<TunnelId>,
-}
-
 /// A command that the data plane did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
@@ -126,7 +110,7 @@ impl Command {
             Self::SetPath { tunnel, .. } => Some(Refused::Path(*tunnel)),
             Self::StopOutbound { .. }
             | Self::RemoveChild { .. }
-            | Self::SetTreatment { .. }
+            | Self::SetPolicy { .. }
             | Self::SetHostServices(_)
             | Self::ChangeInside(_)
             | Self::SetCloudHub(_)
@@ -137,60 +121,4 @@ impl Command {
             | Self::LogIkeKeys { .. } => None,
         }
     }
-}
-
-/// An inside address of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InsideAddress {
-    /// Ours.
-    pub ours: IpAddr,
-    /// That of the tunnel's other end.
-    pub peer: IpAddr,
-    /// The tunnel, as the carrier, and the other one of its connection.
-    pub tunnels: NextHop,
-}
-
-/// How a tunnel's packets are treated, beside being sealed and opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Treatment {
-    /// The largest packet that the outside carries whole, octets.
-    pub outside_mtu: u16,
-    /// What becomes of packets that do not fit.
-    pub df_policy: DfPolicy,
-    /// Whether the outer header has the inner one's DSCP.
-    pub copy_dscp: bool,
-    /// Bits of inner packets per second in each direction; None: no limit.
-    pub bandwidth_limit: Option<u64>,
-    /// Whether what the peer sends must have a source that its routes lead to.
-    pub source_check: bool,
-}
-
-/// What the data plane counted for one tunnel, since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TunnelTraffic {
-    /// Packets that passed authentication.
-    pub packets_in: u64,
-    /// Octets after decryption (AWS: TunnelDataIn).
-    pub bytes_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-    /// Octets before encryption (AWS: TunnelDataOut).
-    pub bytes_out: u64,
-}
-
-/// What the data plane counted for one CHILD SA, since it was made.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ChildTraffic {
-    /// The inbound SPI.
-    pub spi_in: u32,
-    /// Packets received and accepted.
-    pub packets_in: u64,
-    /// Octets received, after decryption.
-    pub bytes_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-    /// Octets sent, before encryption.
-    pub bytes_out: u64,
-    /// Last sequence number sent.
-    pub sequence: u64,
 }

@@ -10,6 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use vgw_crypto::{Encryption, Group, Integrity};
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
+use vgw_sa::DfPolicy;
 
 /// Which end of the connections this daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -280,17 +281,6 @@ pub enum DpdAction {
     None,
     /// Take the tunnel down and initiate anew.
     Restart,
-}
-
-/// What becomes of an inner packet that is too large for a tunnel and whose
-/// sender wants no fragments: an IPv4 packet with DF, or any of IPv6.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum DfPolicy {
-    /// Its sender is told how large packets may be.
-    #[default]
-    Honor,
-    /// It travels in outer fragments.
-    Ignore,
 }
 
 /// Whether we initiate.

@@ -8,13 +8,13 @@ use ipnet::IpNet;
 use vgw_crypto::{EspSuite, IkeSuite};
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::denial::Denials;
-use vgw_ike::event::{Nat, Path, PeerCounters, Role};
+use vgw_ike::event::{Nat, PeerCounters, Role};
 use vgw_ike::identity::Identity;
-use vgw_ike::selector::TrafficSelector;
+
+use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraffic};
 
 use crate::awaited::Awaited;
-use crate::command::{ChildTraffic, TunnelId, TunnelTraffic};
-use crate::domain::{DfPolicy, Side, TunnelName};
+use crate::domain::{Side, TunnelName};
 pub use crate::supervisor::{State, Which};
 
 /// A gateway.

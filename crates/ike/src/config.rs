@@ -8,10 +8,6 @@ use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
 
 use crate::identity::Identity;
 
-/// Names one configured peer; chosen by the caller, stable across reloads.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerId(pub u32);
-
 /// One tunnel's other end, as the negotiator sees it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct PeerConfig {

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 
+use vgw_sa::TunnelId;
+
 use crate::auth::Mistaken;
-use crate::config::{KeyLog, Lifetime, Limits, PeerId};
+use crate::config::{KeyLog, Lifetime, Limits};
 use crate::crash_token;
 use crate::denial::{Denial, Denials};
 use crate::established::{Established, Inheritance};
@@ -35,9 +37,9 @@ pub(crate) struct Core {
     pub owner: BTreeMap<u32, SaId>,
     pub transmits: VecDeque<Transmit>,
     pub events: VecDeque<Event>,
-    pub counters: BTreeMap<PeerId, PeerCounters>,
+    pub counters: BTreeMap<TunnelId, PeerCounters>,
     /// What each peer was asked and did not answer.
-    pub asked: BTreeMap<PeerId, Asked>,
+    pub asked: BTreeMap<TunnelId, Asked>,
     pub effects: VecDeque<Effect>,
     pub last_sa: u64,
     /// Key pairs made so far; each is most of a key exchange.
@@ -55,7 +57,7 @@ pub(crate) enum Effect {
         began: Instant,
     },
     /// An IKE SA that was in use ended: what else is up with this peer carries on.
-    WentDown { peer: PeerId },
+    WentDown { peer: TunnelId },
     /// Say this once the effects before are done: an IKE SA is reported gone
     /// only after the one that replaces it is reported up.
     Report(Box<Event>),
@@ -207,7 +209,7 @@ impl Env<'_> {
 
     /// Counts that a message came to nothing, and says so where nobody else does. `peer`
     /// is who is to be blamed for it, if anybody is.
-    pub fn deny(&mut self, peer: Option<PeerId>, remote: SocketAddr, denial: Denial) {
+    pub fn deny(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
         let why = denial.name();
         tracing::debug!(%remote, why, "{remote}: message dropped: {why}");
         self.core.denials.count(denial);
@@ -215,13 +217,13 @@ impl Env<'_> {
     }
 
     /// As [`Self::deny`], of a message that belongs to a peer's IKE SA.
-    pub fn deny_peer(&mut self, peer: PeerId, remote: SocketAddr, denial: Denial) {
+    pub fn deny_peer(&mut self, peer: TunnelId, remote: SocketAddr, denial: Denial) {
         self.count(peer, |counters| counters.dropped.count(denial));
         self.deny(Some(peer), remote, denial);
     }
 
     /// Says that a message came to nothing, which is counted elsewhere.
-    pub fn tell_denial(&mut self, peer: Option<PeerId>, remote: SocketAddr, denial: Denial) {
+    pub fn tell_denial(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
         if denial.sentence().is_some() {
             self.emit(Event::Dropped {
                 peer,
@@ -232,26 +234,26 @@ impl Env<'_> {
     }
 
     /// Changes a peer's counters.
-    pub fn count(&mut self, peer: PeerId, change: impl FnOnce(&mut PeerCounters)) {
+    pub fn count(&mut self, peer: TunnelId, change: impl FnOnce(&mut PeerCounters)) {
         change(self.core.counters.entry(peer).or_default());
     }
 
     /// Notes what a peer was asked, or that it answered.
-    pub fn note_asked(&mut self, peer: PeerId, note: impl FnOnce(&mut Asked, Instant)) {
+    pub fn note_asked(&mut self, peer: TunnelId, note: impl FnOnce(&mut Asked, Instant)) {
         if let Some(asked) = self.core.asked.get_mut(&peer) {
             note(asked, self.now);
         }
     }
 
     /// Whose key a peer used instead of its own when it last tried to authenticate.
-    pub fn mistaken_key(&self, peer: PeerId) -> Option<&Mistaken> {
+    pub fn mistaken_key(&self, peer: TunnelId) -> Option<&Mistaken> {
         self.core.asked.get(&peer)?.mistaken.as_ref()
     }
 
     /// Says that something was refused, and why.
     pub fn refuse(
         &mut self,
-        peer: Option<PeerId>,
+        peer: Option<TunnelId>,
         name: &str,
         remote: SocketAddr,
         why: impl Into<Why>,

@@ -3,12 +3,12 @@
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
-use vgw_crypto::{DirectionKeys, EspSuite, Group, IkeSuite, Secret};
+use vgw_crypto::{Group, IkeSuite, Secret};
 
-use crate::config::PeerId;
+use vgw_sa::{ChildSa, Path, TunnelId};
+
 use crate::denial::{Denial, Denials};
 use crate::identity::Identity;
-use crate::selector::TrafficSelector;
 use crate::why::Why;
 use crate::wire::{Notify, NotifyType};
 use crate::words::Bounded;
@@ -47,17 +47,6 @@ pub enum Role {
     Responder,
 }
 
-/// The way of an SA's packets outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// Our address; the port counts only with UDP encapsulation.
-    pub local: SocketAddr,
-    /// The peer's, as its packets show it.
-    pub remote: SocketAddr,
-    /// ESP in UDP, or IP protocol 50.
-    pub udp_encapsulation: bool,
-}
-
 /// What NAT detection found (RFC 7296 section 2.23).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Nat {
@@ -65,27 +54,6 @@ pub struct Nat {
     pub local: bool,
     /// The peer is, or pretends to be.
     pub remote: bool,
-}
-
-/// A CHILD SA as it is handed over to the data plane: both directions.
-#[derive(Debug, Clone)]
-pub struct ChildSa {
-    /// SPI of packets that we receive; ours, its low [`crate::spi::SLOT_BITS`] bits are a slot.
-    pub spi_in: u32,
-    /// SPI of packets that we send; the peer's.
-    pub spi_out: u32,
-    /// Algorithms.
-    pub suite: EspSuite,
-    /// Keys of what we receive.
-    pub keys_in: DirectionKeys,
-    /// Keys of what we send.
-    pub keys_out: DirectionKeys,
-    /// Our side of what may travel, narrowed.
-    pub local_selectors: Vec<TrafficSelector>,
-    /// The peer's side of what may travel, narrowed.
-    pub remote_selectors: Vec<TrafficSelector>,
-    /// Where its packets go and come from.
-    pub path: Path,
 }
 
 /// What happened. Each that is about a peer names it; events of one IKE SA come
@@ -96,7 +64,7 @@ pub enum Event {
     /// this one rekeyed: its CHILD SAs now belong here.
     IkeUp {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The new SA.
         sa: SaId,
         /// What it is.
@@ -107,7 +75,7 @@ pub enum Event {
     /// The keys of an IKE SA that comes up, with [`crate::config::KeyLog::On`] only.
     IkeKeys {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The new SA.
         sa: SaId,
         /// Initiator's SPI.
@@ -122,7 +90,7 @@ pub enum Event {
     /// An IKE SA is gone, and every CHILD SA that it still had (each reported before).
     IkeDown {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The SA.
         sa: SaId,
         /// Why.
@@ -131,7 +99,7 @@ pub enum Event {
     /// An attempt to initiate failed before an SA was up.
     InitiateFailed {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The attempt.
         sa: SaId,
         /// Why.
@@ -141,7 +109,7 @@ pub enum Event {
     /// [`Event::ChildOutbound`], so that a rekey loses nothing.
     ChildInbound {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
         /// Keys, SPIs and selectors of both directions.
@@ -152,14 +120,14 @@ pub enum Event {
     /// Send with this CHILD SA from now on, instead of the one it replaces.
     ChildOutbound {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The inbound SPI, which names the CHILD SA.
         spi_in: u32,
     },
     /// Stop both directions of this CHILD SA and forget its keys.
     ChildDown {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// The inbound SPI, which names the CHILD SA.
         spi_in: u32,
         /// Why.
@@ -169,7 +137,7 @@ pub enum Event {
     /// the IKE SA follows (RFC 7296 section 2.23).
     PathChanged {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
         /// The new way.
@@ -178,7 +146,7 @@ pub enum Event {
     /// The peer answered something, so it lives; once per liveness exchange.
     Alive {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
     },
@@ -187,14 +155,14 @@ pub enum Event {
     /// lost. Anybody can send such a thing, but only so often.
     Stray {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
     },
     /// Something was refused, and why: what was offered and what expected.
     Refused {
         /// Which peer: who authenticated, who is the only one configured at this
         /// address, or who it claims to be at an address where that one may be.
         /// None for a stranger.
-        peer: Option<PeerId>,
+        peer: Option<TunnelId>,
         /// Whose datagram it was.
         remote: SocketAddr,
         /// One line, made when it is read.
@@ -205,7 +173,7 @@ pub enum Event {
     Dropped {
         /// Whose IKE SA it named, or who is the only one configured at this address. None
         /// for a stranger.
-        peer: Option<PeerId>,
+        peer: Option<TunnelId>,
         /// Where it came from.
         remote: SocketAddr,
         /// Why; it has a [sentence](Denial::sentence).
@@ -215,7 +183,7 @@ pub enum Event {
     /// its lifetime ends.
     RekeyRefused {
         /// Which peer; it is authenticated.
-        peer: PeerId,
+        peer: TunnelId,
         /// Its address.
         remote: SocketAddr,
         /// One line, made when it is read.
@@ -227,7 +195,7 @@ pub enum Event {
     /// Something an operator may want to know that changes no SA.
     Diagnostic {
         /// Which peer.
-        peer: PeerId,
+        peer: TunnelId,
         /// Its IKE SA, or the attempt at one.
         sa: SaId,
         /// What it is.

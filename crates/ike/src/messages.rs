@@ -1,7 +1,8 @@
 //! Every message as a type of its own, so that no handler searches a list of
 //! payloads. Reading one (`parse`) checks the grammar first ([`crate::grammar`]).
 
-use crate::selector::TrafficSelector;
+use vgw_sa::TrafficSelector;
+
 use crate::wire::{Auth, Delete, Id, KeyExchange, Notify, NotifyType, Payload, Proposal};
 
 mod convert;

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig, PeerId};
+use vgw_sa::TunnelId;
+
+use crate::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use crate::identity::Identity;
 use crate::progress::Heard;
 use crate::source::Source;
@@ -14,7 +16,7 @@ use crate::source::Source;
 pub(crate) struct Alike {
     pub ike: IkeAlgorithms,
     pub encapsulation: Encapsulation,
-    members: BTreeSet<PeerId>,
+    members: BTreeSet<TunnelId>,
 }
 
 /// Those of one pair of addresses, the one with the lowest id first.
@@ -29,7 +31,7 @@ impl Group {
         self.alike.iter().map(|alike| alike.members.len()).sum()
     }
 
-    fn insert(&mut self, peer: PeerId, config: &PeerConfig) {
+    fn insert(&mut self, peer: TunnelId, config: &PeerConfig) {
         let same = |alike: &&mut Alike| {
             alike.encapsulation == config.encapsulation && alike.ike == config.ike
         };
@@ -45,7 +47,7 @@ impl Group {
         self.alike.sort_by_key(Alike::first);
     }
 
-    fn remove(&mut self, peer: PeerId) {
+    fn remove(&mut self, peer: TunnelId) {
         for alike in &mut self.alike {
             alike.members.remove(&peer);
         }
@@ -55,7 +57,7 @@ impl Group {
 }
 
 impl Alike {
-    fn first(&self) -> Option<PeerId> {
+    fn first(&self) -> Option<TunnelId> {
         self.members.first().copied()
     }
 }
@@ -66,15 +68,15 @@ const AT_ITS_ADDRESS: u64 = 1 << 32;
 /// The configured peers.
 #[derive(Default)]
 pub(crate) struct Peers {
-    all: BTreeMap<PeerId, Arc<PeerConfig>>,
+    all: BTreeMap<TunnelId, Arc<PeerConfig>>,
     /// Those with an address, by ours and theirs.
     at: BTreeMap<(IpAddr, IpAddr), Group>,
     /// Those that may come from anywhere, by our address.
     anywhere: BTreeMap<IpAddr, Group>,
     /// By our address and the peer's identity.
-    named: BTreeMap<(IpAddr, Identity), BTreeSet<PeerId>>,
+    named: BTreeMap<(IpAddr, Identity), BTreeSet<TunnelId>>,
     /// Where those without an address authenticated last.
-    seen: BTreeMap<PeerId, IpAddr>,
+    seen: BTreeMap<TunnelId, IpAddr>,
     /// How many peers have an address, by configuration or authentication.
     known: BTreeMap<IpAddr, u32>,
     /// Those that get no answer.
@@ -87,18 +89,18 @@ type Ends = (IpAddr, Option<IpAddr>);
 /// Peers that get no answer.
 #[derive(Default)]
 struct Silenced {
-    all: BTreeMap<PeerId, (Ends, Identity)>,
-    at: BTreeMap<Ends, BTreeSet<(Identity, PeerId)>>,
+    all: BTreeMap<TunnelId, (Ends, Identity)>,
+    at: BTreeMap<Ends, BTreeSet<(Identity, TunnelId)>>,
 }
 
 impl Silenced {
-    fn insert(&mut self, peer: PeerId, ends: Ends, identity: Identity) {
+    fn insert(&mut self, peer: TunnelId, ends: Ends, identity: Identity) {
         let named = (identity.clone(), peer);
         self.at.entry(ends).or_default().insert(named);
         self.all.insert(peer, (ends, identity));
     }
 
-    fn remove(&mut self, peer: PeerId) {
+    fn remove(&mut self, peer: TunnelId) {
         let Some((ends, identity)) = self.all.remove(&peer) else {
             return;
         };
@@ -116,33 +118,33 @@ impl Silenced {
         &self,
         local: IpAddr,
         remote: IpAddr,
-    ) -> impl Iterator<Item = &BTreeSet<(Identity, PeerId)>> {
+    ) -> impl Iterator<Item = &BTreeSet<(Identity, TunnelId)>> {
         let ends = [(local, Some(remote)), (local, None)];
         ends.into_iter().filter_map(|ends| self.at.get(&ends))
     }
 
     /// One who may be meant between these addresses, and whether it is the only one.
-    fn first(&self, local: IpAddr, remote: IpAddr) -> Option<(PeerId, bool)> {
+    fn first(&self, local: IpAddr, remote: IpAddr) -> Option<(TunnelId, bool)> {
         let mut peers = self.between(local, remote).flatten();
         let (_, first) = peers.next()?;
         Some((*first, peers.next().is_none()))
     }
 
     fn has_name(&self, local: IpAddr, remote: IpAddr, identity: &Identity) -> bool {
-        let from = (identity.clone(), PeerId(0));
-        let to = (identity.clone(), PeerId(u32::MAX));
+        let from = (identity.clone(), TunnelId(0));
+        let to = (identity.clone(), TunnelId(u32::MAX));
         let mut peers = self.between(local, remote);
         peers.any(|peers| peers.range(&from..=&to).next().is_some())
     }
 }
 
 impl Peers {
-    pub(crate) fn get(&self, peer: PeerId) -> Option<&Arc<PeerConfig>> {
+    pub(crate) fn get(&self, peer: TunnelId) -> Option<&Arc<PeerConfig>> {
         self.all.get(&peer)
     }
 
     /// Adds a peer that is not there.
-    pub(crate) fn insert(&mut self, peer: PeerId, config: PeerConfig) {
+    pub(crate) fn insert(&mut self, peer: TunnelId, config: PeerConfig) {
         self.group(&config).insert(peer, &config);
         let name = (config.local, config.remote_id.clone());
         self.named.entry(name).or_default().insert(peer);
@@ -154,14 +156,18 @@ impl Peers {
 
     /// Changes what needs no new SAs of a peer that is there, see
     /// [`PeerConfig::negotiates_as`].
-    pub(crate) fn retime(&mut self, peer: PeerId, config: PeerConfig) -> Option<&Arc<PeerConfig>> {
+    pub(crate) fn retime(
+        &mut self,
+        peer: TunnelId,
+        config: PeerConfig,
+    ) -> Option<&Arc<PeerConfig>> {
         let known = self.all.get_mut(&peer)?;
         *known = Arc::new(config);
         Some(known)
     }
 
     /// Changes what is wanted of later IKE SAs with a peer.
-    pub(crate) fn set_encapsulation(&mut self, peer: PeerId, encapsulation: Encapsulation) {
+    pub(crate) fn set_encapsulation(&mut self, peer: TunnelId, encapsulation: Encapsulation) {
         let Some(mut config) = self.all.get(&peer).map(|config| (**config).clone()) else {
             return;
         };
@@ -172,13 +178,13 @@ impl Peers {
     }
 
     /// Adds a peer that is not there and is to get no answer.
-    pub(crate) fn silence(&mut self, peer: PeerId, config: &PeerConfig) {
+    pub(crate) fn silence(&mut self, peer: TunnelId, config: &PeerConfig) {
         let ends = (config.local, config.remote);
         self.silenced.insert(peer, ends, config.remote_id.clone());
     }
 
     /// Forgets a peer; gives its address, if nobody has that any more.
-    pub(crate) fn remove(&mut self, peer: PeerId) -> Option<IpAddr> {
+    pub(crate) fn remove(&mut self, peer: TunnelId) -> Option<IpAddr> {
         self.silenced.remove(peer);
         let config = self.all.remove(&peer)?;
         let group = self.group(&config);
@@ -202,7 +208,7 @@ impl Peers {
 
     /// A peer authenticated at this address; gives the one before, if nobody has
     /// that any more.
-    pub(crate) fn saw(&mut self, peer: PeerId, remote: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn saw(&mut self, peer: TunnelId, remote: IpAddr) -> Option<IpAddr> {
         let anywhere = self.get(peer).is_some_and(|peer| peer.remote.is_none());
         if !anywhere || self.seen.get(&peer) == Some(&remote) {
             return None;
@@ -239,7 +245,7 @@ impl Peers {
     }
 
     /// What is noted of messages from where this peer is expected.
-    pub(crate) fn heard_of(&self, peer: PeerId) -> Option<&Heard> {
+    pub(crate) fn heard_of(&self, peer: TunnelId) -> Option<&Heard> {
         let config = self.get(peer)?;
         let group = match config.remote {
             Some(remote) => self.at.get(&(config.local, remote)),
@@ -255,7 +261,7 @@ impl Peers {
 
     /// Whether this is where the peer is expected: its configured address, or
     /// where it authenticated last.
-    pub(crate) fn is_at(&self, peer: PeerId, remote: IpAddr) -> bool {
+    pub(crate) fn is_at(&self, peer: TunnelId, remote: IpAddr) -> bool {
         let configured = self.get(peer).and_then(|peer| peer.remote);
         configured.or_else(|| self.seen.get(&peer).copied()) == Some(remote)
     }
@@ -313,7 +319,7 @@ impl Peers {
 
     /// The peer that is meant by its address alone: the only one that is
     /// configured to have it.
-    pub(crate) fn only_at(&self, local: IpAddr, remote: IpAddr) -> Option<PeerId> {
+    pub(crate) fn only_at(&self, local: IpAddr, remote: IpAddr) -> Option<TunnelId> {
         let group = self.at.get(&(local, remote))?;
         match group.alike.as_slice() {
             [alike] if alike.members.len() == 1 => alike.first(),
@@ -333,7 +339,7 @@ impl Peers {
 
     /// A peer that gets no answer and may be meant between these addresses, and whether
     /// it is the only one.
-    pub(crate) fn silenced_at(&self, local: IpAddr, remote: IpAddr) -> Option<(PeerId, bool)> {
+    pub(crate) fn silenced_at(&self, local: IpAddr, remote: IpAddr) -> Option<(TunnelId, bool)> {
         self.silenced.first(local, remote)
     }
 
@@ -354,7 +360,7 @@ impl Peers {
         local: IpAddr,
         remote: IpAddr,
         identity: &Identity,
-    ) -> Vec<(PeerId, Arc<PeerConfig>)> {
+    ) -> Vec<(TunnelId, Arc<PeerConfig>)> {
         let named = self.named.get(&(local, identity.clone()));
         let with = |wanted: Option<IpAddr>| {
             let peers = named.into_iter().flatten();
@@ -373,8 +379,9 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
+    use vgw_sa::TunnelId;
+
     use super::{Ends, Silenced};
-    use crate::config::PeerId;
     use crate::identity::Identity;
 
     fn address(number: u8) -> IpAddr {
@@ -391,9 +398,9 @@ mod tests {
             changes in vec((0..12_u32, any::<bool>(), 0..2_u8, 0..3_u8, 0..3_u8), 0..60),
         ) {
             let mut silenced = Silenced::default();
-            let mut all: Vec<(PeerId, Ends, Identity)> = Vec::new();
+            let mut all: Vec<(TunnelId, Ends, Identity)> = Vec::new();
             for (peer, stays, local, remote, name) in changes {
-                let peer = PeerId(peer);
+                let peer = TunnelId(peer);
                 silenced.remove(peer);
                 all.retain(|(known, ..)| *known != peer);
                 if stays {

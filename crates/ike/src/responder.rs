@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use vgw_crypto::{Group, IkeSuite, check_public};
+use vgw_sa::{Path, TunnelId};
 
 use crate::auth::{Mistaken, Signed, Unproved, said};
-use crate::config::{Encapsulation, PeerConfig, PeerId};
+use crate::config::{Encapsulation, PeerConfig};
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{Established, Foundation, demand_group, public};
-use crate::event::{Nat, Path, Role, SaId};
+use crate::event::{Nat, Role, SaId};
 use crate::grammar::GrammarError;
 use crate::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
@@ -383,7 +384,7 @@ impl HalfOpen {
     fn authenticate(
         &self,
         peers: &Peers,
-        (peer, config): (PeerId, Arc<PeerConfig>),
+        (peer, config): (TunnelId, Arc<PeerConfig>),
         request: &AuthRequest,
     ) -> Result<Authentic, Refusal> {
         let remote_id = config.remote_id.clone();
@@ -591,7 +592,7 @@ fn claimed_peer(
     peers: &Peers,
     at: Arrival,
     request: &AuthRequest,
-) -> Result<(PeerId, Arc<PeerConfig>), Refusal> {
+) -> Result<(TunnelId, Arc<PeerConfig>), Refusal> {
     let (local, remote) = (at.local.ip(), at.remote.ip());
     // Who else could be meant shows in the address alone.
     let only = peers.only_at(local, remote);
@@ -626,7 +627,7 @@ fn claimed_peer(
     Err(auth_failed(only, why))
 }
 
-fn auth_failed(peer: Option<PeerId>, why: String) -> Refusal {
+fn auth_failed(peer: Option<TunnelId>, why: String) -> Refusal {
     Refusal {
         peer,
         denial: Denial::AuthFailed,
@@ -638,7 +639,7 @@ fn auth_failed(peer: Option<PeerId>, why: String) -> Refusal {
 
 /// Who authenticated, and what follows.
 struct Authentic {
-    peer: PeerId,
+    peer: TunnelId,
     config: Arc<PeerConfig>,
     remote_id: crate::identity::Identity,
     nat: Nat,
@@ -647,7 +648,7 @@ struct Authentic {
 
 /// Why IKE_AUTH is refused.
 struct Refusal {
-    peer: Option<PeerId>,
+    peer: Option<TunnelId>,
     denial: Denial,
     notify: Notify,
     why: String,

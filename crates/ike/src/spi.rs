@@ -1,12 +1,9 @@
-//! Inbound ESP SPIs whose low bits are a dense slot, so that the data plane
-//! finds an SA by an index and a compare.
+//! Who has which inbound ESP SPI.
 
 use std::collections::VecDeque;
 
 use vgw_crypto::PublicRandom;
-
-/// Low bits of an SPI that are its slot; the rest is random.
-pub const SLOT_BITS: u32 = 18;
+use vgw_sa::{SLOT_BITS, slot_of};
 
 /// So many free slots are left to rest while there are unused ones: a data
 /// plane may keep an SA that ended for what is still on the way to it.
@@ -36,7 +33,7 @@ impl SpiPool {
 
     /// Gives a slot back.
     pub fn release(&mut self, spi: u32) {
-        self.free.push_back(spi & ((1 << SLOT_BITS) - 1));
+        self.free.push_back(slot_of(spi));
     }
 }
 
@@ -44,10 +41,11 @@ impl SpiPool {
 mod tests {
     use rand_chacha::ChaCha8Rng;
     use rand_core::SeedableRng;
+    use vgw_sa::slot_of;
 
     use vgw_crypto::{PublicRandom, RandomSources};
 
-    use super::{RESTING, SLOT_BITS, SpiPool};
+    use super::{RESTING, SpiPool};
 
     fn random() -> PublicRandom {
         let [secret, public] = [1, 2].map(ChaCha8Rng::seed_from_u64);
@@ -61,7 +59,7 @@ mod tests {
         for slot in 0..100 {
             let spi = pool.allocate(&mut random).unwrap();
             assert!(spi > 255);
-            assert_eq!(spi & ((1 << SLOT_BITS) - 1), slot);
+            assert_eq!(slot_of(spi), slot);
         }
     }
 
@@ -72,7 +70,7 @@ mod tests {
         let mut slots = Vec::new();
         for _ in 0..100 {
             let spi = pool.allocate(&mut random).unwrap();
-            slots.push(spi & ((1 << SLOT_BITS) - 1));
+            slots.push(slot_of(spi));
             pool.release(spi);
         }
         let resting = u32::try_from(RESTING).unwrap();

@@ -8,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{Connection, DfPolicy, DpdAction, Gateway, StartupAction, TunnelName};
+use vgw_gateway::domain::{Connection, DpdAction, Gateway, StartupAction, TunnelName};
 use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::What;
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
+
+use vgw_sa::DfPolicy;
 
 use crate::dice::Dice;
 use crate::error_log::ErrorLog;

@@ -6,14 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use vgw_dataplane::{
-    Arrival, ChildSpec, DropReason, Dropped, Engine, EspPacket, NATT_PORT, SeenPath, Selector,
-    Selectors, TunnelSettings,
-};
-use vgw_gateway::command::{ChildTraffic, Command, NextHop, Treatment, TunnelId, TunnelTraffic};
-use vgw_gateway::domain::DfPolicy;
-use vgw_ike::event::{ChildSa, Path};
-use vgw_ike::selector::TrafficSelector;
+use vgw_dataplane::{Arrival, DropReason, Dropped, Engine, EspPacket, SeenPath};
+use vgw_gateway::command::Command;
+
+use vgw_sa::{ChildTraffic, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic};
 
 use crate::network::{Load, Packet};
 
@@ -64,13 +60,13 @@ impl Plane {
                 tunnel,
                 child,
                 replay_window,
-            } => engine.install_child(tunnel.0, child_spec(*child, replay_window), None, iv_seed),
-            Command::UseOutbound { tunnel, spi_in } => engine.use_outbound(tunnel.0, spi_in),
+            } => engine.install_child(tunnel, *child, replay_window, None, iv_seed),
+            Command::UseOutbound { tunnel, spi_in } => engine.use_outbound(tunnel, spi_in),
             Command::StopOutbound { spi_in, .. } => engine.stop_outbound(spi_in),
             Command::RemoveChild { spi_in, .. } => engine.remove_child(spi_in),
-            Command::SetPath { tunnel, path } => engine.set_path(tunnel.0, plane_path(path), None),
-            Command::SetTreatment { tunnel, treatment } => {
-                engine.set_tunnel(tunnel.0, tunnel_settings(treatment));
+            Command::SetPath { tunnel, path } => engine.set_path(tunnel, path, None),
+            Command::SetPolicy { tunnel, policy } => {
+                engine.set_policy(tunnel, policy);
                 Ok(())
             }
             Command::SetCloudHub(allowed) => {
@@ -78,9 +74,7 @@ impl Plane {
                 Ok(())
             }
             Command::ChangeForwarding(routes) => {
-                let routes = routes.into_iter();
-                let routes = routes.map(|(net, hop)| (net, hop.map(plane_hop)));
-                engine.change_forwarding(routes.collect());
+                engine.change_forwarding(routes);
                 Ok(())
             }
             Command::ChangeLocalPrefixes(prefixes) => {
@@ -170,26 +164,7 @@ impl Plane {
     /// What the supervisor is to be told.
     #[must_use]
     pub fn counted(&self) -> (Vec<(TunnelId, TunnelTraffic)>, Vec<ChildTraffic>) {
-        let tunnels = self.engine.tunnel_traffic().into_iter();
-        let tunnels = tunnels.map(|(tunnel, counted)| {
-            let counted = TunnelTraffic {
-                packets_in: counted.packets_in,
-                bytes_in: counted.bytes_in,
-                packets_out: counted.packets_out,
-                bytes_out: counted.bytes_out,
-            };
-            (TunnelId(tunnel), counted)
-        });
-        let children = self.engine.child_traffic().into_iter();
-        let children = children.map(|counted| ChildTraffic {
-            spi_in: counted.spi_in,
-            packets_in: counted.packets_in,
-            bytes_in: counted.bytes_in,
-            packets_out: counted.packets_out,
-            bytes_out: counted.bytes_out,
-            sequence: counted.sequence,
-        });
-        (tunnels.collect(), children.collect())
+        (self.engine.tunnel_traffic(), self.engine.child_traffic())
     }
 
     /// Inbound SPIs that are installed.
@@ -207,27 +182,13 @@ impl Plane {
     /// What leads to a destination.
     #[must_use]
     pub fn next_hop(&self, to: impl Into<IpAddr>) -> Option<NextHop> {
-        let hop = self.engine.lookup().next_hop(to.into())?;
-        Some(NextHop {
-            carrier: TunnelId(hop.carrier),
-            standby: hop.standby.map(TunnelId),
-        })
+        self.engine.lookup().next_hop(to.into())
     }
 
     /// How a tunnel's packets are treated.
     #[must_use]
-    pub fn treatment(&self, tunnel: TunnelId) -> Option<Treatment> {
-        let settings = self.engine.settings(tunnel.0)?;
-        Some(Treatment {
-            outside_mtu: settings.link_mtu,
-            df_policy: match settings.df {
-                vgw_dataplane::DfPolicy::Honor => DfPolicy::Honor,
-                vgw_dataplane::DfPolicy::Ignore => DfPolicy::Ignore,
-            },
-            copy_dscp: settings.copy_dscp,
-            bandwidth_limit: settings.rate_limit,
-            source_check: settings.source_check,
-        })
+    pub fn policy(&self, tunnel: TunnelId) -> Option<TunnelPolicy> {
+        self.engine.policy(tunnel)
     }
 
     /// Whether what comes out of one tunnel may go into another.
@@ -256,59 +217,5 @@ fn packet_of(esp: EspPacket, number: u64) -> Packet {
         source: SocketAddr::new(esp.local, port),
         destination: esp.remote,
         load: Load::Esp(esp.octets, number),
-    }
-}
-
-fn child_spec(child: ChildSa, replay_window: u32) -> ChildSpec {
-    ChildSpec {
-        spi_in: child.spi_in,
-        spi_out: child.spi_out,
-        suite: child.suite,
-        keys_in: child.keys_in,
-        keys_out: child.keys_out,
-        selectors: Selectors::new(
-            child.local_selectors.iter().map(selector).collect(),
-            child.remote_selectors.iter().map(selector).collect(),
-        ),
-        replay_window,
-        path: plane_path(child.path),
-    }
-}
-
-const fn plane_path(path: Path) -> vgw_dataplane::Path {
-    vgw_dataplane::Path {
-        local: path.local,
-        remote: path.remote,
-        udp_encapsulation: path.udp_encapsulation,
-    }
-}
-
-const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
-    TunnelSettings {
-        link_mtu: treatment.outside_mtu,
-        df: match treatment.df_policy {
-            DfPolicy::Honor => vgw_dataplane::DfPolicy::Honor,
-            DfPolicy::Ignore => vgw_dataplane::DfPolicy::Ignore,
-        },
-        copy_dscp: treatment.copy_dscp,
-        rate_limit: treatment.bandwidth_limit,
-        source_check: treatment.source_check,
-    }
-}
-
-fn plane_hop(hop: NextHop) -> vgw_dataplane::NextHop {
-    vgw_dataplane::NextHop {
-        carrier: hop.carrier.0,
-        standby: hop.standby.map(|tunnel| tunnel.0),
-    }
-}
-
-const fn selector(selector: &TrafficSelector) -> Selector {
-    Selector {
-        protocol: selector.protocol,
-        first_port: selector.first_port,
-        last_port: selector.last_port,
-        first: selector.first,
-        last: selector.last,
     }
 }

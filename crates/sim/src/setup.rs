@@ -6,11 +6,11 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vgw_crypto::{Encryption, Group, Integrity, Secret};
 use vgw_gateway::domain::{
-    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction,
-    Tunnel,
+    Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
 };
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
+use vgw_sa::DfPolicy;
 
 /// A virtual private gateway by its number: two outside addresses and a VPC.
 #[must_use]

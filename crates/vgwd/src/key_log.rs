@@ -14,7 +14,8 @@ use std::time::Instant;
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, IkeSuite, Integrity, Secret};
 use vgw_gateway::line_limit::LineLimit;
-use vgw_ike::event::{ChildSa, IkeKeyLog};
+use vgw_ike::event::IkeKeyLog;
+use vgw_sa::ChildSa;
 use zeroize::Zeroizing;
 
 use crate::config;
@@ -194,7 +195,9 @@ mod tests {
     use vgw_crypto::{
         DirectionKeys, Encryption, EspSuite, Group, IkeSuite, Integrity, Prf, Secret,
     };
-    use vgw_ike::event::{ChildSa, IkeKeyLog, Path};
+    use vgw_ike::event::IkeKeyLog;
+
+    use vgw_sa::{ChildSa, Path};
 
     use super::{KeyLog, esp_lines, ike_line};
     use crate::config;

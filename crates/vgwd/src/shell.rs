@@ -8,20 +8,16 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use vgw_dataplane::{
-    ChildSpec, ControlError, DataPlane, HostServices, SeenPath, Selector, Selectors, StraySpi,
-    TunnelSettings,
-};
-use vgw_gateway::command::{
-    Changes, ChildTraffic, Command, InsideAddress, NextHop, Treatment, TunnelId, TunnelTraffic,
-};
-use vgw_gateway::domain::{DfPolicy, HostService, Transport};
+use vgw_dataplane::{ControlError, DataPlane, HostServices, SeenPath, StraySpi};
+use vgw_gateway::command::Command;
+use vgw_gateway::domain::{HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
-use vgw_ike::event::{ChildSa, Content, Path, Transmit};
-use vgw_ike::selector::TrafficSelector;
+use vgw_ike::event::{Content, Transmit};
+
+use vgw_sa::{Changes, TunnelId};
 
 use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
@@ -136,18 +132,8 @@ impl Shell {
 
     /// Tells the supervisor what the data plane counted.
     pub fn sample(&mut self, now: Instant) {
-        let tunnels: Vec<_> = self
-            .plane
-            .tunnel_traffic()
-            .into_iter()
-            .map(|(tunnel, counted)| (TunnelId(tunnel), tunnel_traffic(counted)))
-            .collect();
-        let children: Vec<_> = self
-            .plane
-            .child_traffic()
-            .into_iter()
-            .map(child_traffic)
-            .collect();
+        let tunnels = self.plane.tunnel_traffic();
+        let children = self.plane.child_traffic();
         self.drive(|supervisor| supervisor.handle_traffic(now, &tunnels, &children));
     }
 
@@ -210,7 +196,7 @@ impl Shell {
                 tunnels: narrow
                     .tunnels
                     .into_iter()
-                    .filter_map(|tunnel| self.supervisor.tunnel_name(TunnelId(tunnel)).cloned())
+                    .filter_map(|tunnel| self.supervisor.tunnel_name(tunnel).cloned())
                     .collect(),
             })
             .collect();
@@ -229,8 +215,8 @@ impl Shell {
         let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
         let mtus = tunnels
             .filter_map(|tunnel| {
-                let inside = self.plane.tunnel_mtu(tunnel.id.0)?;
-                let outside = self.plane.outside_mtu(tunnel.id.0)?;
+                let inside = self.plane.tunnel_mtu(tunnel.id)?;
+                let outside = self.plane.outside_mtu(tunnel.id)?;
                 Some((tunnel.id, Mtus { inside, outside }))
             })
             .collect();
@@ -321,7 +307,7 @@ impl Shell {
     }
 
     fn notice_mtu(&mut self, tunnel: TunnelId) {
-        let mtu = self.plane.tunnel_mtu(tunnel.0);
+        let mtu = self.plane.tunnel_mtu(tunnel);
         if let (Some(name), Some(mtu)) = (self.supervisor.tunnel_name(tunnel), mtu) {
             self.notices.tell(name, mtu);
         }
@@ -335,15 +321,14 @@ impl Shell {
                 replay_window,
             } => {
                 self.key_log.child(&child);
-                let spec = child_spec(*child, replay_window);
-                self.plane.install_child(tunnel.0, spec)
+                self.plane.install_child(tunnel, *child, replay_window)
             }
-            Command::UseOutbound { tunnel, spi_in } => self.plane.use_outbound(tunnel.0, spi_in),
+            Command::UseOutbound { tunnel, spi_in } => self.plane.use_outbound(tunnel, spi_in),
             Command::StopOutbound { spi_in, .. } => self.plane.stop_outbound(spi_in),
             Command::RemoveChild { spi_in, .. } => self.plane.remove_child(spi_in),
-            Command::SetPath { tunnel, path } => self.plane.set_path(tunnel.0, plane_path(path)),
-            Command::SetTreatment { tunnel, treatment } => {
-                self.plane.set_tunnel(tunnel.0, tunnel_settings(treatment));
+            Command::SetPath { tunnel, path } => self.plane.set_path(tunnel, path),
+            Command::SetPolicy { tunnel, policy } => {
+                self.plane.set_policy(tunnel, policy);
                 Ok(())
             }
             Command::SetHostServices(services) => {
@@ -351,9 +336,7 @@ impl Shell {
                 Ok(())
             }
             Command::ChangeInside(changes) => {
-                let changes = changes.into_iter();
-                let changes = changes.map(|(ours, inside)| (ours, inside.map(inside_address)));
-                self.plane.change_inside_addresses(changes.collect());
+                self.plane.change_inside_addresses(changes);
                 Ok(())
             }
             Command::SetCloudHub(allowed) => {
@@ -361,9 +344,7 @@ impl Shell {
                 Ok(())
             }
             Command::ChangeForwarding(changes) => {
-                let changes = changes.into_iter();
-                let changes = changes.map(|(net, hop)| (net, hop.map(next_hop)));
-                self.plane.change_forwarding(changes.collect());
+                self.plane.change_forwarding(changes);
                 Ok(())
             }
             Command::ChangeLocalPrefixes(changes) => {
@@ -424,7 +405,7 @@ const fn tunnel_of_mtu(command: &Command) -> Option<TunnelId> {
     match command {
         Command::UseOutbound { tunnel, .. }
         | Command::SetPath { tunnel, .. }
-        | Command::SetTreatment { tunnel, .. } => Some(*tunnel),
+        | Command::SetPolicy { tunnel, .. } => Some(*tunnel),
         _ => None,
     }
 }
@@ -443,50 +424,13 @@ fn tunnel_samples(
             tunnel_ip_address: tunnel.outside_address,
             up: tunnel.telemetry() == Telemetry::Up,
             active: active == Some(tunnel.name.number),
-            mtu: plane.tunnel_mtu(tunnel.id.0).unwrap_or_default(),
+            mtu: plane.tunnel_mtu(tunnel.id).unwrap_or_default(),
             traffic: tunnel.traffic,
             counters: tunnel.counters,
             changes_refused: tunnel.changes_refused,
             one_way: tunnel.one_way.is_some(),
             udp_fallback: tunnel.udp_fallback.is_some(),
         })
-}
-
-fn child_spec(child: ChildSa, replay_window: u32) -> ChildSpec {
-    ChildSpec {
-        spi_in: child.spi_in,
-        spi_out: child.spi_out,
-        suite: child.suite,
-        keys_in: child.keys_in,
-        keys_out: child.keys_out,
-        selectors: Selectors::new(
-            child.local_selectors.iter().map(selector).collect(),
-            child.remote_selectors.iter().map(selector).collect(),
-        ),
-        replay_window,
-        path: plane_path(child.path),
-    }
-}
-
-const fn tunnel_settings(treatment: Treatment) -> TunnelSettings {
-    TunnelSettings {
-        link_mtu: treatment.outside_mtu,
-        df: match treatment.df_policy {
-            DfPolicy::Honor => vgw_dataplane::DfPolicy::Honor,
-            DfPolicy::Ignore => vgw_dataplane::DfPolicy::Ignore,
-        },
-        copy_dscp: treatment.copy_dscp,
-        rate_limit: treatment.bandwidth_limit,
-        source_check: treatment.source_check,
-    }
-}
-
-fn inside_address(address: InsideAddress) -> vgw_dataplane::InsideAddress {
-    vgw_dataplane::InsideAddress {
-        ours: address.ours,
-        peer: address.peer,
-        tunnels: next_hop(address.tunnels),
-    }
 }
 
 fn host_services(services: &[HostService]) -> HostServices {
@@ -507,49 +451,4 @@ fn host_services(services: &[HostService]) -> HostServices {
     };
     let only: Option<Vec<_>> = services.iter().map(ports).collect();
     only.map_or(HostServices::All, HostServices::Only)
-}
-
-fn next_hop(hop: NextHop) -> vgw_dataplane::NextHop {
-    vgw_dataplane::NextHop {
-        carrier: hop.carrier.0,
-        standby: hop.standby.map(|tunnel| tunnel.0),
-    }
-}
-
-const fn selector(selector: &TrafficSelector) -> Selector {
-    Selector {
-        protocol: selector.protocol,
-        first_port: selector.first_port,
-        last_port: selector.last_port,
-        first: selector.first,
-        last: selector.last,
-    }
-}
-
-const fn plane_path(path: Path) -> vgw_dataplane::Path {
-    vgw_dataplane::Path {
-        local: path.local,
-        remote: path.remote,
-        udp_encapsulation: path.udp_encapsulation,
-    }
-}
-
-const fn tunnel_traffic(counted: vgw_dataplane::TunnelTraffic) -> TunnelTraffic {
-    TunnelTraffic {
-        packets_in: counted.packets_in,
-        bytes_in: counted.bytes_in,
-        packets_out: counted.packets_out,
-        bytes_out: counted.bytes_out,
-    }
-}
-
-const fn child_traffic(counted: vgw_dataplane::ChildTraffic) -> ChildTraffic {
-    ChildTraffic {
-        spi_in: counted.spi_in,
-        packets_in: counted.packets_in,
-        bytes_in: counted.bytes_in,
-        packets_out: counted.packets_out,
-        bytes_out: counted.bytes_out,
-        sequence: counted.sequence,
-    }
 }

@@ -4,6 +4,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use vgw_sa::TunnelId;
+
 use crate::offload::segment::Segments;
 use crate::packet::ecn::{decapsulate, outer_traffic_class};
 use crate::packet::hop::decrement_hops;
@@ -83,7 +85,7 @@ pub(crate) fn leave<'t, 'p>(
 /// another site: as a router does.
 pub(crate) fn pass_on<'t>(
     tables: &'t Tables,
-    from: u32,
+    from: TunnelId,
     octets: &mut [u8],
 ) -> Result<Departure<'t>, Stopped> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
@@ -128,7 +130,7 @@ fn depart<'t>(
     {
         return Err(Stopped::TooBig(limit));
     }
-    let copy_dscp = egress.lane.policy.settings.copy_dscp;
+    let copy_dscp = egress.lane.policy.asked.copy_dscp;
     Ok(Departure {
         egress,
         next_header,
@@ -143,7 +145,7 @@ pub(crate) struct Recent {
     /// The last destination that was found behind us.
     behind: Option<IpAddr>,
     /// The last source that was found routed, and to which tunnel.
-    source: Option<(IpAddr, u32)>,
+    source: Option<(IpAddr, TunnelId)>,
 }
 
 /// A decrypted packet that was admitted.
@@ -167,7 +169,7 @@ pub(crate) fn admit(
 ) -> Result<Admitted, DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     slot.inbound.selectors.admit_inbound(&packet)?;
-    if slot.lane.policy.settings.source_check {
+    if slot.lane.policy.asked.source_check {
         let source = (packet.source(), slot.inbound.tunnel);
         if recent.source != Some(source) {
             if !tables.is_routed_to(source.0, source.1) {

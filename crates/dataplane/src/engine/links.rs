@@ -4,6 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
+use vgw_sa::TunnelId;
+
 use super::{Control, Engine};
 use crate::links::outside_link::OutsideLink;
 use crate::tables::Ends;
@@ -19,7 +21,7 @@ pub struct NarrowLink {
     /// The most that the settings of its tunnels say, octets.
     pub settings_mtu: u16,
     /// The tunnels, in order; they keep to what it carries.
-    pub tunnels: BTreeSet<u32>,
+    pub tunnels: BTreeSet<TunnelId>,
 }
 
 impl Engine {
@@ -48,7 +50,7 @@ impl Engine {
         let control = self.control();
         let mut narrow: BTreeMap<&OutsideLink, NarrowLink> = BTreeMap::new();
         for child in control.children.values() {
-            let settings_mtu = control.policy(child.tunnel).settings.link_mtu;
+            let settings_mtu = control.policy(child.tunnel).asked.outside_mtu;
             let Some(link) = &child.route.link else {
                 continue;
             };
@@ -68,7 +70,7 @@ impl Engine {
     /// The largest outer packet of this tunnel, in octets, that goes whole: the
     /// least of what its settings, the link and the route say. None while it has no
     /// CHILD SA to send with.
-    pub(crate) fn outside_mtu(&self, tunnel: u32) -> Option<usize> {
+    pub(crate) fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.tables.load().outside_mtu(tunnel)
     }
 }

@@ -3,27 +3,27 @@
 //! the workers of a [`crate::DataPlane`] or a simulation.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use thiserror::Error;
-use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
+use vgw_sa::{
+    Changes, ChildSa, ChildTraffic, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy,
+    TunnelTraffic,
+};
 
 use crate::links::outside_link::OutsideLink;
-use crate::tables::counters::{ChildTraffic, Count, Traffic, TunnelTraffic};
-use crate::tables::host::{HostServices, InsideAddress};
+use crate::tables::counters::{Count, Traffic};
+use crate::tables::host::HostServices;
 use crate::tables::lease::Lease;
 use crate::tables::lookup::Lookup;
 use crate::tables::paths::{SeenPath, SeenPaths};
 use crate::tables::selector::Selectors;
-use crate::tables::settings::TunnelSettings;
 use crate::tables::strays::StraySpis;
-use crate::tables::{
-    Changes, Egress, Inbound, Lane, NextHop, Outbound, Policy, Route, Slot, Tables, Uncut,
-};
+use crate::tables::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables, Uncut};
 
 pub(crate) mod burst;
 pub(crate) mod forward;
@@ -35,38 +35,6 @@ pub use packet::{Arrival, Dropped, EspPacket};
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
-
-/// The way of an SA's packets outside.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Path {
-    /// Our address, one of the outside addresses; the port does not count.
-    pub local: SocketAddr,
-    /// The peer's; the port counts with UDP encapsulation only.
-    pub remote: SocketAddr,
-    /// ESP in UDP from port 4500, or IP protocol 50.
-    pub udp_encapsulation: bool,
-}
-
-/// Both directions of a CHILD SA.
-#[derive(Debug, Clone)]
-pub struct ChildSpec {
-    /// SPI of packets that we receive; its low [`crate::SLOT_BITS`] bits are a slot.
-    pub spi_in: u32,
-    /// SPI of packets that we send.
-    pub spi_out: u32,
-    /// Algorithms.
-    pub suite: EspSuite,
-    /// Keys of what we receive.
-    pub keys_in: DirectionKeys,
-    /// Keys of what we send.
-    pub keys_out: DirectionKeys,
-    /// What may travel.
-    pub selectors: Selectors,
-    /// Anti-replay window, packets.
-    pub replay_window: u32,
-    /// Where its packets go and come from.
-    pub path: Path,
-}
 
 /// Why the data plane did not take a change.
 #[derive(Debug, Error)]
@@ -106,7 +74,7 @@ pub enum ControlError {
 
 /// A CHILD SA as the control side remembers it.
 struct Child {
-    tunnel: u32,
+    tunnel: TunnelId,
     outbound: Arc<Outbound>,
     route: Route,
     traffic: Arc<Traffic>,
@@ -127,18 +95,18 @@ struct Tunnel {
 struct Control {
     /// By inbound SPI.
     children: BTreeMap<u32, Child>,
-    tunnels: BTreeMap<u32, Tunnel>,
+    tunnels: BTreeMap<TunnelId, Tunnel>,
     /// The last child whose link was looked at; None begins anew.
     looked_at: Option<u32>,
 }
 
 impl Control {
-    fn spis(&self, tunnel: u32) -> Vec<u32> {
+    fn spis(&self, tunnel: TunnelId) -> Vec<u32> {
         let of_tunnel = self.tunnels.get(&tunnel);
         of_tunnel.map_or_else(Vec::new, |tunnel| tunnel.spis.clone())
     }
 
-    fn policy(&self, tunnel: u32) -> Arc<Policy> {
+    fn policy(&self, tunnel: TunnelId) -> Arc<Policy> {
         let of_tunnel = self.tunnels.get(&tunnel);
         of_tunnel
             .map(|tunnel| Arc::clone(&tunnel.policy))
@@ -182,28 +150,31 @@ impl Engine {
     }
 
     /// Receives with this CHILD SA from now on, and keeps its sending half for
-    /// [`Self::use_outbound`]. `link` is what its packets leave by, if that is known,
-    /// and `iv_seed` what AES-CBC makes its IVs of: 32 secret octets.
+    /// [`Self::use_outbound`]. `replay_window` is in packets, `link` what its packets
+    /// leave by, if that is known, and `iv_seed` what AES-CBC makes its IVs of: 32 secret
+    /// octets.
     ///
     /// # Errors
     ///
     /// [`ControlError`]; then nothing has changed.
     pub fn install_child(
         &self,
-        tunnel: u32,
-        spec: ChildSpec,
+        tunnel: TunnelId,
+        child: ChildSa,
+        replay_window: u32,
         link: Option<OutsideLink>,
         iv_seed: &[u8; 32],
     ) -> Result<(), ControlError> {
-        if tunnel >= MAX_TUNNELS {
-            return Err(ControlError::TunnelNumber(tunnel));
+        if tunnel.0 >= MAX_TUNNELS {
+            return Err(ControlError::TunnelNumber(tunnel.0));
         }
-        let route = self.route(spec.path, link)?;
+        let spi_in = child.spi_in;
+        let route = self.route(child.path, link)?;
         let keys = |spi| move |error| ControlError::Keys { spi, error };
-        let receiving = InboundSa::new(spec.spi_in, spec.suite, &spec.keys_in, spec.replay_window)
-            .map_err(keys(spec.spi_in))?;
-        let sending = OutboundSa::new(spec.spi_out, spec.suite, &spec.keys_out, *iv_seed)
-            .map_err(keys(spec.spi_out))?;
+        let receiving = InboundSa::new(spi_in, child.suite, &child.keys_in, replay_window)
+            .map_err(keys(spi_in))?;
+        let sending = OutboundSa::new(child.spi_out, child.suite, &child.keys_out, *iv_seed)
+            .map_err(keys(child.spi_out))?;
 
         let mut control = self.control();
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
@@ -211,9 +182,12 @@ impl Engine {
         let policy = Arc::clone(&of_tunnel.policy);
         let lease = Arc::clone(&of_tunnel.lease);
         let traffic = Arc::<Traffic>::default();
-        let selectors = Arc::new(spec.selectors);
+        let selectors = Arc::new(Selectors::new(
+            child.local_selectors,
+            child.remote_selectors,
+        ));
         let inbound = Arc::new(Inbound {
-            spi: spec.spi_in,
+            spi: spi_in,
             tunnel,
             sa: receiving,
             selectors: Arc::clone(&selectors),
@@ -222,7 +196,7 @@ impl Engine {
             newest: Count::default(),
         });
         let outbound = Arc::new(Outbound {
-            spi_in: spec.spi_in,
+            spi_in,
             tunnel,
             sa: sending,
             lease,
@@ -238,19 +212,16 @@ impl Engine {
         };
         tables
             .insert_inbound(slot)
-            .map_err(|taken_by| ControlError::SlotTaken {
-                spi_in: spec.spi_in,
-                taken_by,
-            })?;
+            .map_err(|taken_by| ControlError::SlotTaken { spi_in, taken_by })?;
         let child = Child {
             tunnel,
             outbound,
             route,
             traffic,
         };
-        control.children.insert(spec.spi_in, child);
+        control.children.insert(spi_in, child);
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
-        of_tunnel.spis.push(spec.spi_in);
+        of_tunnel.spis.push(spi_in);
         self.publish(tables);
         Ok(())
     }
@@ -261,7 +232,7 @@ impl Engine {
     /// # Errors
     ///
     /// [`ControlError::UnknownChild`] if it is not installed in this tunnel.
-    pub fn use_outbound(&self, tunnel: u32, spi_in: u32) -> Result<(), ControlError> {
+    pub fn use_outbound(&self, tunnel: TunnelId, spi_in: u32) -> Result<(), ControlError> {
         let control = self.control();
         let child = control
             .children
@@ -325,7 +296,7 @@ impl Engine {
     /// The path does not start at an outside address or mixes families.
     pub fn set_path(
         &self,
-        tunnel: u32,
+        tunnel: TunnelId,
         path: Path,
         link: Option<OutsideLink>,
     ) -> Result<(), ControlError> {
@@ -353,13 +324,13 @@ impl Engine {
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
     /// Returns whether that is a change.
-    pub fn set_tunnel(&self, tunnel: u32, settings: TunnelSettings) -> bool {
+    pub fn set_policy(&self, tunnel: TunnelId, policy: TunnelPolicy) -> bool {
         let mut control = self.control();
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
-        if of_tunnel.policy.settings == settings {
+        if of_tunnel.policy.asked == policy {
             return false;
         }
-        let policy = Arc::new(Policy::new(settings));
+        let policy = Arc::new(Policy::new(policy));
         of_tunnel.policy = Arc::clone(&policy);
         let spis = of_tunnel.spis.clone();
         let mut tables = self.tables();
@@ -375,7 +346,7 @@ impl Engine {
 
     /// The largest inner packet, in octets, that this tunnel carries without
     /// fragmenting the outer one. None while it has no CHILD SA to send with.
-    pub(crate) fn tunnel_mtu(&self, tunnel: u32) -> Option<usize> {
+    pub(crate) fn tunnel_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.tables.load().mtu(tunnel)
     }
 
@@ -416,19 +387,13 @@ impl Engine {
         self.change(|tables| tables.set_local_prefixes(prefixes));
     }
 
-    /// Forgets a tunnel's counters, so that its number may be given again. Its
-    /// CHILD SAs must have been removed.
-    pub(crate) fn forget_tunnel(&self, tunnel: u32) {
-        self.control().tunnels.remove(&tunnel);
-    }
-
-    /// What every tunnel counted, by tunnel number.
+    /// What every tunnel counted.
     #[must_use]
-    pub fn tunnel_traffic(&self) -> Vec<(u32, TunnelTraffic)> {
+    pub fn tunnel_traffic(&self) -> Vec<(TunnelId, TunnelTraffic)> {
         let control = self.control();
         let counted = control.tunnels.iter();
         counted
-            .map(|(&number, tunnel)| (number, (&*tunnel.traffic).into()))
+            .map(|(&id, tunnel)| (id, tunnel.traffic.total()))
             .collect()
     }
 
@@ -439,7 +404,7 @@ impl Engine {
         let children = control.children.iter();
         children
             .map(|(&spi_in, child)| {
-                let counted = TunnelTraffic::from(&*child.traffic);
+                let counted = child.traffic.total();
                 ChildTraffic {
                     spi_in,
                     tunnel: child.tunnel,
@@ -455,10 +420,10 @@ impl Engine {
 
     /// How a tunnel's packets are treated, if it has ever been told.
     #[must_use]
-    pub fn settings(&self, tunnel: u32) -> Option<TunnelSettings> {
+    pub fn policy(&self, tunnel: TunnelId) -> Option<TunnelPolicy> {
         let control = self.control();
         let tunnel = control.tunnels.get(&tunnel)?;
-        Some(tunnel.policy.settings)
+        Some(tunnel.policy.asked)
     }
 
     /// The tables as they are now and will be.

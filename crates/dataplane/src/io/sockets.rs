@@ -8,16 +8,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use vgw_sa::{IKE_PORT, NATT_PORT};
+
 use crate::io::features::Features;
 use crate::io::spread::take_own_spis;
 use crate::links::foreign_link::{ForeignLink, foreign_link};
 use crate::links::netlink::Netlink;
 use crate::links::outside_link::{OutsideLink, is_local, link_to};
 
-/// IKE (RFC 7296 section 2).
-pub const IKE_PORT: u16 = 500;
-/// IKE and ESP in UDP (RFC 3948).
-pub const NATT_PORT: u16 = 4500;
 /// IP protocol number of ESP (RFC 4303).
 const ESP_PROTOCOL: c_int = 50;
 /// Room for bursts: at 1 Gbit/s about 30 ms. Beyond `net.core.[rw]mem_max`

@@ -16,8 +16,8 @@ use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType,
 };
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use vgw_sa::NATT_PORT;
 
-use crate::io::sockets::NATT_PORT;
 use crate::links::netlink::Netlink;
 
 /// IP protocol number of UDP.

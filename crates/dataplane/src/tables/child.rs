@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use vgw_esp::{InboundSa, OutboundSa};
+use vgw_sa::TunnelId;
 
 use crate::tables::counters::{Count, Traffic};
 use crate::tables::lease::Lease;
@@ -12,7 +13,7 @@ use crate::tables::selector::Selectors;
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) spi: u32,
-    pub(crate) tunnel: u32,
+    pub(crate) tunnel: TunnelId,
     pub(crate) sa: InboundSa,
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
@@ -33,7 +34,7 @@ impl Inbound {
 #[derive(Debug)]
 pub(crate) struct Outbound {
     pub(crate) spi_in: u32,
-    pub(crate) tunnel: u32,
+    pub(crate) tunnel: TunnelId,
     pub(crate) sa: OutboundSa,
     /// Who sends for the tunnel.
     pub(crate) lease: Arc<Lease>,

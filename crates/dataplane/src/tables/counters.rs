@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use vgw_sa::TunnelTraffic;
+
 /// A number that any thread adds to and reads.
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
@@ -190,47 +192,16 @@ pub(crate) struct Traffic {
     pub(crate) outbound: Flow,
 }
 
-/// What was counted for one tunnel since it was made, over all its SAs.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct TunnelTraffic {
-    /// Packets that passed authentication.
-    pub packets_in: u64,
-    /// Octets of them, after decryption.
-    pub bytes_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-    /// Octets of them, before encryption.
-    pub bytes_out: u64,
-}
-
-impl From<&Traffic> for TunnelTraffic {
-    fn from(traffic: &Traffic) -> Self {
-        Self {
-            packets_in: traffic.inbound.packets.get(),
-            bytes_in: traffic.inbound.bytes.get(),
-            packets_out: traffic.outbound.packets.get(),
-            bytes_out: traffic.outbound.bytes.get(),
+impl Traffic {
+    /// So far.
+    pub(crate) fn total(&self) -> TunnelTraffic {
+        TunnelTraffic {
+            packets_in: self.inbound.packets.get(),
+            bytes_in: self.inbound.bytes.get(),
+            packets_out: self.outbound.packets.get(),
+            bytes_out: self.outbound.bytes.get(),
         }
     }
-}
-
-/// What was counted for one CHILD SA since it was installed.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ChildTraffic {
-    /// The inbound SPI.
-    pub spi_in: u32,
-    /// The tunnel it belongs to.
-    pub tunnel: u32,
-    /// Packets that passed authentication.
-    pub packets_in: u64,
-    /// Octets of them, after decryption.
-    pub bytes_in: u64,
-    /// Packets sent.
-    pub packets_out: u64,
-    /// Octets of them, before encryption.
-    pub bytes_out: u64,
-    /// Last sequence number used to send.
-    pub sequence: u64,
 }
 
 #[cfg(test)]

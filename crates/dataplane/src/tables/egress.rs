@@ -6,27 +6,27 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use socket2::SockAddr;
 use vgw_esp::Layout;
+use vgw_sa::{DfPolicy, TunnelPolicy};
 
 use crate::links::outside_link::OutsideLink;
 use crate::packet::mtu::{Family, mtu_of};
 use crate::tables::child::Outbound;
 use crate::tables::rate::RateLimit;
-use crate::tables::settings::{DfPolicy, TunnelSettings};
 
 /// How a tunnel's packets are treated. A change replaces it.
 #[derive(Debug, Default)]
 pub(crate) struct Policy {
-    pub(crate) settings: TunnelSettings,
+    pub(crate) asked: TunnelPolicy,
     pub(crate) limit_in: Option<RateLimit>,
     pub(crate) limit_out: Option<RateLimit>,
 }
 
 impl Policy {
-    pub(crate) fn new(settings: TunnelSettings) -> Self {
+    pub(crate) fn new(asked: TunnelPolicy) -> Self {
         Self {
-            settings,
-            limit_in: settings.rate_limit.map(RateLimit::new),
-            limit_out: settings.rate_limit.map(RateLimit::new),
+            asked,
+            limit_in: asked.bandwidth_limit.map(RateLimit::new),
+            limit_out: asked.bandwidth_limit.map(RateLimit::new),
         }
     }
 }
@@ -65,7 +65,7 @@ impl Lane {
     pub(crate) fn new(route: Route, policy: Arc<Policy>, layout: Layout) -> Self {
         let family = Family::of(route.remote.ip());
         let link = route.link.as_ref().map_or(usize::MAX, |link| link.mtu);
-        let outside_mtu = link.min(usize::from(policy.settings.link_mtu));
+        let outside_mtu = link.min(usize::from(policy.asked.outside_mtu));
         let mtu = mtu_of(layout, route.udp_encapsulation, family, outside_mtu);
         Self {
             route,
@@ -85,7 +85,7 @@ impl Lane {
     pub(crate) fn size_limit(&self, packet: &[u8]) -> Option<usize> {
         const DF: u8 = 0x40;
         const IPV6_MINIMUM: usize = 1280;
-        if self.policy.settings.df == DfPolicy::Ignore {
+        if self.policy.asked.df_policy == DfPolicy::Ignore {
             return None;
         }
         match packet {

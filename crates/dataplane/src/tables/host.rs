@@ -5,11 +5,10 @@
 //! what answers the host, and the services that are configured. Each packet is
 //! judged by itself: nothing is remembered of the host's own connections.
 
-use std::net::IpAddr;
+use vgw_sa::InsideAddress;
 
 use crate::packet::headers::{ICMP, ICMPV6, TCP, UDP};
 use crate::packet::inner::InnerPacket;
-use crate::tables::next_hop::NextHop;
 
 /// Border Gateway Protocol (RFC 4271 section 8.2.1).
 const BGP_PORT: u16 = 179;
@@ -43,17 +42,6 @@ pub struct HostService {
     pub first_port: u16,
     /// Highest port.
     pub last_port: u16,
-}
-
-/// An inside address of ours.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InsideAddress {
-    /// Ours.
-    pub ours: IpAddr,
-    /// That of the tunnel's other end.
-    pub peer: IpAddr,
-    /// The tunnel, as the carrier, and the other one of its connection.
-    pub tunnels: NextHop,
 }
 
 impl HostServices {
@@ -120,7 +108,10 @@ const fn is_echo_or_error_v6(kind: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{HostService, HostServices, InsideAddress, TCP, UDP};
+
+    use vgw_sa::{InsideAddress, TunnelId};
+
+    use super::{HostService, HostServices, TCP, UDP};
     use crate::packet::inner::InnerPacket;
     use crate::packet::inner::tests::ipv4;
 
@@ -136,7 +127,7 @@ mod tests {
         InsideAddress {
             ours: OURS.into(),
             peer: PEER.into(),
-            tunnels: 0.into(),
+            tunnels: TunnelId(0).into(),
         }
     }
 

@@ -4,10 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
+use vgw_sa::{NextHop, TunnelId};
 
 use crate::packet::inner::InnerPacket;
+use crate::tables::Tables;
 use crate::tables::counters::DropReason;
-use crate::tables::{NextHop, Tables};
 
 /// Looks packets up as the workers do and sees what they see, but changes and
 /// counts nothing. Each thread has its own.
@@ -27,7 +28,7 @@ impl<'a> Lookup<'a> {
 
     /// The tunnel that receives with this SPI, if any does.
     #[must_use]
-    pub fn inbound(&mut self, spi: u32) -> Option<u32> {
+    pub fn inbound(&mut self, spi: u32) -> Option<TunnelId> {
         let slot = self.0.load().inbound(spi)?;
         Some(slot.inbound.tunnel)
     }
@@ -49,7 +50,7 @@ impl<'a> Lookup<'a> {
     /// # Errors
     ///
     /// Why it would be dropped.
-    pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<u32, DropReason> {
+    pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<TunnelId, DropReason> {
         Ok(self.0.load().way_out(packet)?.outbound.tunnel)
     }
 }

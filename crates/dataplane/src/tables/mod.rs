@@ -8,11 +8,12 @@ use std::sync::Arc;
 use arc_swap::{ArcSwap, Cache};
 use ipnet::IpNet;
 use ts_bart::{RoutingTable, Table};
+use vgw_sa::{Changes, InsideAddress, NextHop, TunnelId};
 
 use crate::links::outside_link::OutsideLink;
 use crate::packet::inner::InnerPacket;
 use crate::tables::counters::DropReason;
-use crate::tables::host::{HostServices, InsideAddress};
+use crate::tables::host::HostServices;
 
 mod child;
 mod chunks;
@@ -21,24 +22,18 @@ mod egress;
 pub(crate) mod host;
 pub(crate) mod lease;
 pub(crate) mod lookup;
-mod next_hop;
 pub(crate) mod paths;
 pub(crate) mod rate;
 pub(crate) mod selector;
-pub(crate) mod settings;
 pub(crate) mod strays;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
 pub(crate) use egress::{Egress, Ends, Lane, Policy, Route, Uncut};
-pub use next_hop::NextHop;
 
-/// Low bits of an inbound SPI that are its slot in the SA table.
-pub const SLOT_BITS: u32 = 18;
-
-/// The slot of an inbound SPI.
+/// The place of an inbound SPI's slot.
 fn slot_of(spi: u32) -> Option<usize> {
-    usize::try_from(spi & ((1 << SLOT_BITS) - 1)).ok()
+    usize::try_from(vgw_sa::slot_of(spi)).ok()
 }
 
 /// An entry of the inbound SA table.
@@ -60,10 +55,6 @@ const fn stays_on_link(destination: IpAddr) -> bool {
         IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local(),
     }
 }
-
-/// Entries of a table as they are to be; None is to be no more, and what is not named
-/// stays.
-pub type Changes<K, V> = Vec<(K, Option<V>)>;
 
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
@@ -125,7 +116,7 @@ impl Tables {
 
     /// Whether what came out of this tunnel for the host is delivered. Inside
     /// addresses are for their own connection.
-    pub(crate) fn host_admits(&self, tunnel: u32, packet: &InnerPacket<'_>) -> bool {
+    pub(crate) fn host_admits(&self, tunnel: TunnelId, packet: &InnerPacket<'_>) -> bool {
         match self.inside.lookup(packet.destination()) {
             Some(inside) if !inside.tunnels.is_by(tunnel) => false,
             inside => {
@@ -139,7 +130,7 @@ impl Tables {
     /// path to it leads through the tunnel or its standby (RFC 3704 section 2.3),
     /// and it is no address of ours. Whom a default route leads to may have any
     /// source but these.
-    pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: u32) -> bool {
+    pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: TunnelId) -> bool {
         let hop = self.fib.lookup(source);
         hop.is_some_and(|hop| hop.is_by(tunnel)) && !self.is_local(source)
     }
@@ -168,8 +159,8 @@ impl Tables {
             .ok_or(DropReason::OutsideSelectors)
     }
 
-    fn egresses(&self, tunnel: u32) -> &[Arc<Egress>] {
-        usize::try_from(tunnel)
+    fn egresses(&self, tunnel: TunnelId) -> &[Arc<Egress>] {
+        usize::try_from(tunnel.0)
             .ok()
             .and_then(|tunnel| self.tunnels.get(tunnel))
             .map_or(&[], Vec::as_slice)
@@ -186,13 +177,13 @@ impl Tables {
 
     /// The largest inner packet that the tunnel carries unfragmented, if it has
     /// an SA to send with.
-    pub(crate) fn mtu(&self, tunnel: u32) -> Option<usize> {
+    pub(crate) fn mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.egresses(tunnel).first().map(|way| way.lane.mtu)
     }
 
     /// The largest outer packet of the tunnel that goes whole, if it has an SA to
     /// send with.
-    pub(crate) fn outside_mtu(&self, tunnel: u32) -> Option<usize> {
+    pub(crate) fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         let first = self.egresses(tunnel).first();
         first.map(|way| way.lane.outside_mtu)
     }
@@ -215,8 +206,8 @@ impl Tables {
 
     /// Sends with this SA before any other of the tunnel, and no more with
     /// those of the same selectors.
-    pub(crate) fn use_outbound(&mut self, tunnel: u32, egress: Egress) {
-        if let Ok(tunnel) = usize::try_from(tunnel) {
+    pub(crate) fn use_outbound(&mut self, tunnel: TunnelId, egress: Egress) {
+        if let Ok(tunnel) = usize::try_from(tunnel.0) {
             self.tunnels.grow_to(tunnel);
         }
         if let Some(ways) = self.ways_of(tunnel) {
@@ -226,7 +217,7 @@ impl Tables {
     }
 
     /// Takes out both halves of the CHILD SA with this inbound SPI.
-    pub(crate) fn remove_child(&mut self, tunnel: u32, spi_in: u32) {
+    pub(crate) fn remove_child(&mut self, tunnel: TunnelId, spi_in: u32) {
         if self.inbound(spi_in).is_some()
             && let Some(slot) = slot_of(spi_in).and_then(|slot| self.slots.get_mut(slot))
         {
@@ -236,7 +227,7 @@ impl Tables {
     }
 
     /// Takes out the sending half of the CHILD SA with this inbound SPI.
-    pub(crate) fn stop_outbound(&mut self, tunnel: u32, spi_in: u32) {
+    pub(crate) fn stop_outbound(&mut self, tunnel: TunnelId, spi_in: u32) {
         if let Some(ways) = self.ways_of(tunnel) {
             ways.retain(|way| way.outbound.spi_in != spi_in);
         }
@@ -247,7 +238,7 @@ impl Tables {
     /// `spis` are the inbound SPIs of its SAs.
     pub(crate) fn set_lane(
         &mut self,
-        tunnel: u32,
+        tunnel: TunnelId,
         spis: impl IntoIterator<Item = u32>,
         route: Option<&Route>,
         policy: &Arc<Policy>,
@@ -307,8 +298,8 @@ impl Tables {
     }
 
     /// A tunnel's ways, to be changed, if it ever had any.
-    fn ways_of(&mut self, tunnel: u32) -> Option<&mut Vec<Arc<Egress>>> {
-        self.tunnels.get_mut(usize::try_from(tunnel).ok()?)
+    fn ways_of(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
+        self.tunnels.get_mut(usize::try_from(tunnel.0).ok()?)
     }
 
     /// Replaces the forwarding table.

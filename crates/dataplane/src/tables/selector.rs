@@ -2,61 +2,24 @@
 
 use std::net::IpAddr;
 
+use vgw_sa::TrafficSelector;
+
 use crate::packet::inner::{InnerPacket, UpperLayer};
 use crate::tables::counters::DropReason;
-
-/// One traffic selector: a range of addresses, ports and a protocol (RFC 7296
-/// section 3.13.1). Both addresses are of one family.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Selector {
-    /// IP protocol; 0 is any.
-    pub protocol: u8,
-    /// Lowest port.
-    pub first_port: u16,
-    /// Highest port.
-    pub last_port: u16,
-    /// Lowest address.
-    pub first: IpAddr,
-    /// Highest address.
-    pub last: IpAddr,
-}
-
-impl Selector {
-    fn covers(&self, address: IpAddr) -> bool {
-        // IpAddr orders every IPv4 address below every IPv6 one, so a range of
-        // one family holds no address of the other.
-        self.first <= address && address <= self.last
-    }
-
-    const fn any_port(&self) -> bool {
-        self.first_port == 0 && self.last_port == u16::MAX
-    }
-
-    const fn any_upper_layer(&self) -> bool {
-        self.protocol == 0 && self.any_port()
-    }
-
-    fn admits(&self, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
-        self.covers(address)
-            && (self.protocol == 0 || self.protocol == protocol)
-            // A fragment that shows no port could hide a forbidden one.
-            && (self.any_port() || port.is_some_and(|port| (self.first_port..=self.last_port).contains(&port)))
-    }
-}
 
 /// Both sides of what a CHILD SA may carry, narrowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Selectors {
-    local: Vec<Selector>,
-    remote: Vec<Selector>,
+    local: Vec<TrafficSelector>,
+    remote: Vec<TrafficSelector>,
     addresses_only: bool,
 }
 
 impl Selectors {
     /// `local` is our side, `remote` the peer's.
     #[must_use]
-    pub fn new(local: Vec<Selector>, remote: Vec<Selector>) -> Self {
-        let addresses_only = local.iter().chain(&remote).all(Selector::any_upper_layer);
+    pub fn new(local: Vec<TrafficSelector>, remote: Vec<TrafficSelector>) -> Self {
+        let addresses_only = local.iter().chain(&remote).all(any_upper_layer);
         Self {
             local,
             remote,
@@ -102,34 +65,45 @@ impl Selectors {
     }
 }
 
-fn covered(selectors: &[Selector], address: IpAddr) -> bool {
-    selectors.iter().any(|selector| selector.covers(address))
+const fn any_upper_layer(selector: &TrafficSelector) -> bool {
+    selector.protocol == 0 && selector.any_port()
 }
 
-fn admitted(selectors: &[Selector], address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+fn covered(selectors: &[TrafficSelector], address: IpAddr) -> bool {
+    selectors.iter().any(|selector| selector.contains(address))
+}
+
+fn admitted(
+    selectors: &[TrafficSelector],
+    address: IpAddr,
+    protocol: u8,
+    port: Option<u16>,
+) -> bool {
     selectors
         .iter()
-        .any(|selector| selector.admits(address, protocol, port))
+        .any(|selector| admits(selector, address, protocol, port))
+}
+
+fn admits(selector: &TrafficSelector, address: IpAddr, protocol: u8, port: Option<u16>) -> bool {
+    let ports = selector.first_port..=selector.last_port;
+    selector.contains(address)
+        && (selector.protocol == 0 || selector.protocol == protocol)
+        // A fragment that shows no port could hide a forbidden one.
+        && (selector.any_port() || port.is_some_and(|port| ports.contains(&port)))
 }
 
 #[cfg(test)]
 mod tests {
     use ipnet::IpNet;
+    use vgw_sa::TrafficSelector;
 
-    use super::{Selector, Selectors};
+    use super::Selectors;
     use crate::packet::inner::InnerPacket;
     use crate::packet::inner::tests::ipv4;
     use crate::tables::counters::DropReason;
 
-    fn net(prefix: &str) -> Selector {
-        let net: IpNet = prefix.parse().unwrap();
-        Selector {
-            protocol: 0,
-            first_port: 0,
-            last_port: u16::MAX,
-            first: net.network(),
-            last: net.broadcast(),
-        }
+    fn net(prefix: &str) -> TrafficSelector {
+        prefix.parse::<IpNet>().unwrap().into()
     }
 
     const UDP_5000_TO_53: [u8; 8] = [0x13, 0x88, 0, 53, 0, 8, 0, 0];
@@ -160,7 +134,7 @@ mod tests {
 
     #[test]
     fn a_selector_of_one_port_admits_neither_another_port_nor_a_fragment_without_ports() {
-        let dns = Selector {
+        let dns = TrafficSelector {
             protocol: 17,
             first_port: 53,
             last_port: 53,
@@ -189,7 +163,7 @@ mod tests {
 
     #[test]
     fn inbound_the_remote_port_is_the_source_port() {
-        let dns = Selector {
+        let dns = TrafficSelector {
             protocol: 17,
             first_port: 53,
             last_port: 53,

@@ -8,11 +8,12 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use vgw_esp::{GROUP, Opened};
+use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use crate::engine::forward::{Admitted, Recent, admit, has_moved};
 use crate::event::DataPlaneEvent;
 use crate::io::receive::Receiver;
-use crate::io::sockets::{IKE_PORT, NATT_PORT, OutsideSockets};
+use crate::io::sockets::OutsideSockets;
 use crate::offload::coalesce::{Coalesce, Coalescer, Taken};
 use crate::tables::counters::DropReason;
 use crate::tables::rate;

@@ -1,6 +1,8 @@
 //! From tunnel to tunnel: what came out of one goes into another without
 //! touching the TUN device.
 
+use vgw_sa::TunnelId;
+
 use crate::engine::forward::{Departure, Stopped, answer_leaves, pass_on};
 use crate::packet::icmp::{ANSWERS, MAX_ANSWER};
 use crate::tables::Tables;
@@ -28,7 +30,7 @@ impl<'a> Relay<'a> {
     pub(crate) fn forward(
         &mut self,
         tables: &Tables,
-        from: u32,
+        from: TunnelId,
         octets: &mut [u8],
     ) -> Result<(), DropReason> {
         match pass_on(tables, from, octets) {

@@ -3,8 +3,9 @@
 use std::net::SocketAddr;
 
 use vgw_crypto::{Encryption, EspSuite, Integrity};
-use vgw_dataplane::{DataPlaneEvent, DfPolicy, DropReason, TunnelSettings};
+use vgw_dataplane::{DataPlaneEvent, DropReason};
 use vgw_lab::wait_until;
+use vgw_sa::{DfPolicy, TunnelPolicy};
 
 use crate::rig::{GCM, INSIDE, PATIENCE, Rig, Side, TUNNEL};
 
@@ -113,11 +114,11 @@ fn a_tunnel_counts_on_over_a_rekey_and_the_old_sa_receives_until_it_is_removed()
 fn where_df_is_ignored_packets_too_large_for_the_path_arrive_by_outer_fragments() {
     let rig = Rig::new("fragment");
     for side in [&rig.left, &rig.right] {
-        let settings = TunnelSettings {
-            df: DfPolicy::Ignore,
-            ..TunnelSettings::default()
+        let settings = TunnelPolicy {
+            df_policy: DfPolicy::Ignore,
+            ..TunnelPolicy::default()
         };
-        side.plane.set_tunnel(TUNNEL, settings);
+        side.plane.set_policy(TUNNEL, settings);
     }
     for (slot, outside, udp_encapsulation) in
         [(1, 0, true), (2, 0, false), (3, 1, true), (4, 1, false)]
@@ -157,11 +158,11 @@ fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
 #[test]
 fn ipv6_packets_of_its_smallest_mtu_arrive_however_narrow_the_path() {
     let rig = Rig::new("narrow");
-    let settings = TunnelSettings {
-        link_mtu: 1280,
-        ..TunnelSettings::default()
+    let settings = TunnelPolicy {
+        outside_mtu: 1280,
+        ..TunnelPolicy::default()
     };
-    rig.left.plane.set_tunnel(TUNNEL, settings);
+    rig.left.plane.set_policy(TUNNEL, settings);
     rig.connect(1, GCM, 0, true);
     assert!(rig.left.plane.tunnel_mtu(TUNNEL) < Some(1280));
     carry(&rig.left, &rig.right, 1, 2, 1280 - 48);

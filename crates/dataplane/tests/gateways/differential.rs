@@ -10,7 +10,7 @@ use vgw_dataplane::{Features, Segments, VnetHeader};
 use vgw_esp::InboundSa;
 
 use crate::device::Device;
-use crate::rig::{Forger, GCM, Rig, Side, keys};
+use crate::rig::{Forger, GCM, Rig, Side, TUNNEL, keys};
 
 const IPV4: i32 = 0x0800;
 const IPV6: i32 = 0x86DD;
@@ -95,7 +95,7 @@ fn sent_with(name: &str, features: Features) -> Vec<Vec<u8>> {
     let mut path = left.path_to(&right, 0, true);
     path.remote.set_port(4501);
     left.install(SPI_LEFT, SPI_RIGHT, GCM, path);
-    left.plane.use_outbound(0, SPI_LEFT).unwrap();
+    left.plane.use_outbound(TUNNEL, SPI_LEFT).unwrap();
     let traffic = traffic(&left, &right);
     let receiver = right.socket((right.outside[0], 4501).into());
     let sa = InboundSa::new(SPI_RIGHT, GCM, &keys(SPI_RIGHT, GCM), 1024).unwrap();

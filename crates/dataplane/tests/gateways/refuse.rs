@@ -3,9 +3,9 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use vgw_dataplane::{
-    DataPlaneEvent, DropReason, HostService, HostServices, InsideAddress, SeenPath,
-};
+use vgw_dataplane::{DataPlaneEvent, DropReason, HostService, HostServices, SeenPath};
+
+use vgw_sa::{ChildSa, InsideAddress, TunnelId};
 
 use crate::rig::{Forger, GCM, Rig, TUNNEL, inner};
 
@@ -91,7 +91,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
     send();
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
 
-    let inside = |tunnel: u32| InsideAddress {
+    let inside = |tunnel: TunnelId| InsideAddress {
         ours: right.inside[0],
         peer: rig.left.inside[0],
         tunnels: tunnel.into(),
@@ -103,7 +103,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         send();
         assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
         let before = right.dropped(DropReason::HostClosed);
-        right.plane.change_inside_addresses(of_tunnel(TUNNEL + 1));
+        right.plane.change_inside_addresses(of_tunnel(TunnelId(1)));
         send();
         right.await_drops(DropReason::HostClosed, before + 1);
     }
@@ -132,7 +132,7 @@ fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() 
     let receiver = rig.right.inside_socket(0);
     forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
     assert_eq!(rig.right.event(), DataPlaneEvent::PathsSeen);
-    rig.right.plane.set_path(0, path).unwrap();
+    rig.right.plane.set_path(TUNNEL, path).unwrap();
     assert_eq!(rig.right.plane.take_paths(), news);
     forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
     let mut buffer = [0; 100];
@@ -194,36 +194,36 @@ fn packets_without_a_way_out_are_dropped_with_their_reason() {
 
 #[test]
 fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
-    use vgw_dataplane::{ChildSpec, ControlError, Selectors};
+    use vgw_dataplane::ControlError;
 
     let rig = Rig::new("control");
     rig.connect(1, GCM, 0, true);
     let path = rig.right.path_to(&rig.left, 0, true);
-    let spec = |path| ChildSpec {
+    let child = |path| ChildSa {
         spi_in: 0x0FE0_0001,
         spi_out: 1,
         suite: GCM,
         keys_in: crate::rig::keys(1, GCM),
         keys_out: crate::rig::keys(2, GCM),
-        selectors: Selectors::new(Vec::new(), Vec::new()),
-        replay_window: 64,
+        local_selectors: Vec::new(),
+        remote_selectors: Vec::new(),
         path,
     };
-    let taken = rig.right.plane.install_child(0, spec(path));
+    let taken = rig.right.plane.install_child(TUNNEL, child(path), 64);
     assert!(matches!(
         taken,
         Err(ControlError::SlotTaken { taken_by: SPI, .. })
     ));
     let mut nowhere = path;
     nowhere.local = SocketAddr::from(([203, 0, 113, 1], 4500));
-    let refused = rig.right.plane.install_child(0, spec(nowhere));
+    let refused = rig.right.plane.install_child(TUNNEL, child(nowhere), 64);
     assert!(matches!(refused, Err(ControlError::NoOutsideAddress(_))));
     assert!(matches!(
         rig.right.plane.remove_child(0x0FE0_0001),
         Err(ControlError::UnknownChild(0x0FE0_0001))
     ));
     assert!(matches!(
-        rig.right.plane.use_outbound(1, SPI),
+        rig.right.plane.use_outbound(TunnelId(1), SPI),
         Err(ControlError::UnknownChild(SPI))
     ));
 }

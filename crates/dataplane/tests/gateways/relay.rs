@@ -2,9 +2,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use vgw_dataplane::{ChildTraffic, DropReason, InnerPacket, NextHop, Path, TunnelSettings};
+use vgw_dataplane::{DropReason, InnerPacket};
 use vgw_esp::InboundSa;
 use vgw_lab::wait_until;
+use vgw_sa::{ChildTraffic, NextHop, Path, TunnelId, TunnelPolicy};
 
 use crate::rig::{Forger, GCM, PATIENCE, Rig, Side, inner, keys};
 
@@ -51,7 +52,7 @@ impl Hub {
         });
         let routes = (0..)
             .zip(SITES)
-            .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(tunnel)));
+            .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(TunnelId(tunnel))));
         hub.plane.set_forwarding(routes.collect());
         hub.plane.set_site_to_site(true);
         Self { rig, sites }
@@ -74,10 +75,11 @@ impl Hub {
 }
 
 fn install(hub: &Side, tunnel: u32, path: Path) {
+    let id = TunnelId(tunnel);
     let at = usize::try_from(tunnel).unwrap();
     let (spi_in, spi_out) = (HUB_SPIS[at], SITE_SPIS[at]);
-    hub.install_in(tunnel, &["0.0.0.0/0"], spi_in, spi_out, GCM, path);
-    hub.plane.use_outbound(tunnel, spi_in).unwrap();
+    hub.install_in(id, &["0.0.0.0/0"], spi_in, spi_out, GCM, path);
+    hub.plane.use_outbound(id, spi_in).unwrap();
 }
 
 /// A packet between the sites with this TTL, and `len` octets of UDP payload.
@@ -137,7 +139,10 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
     hub.rig.right.await_drops(DropReason::SourceNotRouted, 3);
 
     // What is routed to either tunnel of a connection may come by both.
-    let hops = [(0, None), (1, Some(0))].map(|(carrier, standby)| NextHop { carrier, standby });
+    let hops = [(0, None), (1, Some(0))].map(|(carrier, standby)| NextHop {
+        carrier: TunnelId(carrier),
+        standby: standby.map(TunnelId),
+    });
     let routes = SITES
         .map(|site| site.parse().unwrap())
         .into_iter()
@@ -146,11 +151,11 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
     hub.send(0, &as_the_other);
     assert_eq!(source(&hub.receive(1)), IpAddr::from(HOSTS[1]));
 
-    let unchecked = TunnelSettings {
+    let unchecked = TunnelPolicy {
         source_check: false,
-        ..TunnelSettings::default()
+        ..TunnelPolicy::default()
     };
-    plane.set_tunnel(0, unchecked);
+    plane.set_policy(TunnelId(0), unchecked);
     hub.send(0, &inner([8, 8, 8, 8], HOSTS[1]));
     assert_eq!(source(&hub.receive(1)), IpAddr::from([8, 8, 8, 8]));
     assert_eq!(hub.rig.right.dropped(DropReason::SourceNotRouted), 3);
@@ -204,7 +209,7 @@ fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
         remote: right.silent_neighbour(),
         udp_encapsulation: true,
     };
-    right.plane.set_path(1, path).unwrap();
+    right.plane.set_path(TunnelId(1), path).unwrap();
     let mut offered = 0;
     let mut send_batch = || {
         for _ in 0..BATCH {
@@ -243,11 +248,11 @@ fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
 fn a_tunnel_beyond_its_rate_is_held_to_it_and_the_other_is_not() {
     let hub = Hub::new("rate");
     let plane = &hub.rig.right;
-    let limited = TunnelSettings {
-        rate_limit: Some(8_000),
-        ..TunnelSettings::default()
+    let limited = TunnelPolicy {
+        bandwidth_limit: Some(8_000),
+        ..TunnelPolicy::default()
     };
-    plane.plane.set_tunnel(0, limited);
+    plane.plane.set_policy(TunnelId(0), limited);
     // The burst that a limit always lets pass is 128 KiB.
     for _ in 0..130 {
         hub.send(0, &packet(0, 1, 64, false, 1300));

@@ -7,17 +7,15 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
-use vgw_dataplane::{
-    ChildSpec, ChildTraffic, Config, DataPlane, DataPlaneEvent, DropReason, Features,
-    OutsideSockets, Path, Selector, Selectors, Tun,
-};
+use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, OutsideSockets, Tun};
 use vgw_esp::OutboundSa;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
+use vgw_sa::{ChildSa, ChildTraffic, Path, TunnelId};
 
 /// Bounds the wait for what must happen; a test that passes does not wait.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// The number of the only tunnel.
-pub const TUNNEL: u32 = 0;
+pub const TUNNEL: TunnelId = TunnelId(0);
 
 /// The networks inside, IPv4 and IPv6.
 pub const INSIDE: [&str; 2] = ["10.9.0.0/24", "fd09::/64"];
@@ -183,25 +181,25 @@ impl Side {
     /// The same, in any tunnel.
     pub fn install_in(
         &self,
-        tunnel: u32,
+        tunnel: TunnelId,
         networks: &[&str],
         spi_in: u32,
         spi_out: u32,
         suite: EspSuite,
         path: Path,
     ) {
-        let selectors = || networks.iter().map(|network| selector(network)).collect();
-        let spec = ChildSpec {
+        let selectors = || networks.iter().map(|network| net(network).into()).collect();
+        let child = ChildSa {
             spi_in,
             spi_out,
             suite,
             keys_in: keys(spi_in, suite),
             keys_out: keys(spi_out, suite),
-            selectors: Selectors::new(selectors(), selectors()),
-            replay_window: 1024,
+            local_selectors: selectors(),
+            remote_selectors: selectors(),
             path,
         };
-        self.plane.install_child(tunnel, spec).unwrap();
+        self.plane.install_child(tunnel, child, 1024).unwrap();
     }
 
     /// A UDP socket inside.
@@ -352,14 +350,4 @@ pub fn keys(spi: u32, suite: EspSuite) -> DirectionKeys {
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()
-}
-
-fn selector(text: &str) -> Selector {
-    Selector {
-        protocol: 0,
-        first_port: 0,
-        last_port: u16::MAX,
-        first: net(text).network(),
-        last: net(text).broadcast(),
-    }
 }

@@ -3,10 +3,12 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vgw_sa::DfPolicy;
+
 use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
 use crate::domain::{
-    Connection, CustomerGateway, DfPolicy, DpdAction, Gateway, OutsideAddress, Phase1, Phase2,
-    Side, StartupAction, Tunnel,
+    Connection, CustomerGateway, DpdAction, Gateway, OutsideAddress, Phase1, Phase2, Side,
+    StartupAction, Tunnel,
 };
 use vgw_crypto::{Encryption, Group, Secret};
 use vgw_ike::config::{Encapsulation, Psk};

@@ -3,12 +3,11 @@
 
 use std::time::{Duration, Instant};
 
-use vgw_ike::config::PeerId;
+use vgw_sa::TunnelId;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
 use super::tunnel::{DRAIN_TIME, Drain, Then, Tunnel};
-use crate::command::TunnelId;
 
 /// A tunnel that carries and is to begin anew waits at most this long for the other one,
 /// which began anew first: the peer may have the old configuration, or not come back, and
@@ -51,7 +50,7 @@ impl Supervisor {
                 }
             }
             (State::AdminDown, _) => {
-                let peer = PeerId::from(id);
+                let peer = id;
                 self.endpoint.silence_peer(now, peer, &tunnel.peer);
             }
         }

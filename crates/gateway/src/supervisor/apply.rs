@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use vgw_ike::config::PeerId;
+use vgw_sa::TunnelId;
 
 use super::change::{connection_fields, tunnel_fields};
 use super::mapping::peer_config;
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor, Which};
-use crate::command::TunnelId;
 use crate::domain::{Connection, TunnelName};
 use crate::line_limit::{LineLimit, STATES};
 use crate::revision::ChangeSet;
@@ -83,12 +82,12 @@ impl Supervisor {
             };
             let peer = peer_config(self.revision.own(), &connection, &options, &name);
             let traffic = self.retired.remove(&id).unwrap_or_default();
-            let counters = self.endpoint.counters(PeerId::from(id));
+            let counters = self.endpoint.counters(id);
             let config = peer.clone();
             let mut tunnel = Tunnel::new(now, id, name, options, config, traffic, counters);
             tunnel.retry.due_at(now);
             self.tunnels.insert(id, tunnel);
-            self.endpoint.set_peer(now, PeerId::from(id), peer);
+            self.endpoint.set_peer(now, id, peer);
             self.touched.insert(id);
         }
         let id = connection.id.clone();
@@ -106,7 +105,7 @@ impl Supervisor {
     fn remove_connection(&mut self, now: Instant, connection: &str) -> Option<[TunnelId; 2]> {
         let tunnels = self.pairs.remove(connection)?.tunnels;
         for id in tunnels {
-            self.endpoint.remove_peer(now, PeerId::from(id));
+            self.endpoint.remove_peer(now, id);
             while let Some(event) = self.endpoint.poll_event() {
                 self.on_event(now, event);
             }
@@ -210,7 +209,7 @@ impl Supervisor {
         let (own, connection) = (self.revision.own(), &pair.connection);
         let peer = peer_config(own, connection, &tunnel.options, &tunnel.name);
         if tunnel.peer != peer && tunnel.peer.differs_in_words(&peer) {
-            self.endpoint.reword_peer(now, PeerId::from(id), &peer);
+            self.endpoint.reword_peer(now, id, &peer);
             tunnel.peer = peer;
         }
     }
@@ -237,7 +236,7 @@ impl Supervisor {
             return false;
         }
         self.forget_udp(id);
-        let in_force = self.endpoint.retime_peer(now, PeerId::from(id), &peer);
+        let in_force = self.endpoint.retime_peer(now, id, &peer);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return false;
         };

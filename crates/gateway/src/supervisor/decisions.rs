@@ -3,15 +3,16 @@
 use std::time::Instant;
 
 use vgw_crypto::RandomError;
-use vgw_ike::config::PeerId;
 use vgw_ike::why::Why;
+
+use vgw_sa::TunnelId;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
 use super::routes::next_hop;
 use super::selection::{Candidate, Which, choose};
 use super::tunnel::{Then, Tunnel};
-use crate::command::{Command, TunnelId};
+use crate::command::Command;
 
 impl Supervisor {
     /// Takes in the negotiator's news and decides until nothing is left to
@@ -79,7 +80,7 @@ impl Supervisor {
             Some(due) if due > now => {}
             Some(_) => {
                 tunnel.retry.begin(now);
-                tunnel.attempt = self.endpoint.initiate(now, PeerId::from(id));
+                tunnel.attempt = self.endpoint.initiate(now, id);
                 if tunnel.attempt.is_some() {
                     tunnel.transition(now, Event::Initiate, "initiating");
                 } else {
@@ -122,7 +123,7 @@ impl Supervisor {
         tunnel.retry.cancel();
         tunnel.forget_echo();
         tunnel.transition(now, Event::Drained, "taken down by hand");
-        let peer = PeerId::from(id);
+        let peer = id;
         self.endpoint.silence_peer(now, peer, &tunnel.peer);
         self.touched.insert(id);
     }
@@ -141,8 +142,8 @@ impl Supervisor {
         tunnel.lines.refusals.forget();
         let peer = tunnel.peer.clone();
         // Also where it was changed and, before it could begin anew, changed back.
-        self.endpoint.remove_peer(now, PeerId::from(id));
-        self.endpoint.set_peer(now, PeerId::from(id), peer);
+        self.endpoint.remove_peer(now, id);
+        self.endpoint.set_peer(now, id, peer);
         self.touched.insert(id);
     }
 

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use vgw_ike::denial::Denial;
 use vgw_ike::why::Why;
+use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use crate::command::TunnelId;
 
 impl Supervisor {
     /// A datagram was dropped, and counted, before it became a message of

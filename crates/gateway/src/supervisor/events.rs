@@ -4,14 +4,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomError;
-use vgw_ike::event::{ChildSa, Diagnostic, DownReason, Event, IkeDetails, Path, SaId};
+use vgw_ike::event::{Diagnostic, DownReason, Event, IkeDetails, SaId};
 use vgw_ike::why::Why;
+
+use vgw_sa::{ChildSa, Path, TunnelId};
 
 use super::Supervisor;
 use super::lifecycle::{self, State};
 use super::sas::Spi;
 use super::tunnel::{Pursuit, Tunnel};
-use crate::command::{Command, TunnelId};
+use crate::command::Command;
 use crate::domain::DpdAction;
 use crate::line_limit::WINDOW;
 
@@ -27,7 +29,7 @@ impl Supervisor {
                 sa,
                 details,
                 replaces,
-            } => self.on_ike_up(now, peer.into(), sa, details, replaces),
+            } => self.on_ike_up(now, peer, sa, details, replaces),
             Event::IkeKeys {
                 spi_i,
                 spi_r,
@@ -40,44 +42,44 @@ impl Supervisor {
                 suite,
                 keys,
             }),
-            Event::IkeDown { peer, sa, reason } => self.on_ike_down(now, peer.into(), sa, &reason),
+            Event::IkeDown { peer, sa, reason } => self.on_ike_down(now, peer, sa, &reason),
             Event::InitiateFailed { peer, sa, reason } => {
-                self.on_initiate_failed(now, peer.into(), sa, &reason);
+                self.on_initiate_failed(now, peer, sa, &reason);
             }
             Event::ChildInbound {
                 peer,
                 sa,
                 child,
                 rekeys,
-            } => self.on_child_inbound(now, peer.into(), sa, child, rekeys),
+            } => self.on_child_inbound(now, peer, sa, child, rekeys),
             Event::ChildOutbound { peer, spi_in } => {
-                self.on_child_outbound(now, peer.into(), spi_in);
+                self.on_child_outbound(now, peer, spi_in);
             }
             Event::ChildDown {
                 peer,
                 spi_in,
                 reason,
-            } => self.on_child_down(now, peer.into(), spi_in, &reason),
+            } => self.on_child_down(now, peer, spi_in, &reason),
             Event::PathChanged { peer, sa, path } => {
-                self.on_path_changed(now, peer.into(), sa, path);
+                self.on_path_changed(now, peer, sa, path);
             }
             Event::Alive { peer, .. } => {
-                if let Some(tunnel) = self.tunnels.get_mut(&peer.into()) {
+                if let Some(tunnel) = self.tunnels.get_mut(&peer) {
                     tunnel.last_in = Some(now);
                     tunnel.one_way.note_alive();
                 }
             }
-            Event::Stray { peer } => self.on_stray(now, peer.into()),
+            Event::Stray { peer } => self.on_stray(now, peer),
             Event::Refused { peer, remote, why } => {
-                self.on_refused(now, peer.map(TunnelId::from), remote, why);
+                self.on_refused(now, peer, remote, why);
             }
             Event::Dropped {
                 peer,
                 remote,
                 denial,
-            } => self.on_dropped(now, peer.map(TunnelId::from), remote, denial),
+            } => self.on_dropped(now, peer, remote, denial),
             Event::RekeyRefused { peer, remote, why } => {
-                self.on_rekey_refused(now, peer.into(), remote, why);
+                self.on_rekey_refused(now, peer, remote, why);
             }
             Event::NoRandomNumbers => {
                 if let Some(line) = self.fault_lines.allow(now) {
@@ -92,7 +94,7 @@ impl Supervisor {
                 peer,
                 sa,
                 diagnostic,
-            } => self.on_diagnostic(now, peer.into(), sa, diagnostic),
+            } => self.on_diagnostic(now, peer, sa, diagnostic),
         }
     }
 

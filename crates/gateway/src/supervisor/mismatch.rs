@@ -6,12 +6,12 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use vgw_ike::selector::TrafficSelector;
 use vgw_ike::words::{NAMED, few};
+
+use vgw_sa::{TrafficSelector, TunnelId};
 
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor};
-use crate::command::TunnelId;
 use crate::domain::{Connection, Gateway, NetworkOptions};
 
 /// A peer with several CHILD SAs has them up after so long.

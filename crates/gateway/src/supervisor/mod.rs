@@ -50,9 +50,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
-use vgw_ike::config::{KeyLog, Limits, PeerId};
+use vgw_ike::config::{KeyLog, Limits};
 use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
+use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
 pub use anew::LONGEST_WAIT;
 pub use change::Change;
@@ -74,7 +75,7 @@ use self::routes::Carried;
 use self::sas::Spi;
 use self::strangers::Strangers;
 use self::tunnel::Tunnel;
-use crate::command::{ChildTraffic, Command, TunnelId, TunnelTraffic};
+use crate::command::Command;
 use crate::domain::{Connection, Gateway, TunnelName};
 use crate::line_limit::{LineLimit, StrangerLines};
 use crate::revision::{ChangeSet, Revision};
@@ -414,17 +415,5 @@ impl Supervisor {
     #[must_use]
     pub const fn revision(&self) -> &Arc<Revision> {
         &self.revision
-    }
-}
-
-impl From<TunnelId> for PeerId {
-    fn from(tunnel: TunnelId) -> Self {
-        Self(tunnel.0)
-    }
-}
-
-impl From<PeerId> for TunnelId {
-    fn from(peer: PeerId) -> Self {
-        Self(peer.0)
     }
 }

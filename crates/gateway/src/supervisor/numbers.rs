@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::command::TunnelId;
+use vgw_sa::TunnelId;
 
 /// Hands out the lowest that is free, so that they stay dense.
 #[derive(Debug, Default)]

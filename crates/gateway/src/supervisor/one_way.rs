@@ -14,7 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::command::TunnelTraffic;
+use vgw_sa::TunnelTraffic;
 
 /// So long packets must have been sent and none have come, before the peer is asked.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -238,8 +238,9 @@ impl Found {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use vgw_sa::TunnelTraffic;
+
     use super::{Found, OneWay, PATIENCE, Rest, Step};
-    use crate::command::TunnelTraffic;
 
     const SECOND: Duration = Duration::from_secs(1);
 

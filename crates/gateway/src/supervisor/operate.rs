@@ -3,12 +3,11 @@
 use std::fmt;
 use std::time::Instant;
 
-use vgw_ike::config::PeerId;
+use vgw_sa::TunnelId;
 
 use super::lifecycle::{Event, State};
 use super::tunnel::{DRAIN_TIME, Drain, Then};
 use super::{Supervisor, Which};
-use crate::command::TunnelId;
 use crate::domain::TunnelName;
 
 /// What to rekey.
@@ -97,7 +96,7 @@ impl Supervisor {
                 tunnel.ask(now);
                 tunnel.lines.refusals.forget();
                 let peer = tunnel.peer.clone();
-                self.endpoint.set_peer(now, PeerId::from(id), peer);
+                self.endpoint.set_peer(now, id, peer);
             }
             // Its SAs are not those of the present configuration.
             (State::Draining, Some(drain)) if drain.outdated => drain.then = Then::Restart,

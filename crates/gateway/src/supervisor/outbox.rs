@@ -4,10 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use vgw_ike::spi::SLOT_BITS;
+use vgw_sa::{TunnelId, slot_of};
 
 use super::routes::Tables;
-use crate::command::{Command, TunnelId};
+use crate::command::Command;
 
 /// A CHILD SA that is to be removed.
 #[derive(Debug, Clone, Copy)]
@@ -127,9 +127,9 @@ impl Outbox {
     /// Queues what of the tables differs from what was last told, then the removals.
     pub(super) fn publish(&mut self) {
         let (tables, ready) = (&mut self.tables, &mut self.ready);
-        let treatments = tables.treatments.take_changes().into_iter();
-        ready.extend(treatments.filter_map(|(tunnel, treatment)| {
-            treatment.map(|treatment| Command::SetTreatment { tunnel, treatment })
+        let policies = tables.policies.take_changes().into_iter();
+        ready.extend(policies.filter_map(|(tunnel, policy)| {
+            policy.map(|policy| Command::SetPolicy { tunnel, policy })
         }));
         let services = tables.services.take_changes().into_iter();
         ready.extend(services.filter_map(|(_, services)| services.map(Command::SetHostServices)));
@@ -152,11 +152,6 @@ impl Outbox {
     pub(super) fn pop(&mut self) -> Option<Command> {
         self.ready.pop_front()
     }
-}
-
-/// The data plane's place for an inbound SPI.
-const fn slot_of(spi: u32) -> u32 {
-    spi & ((1 << SLOT_BITS) - 1)
 }
 
 /// None of it is not worth a command.

@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use vgw_sa::TunnelId;
+
 use super::Supervisor;
-use crate::command::{Refused, TunnelId};
+use crate::command::Refused;
 
 impl Supervisor {
     /// The data plane did not take a command, and says why. The IKE SA concerned is

@@ -2,15 +2,16 @@
 
 use std::time::Instant;
 
-use vgw_ike::config::{PeerConfig, PeerId};
+use vgw_ike::config::PeerConfig;
 use vgw_ike::event::PeerCounters;
 use vgw_ike::progress::Progress;
+
+use vgw_sa::TunnelTraffic;
 
 use super::sas::{Child, IkeSa};
 use super::tunnel::{Said, Tunnel};
 use super::{Pair, State, Supervisor, Which, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
-use crate::command::TunnelTraffic;
 use crate::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
 };
@@ -84,7 +85,7 @@ impl Supervisor {
         let children = tunnel.sas.children();
         let last_in = tunnel.last_in.map(|at| now.saturating_duration_since(at));
         // Of a tunnel that was taken down by hand, the negotiator notes nothing.
-        let progress = self.endpoint.progress(PeerId::from(tunnel.id));
+        let progress = self.endpoint.progress(tunnel.id);
         let progress = progress.unwrap_or(Progress::none_since(tunnel.since));
         let ours = tunnel.peer.public.unwrap_or(tunnel.peer.local);
         let between = (ours, tunnel.peer.remote);
@@ -136,10 +137,7 @@ impl Supervisor {
             traffic: carried_since(tunnel.traffic, tunnel.traffic_before),
             changes_refused: tunnel.changes_refused,
             last_in,
-            counters: counted_since(
-                self.endpoint.counters(PeerId::from(tunnel.id)),
-                tunnel.counters_before,
-            ),
+            counters: counted_since(self.endpoint.counters(tunnel.id), tunnel.counters_before),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What leads where, and how: the forwarding table and the tunnels' treatment
+//! What leads where, and how: the forwarding table and the tunnels' policy
 //! that follow from the configuration and from which tunnels carry.
 //!
 //! A prefix keeps leading to its connection's carrier, and the kernel keeps
@@ -9,10 +9,10 @@
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
+use vgw_sa::{InsideAddress, NextHop, TunnelId, TunnelPolicy};
 
 use super::selection::Which;
 use super::told::Told;
-use crate::command::{InsideAddress, NextHop, Treatment, TunnelId};
 use crate::domain::{Connection, Gateway, HostService, Tunnel};
 
 /// A connection with its tunnels' numbers and the one that carries.
@@ -52,7 +52,7 @@ pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: Which) -> NextHop 
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// How the packets of each tunnel are treated.
-    pub(super) treatments: Told<TunnelId, Treatment>,
+    pub(super) policies: Told<TunnelId, TunnelPolicy>,
     pub(super) services: Told<(), Vec<HostService>>,
     /// Our inside addresses, each with its tunnel and its other end.
     pub(super) inside: Told<IpAddr, InsideAddress>,
@@ -98,8 +98,7 @@ impl Tables {
                 tunnels: next_hop(tunnels, which),
             };
             let length = Ipv4Net::prefix_len(&tunnel.inside_cidr);
-            self.treatments
-                .set(id, treatment(gateway, connection, tunnel));
+            self.policies.set(id, policy(gateway, connection, tunnel));
             self.inside.set(ours, inside);
             self.inside_addresses.set((ours, length), ());
             self.local_prefixes.set(ours.into(), ());
@@ -121,7 +120,7 @@ impl Tables {
             let (ours, peer) = one.gateway.inside_addresses(tunnel);
             let [ours, peer] = [ours, peer].map(IpAddr::V4);
             let length = Ipv4Net::prefix_len(&tunnel.inside_cidr);
-            self.treatments.remove(&id);
+            self.policies.remove(&id);
             self.inside.remove(&ours);
             self.inside_addresses.remove(&(ours, length));
             self.local_prefixes.remove(&ours.into());
@@ -161,10 +160,10 @@ impl Tables {
     }
 }
 
-fn treatment(gateway: &Gateway, connection: &Connection, tunnel: &Tunnel) -> Treatment {
+fn policy(gateway: &Gateway, connection: &Connection, tunnel: &Tunnel) -> TunnelPolicy {
     const BITS_PER_MEGABIT: u64 = 1_000_000;
     let limit = tunnel.bandwidth_limit_mbps.map(u64::from);
-    Treatment {
+    TunnelPolicy {
         outside_mtu: gateway.outside_mtu,
         df_policy: tunnel.df_policy,
         copy_dscp: tunnel.copy_dscp,

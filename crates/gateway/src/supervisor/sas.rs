@@ -9,10 +9,8 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::EspSuite;
-use vgw_ike::event::{ChildSa, IkeDetails, Path, Role, SaId};
-use vgw_ike::selector::TrafficSelector;
-
-use crate::command::ChildTraffic;
+use vgw_ike::event::{IkeDetails, Role, SaId};
+use vgw_sa::{ChildSa, ChildTraffic, Path, TrafficSelector};
 
 /// An IKE SA that another one has outlived is deleted this long after it became
 /// redundant: by then both ends send with the newer one, and nothing is on the

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use vgw_crypto::EspSuite;
+use vgw_sa::ChildTraffic;
 
-use crate::command::ChildTraffic;
 use crate::domain::Phase2;
 
 /// Without extended sequence numbers a CHILD SA is rekeyed after 2^31 packets,
@@ -53,9 +53,9 @@ mod tests {
     use std::time::Duration;
 
     use vgw_crypto::{Encryption, EspSuite};
+    use vgw_sa::ChildTraffic;
 
     use super::{SEQUENCE_LIMIT, rekey_due};
-    use crate::command::ChildTraffic;
     use crate::domain::Phase2;
 
     fn phase2(bytes: Option<u64>, packets: Option<u64>) -> Phase2 {

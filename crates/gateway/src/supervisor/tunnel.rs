@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_ike::config::PeerConfig;
 use vgw_ike::event::{PeerCounters, SaId};
 use vgw_ike::why::Why;
+use vgw_sa::{TunnelId, TunnelTraffic};
 
 use super::events::says_more;
 use super::lifecycle::{Event, State, next};
@@ -14,7 +15,6 @@ use super::retry::Retry;
 use super::sas::Sas;
 use super::telling::Untold;
 use super::udp_fallback::UdpFallback;
-use crate::command::{TunnelId, TunnelTraffic};
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;
 

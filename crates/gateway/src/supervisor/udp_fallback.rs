@@ -9,14 +9,15 @@
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use vgw_ike::config::{Encapsulation, PeerId};
-use vgw_ike::event::{DownReason, Path, SaId};
+use vgw_ike::config::Encapsulation;
+use vgw_ike::event::{DownReason, SaId};
+
+use vgw_sa::{Path, TunnelId};
 
 use super::Supervisor;
 use super::lifecycle::State;
 use super::one_way::{Rest, Step};
 use super::tunnel::Tunnel;
-use crate::command::TunnelId;
 
 /// What a tunnel's status says while ESP is in UDP for this reason.
 pub(super) const WORDS: &str = "ESP goes in UDP, as none came back by IP protocol 50: let that \
@@ -97,7 +98,7 @@ impl Supervisor {
         let (true, Some(path)) = (wanted, native) else {
             return;
         };
-        let peer = PeerId::from(id);
+        let peer = id;
         self.endpoint
             .set_encapsulation(peer, Encapsulation::PreferUdp);
         fallback.attempt = self.endpoint.initiate_at(now, peer, path.remote.ip());
@@ -171,8 +172,7 @@ impl Supervisor {
         } = &mut tunnel.udp_fallback;
         if attempt.take().is_some() | chosen.take().is_some() {
             let configured = tunnel.peer.encapsulation;
-            self.endpoint
-                .set_encapsulation(PeerId::from(id), configured);
+            self.endpoint.set_encapsulation(id, configured);
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Dead peers, failover and return.
 
-use vgw_gateway::command::NextHop;
 use vgw_gateway::domain::DpdAction;
 use vgw_gateway::status::{State, Which};
 use vgw_gateway::supervisor::FAILBACK_HOLD;
+
+use vgw_sa::NextHop;
 
 use crate::rig::{CGW, VGW, active, both_up, cut, flows, missing, restore, seconds, tunnel, up};
 

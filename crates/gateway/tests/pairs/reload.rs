@@ -1,11 +1,11 @@
 //! A changed configuration, applied as a difference.
 
 use vgw_crypto::{Encryption, Secret};
-use vgw_gateway::command::Treatment;
-use vgw_gateway::domain::{DfPolicy, Gateway, HostService};
+use vgw_gateway::domain::{Gateway, HostService};
 use vgw_gateway::status::{State, Which};
 use vgw_gateway::supervisor::{Change, LONGEST_WAIT};
 use vgw_ike::config::Psk;
+use vgw_sa::{DfPolicy, TunnelPolicy};
 use vgw_sim::setup;
 use vgw_sim::world::World;
 
@@ -296,22 +296,22 @@ fn the_treatment_of_packets_changes_while_the_tunnels_stay_up_and_no_packet_is_l
     assert_eq!(missing(&world), 0);
     let plane = &world.nodes[VGW].plane;
     assert!(plane.cloudhub());
-    let treatment = |number| plane.treatment(tunnel(&world, VGW, number).id);
-    let plain = Treatment {
+    let policy = |number| plane.policy(tunnel(&world, VGW, number).id);
+    let plain = TunnelPolicy {
         outside_mtu: 9_000,
         df_policy: DfPolicy::Honor,
         copy_dscp: false,
         bandwidth_limit: None,
         source_check: false,
     };
-    assert_eq!(treatment(2), Some(plain));
-    let changed = Treatment {
+    assert_eq!(policy(2), Some(plain));
+    let changed = TunnelPolicy {
         df_policy: DfPolicy::Ignore,
         copy_dscp: true,
         bandwidth_limit: Some(1_250_000_000),
         ..plain
     };
-    assert_eq!(treatment(1), Some(changed));
+    assert_eq!(policy(1), Some(changed));
 }
 
 #[test]

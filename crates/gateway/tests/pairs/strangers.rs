@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::{Supervisor, peer_config};
-use vgw_ike::config::{Limits, PeerId};
+use vgw_ike::config::Limits;
 use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, encode_cleartext};
+use vgw_sa::TunnelId;
 use vgw_sim::dice::Dice;
 use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
@@ -40,8 +41,8 @@ fn attempt(now: Instant, supervisor: &mut Supervisor, from: SocketAddr, identity
     peer.local = from.ip();
     peer.local_id = identity.parse().unwrap();
     peer.psk.0 = vgw_crypto::Secret::new(b"not the key of anybody".to_vec());
-    endpoint.set_peer(now, PeerId(0), peer);
-    endpoint.initiate(now, PeerId(0)).unwrap();
+    endpoint.set_peer(now, TunnelId(0), peer);
+    endpoint.initiate(now, TunnelId(0)).unwrap();
     while let Some(transmit) = endpoint.poll_transmit() {
         if let Content::Ike(message) = transmit.content {
             supervisor.handle_datagram(now, transmit.remote, from, &message);

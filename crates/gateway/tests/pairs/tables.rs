@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
-use vgw_gateway::command::{NextHop, Treatment, TunnelId};
 use vgw_gateway::domain::{Connection, Gateway, TunnelName};
+use vgw_sa::{NextHop, TunnelId, TunnelPolicy};
 use vgw_sim::setup;
 use vgw_sim::world::World;
 
@@ -24,7 +24,7 @@ fn alone(gateway: Gateway) -> World {
 type Seen = (
     BTreeMap<IpAddr, Vec<TunnelName>>,
     Vec<IpNet>,
-    BTreeMap<TunnelName, Option<Treatment>>,
+    BTreeMap<TunnelName, Option<TunnelPolicy>>,
 );
 
 fn seen(world: &World) -> Seen {
@@ -43,13 +43,13 @@ fn seen(world: &World) -> Seen {
     });
     let hops = sites.chain(peers);
     let hops = hops.map(|host| (host, plane.next_hop(host).map(named).unwrap_or_default()));
-    let treatments = names
+    let policies = names
         .iter()
-        .map(|(id, name)| (name.clone(), plane.treatment(*id)));
+        .map(|(id, name)| (name.clone(), plane.policy(*id)));
     (
         hops.collect(),
         plane.kernel_routes().to_vec(),
-        treatments.collect(),
+        policies.collect(),
     )
 }
 

@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
+use vgw_sa::TunnelId;
+
 use super::sa::{Next, Sa};
 use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
-use crate::config::PeerId;
 use crate::env::{Effect, Env};
 use crate::established::Established;
 use crate::event::{DownReason, Role, SaId};
@@ -96,7 +97,7 @@ impl Endpoint {
     }
 
     /// The other IKE SAs with this peer that are in use.
-    fn others(&self, peer: PeerId, except: Option<SaId>) -> Vec<SaId> {
+    fn others(&self, peer: TunnelId, except: Option<SaId>) -> Vec<SaId> {
         self.sas
             .of_peer(peer)
             .filter_map(|sa| match sa {
@@ -108,7 +109,7 @@ impl Endpoint {
     }
 
     /// Bounds what a peer makes us keep beside the IKE SAs in use.
-    fn forget_old(&mut self, now: Instant, peer: PeerId) {
+    fn forget_old(&mut self, now: Instant, peer: TunnelId) {
         let old: Vec<_> = self
             .sas
             .of_peer(peer)
@@ -123,7 +124,7 @@ impl Endpoint {
         }
     }
 
-    pub(super) fn has_other(&self, peer: PeerId, except: SaId) -> bool {
+    pub(super) fn has_other(&self, peer: TunnelId, except: SaId) -> bool {
         !self.others(peer, Some(except)).is_empty()
     }
 

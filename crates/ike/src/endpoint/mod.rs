@@ -22,6 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
+use vgw_sa::TunnelId;
 
 pub use self::spis::Standing;
 
@@ -29,7 +30,7 @@ use self::sa::Sa;
 use self::spis::Spis;
 use self::table::Table;
 use crate::allowance::Allowance;
-use crate::config::{Encapsulation, KeyLog, Limits, PeerConfig, PeerId};
+use crate::config::{Encapsulation, KeyLog, Limits, PeerConfig};
 use crate::denial::{Denial, Denials};
 use crate::env::{Core, Env};
 use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
@@ -120,7 +121,7 @@ impl Endpoint {
 
     /// Adds or changes a peer. If it is unchanged, nothing happens; if it is
     /// changed, its SAs are deleted ([`DownReason::Requested`]) first.
-    pub fn set_peer(&mut self, now: Instant, peer: PeerId, config: PeerConfig) {
+    pub fn set_peer(&mut self, now: Instant, peer: TunnelId, config: PeerConfig) {
         if self.peers.get(peer).is_some_and(|known| **known == config) {
             return;
         }
@@ -132,7 +133,7 @@ impl Endpoint {
     /// Gives a peer other lifetimes and another dead peer detection, if no more than
     /// these differ ([`PeerConfig::negotiates_as`]) from what is in force: its SAs go on
     /// by them. Gives whether that was so.
-    pub fn retime_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) -> bool {
+    pub fn retime_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) -> bool {
         let fits = |known: &Arc<PeerConfig>| known.negotiates_as(config);
         if !self.peers.get(peer).is_some_and(fits) {
             return false;
@@ -156,7 +157,7 @@ impl Endpoint {
     }
 
     /// Has other things said of a peer that there is, see [`PeerConfig::differs_in_words`].
-    pub fn reword_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) {
+    pub fn reword_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) {
         if let Some(known) = self.peers.get(peer) {
             let reworded = known.with_words_of(config);
             self.retime_peer(now, peer, &reworded);
@@ -165,19 +166,19 @@ impl Endpoint {
 
     /// Has IKE SAs that begin from now on carry ESP so; those that there are go on.
     /// Lasts until [`Self::set_peer`] changes the peer.
-    pub fn set_encapsulation(&mut self, peer: PeerId, encapsulation: Encapsulation) {
+    pub fn set_encapsulation(&mut self, peer: TunnelId, encapsulation: Encapsulation) {
         self.peers.set_encapsulation(peer, encapsulation);
     }
 
     /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
     /// [`Self::set_peer`] or [`Self::remove_peer`]. `config` says who it is.
-    pub fn silence_peer(&mut self, now: Instant, peer: PeerId, config: &PeerConfig) {
+    pub fn silence_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) {
         self.remove_peer(now, peer);
         self.peers.silence(peer, config);
     }
 
     /// Forgets a peer and deletes its SAs. Its counters stay.
-    pub fn remove_peer(&mut self, now: Instant, peer: PeerId) {
+    pub fn remove_peer(&mut self, now: Instant, peer: TunnelId) {
         self.delete_all(now, peer);
         self.screen.forget(peer);
         self.core.asked.remove(&peer);
@@ -190,14 +191,14 @@ impl Endpoint {
     /// [`Event::InitiateFailed`] with the id returned. If an attempt is under
     /// way, it is that one. None: the peer is unknown or has no address, or there
     /// are no random numbers ([`Event::NoRandomNumbers`]).
-    pub fn initiate(&mut self, now: Instant, peer: PeerId) -> Option<SaId> {
+    pub fn initiate(&mut self, now: Instant, peer: TunnelId) -> Option<SaId> {
         let remote = self.peers.get(peer)?.remote?;
         self.initiate_at(now, peer, remote)
     }
 
     /// As [`Self::initiate`], with a peer that is at this address, and also if an IKE SA
     /// is up with it: that goes on beside the new one.
-    pub fn initiate_at(&mut self, now: Instant, peer: PeerId, remote: IpAddr) -> Option<SaId> {
+    pub fn initiate_at(&mut self, now: Instant, peer: TunnelId, remote: IpAddr) -> Option<SaId> {
         if let Some(under_way) = self.attempts_of(peer).next() {
             return Some(under_way);
         }
@@ -321,13 +322,13 @@ impl Endpoint {
 
     /// What was counted for a peer since the endpoint was made.
     #[must_use]
-    pub fn counters(&self, peer: PeerId) -> PeerCounters {
+    pub fn counters(&self, peer: TunnelId) -> PeerCounters {
         self.core.counters.get(&peer).copied().unwrap_or_default()
     }
 
     /// How far handshakes with a peer come. None: it is not configured, or silenced.
     #[must_use]
-    pub fn progress(&self, peer: PeerId) -> Option<Progress> {
+    pub fn progress(&self, peer: TunnelId) -> Option<Progress> {
         let asked = self.core.asked.get(&peer)?;
         let heard = self.peers.heard_of(peer);
         Some(Progress {
@@ -387,18 +388,18 @@ impl Endpoint {
         }
     }
 
-    fn attempts_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
+    fn attempts_of(&self, peer: TunnelId) -> impl Iterator<Item = SaId> {
         self.sas.of_peer(peer).filter_map(|sa| match sa {
             Sa::Initiating(attempt) => Some(attempt.id()),
             Sa::HalfOpen(_) | Sa::Established(_) => None,
         })
     }
 
-    fn sas_of(&self, peer: PeerId) -> impl Iterator<Item = SaId> {
+    fn sas_of(&self, peer: TunnelId) -> impl Iterator<Item = SaId> {
         self.sas.of_peer(peer).map(Sa::id)
     }
 
-    fn delete_all(&mut self, now: Instant, peer: PeerId) {
+    fn delete_all(&mut self, now: Instant, peer: TunnelId) {
         let of_peer: Vec<_> = self.sas_of(peer).collect();
         for id in of_peer {
             self.close(now, id, DownReason::Requested, true);

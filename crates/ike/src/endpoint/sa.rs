@@ -2,8 +2,10 @@
 
 use std::time::Instant;
 
+use vgw_sa::TunnelId;
+
 use crate::admission::Stage;
-use crate::config::{Limits, PeerId};
+use crate::config::Limits;
 use crate::env::Env;
 use crate::established::Established;
 use crate::event::{DownReason, SaId};
@@ -35,7 +37,7 @@ impl Sa {
     }
 
     /// Who it is with, or is meant to be.
-    pub(super) fn peer(&self) -> Option<PeerId> {
+    pub(super) fn peer(&self) -> Option<TunnelId> {
         match self {
             Self::Initiating(sa) => Some(sa.peer()),
             Self::HalfOpen(_) => None,

@@ -8,9 +8,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use vgw_sa::TunnelId;
+
 use super::Endpoint;
 use super::sa::Sa;
-use crate::config::PeerId;
 use crate::crash_token;
 use crate::denial::Denial;
 use crate::established::Established;
@@ -170,7 +171,7 @@ impl Endpoint {
         })
     }
 
-    pub(super) fn has_sa(&self, peer: PeerId) -> bool {
+    pub(super) fn has_sa(&self, peer: TunnelId) -> bool {
         let mut sas = self.sas.of_peer(peer);
         sas.any(|sa| matches!(sa, Sa::Established(sa) if sa.is_up()))
     }

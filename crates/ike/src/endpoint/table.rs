@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use vgw_sa::TunnelId;
+
 use super::sa::Sa;
-use crate::config::PeerId;
 use crate::event::SaId;
 
 const FIRST: SaId = SaId(0);
@@ -15,7 +16,7 @@ const LAST: SaId = SaId(u64::MAX);
 #[derive(Default)]
 pub(super) struct Table {
     all: BTreeMap<SaId, Sa>,
-    by_peer: BTreeSet<(PeerId, SaId)>,
+    by_peer: BTreeSet<(TunnelId, SaId)>,
     by_address: BTreeSet<(IpAddr, SaId)>,
 }
 
@@ -47,7 +48,7 @@ impl Table {
     }
 
     /// Those with this peer, or meant to be, the oldest first. A half-open one is nobody's.
-    pub(super) fn of_peer(&self, peer: PeerId) -> impl Iterator<Item = &Sa> {
+    pub(super) fn of_peer(&self, peer: TunnelId) -> impl Iterator<Item = &Sa> {
         let ids = self.by_peer.range((peer, FIRST)..=(peer, LAST));
         ids.filter_map(|(_, id)| self.get(*id))
     }

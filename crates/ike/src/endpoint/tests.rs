@@ -7,15 +7,17 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
 
+use vgw_sa::TunnelId;
+
 use super::Endpoint;
 use super::sa::Sa;
 use crate::config::{
-    Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, PeerConfig, PeerId, Psk,
+    Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, PeerConfig, Psk,
 };
 use crate::event::{Content, Event, SaId};
 use crate::identity::Identity;
 
-const PEER: PeerId = PeerId(1);
+const PEER: TunnelId = TunnelId(1);
 
 fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
     let lifetime = Lifetime {
@@ -206,7 +208,7 @@ fn an_sa_is_found_by_its_peer_and_where_that_is_from_its_first_message_to_its_la
             let [is, should] = end.sas.found_by();
             assert_eq!(is, should);
             assert_eq!(end.sas.of_peer(PEER).count(), sas);
-            assert_eq!(end.sas.of_peer(PeerId(2)).count(), 0);
+            assert_eq!(end.sas.of_peer(TunnelId(2)).count(), 0);
             let sas = end.sas.iter().filter_map(|sa| match sa {
                 Sa::Established(sa) => Some((sa.id(), sa.remote().ip())),
                 Sa::Initiating(_) | Sa::HalfOpen(_) => None,

@@ -3,11 +3,11 @@
 use std::time::Instant;
 
 use vgw_crypto::{DirectionKeys, EspSuite};
+use vgw_sa::{ChildSa, TrafficSelector};
 
 use super::Established;
 use crate::env::{Env, Schedule};
-use crate::event::{ChildSa, DownReason, Event};
-use crate::selector::TrafficSelector;
+use crate::event::{DownReason, Event};
 
 /// What the negotiator keeps of a CHILD SA; the keys went to the data plane.
 #[derive(Debug)]

@@ -4,13 +4,14 @@
 use std::time::{Duration, Instant};
 
 use vgw_crypto::Secret;
+use vgw_sa::Path;
 
 use super::tasks::{Active, Task};
 use super::{Established, Phase};
 use crate::crash_token;
 use crate::denial::Denial;
 use crate::env::Env;
-use crate::event::{DownReason, Path, Role};
+use crate::event::{DownReason, Role};
 use crate::messages::Notifies;
 use crate::nat::Arrival;
 use crate::wire::{ClearMessage, Notify, NotifyType, Payload};

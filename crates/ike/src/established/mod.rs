@@ -21,6 +21,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::IkeSuite;
+use vgw_sa::{Path, TunnelId};
 
 use self::child::Child;
 use self::crash::Loss;
@@ -28,11 +29,12 @@ pub(crate) use self::create_child::{AskedFor, refusal_of_child};
 use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};
+
 use crate::auth::Authenticated;
-use crate::config::{PeerConfig, PeerId};
+use crate::config::PeerConfig;
 use crate::denial::Denial;
 use crate::env::{Effect, Env, Schedule};
-use crate::event::{Diagnostic, DownReason, Event, IkeDetails, Nat, Path, Role, SaId};
+use crate::event::{Diagnostic, DownReason, Event, IkeDetails, Nat, Role, SaId};
 use crate::grammar::GrammarError;
 use crate::identity::Identity;
 use crate::keys::{IkeKeys, Nonces, SpiPair};
@@ -52,7 +54,7 @@ const MAX_CHILDREN_WITH_OLD: usize = 64;
 /// An IKE SA after authentication.
 pub(crate) struct Established {
     id: SaId,
-    peer: PeerId,
+    peer: TunnelId,
     config: Arc<PeerConfig>,
     role: Role,
     spis: SpiPair,
@@ -109,7 +111,7 @@ pub(crate) enum Phase {
 /// What an SA is made of, apart from its first CHILD SA.
 pub(crate) struct Foundation {
     pub id: SaId,
-    pub peer: PeerId,
+    pub peer: TunnelId,
     pub config: Arc<PeerConfig>,
     pub role: Role,
     pub spis: SpiPair,
@@ -226,7 +228,7 @@ impl Established {
         self.id
     }
 
-    pub(crate) fn peer(&self) -> PeerId {
+    pub(crate) fn peer(&self) -> TunnelId {
         self.peer
     }
 

@@ -2,6 +2,7 @@
 //! (RFC 7296 sections 1.3.1, 2.9 and 2.17).
 
 use vgw_crypto::{EspSuite, Group, KeyPair, Secret};
+use vgw_sa::TrafficSelector;
 
 use super::child::NewChild;
 use crate::config::PeerConfig;
@@ -9,7 +10,7 @@ use crate::env::Env;
 use crate::keys::ChildKeys;
 use crate::messages::{ChildOffer, Notifies};
 use crate::proposal;
-use crate::selector::{self, TrafficSelector};
+use crate::selector::{self};
 use crate::wire::{KeyExchange, Notify, NotifyType, Proposal};
 
 /// INVALID_KE_PAYLOAD may send us from group to group this often.

@@ -1,6 +1,7 @@
 //! Waiting for the IKE_AUTH response, in which the responder shows who it is.
 
 use vgw_crypto::{IkeSuite, Secret};
+use vgw_sa::Path;
 
 use super::{Attempt, Initiator, Outcome, State};
 use crate::auth::{Mistaken, Signed, said};
@@ -8,7 +9,7 @@ use crate::config::PeerConfig;
 use crate::denial::Denial;
 use crate::env::{Effect, Env};
 use crate::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
-use crate::event::{DownReason, Nat, Path, Role};
+use crate::event::{DownReason, Nat, Role};
 use crate::keys::{IkeKeys, Nonces, SpiPair};
 use crate::messages::{AuthRequest, AuthResponse, Notifies};
 use crate::nat::{Arrival, OwnNat};

@@ -14,7 +14,10 @@ use std::time::Instant;
 
 use self::await_auth::AwaitAuth;
 use self::await_init::AwaitInit;
-use crate::config::{PeerConfig, PeerId};
+
+use vgw_sa::TunnelId;
+
+use crate::config::PeerConfig;
 use crate::denial::Denial;
 use crate::env::Env;
 use crate::established::Established;
@@ -41,7 +44,7 @@ enum State {
 /// What both states know.
 struct Attempt {
     id: SaId,
-    peer: PeerId,
+    peer: TunnelId,
     config: Arc<PeerConfig>,
     spi_i: u64,
     way: Arrival,
@@ -65,7 +68,7 @@ impl Initiator {
     /// there are no random numbers.
     pub(crate) fn begin(
         env: &mut Env<'_>,
-        peer: PeerId,
+        peer: TunnelId,
         config: &Arc<PeerConfig>,
         remote: IpAddr,
     ) -> Option<Self> {
@@ -106,7 +109,7 @@ impl Initiator {
         self.attempt.id
     }
 
-    pub(crate) fn peer(&self) -> PeerId {
+    pub(crate) fn peer(&self) -> TunnelId {
         self.attempt.peer
     }
 

@@ -1,8 +1,9 @@
 //! A message's payloads, sorted by type.
 
+use vgw_sa::TrafficSelector;
+
 use super::{AuthChild, AuthResponse, ChildOffer, IkeOffer, Notifies};
 use crate::grammar::{self, Grammar, GrammarError};
-use crate::selector::TrafficSelector;
 use crate::wire::{
     Auth, ClearMessage, Delete, Id, KeyExchange, Notify, Payload, PayloadType, Proposal,
 };

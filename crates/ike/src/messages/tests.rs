@@ -1,3 +1,5 @@
+use vgw_sa::TrafficSelector;
+
 use super::*;
 use crate::grammar::GrammarError;
 use crate::wire::{

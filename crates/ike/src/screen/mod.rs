@@ -25,7 +25,9 @@ use self::cookie::CookieJar;
 use self::places::Places;
 pub(crate) use self::places::{Origin, Room};
 use self::records::Records;
-use crate::config::{Limits, PeerId};
+use vgw_sa::TunnelId;
+
+use crate::config::Limits;
 use crate::event::SaId;
 use crate::meter::Meter;
 use crate::source::Source;
@@ -59,7 +61,7 @@ pub(crate) struct Screen {
     /// What all strangers cost together.
     strangers: Meter,
     /// Failed authentications that name a peer and come from elsewhere than it.
-    failed: BTreeMap<PeerId, Meter>,
+    failed: BTreeMap<TunnelId, Meter>,
 }
 
 /// A request that may have to prove its source.
@@ -189,7 +191,7 @@ impl Screen {
         &self,
         now: Instant,
         source: Source,
-        peer: Option<(PeerId, bool)>,
+        peer: Option<(TunnelId, bool)>,
         limits: &Limits,
     ) -> bool {
         let most = limits.failed_authentications.max(1);
@@ -213,7 +215,7 @@ impl Screen {
         &mut self,
         now: Instant,
         source: Source,
-        peer: Option<(PeerId, bool)>,
+        peer: Option<(TunnelId, bool)>,
         limits: &Limits,
     ) {
         let most = limits.failed_authentications.max(1);
@@ -225,7 +227,7 @@ impl Screen {
     }
 
     /// A peer is no more, or another: what was counted for it is forgotten.
-    pub(crate) fn forget(&mut self, peer: PeerId) {
+    pub(crate) fn forget(&mut self, peer: TunnelId) {
         self.failed.remove(&peer);
     }
 

@@ -2,8 +2,9 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use proptest::prelude::*;
+use vgw_sa::TrafficSelector;
 
-use super::{TrafficSelector, check_narrowed, narrow};
+use super::{check_narrowed, narrow};
 
 fn net(text: &str) -> IpNet {
     text.parse().unwrap()

@@ -46,7 +46,7 @@ fn esp() -> EspAlgorithms {
     }
 }
 
-fn selectors(net: &str) -> Vec<crate::selector::TrafficSelector> {
+fn selectors(net: &str) -> Vec<vgw_sa::TrafficSelector> {
     vec![net.parse::<ipnet::IpNet>().unwrap().into()]
 }
 

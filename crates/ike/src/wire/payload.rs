@@ -1,7 +1,8 @@
 //! The payloads as values.
 
+use vgw_sa::TrafficSelector;
+
 use crate::identity::Identity;
-use crate::selector::TrafficSelector;
 use crate::wire::iana::{AuthMethod, NotifyType, PayloadType, ProtocolId, TransformType};
 
 /// One payload (RFC 7296 sections 3.3 to 3.16).

@@ -2,9 +2,9 @@ use std::net::IpAddr;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
+use vgw_sa::TrafficSelector;
 
 use super::*;
-use crate::selector::TrafficSelector;
 
 mod malformed;
 

@@ -1,17 +1,19 @@
 //! Peers that IKE_SA_INIT cannot tell apart, and what is chosen until IKE_AUTH can.
 
 use vgw_crypto::{Encryption, Group};
-use vgw_ike::config::{Encapsulation, PeerConfig, PeerId};
+use vgw_ike::config::{Encapsulation, PeerConfig};
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
+
+use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, PEER, Pair, address, config, seconds};
 
 /// The peers that B knows, by number; A is one of them.
 const NAMES: [&str; 2] = ["first.example", "second.example"];
 
-fn id(number: usize) -> PeerId {
-    PeerId(u32::try_from(number).unwrap())
+fn id(number: usize) -> TunnelId {
+    TunnelId(u32::try_from(number).unwrap())
 }
 
 /// B with two peers without an address, and A as that of this number. `change` is for

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
-use vgw_ike::config::{OtherKey, PeerConfig, PeerId, Psk};
+use vgw_ike::config::{OtherKey, PeerConfig, Psk};
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
+
+use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds};
 
@@ -400,10 +402,10 @@ fn a_peer_known_by_identity_only_is_told_apart_by_it() {
     real.remote = None;
     real.name = "vpn-real/1".to_owned();
     let now = pair.now;
-    pair.sides[B].endpoint.set_peer(now, PeerId(9), real);
+    pair.sides[B].endpoint.set_peer(now, TunnelId(9), real);
     pair.establish(A);
     assert_eq!(
-        pair.sides[B].endpoint.counters(PeerId(9)).ike_established,
+        pair.sides[B].endpoint.counters(TunnelId(9)).ike_established,
         1
     );
     assert_eq!(pair.sides[B].endpoint.counters(PEER).ike_established, 0);

@@ -6,11 +6,12 @@ use std::time::Duration;
 use vgw_crypto::AeadKey;
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
-use vgw_ike::selector::TrafficSelector;
 use vgw_ike::wire::{
     Delete, ExchangeType, Header, KeyExchange, Notify, NotifyType, Payload, PayloadType, Proposal,
     ProtocolId, Transform, TransformType, begin_sealed, encode_cleartext, encode_payloads,
 };
+
+use vgw_sa::TrafficSelector;
 
 use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, fair, seconds};
 

@@ -8,6 +8,8 @@ use vgw_ike::denial::Denial;
 use vgw_ike::progress::{Came, Progress};
 use vgw_ike::wire::ExchangeType;
 
+use vgw_sa::TunnelId;
+
 use crate::rig::{A, B, DELAY, Datagram, PEER, Pair, address, config, seconds};
 
 /// The message of a peer that speaks IKEv1: cookies, SA payload next, version 1.0,
@@ -159,7 +161,7 @@ fn ike_v1_is_noted_counted_and_refused_by_name_without_an_answer() {
 fn who_may_be_anywhere_is_noted_of_strangers_and_not_of_those_whose_address_is_known() {
     for anywhere in [false, true] {
         let mut pair = floating(is_4500);
-        let roaming = vgw_ike::config::PeerId(8);
+        let roaming = TunnelId(8);
         pair.call(B, |endpoint, now| {
             let mut other = config(B);
             other.remote = None;

@@ -9,17 +9,16 @@ use rand_core::{Rng, SeedableRng};
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
 use vgw_ike::config::{
     Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, Liveness, PeerConfig,
-    PeerId, Psk,
+    Psk,
 };
 use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Endpoint;
-use vgw_ike::event::{
-    ChildSa, Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId,
-};
+use vgw_ike::event::{Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, decode_header};
+use vgw_sa::{ChildSa, TunnelId};
 
-pub const PEER: PeerId = PeerId(7);
+pub const PEER: TunnelId = TunnelId(7);
 pub const A: usize = 0;
 pub const B: usize = 1;
 

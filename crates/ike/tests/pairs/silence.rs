@@ -1,14 +1,15 @@
 //! Peers that are to get no answer.
 
-use vgw_ike::config::PeerId;
 use vgw_ike::denial::Denial;
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
 
+use vgw_sa::TunnelId;
+
 use crate::rig::{A, B, PEER, Pair, config, seconds};
 
-const OTHER: PeerId = PeerId(8);
+const OTHER: TunnelId = TunnelId(8);
 
 /// Has B leave its peer without an answer.
 fn silence(pair: &mut Pair, anywhere: bool) {

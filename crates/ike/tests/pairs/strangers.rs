@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, Secret};
-use vgw_ike::config::{Limits, PeerConfig, PeerId, Psk};
+use vgw_ike::config::{Limits, PeerConfig, Psk};
 use vgw_ike::denial::Denial;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Event};
@@ -15,13 +15,15 @@ use vgw_ike::wire::{
     decode_cleartext, encode_cleartext,
 };
 
+use vgw_sa::TunnelId;
+
 use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds, sources};
 
 /// A gateway alone, and what it says.
 struct Gateway {
     endpoint: Endpoint,
     now: Instant,
-    refused: Vec<(Option<PeerId>, Why)>,
+    refused: Vec<(Option<TunnelId>, Why)>,
 }
 
 impl Gateway {
@@ -39,7 +41,7 @@ impl Gateway {
         config.remote = None;
         config.remote_id = Identity::Fqdn(format!("site-{peer}.example"));
         change(&mut config);
-        self.endpoint.set_peer(self.now, PeerId(peer), config);
+        self.endpoint.set_peer(self.now, TunnelId(peer), config);
     }
 
     /// Lets a datagram arrive; gives the answer.
@@ -437,7 +439,7 @@ fn guesses_at_a_pre_shared_key_are_slowed_down_by_network() {
     let (peer, why) = &gateway.refused[0];
     assert_eq!(
         *peer,
-        Some(PeerId(1)),
+        Some(TunnelId(1)),
         "it names a peer that may be anywhere"
     );
     assert!(why.to_string().contains("pre-shared key"), "{why}");
@@ -498,7 +500,7 @@ fn a_wrong_identity_at_a_configured_address_is_blamed_on_its_tunnel() {
     gateway.add(3, |_| {});
     gateway.add(4, |config| config.remote = Some(host(1).ip()));
     assert!(!guess(&mut gateway, host(1), 1, RIGHT));
-    assert_eq!(gateway.refused[0].0, Some(PeerId(4)));
+    assert_eq!(gateway.refused[0].0, Some(TunnelId(4)));
     // With another tunnel at the address it is not clear whose it is.
     gateway.add(5, |config| config.remote = Some(host(1).ip()));
     assert!(!guess(&mut gateway, host(1), 2, RIGHT));

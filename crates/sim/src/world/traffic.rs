@@ -5,7 +5,9 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::EspSuite;
 use vgw_dataplane::{DropReason, Dropped, Family, SeenPath, inner_mtu, mss};
-use vgw_gateway::domain::{DfPolicy, Gateway, Side, Tunnel};
+use vgw_gateway::domain::{Gateway, Side, Tunnel};
+
+use vgw_sa::DfPolicy;
 
 use super::World;
 use crate::host::{self, IPV6_MINIMUM, Seen, Shape};
@@ -370,11 +372,11 @@ impl World {
             return;
         };
         let to = self.host(flow.to, sent.shape.family);
-        let treatment = self.nodes.get(place).and_then(|node| {
+        let policy = self.nodes.get(place).and_then(|node| {
             let tunnel = node.plane.leads_to(to)?;
-            node.plane.treatment(tunnel)
+            node.plane.policy(tunnel)
         });
-        let honors = treatment.is_some_and(|treatment| treatment.df_policy == DfPolicy::Honor);
+        let honors = policy.is_some_and(|policy| policy.df_policy == DfPolicy::Honor);
         if !honors || sent.shape.may_be_fragmented() {
             self.blame(number, "was too big, and could have travelled in fragments");
         }

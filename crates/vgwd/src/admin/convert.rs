@@ -6,7 +6,6 @@ use std::time::Duration;
 use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::awaited::{Awaited, Row};
-use vgw_gateway::command::TunnelId;
 use vgw_gateway::domain;
 use vgw_gateway::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, Telemetry,
@@ -15,6 +14,8 @@ use vgw_gateway::status::{
 use vgw_gateway::supervisor;
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
+
+use vgw_sa::TunnelId;
 
 use super::wire;
 use crate::inbox::Counted;
@@ -185,8 +186,8 @@ fn tunnel(
         mss_ipv6: least.map(|mtu| mss(mtu, Family::V6)),
         outside_mtu: mtus.map(|mtus| mtus.outside),
         df_policy: match tunnel.df_policy {
-            domain::DfPolicy::Honor => "honor",
-            domain::DfPolicy::Ignore => "ignore",
+            vgw_sa::DfPolicy::Honor => "honor",
+            vgw_sa::DfPolicy::Ignore => "ignore",
         }
         .to_owned(),
         copy_dscp: tunnel.copy_dscp,
@@ -281,9 +282,8 @@ fn ike_sa(ike: &IkeStatus) -> wire::Ike {
 }
 
 fn child(child: &ChildStatus, udp_encapsulation: bool) -> wire::Child {
-    let text = |selectors: &[vgw_ike::selector::TrafficSelector]| {
-        selectors.iter().map(ToString::to_string).collect()
-    };
+    let text =
+        |selectors: &[vgw_sa::TrafficSelector]| selectors.iter().map(ToString::to_string).collect();
     wire::Child {
         spi_in: format!("{:#010x}", child.spi_in),
         spi_out: format!("{:#010x}", child.spi_out),

@@ -6,12 +6,12 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{
-    DfPolicy, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
-};
+use vgw_gateway::domain::{DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel};
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
+
+use vgw_sa::DfPolicy;
 
 use super::document::{Notes, Table};
 use super::gateway::default_number;

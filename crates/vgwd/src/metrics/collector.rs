@@ -9,8 +9,9 @@ use prometheus_client::encoding::{
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
-use vgw_gateway::command::TunnelTraffic;
 use vgw_ike::event::PeerCounters;
+
+use vgw_sa::TunnelTraffic;
 
 use super::process::Process;
 use crate::inbox::Counted;
@@ -394,8 +395,9 @@ fn labels(tunnel: &TunnelSample) -> [(&'static str, String); 3] {
 mod tests {
     use std::collections::BTreeSet;
 
-    use vgw_gateway::command::TunnelTraffic;
     use vgw_ike::event::PeerCounters;
+
+    use vgw_sa::TunnelTraffic;
 
     use super::{Reloaded, Sample, TunnelSample, text};
     use crate::inbox::Counted;

@@ -1,0 +1,24 @@
+//! What negotiator, supervisor and data plane say to each other: SAs and where their
+//! packets go, which tunnel they are of, what was counted. One type for each thing.
+
+#![forbid(unsafe_code)]
+
+mod child;
+mod inside;
+mod path;
+mod policy;
+mod ports;
+mod selector;
+mod spi;
+mod traffic;
+mod tunnel;
+
+pub use child::ChildSa;
+pub use inside::{Changes, InsideAddress, NextHop};
+pub use path::Path;
+pub use policy::{DfPolicy, TunnelPolicy};
+pub use ports::{IKE_PORT, NATT_PORT};
+pub use selector::TrafficSelector;
+pub use spi::{SLOT_BITS, slot_of};
+pub use traffic::{ChildTraffic, TunnelTraffic};
+pub use tunnel::TunnelId;
