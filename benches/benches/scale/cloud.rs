@@ -9,6 +9,7 @@ use rand_core::SeedableRng;
 use vgw_crypto::RandomSources;
 use vgw_gateway::domain::{Gateway, TunnelName};
 use vgw_gateway::revision::ChangeSet;
+use vgw_gateway::status::Status;
 use vgw_gateway::supervisor::{Supervisor, Which, peer_config};
 use vgw_ike::config::Limits;
 use vgw_ike::endpoint::Endpoint;
@@ -92,6 +93,11 @@ impl Cloud {
         drop((before, said));
         self.sent();
         Took { compared, applied }
+    }
+
+    /// Everything there is to see, as of now.
+    pub fn status(&self) -> Status {
+        self.supervisor.status(self.now)
     }
 
     /// Has a customer make a new IKE SA; the time that the gateway needs for it.

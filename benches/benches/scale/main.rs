@@ -20,6 +20,7 @@ use criterion::Criterion;
 use vgw_gateway::domain::{Gateway, StartupAction};
 use vgw_gateway::supervisor::Which;
 use vgwd::config;
+use vgwd::kernel::Desired;
 
 use crate::cloud::Cloud;
 use crate::many::{Sites, connection, file};
@@ -47,9 +48,14 @@ fn main() -> Result<(), Failure> {
     }
     for connections in CONNECTIONS {
         let text = file(connections);
-        config::load_str(&text, "bench").map_err(|problems| format!("{problems:?}"))?;
+        let loaded = config::load_str(&text, "bench");
+        let loaded = loaded.map_err(|problems| format!("{problems:?}"))?;
         criterion.bench_function(&format!("reload/read the file/{connections}"), |b| {
             b.iter(|| config::load_str(black_box(&text), "bench"));
+        });
+        let desired = Desired::of(&loaded.gateway, &loaded.settings);
+        criterion.bench_function(&format!("reload/guards/{connections}"), |b| {
+            b.iter(|| black_box(&desired).clone().guarded());
         });
     }
     criterion.final_summary();
@@ -109,6 +115,9 @@ fn reload(criterion: &mut Criterion, cloud: &mut Cloud, connections: u32) {
         });
         cloud.apply(before.clone());
     }
+    criterion.bench_function(&format!("status/{connections}"), |b| {
+        b.iter(|| cloud.status());
+    });
     criterion.bench_function(&format!("reload/compare/{connections}"), |b| {
         b.iter_custom(|times| {
             let turns = 0..times;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
 use ipnet::IpNet;
-use ts_bart::{RoutingTable, Table};
+use ts_bart::RoutingTable;
 use vgw_sa::{Changes, InsideAddress, NextHop, TunnelId};
 
 use crate::links::outside_link::OutsideLink;
@@ -25,11 +25,13 @@ pub(crate) mod lookup;
 pub(crate) mod paths;
 pub(crate) mod rate;
 pub(crate) mod selector;
+mod shared;
 pub(crate) mod strays;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
 pub(crate) use egress::{Egress, Ends, Lane, Policy, Route, Uncut};
+use shared::Table;
 
 /// The place of an inbound SPI's slot.
 fn slot_of(spi: u32) -> Option<usize> {
@@ -346,7 +348,7 @@ impl Tables {
     }
 }
 
-/// The table is copied as a whole, which is cheap beside building it anew.
+/// What others have of the table stays as it is.
 fn change<T: Clone + 'static>(
     table: &mut Arc<Table<T>>,
     changes: impl IntoIterator<Item = (IpNet, Option<T>)>,
