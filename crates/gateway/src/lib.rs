@@ -6,6 +6,7 @@
 pub mod awaited;
 pub mod command;
 pub mod domain;
+mod fields;
 pub mod line_limit;
 pub mod revision;
 pub mod rules;

@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::domain::{Connection, Gateway};
-use crate::supervisor::gateway_fields;
+use crate::fields::gateway_fields;
 
 /// A configuration as it is put in force. It never changes; the next one shares with it
 /// the connections that stay as they are.

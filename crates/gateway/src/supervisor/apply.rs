@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use super::change::{connection_fields, tunnel_fields};
 use super::mapping::peer_config;
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor, Which};
 use crate::domain::{Connection, TunnelName};
+use crate::fields::{connection_fields, tunnel_fields};
 use crate::line_limit::{LineLimit, STATES};
 use crate::revision::ChangeSet;
 

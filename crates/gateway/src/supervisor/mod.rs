@@ -57,7 +57,6 @@ use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
 pub use anew::LONGEST_WAIT;
 pub use change::Change;
-pub(crate) use change::gateway_fields;
 pub use lifecycle::State;
 pub use mapping::{DPD_IDLE, peer_config};
 pub use one_way::PATIENCE;
