@@ -25,6 +25,7 @@ use crate::tables::Ends;
 use crate::tables::counters::{Count, DropReason, Refused};
 use crate::tables::host::HostServices;
 use crate::tables::lookup::Lookup;
+use crate::tables::misplaced::Misplaced;
 use crate::tables::paths::SeenPath;
 use crate::tables::strays::StraySpi;
 use crate::workers::spawn::{Direction, spawn};
@@ -188,6 +189,13 @@ impl DataPlane {
     #[must_use]
     pub fn take_strays(&self) -> Vec<StraySpi> {
         self.shared.engine.strays.take()
+    }
+
+    /// Of packets that were dropped because the networks of the two ends differ, the latest
+    /// example of each kind.
+    #[must_use]
+    pub fn misplaced(&self) -> Vec<Misplaced> {
+        self.shared.engine.misplaced.latest()
     }
 
     /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.

@@ -63,5 +63,6 @@ pub use packet::vnet::{VNET_HEADER_LEN, VnetHeader};
 pub use tables::counters::DropReason;
 pub use tables::host::{HostService, HostServices};
 pub use tables::lookup::Lookup;
+pub use tables::misplaced::Misplaced;
 pub use tables::paths::SeenPath;
 pub use tables::strays::StraySpi;

@@ -228,6 +228,7 @@ impl Shell {
             offloads: self.plane.offloads(),
             uptime: now.saturating_duration_since(self.started),
             drops: self.drops(),
+            misplaced: self.misplaced(),
             refused_batches: self.plane.refused_batches(),
             log,
             ike: self.directory.counted(),
@@ -270,6 +271,20 @@ impl Shell {
             .into_iter()
             .map(|(reason, packets)| (reason.name(), packets))
             .collect()
+    }
+
+    /// Examples of packets that networks which differ lost, of tunnels that there still are.
+    fn misplaced(&self) -> Vec<wire::Misplaced> {
+        let named = self.plane.misplaced().into_iter().filter_map(|packet| {
+            let tunnel = self.supervisor.tunnel_name(packet.tunnel)?;
+            Some(wire::Misplaced {
+                reason: packet.reason.name().to_owned(),
+                tunnel: tunnel.to_string(),
+                source: packet.source,
+                destination: packet.destination,
+            })
+        });
+        named.collect()
     }
 
     /// Commands first: an SA is installed before the peer learns that it may use it.

@@ -184,7 +184,8 @@ fn footer(status: &Status) -> String {
             .get(reason.name())
             .is_some_and(|count| *count > 0)
         {
-            let _ = writeln!(text, "    {}: {meaning}", reason.name());
+            let example = example(status, reason.name());
+            let _ = writeln!(text, "    {}: {meaning}{example}", reason.name());
         }
     }
     text.push_str(&ike_messages(&status.ike_messages));
@@ -214,6 +215,18 @@ fn footer(status: &Status) -> String {
         );
     }
     text
+}
+
+/// A packet that was dropped for this reason, to be told at the end of a line.
+fn example(status: &Status, reason: &str) -> String {
+    let mut packets = status.misplaced.iter();
+    let packet = packets.find(|packet| packet.reason == reason);
+    packet.map_or_else(String::new, |packet| {
+        format!(
+            " (as a packet from {} to {} by {})",
+            packet.source, packet.destination, packet.tunnel
+        )
+    })
 }
 
 /// The drops that come of networks which are not the same at both ends, and what to do.

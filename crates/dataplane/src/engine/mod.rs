@@ -20,6 +20,7 @@ use crate::tables::counters::{Count, Traffic};
 use crate::tables::host::HostServices;
 use crate::tables::lease::Lease;
 use crate::tables::lookup::Lookup;
+use crate::tables::misplaced::Examples;
 use crate::tables::paths::{SeenPath, SeenPaths};
 use crate::tables::selector::Selectors;
 use crate::tables::strays::StraySpis;
@@ -125,6 +126,8 @@ pub struct Engine {
     pub(crate) paths: SeenPaths,
     /// What came with an SPI that no SA receives with.
     pub(crate) strays: StraySpis,
+    /// What was dropped because the ends' networks differ.
+    pub(crate) misplaced: Examples,
     control: Mutex<Control>,
 }
 
@@ -145,6 +148,7 @@ impl Engine {
             tables: ArcSwap::default(),
             paths: SeenPaths::default(),
             strays: StraySpis::default(),
+            misplaced: Examples::default(),
             control: Mutex::default(),
         }
     }

@@ -22,6 +22,7 @@ mod egress;
 pub(crate) mod host;
 pub(crate) mod lease;
 pub(crate) mod lookup;
+pub(crate) mod misplaced;
 pub(crate) mod paths;
 pub(crate) mod rate;
 pub(crate) mod selector;

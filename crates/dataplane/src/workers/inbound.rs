@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use vgw_esp::{GROUP, Opened};
-use vgw_sa::{IKE_PORT, NATT_PORT};
+use vgw_sa::{IKE_PORT, NATT_PORT, TunnelId};
 
 use crate::engine::forward::{Admitted, Recent, admit, has_moved};
 use crate::event::DataPlaneEvent;
@@ -358,7 +358,11 @@ impl Inlet<'_> {
                 Ok(_) if over_rate => Err(DropReason::OverRate),
                 Ok(opened) => {
                     let inner = place.start + opened.inner.start..place.start + opened.inner.end;
-                    self.admit(tables, slot, esp.traffic_class, inner)
+                    let admitted = self.admit(tables, slot, esp.traffic_class, inner.clone());
+                    if let Err(reason) = admitted {
+                        self.note_misplaced(reason, inbound.tunnel, inner);
+                    }
+                    admitted
                 }
                 Err(why) => Err((*why).into()),
             };
@@ -375,6 +379,12 @@ impl Inlet<'_> {
         {
             (self.shared.events)(DataPlaneEvent::PathsSeen);
         }
+    }
+
+    /// Keeps a dropped packet as an example, if it is one of networks that differ.
+    fn note_misplaced(&self, reason: DropReason, tunnel: TunnelId, place: Range<usize>) {
+        let octets = self.receiver.buffer.get(place).unwrap_or_default();
+        self.shared.engine.misplaced.note(reason, tunnel, octets);
     }
 
     /// Checks a decrypted packet and hands it on, to the TUN device or to another

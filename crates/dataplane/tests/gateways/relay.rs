@@ -137,6 +137,14 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
     hub.send(0, &inner(vpc.octets(), HOSTS[1]));
     hub.send(0, &inner([8, 8, 8, 8], HOSTS[1]));
     hub.rig.right.await_drops(DropReason::SourceNotRouted, 3);
+    let [example] = plane.misplaced()[..] else {
+        panic!("{:?}", plane.misplaced());
+    };
+    assert_eq!(
+        (example.reason, example.tunnel),
+        (DropReason::SourceNotRouted, TunnelId(0))
+    );
+    assert_eq!(example.source, source(&as_the_other));
 
     // What is routed to either tunnel of a connection may come by both.
     let hops = [(0, None), (1, Some(0))].map(|(carrier, standby)| NextHop {

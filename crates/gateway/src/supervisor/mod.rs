@@ -12,9 +12,8 @@
 //! - `events` takes the negotiator's news, `decisions` draws the conclusions,
 //!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
 //!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
-//!   came to nothing, `strangers` those that are no
-//!   peer's, `telling` the log's lines, `mismatch` what a tunnel that is up does
-//!   not carry;
+//!   came to nothing, `strangers` those that are no peer's, `telling` the log's lines,
+//!   `mismatch` what a tunnel that is up does not carry;
 //! - [`one_way`] watches whether what is sent finds an echo, `udp_fallback` takes ESP into
 //!   UDP where it does not.
 

@@ -222,9 +222,11 @@ impl Found {
     /// In words, where ESP goes in UDP or as IP protocol 50.
     pub(super) fn words(self, udp: bool) -> String {
         let explanation = if udp {
-            "does the site answer it? Is ESP in UDP port 4500 let through both ways?"
+            "does the site answer it, and the peer let our networks in? Is ESP in UDP port 4500 \
+             let through both ways?"
         } else {
-            "is ESP (IP protocol 50) let through on the way? encapsulation = \"udp\" avoids it"
+            "is ESP (IP protocol 50) let through on the way? encapsulation = \"udp\" avoids it. \
+             Does the peer let our networks in?"
         };
         format!(
             "{} packets sent and none came back, though the peer answers IKE. Unless the \

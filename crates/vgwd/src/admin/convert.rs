@@ -28,6 +28,8 @@ pub struct Surroundings {
     pub uptime: Duration,
     /// Packets dropped, by reason.
     pub drops: Vec<(&'static str, u64)>,
+    /// Packets dropped because networks differ, an example each.
+    pub misplaced: Vec<wire::Misplaced>,
     /// Batches that the kernel refused, by where.
     pub refused_batches: [(&'static str, u64); 2],
     /// Log lines that were not written.
@@ -81,6 +83,7 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
         half_open: status.half_open,
         denied: by_name(status.denied.iter()),
         drops: by_name(surroundings.drops.into_iter()),
+        misplaced: surroundings.misplaced,
         log: wire::Log {
             lines_lost: surroundings.log.lost,
             lines_held_back: surroundings.log.held_back,

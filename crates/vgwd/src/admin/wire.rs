@@ -89,6 +89,10 @@ pub struct Status {
     /// Packets dropped since the start, by reason; every reason is there. With ESN,
     /// packets later than the replay window count as `not_authentic`.
     pub drops: BTreeMap<String, u64>,
+    /// Of packets that were dropped because the networks of the two ends differ, the latest
+    /// example of each reason.
+    #[serde(default)]
+    pub misplaced: Vec<Misplaced>,
     /// IKE messages that arrived, whoever sent them.
     #[serde(default)]
     pub ike_messages: IkeMessages,
@@ -99,6 +103,19 @@ pub struct Status {
     pub problems: Vec<String>,
     /// Datagrams of no tunnel that were refused or dropped last, newest first.
     pub refusals: Vec<Refusal>,
+}
+
+/// A packet that was dropped because the networks of the two ends differ.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Misplaced {
+    /// Why, as in `drops`: `source_not_routed` or `unknown_destination`.
+    pub reason: String,
+    /// The tunnel that it came by, as in `vpn-office/1`.
+    pub tunnel: String,
+    /// Its source.
+    pub source: IpAddr,
+    /// Its destination.
+    pub destination: IpAddr,
 }
 
 /// IKE messages since the start, before any was answered.

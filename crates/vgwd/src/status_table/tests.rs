@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::{octets, render, span};
 use crate::admin::wire::{
-    Awaited, Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Refusal,
-    Side, Status, Traffic, Tunnel,
+    Awaited, Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Misplaced,
+    Refusal, Side, Status, Traffic, Tunnel,
 };
 
 /// As it also stands in docs/troubleshooting.md.
@@ -68,6 +68,7 @@ fn status(connections: Vec<Connection>) -> Status {
             [("no_sa", 0), ("replayed", 2), ("link_local", 9)]
                 .map(|(reason, packets)| (reason.to_owned(), packets)),
         ),
+        misplaced: Vec::new(),
         ike_messages: IkeMessages {
             begin: 12,
             unknown_spi: 3,
@@ -321,6 +322,16 @@ fn drops_by_networks_that_differ_are_explained_in_the_words_of_either_side() {
                  from what is not in its static_routes; add it here, or correct it there\n";
     assert!(text.contains(below), "{text}");
     assert!(!text.contains("unknown_destination"), "{text}");
+    dropping.misplaced = vec![Misplaced {
+        reason: "source_not_routed".to_owned(),
+        tunnel: "vpn-office/1".to_owned(),
+        source: "192.168.5.7".parse().unwrap(),
+        destination: "10.0.0.10".parse().unwrap(),
+    }];
+    let example = "; add it here, or correct it there (as a packet from 192.168.5.7 to 10.0.0.10 \
+                   by vpn-office/1)\n";
+    let text = render(&dropping);
+    assert!(text.contains(example), "{text}");
     dropping.gateway.side = Side::CustomerGateway;
     let text = render(&dropping);
     assert!(
