@@ -191,3 +191,24 @@ fn who_forbids_udp_where_another_wants_it_is_refused_and_both_are_named() {
     }
     assert!(pair.sides.iter().all(|side| side.ikes.is_empty()));
 }
+
+#[test]
+fn esp_goes_natively_where_more_forbid_udp_than_want_it() {
+    let mut pair = two_peers(7, 1, |_, _| {});
+    let now = pair.now;
+    let wishes = [
+        (NAMES[0], Encapsulation::Udp),
+        (NAMES[1], Encapsulation::Native),
+        ("third.example", Encapsulation::Native),
+    ];
+    for (number, (name, encapsulation)) in wishes.into_iter().enumerate() {
+        let mut peer = config(B);
+        peer.remote = None;
+        peer.remote_id = Identity::Fqdn(name.to_owned());
+        peer.encapsulation = encapsulation;
+        pair.sides[B].endpoint.set_peer(now, id(number), peer);
+    }
+    pair.establish(A);
+    let paths = pair.sides.iter().map(|side| side.child().path);
+    assert!(paths.into_iter().all(|path| !path.udp_encapsulation));
+}

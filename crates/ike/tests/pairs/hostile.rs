@@ -282,20 +282,37 @@ fn rekeying_without_deleting_comes_to_an_end() {
     let mut pair = Pair::up(13);
     let mut old = pair.sides[A].child().spi_in;
     for (id, spi) in (2..1_000).zip(0x1000_u32..) {
-        let payloads = [
-            Payload::Notify(Notify::child(NotifyType::REKEY_SA, old)),
-            Payload::Sa(vec![esp_proposal(spi)]),
-            Payload::Nonce(vec![7; 32]),
-            Payload::Ke(curve25519()),
-            Payload::TsI(selectors("10.1.0.0/16")),
-            Payload::TsR(selectors("10.2.0.0/16")),
-        ];
+        let payloads = rekey_request(old, spi);
         let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, id, &payloads);
         pair.inject(A, message);
         old = spi;
     }
     assert_eq!(pair.sides[B].children.len(), 64);
     assert!(pair.sides[B].refusals[0].contains("delete"));
+}
+
+#[test]
+fn a_child_sa_that_was_replaced_is_not_replaced_again() {
+    let mut pair = Pair::up(21);
+    let old = pair.sides[A].child().spi_in;
+    for (id, spi) in (2..6).zip(0x1000_u32..) {
+        let payloads = rekey_request(old, spi);
+        let message = seal(&pair, A, ExchangeType::CREATE_CHILD_SA, id, &payloads);
+        pair.inject(A, message);
+    }
+    assert_eq!(pair.sides[B].children.len(), 2);
+}
+
+/// For the CHILD SA that A receives with `old`, by one that it is to receive with `new`.
+fn rekey_request(old: u32, new: u32) -> [Payload; 6] {
+    [
+        Payload::Notify(Notify::child(NotifyType::REKEY_SA, old)),
+        Payload::Sa(vec![esp_proposal(new)]),
+        Payload::Nonce(vec![7; 32]),
+        Payload::Ke(curve25519()),
+        Payload::TsI(selectors("10.1.0.0/16")),
+        Payload::TsR(selectors("10.2.0.0/16")),
+    ]
 }
 
 /// What the rig's configuration selects.

@@ -99,6 +99,39 @@ fn an_answer_to_what_was_also_sent_on_the_path_proves_no_address() {
 }
 
 #[test]
+fn an_answer_from_another_address_than_was_asked_moves_nothing() {
+    let mut pair = behind_nat(9);
+    pair.establish(A);
+    sent_on(&mut pair, third_party());
+    // He passes the request on to the peer, whose answer comes from where it always was.
+    let mut request = pair.log.last().unwrap().clone();
+    assert_eq!(request.destination, third_party());
+    request.destination = pair.sides[B].child().path.remote;
+    let at = pair.now;
+    pair.put_on_the_way(at, request);
+    pair.run(seconds(30));
+    assert_eq!(pair.sides[B].path_changes, 0);
+    pair.assert_agreement(1);
+}
+
+#[test]
+fn a_peer_behind_no_nat_is_not_followed() {
+    let mut pair = Pair::with(10, |side, config| {
+        if side == B {
+            config.remote = None;
+        }
+    });
+    pair.establish(A);
+    for _ in 0..3 {
+        sent_on(&mut pair, third_party());
+        pair.run(seconds(2));
+    }
+    assert_eq!(sent_to(&pair, third_party()), 0);
+    assert_eq!(pair.sides[B].path_changes, 0);
+    pair.assert_agreement(1);
+}
+
+#[test]
 fn a_peer_whose_address_is_configured_may_change_its_port_alone() {
     let public = PUBLIC.parse().unwrap();
     let mut pair = Pair::with(4, |side, config| {

@@ -1,10 +1,10 @@
 //! Peers that are to get no answer.
 
+use vgw_crypto::Group;
 use vgw_ike::denial::Denial;
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, PEER, Pair, config, seconds};
@@ -59,6 +59,24 @@ fn a_silenced_peer_that_only_its_identity_shows_gets_no_answer_to_it() {
     assert_eq!(pair.sides[A].failures, [DownReason::PeerDead]);
     assert!(silent(&pair) > 3);
     assert_eq!(pair.sides[B].refusals, Vec::<String>::new());
+}
+
+#[test]
+fn a_silenced_peer_is_not_refused_for_what_another_wants_who_may_be_meant_too() {
+    let mut pair = Pair::new(1);
+    silence(&mut pair, true);
+    pair.call(B, |endpoint, now| {
+        let mut other = config(B);
+        other.remote = None;
+        other.remote_id = Identity::Fqdn("c.example".to_owned());
+        other.ike.groups = vec![Group::Ecp384];
+        endpoint.set_peer(now, OTHER, other);
+    });
+    pair.initiate(A);
+    pair.run(seconds(30));
+    assert!(pair.log.iter().all(|datagram| datagram.from == A));
+    assert_eq!(pair.sides[A].failures, [DownReason::PeerDead]);
+    assert!(silent(&pair) > 3);
 }
 
 #[test]
