@@ -158,3 +158,72 @@ impl Outbox {
 fn some<T>(changes: Vec<T>) -> Option<Vec<T>> {
     Some(changes).filter(|changes| !changes.is_empty())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use vgw_sa::{SLOT_BITS, TunnelId};
+
+    use super::Outbox;
+    use crate::command::Command;
+    use crate::supervisor::sas::tests::{child, epoch};
+
+    const TUNNEL: TunnelId = TunnelId(7);
+    const SPI: u32 = 0x1000_0001;
+
+    /// Those that are queued now, the inbound SPI of each by what is done with it.
+    fn queued(outbox: &mut Outbox) -> Vec<(&'static str, u32)> {
+        outbox.publish();
+        let queued = std::iter::from_fn(|| outbox.pop());
+        let of_children = queued.filter_map(|command| match command {
+            Command::InstallChild { child, .. } => Some(("install", child.spi_in)),
+            Command::StopOutbound { spi_in, .. } => Some(("stop", spi_in)),
+            Command::RemoveChild { spi_in, .. } => Some(("remove", spi_in)),
+            _ => None,
+        });
+        of_children.collect()
+    }
+
+    fn install(outbox: &mut Outbox, spi_in: u32) {
+        outbox.push(Command::InstallChild {
+            tunnel: TUNNEL,
+            child: Box::new(child(spi_in)),
+            replay_window: 64,
+        });
+    }
+
+    #[test]
+    fn an_sa_that_ends_sends_no_more_at_once_and_receives_until_its_time() {
+        let mut outbox = Outbox::default();
+        let now = epoch();
+        let end = now + Duration::from_secs(2);
+        outbox.remove(TUNNEL, SPI, Some(end));
+        assert_eq!(queued(&mut outbox), [("stop", SPI)]);
+        assert_eq!(outbox.deadline(), Some(end));
+        outbox.handle_timeout(now);
+        assert_eq!(queued(&mut outbox), []);
+        outbox.handle_timeout(end);
+        assert_eq!(queued(&mut outbox), [("remove", SPI)]);
+        assert_eq!(outbox.deadline(), None);
+    }
+
+    #[test]
+    fn an_sa_that_still_receives_gives_its_slot_to_one_that_needs_it() {
+        let successor = SPI + (1 << SLOT_BITS);
+        let elsewhere = SPI + 1;
+        for end in [None, Some(epoch())] {
+            let mut outbox = Outbox::default();
+            outbox.remove(TUNNEL, SPI, end);
+            install(&mut outbox, elsewhere);
+            install(&mut outbox, successor);
+            let all = [
+                ("install", elsewhere),
+                ("remove", SPI),
+                ("install", successor),
+            ];
+            assert_eq!(queued(&mut outbox), all);
+            assert_eq!(outbox.deadline(), None);
+        }
+    }
+}

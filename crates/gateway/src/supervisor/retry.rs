@@ -112,7 +112,7 @@ impl Jitter {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Jitter, LONGEST_PAUSE, Retry};
+    use super::{HASTE, Jitter, LONGEST_PAUSE, Retry};
 
     #[allow(
         clippy::disallowed_methods,
@@ -173,5 +173,40 @@ mod tests {
         (0..10).for_each(|_| retry.was_up_for(Duration::from_secs(1)));
         retry.schedule(now, &mut Jitter::new(1));
         assert!(retry.at().unwrap() - now >= LONGEST_PAUSE / 2);
+    }
+
+    #[test]
+    fn an_attempt_is_brought_forward_to_now_but_not_too_near_the_last() {
+        let begun = epoch();
+        let second = Duration::from_secs(1);
+        for (asked, due) in [(second, HASTE), (HASTE, HASTE), (4 * second, HASTE)] {
+            let mut retry = Retry::default();
+            (0..10).for_each(|_| retry.failed());
+            retry.begin(begun);
+            retry.schedule(begun + second, &mut Jitter::new(1));
+            retry.hasten(begun + asked);
+            assert_eq!(retry.at(), Some(begun + due));
+            // Nor put off again.
+            retry.hasten(begun + 2 * HASTE);
+            assert_eq!(retry.at(), Some(begun + due));
+        }
+        let mut retry = Retry::default();
+        retry.begin(begun);
+        retry.due_at(begun + LONGEST_PAUSE);
+        retry.hasten(begun + 2 * HASTE);
+        assert_eq!(retry.at(), Some(begun + 2 * HASTE));
+        retry.cancel();
+        retry.hasten(begun + 3 * HASTE);
+        assert_eq!(retry.at(), None, "none is wanted");
+    }
+
+    #[test]
+    fn attempts_that_nobody_planned_begin_half_a_minute_apart() {
+        let begun = epoch();
+        let mut retry = Retry::default();
+        assert!(retry.may_ask(begun));
+        retry.begin(begun);
+        assert!(!retry.may_ask(begun + LONGEST_PAUSE / 2));
+        assert!(retry.may_ask(begun + LONGEST_PAUSE));
     }
 }

@@ -330,4 +330,4 @@ impl Sas {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -15,7 +15,7 @@ const SECOND: Duration = Duration::from_secs(1);
     clippy::disallowed_methods,
     reason = "an epoch; its value decides nothing"
 )]
-fn epoch() -> Instant {
+pub(in crate::supervisor) fn epoch() -> Instant {
     Instant::now()
 }
 
@@ -45,7 +45,7 @@ fn details(role: Role, spi_i: u64) -> IkeDetails {
     }
 }
 
-fn child(spi_in: u32) -> ChildSa {
+pub(in crate::supervisor) fn child(spi_in: u32) -> ChildSa {
     let keys = || DirectionKeys {
         encryption: Secret::default(),
         integrity: Secret::default(),
