@@ -27,8 +27,9 @@ Exit codes:
   3  the configuration is wrong
   4  no daemon answers at the control socket";
 
-/// Site-to-site IPsec VPNs with two tunnels: a virtual private gateway, the cloud side, or a
-/// customer gateway, the on-premises side, as `side` of the configuration says.
+/// Site-to-site IPsec VPNs, from the cloud side or from the on-premises side.
+///
+/// `side` of the configuration says which: a virtual private gateway, or a customer gateway.
 #[derive(Debug, Parser)]
 #[command(name = "vgw", version, after_help = EXIT_CODES)]
 struct CommandLine {
@@ -175,6 +176,15 @@ mod tests {
     use clap::CommandFactory;
 
     use super::{CommandLine, DaemonCommandLine};
+
+    #[test]
+    fn help_names_both_ends() {
+        let help = CommandLine::command().render_long_help().to_string();
+        assert!(
+            help.contains("a virtual private gateway, or a customer gateway"),
+            "{help}"
+        );
+    }
 
     #[test]
     fn the_command_lines_do_not_contradict_themselves() {
