@@ -5,36 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-mod admission;
-mod allowance;
-mod auth;
-pub mod config;
-mod crash_token;
-pub mod denial;
+mod core;
 pub mod endpoint;
-mod env;
-mod established;
-pub mod event;
-pub mod grammar;
-pub mod identity;
-mod initiator;
-mod keys;
-pub mod messages;
-mod meter;
-mod nat;
-mod peers;
-pub mod progress;
-pub mod proposal;
-mod responder;
+mod peer;
 mod screen;
-mod sealed;
-pub mod selector;
-mod source;
-pub mod spi;
-mod timer;
-#[cfg(test)]
-mod vectors;
-pub mod why;
-mod window;
-pub mod wire;
-pub mod words;
+mod v2;
+
+pub use crate::core::{denial, event, progress, spi, words};
+pub use peer::{config, identity, selector};
+pub use v2::messages::grammar;
+pub use v2::{messages, proposal, why, wire};

@@ -6,12 +6,12 @@ use vgw_sa::TunnelId;
 
 use super::sa::{Next, Sa};
 use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
-use crate::env::{Effect, Env};
-use crate::established::Established;
-use crate::event::{DownReason, Role, SaId};
-use crate::progress::Asked;
-use crate::source::Source;
-use crate::window::Answered;
+use crate::core::env::{Effect, Env};
+use crate::core::event::{DownReason, Role, SaId};
+use crate::core::progress::Asked;
+use crate::screen::source::Source;
+use crate::v2::channel::window::Answered;
+use crate::v2::established::Established;
 
 /// A peer may have this many IKE SAs in use; more than one are left when it
 /// began anew without saying so.

@@ -29,20 +29,20 @@ pub use self::spis::Standing;
 use self::sa::Sa;
 use self::spis::Spis;
 use self::table::Table;
-use crate::allowance::Allowance;
-use crate::config::{Encapsulation, KeyLog, Limits, PeerConfig};
-use crate::denial::{Denial, Denials};
-use crate::env::{Core, Env};
-use crate::event::{DownReason, Event, PeerCounters, SaId, Transmit};
-use crate::initiator::Initiator;
-use crate::nat::Arrival;
-use crate::peers::Peers;
-use crate::progress::{Asked, Progress};
+use crate::core::deadlines::Deadlines;
+use crate::core::denial::{Denial, Denials};
+use crate::core::env::{Core, Env};
+use crate::core::event::{DownReason, Event, PeerCounters, SaId, Transmit};
+use crate::core::progress::{Asked, Progress};
+use crate::core::spi::SpiPool;
+use crate::peer::config::{Encapsulation, KeyLog, Limits, PeerConfig};
+use crate::peer::peers::Peers;
 use crate::screen::Screen;
-use crate::source::Source;
-use crate::spi::SpiPool;
-use crate::timer::Deadlines;
-use crate::window::Answered;
+use crate::screen::allowance::Allowance;
+use crate::screen::source::Source;
+use crate::v2::channel::window::Answered;
+use crate::v2::handshake::initiator::Initiator;
+use crate::v2::handshake::nat::Arrival;
 
 /// The last answer of a closed SA is repeated for this long, so that a peer
 /// whose DELETE we answered learns of it even if the answer was lost.

@@ -4,17 +4,17 @@ use std::time::Instant;
 
 use super::sa::{Next, Sa};
 use super::{Endpoint, Standing};
-use crate::admission::admits;
-use crate::denial::Denial;
-use crate::event::{DownReason, Event, SaId};
-use crate::messages::{InitRequest, InitResponse};
-use crate::nat::Arrival;
-use crate::progress::Came;
-use crate::responder::{Outcome, Refused, init_response_header, select};
+use crate::core::denial::Denial;
+use crate::core::event::{DownReason, Event, SaId};
+use crate::core::progress::Came;
+use crate::screen::source::Source;
 use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
-use crate::source::Source;
-use crate::why::Why;
-use crate::wire::{
+use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::responder::{Outcome, Refused, init_response_header, select};
+use crate::v2::messages::admission::admits;
+use crate::v2::messages::{InitRequest, InitResponse};
+use crate::v2::why::Why;
+use crate::v2::wire::{
     ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
     encode_cleartext, glance, read_proof,
 };
@@ -127,7 +127,7 @@ impl Endpoint {
                 Next::after_attempt(our_spi, outcome)
             }
             Sa::HalfOpen(sa) => {
-                let mut env = crate::env::Env {
+                let mut env = crate::core::env::Env {
                     now,
                     core: &mut self.core,
                 };
@@ -163,7 +163,7 @@ impl Endpoint {
         }
         let origin = (at.remote, header.spi_i);
         if let Some(id) = self.screen.begun(origin) {
-            let mut env = crate::env::Env {
+            let mut env = crate::core::env::Env {
                 now,
                 core: &mut self.core,
             };

@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use crate::admission::Stage;
-use crate::config::Limits;
-use crate::env::Env;
-use crate::established::Established;
-use crate::event::{DownReason, SaId};
-use crate::initiator::{self, Initiator};
-use crate::responder::HalfOpen;
-use crate::window::Answered;
+use crate::core::env::Env;
+use crate::core::event::{DownReason, SaId};
+use crate::peer::config::Limits;
+use crate::v2::channel::window::Answered;
+use crate::v2::established::Established;
+use crate::v2::handshake::initiator::{self, Initiator};
+use crate::v2::handshake::responder::HalfOpen;
+use crate::v2::messages::admission::Stage;
 
 /// An IKE SA, from its first message to its last.
 pub(super) enum Sa {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::event::SaId;
+use crate::core::event::SaId;
 
 /// So many of the last changes are known to those who follow them; who was away for
 /// longer looks at all SPIs.
@@ -118,7 +118,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::{REMEMBERED, Spis, Standing};
-    use crate::event::SaId;
+    use crate::core::event::SaId;
 
     #[test]
     fn who_follows_the_changes_knows_the_spis_and_who_was_away_too_long_is_told_so() {

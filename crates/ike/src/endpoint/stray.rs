@@ -12,14 +12,14 @@ use vgw_sa::TunnelId;
 
 use super::Endpoint;
 use super::sa::Sa;
-use crate::crash_token;
-use crate::denial::Denial;
-use crate::established::Established;
-use crate::event::{Event, Role, SaId};
-use crate::keys::SpiPair;
-use crate::nat::{Arrival, IKE_PORT};
-use crate::progress::Came;
-use crate::wire::{
+use crate::core::denial::Denial;
+use crate::core::event::{Event, Role, SaId};
+use crate::core::progress::Came;
+use crate::v2::channel::crash_token;
+use crate::v2::channel::keys::SpiPair;
+use crate::v2::established::Established;
+use crate::v2::handshake::nat::{Arrival, IKE_PORT};
+use crate::v2::wire::{
     ClearMessage, ExchangeType, Header, Notify, NotifyType, Payload, decode_cleartext,
     encode_cleartext,
 };

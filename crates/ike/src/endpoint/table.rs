@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use vgw_sa::TunnelId;
 
 use super::sa::Sa;
-use crate::event::SaId;
+use crate::core::event::SaId;
 
 const FIRST: SaId = SaId(0);
 const LAST: SaId = SaId(u64::MAX);

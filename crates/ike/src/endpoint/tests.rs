@@ -11,11 +11,11 @@ use vgw_sa::TunnelId;
 
 use super::Endpoint;
 use super::sa::Sa;
-use crate::config::{
+use crate::core::event::{Content, Event, SaId};
+use crate::peer::config::{
     Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, PeerConfig, Psk,
 };
-use crate::event::{Content, Event, SaId};
-use crate::identity::Identity;
+use crate::peer::identity::Identity;
 
 const PEER: TunnelId = TunnelId(1);
 

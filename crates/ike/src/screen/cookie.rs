@@ -82,7 +82,7 @@ impl CookieJar {
 
 impl Generation {
     fn cookie(&self, remote: SocketAddr, spi_i: u64, nonce: &[u8]) -> Vec<u8> {
-        let address = crate::nat::address_octets(remote.ip());
+        let address = crate::v2::handshake::nat::address_octets(remote.ip());
         let parts = [
             nonce,
             &address,

@@ -11,9 +11,12 @@
 //! does has no effect on another but through what all strangers share, and none at
 //! all on known peers.
 
+pub(crate) mod allowance;
 mod cookie;
+pub(crate) mod meter;
 mod places;
 mod records;
+pub(crate) mod source;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,10 +30,10 @@ pub(crate) use self::places::{Origin, Room};
 use self::records::Records;
 use vgw_sa::TunnelId;
 
-use crate::config::Limits;
-use crate::event::SaId;
-use crate::meter::Meter;
-use crate::source::Source;
+use crate::core::event::SaId;
+use crate::peer::config::Limits;
+use crate::screen::meter::Meter;
+use crate::screen::source::Source;
 
 /// Handshakes under way and lately refused of one source, beyond which it is asked
 /// for cookies; more where more peers share the address.

@@ -10,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::event::SaId;
-use crate::source::Source;
+use crate::core::event::SaId;
+use crate::screen::source::Source;
 
 /// Who began a half-open IKE SA: address and SPI, by which a repeated IKE_SA_INIT
 /// is known.
@@ -157,8 +157,8 @@ mod tests {
     use std::time::Instant;
 
     use super::{Places, ROUND_TRIP, Room};
-    use crate::event::SaId;
-    use crate::source::Source;
+    use crate::core::event::SaId;
+    use crate::screen::source::Source;
 
     const PLACES: usize = 16;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::meter::Meter;
-use crate::source::Source;
+use crate::screen::meter::Meter;
+use crate::screen::source::Source;
 
 /// So many networks of strangers are remembered, those heard of last.
 const NETWORKS: usize = 2_048;
@@ -92,7 +92,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
     use super::{COOKIES, NETWORKS, Records, USES};
-    use crate::source::Source;
+    use crate::screen::source::Source;
 
     fn network(number: u32) -> Source {
         Source::Network(IpAddr::V4(Ipv4Addr::from(number << 8)))

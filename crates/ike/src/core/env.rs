@@ -1,0 +1,273 @@
+//! What every state machine may use: time, randomness, SPIs and the way out.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
+
+use vgw_sa::TunnelId;
+
+use crate::core::denial::{Denial, Denials};
+use crate::core::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
+use crate::core::progress::Asked;
+use crate::core::spi::SpiPool;
+use crate::peer::config::{KeyLog, Lifetime, Limits};
+use crate::v2::channel::crash_token;
+use crate::v2::channel::keys::SpiPair;
+use crate::v2::channel::sealed::IV_KEY_LEN;
+use crate::v2::established::{Established, Inheritance};
+use crate::v2::handshake::auth::Mistaken;
+use crate::v2::handshake::nat::Arrival;
+use crate::v2::why::Why;
+use crate::v2::wire::Notify;
+
+/// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
+const NONCE_LEN: usize = 32;
+
+/// What outlives a single call, apart from the SAs.
+pub(crate) struct Core {
+    pub limits: Limits,
+    pub random: RandomSources,
+    pub key_log: KeyLog,
+    /// What our tokens are made with (RFC 6290).
+    pub token_key: Option<Secret>,
+    pub spis: SpiPool,
+    /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
+    pub owner: BTreeMap<u32, SaId>,
+    pub transmits: VecDeque<Transmit>,
+    pub events: VecDeque<Event>,
+    pub counters: BTreeMap<TunnelId, PeerCounters>,
+    /// What each peer was asked and did not answer.
+    pub asked: BTreeMap<TunnelId, Asked>,
+    pub effects: VecDeque<Effect>,
+    pub last_sa: u64,
+    /// Key pairs made so far; each is most of a key exchange.
+    pub key_pairs: u64,
+    pub denials: Denials,
+}
+
+/// What one SA asks the endpoint to do with others.
+pub(crate) enum Effect {
+    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
+    /// has no other; `began` when its handshake did.
+    CameUp {
+        sa: SaId,
+        contact: bool,
+        began: Instant,
+    },
+    /// An IKE SA that was in use ended: what else is up with this peer carries on.
+    WentDown { peer: TunnelId },
+    /// Say this once the effects before are done: an IKE SA is reported gone
+    /// only after the one that replaces it is reported up.
+    Report(Box<Event>),
+    /// Take in an IKE SA made by a rekey.
+    Spawn(Box<Established>),
+    /// `new` replaces `old`: CHILD SAs and their tasks move.
+    Adopt {
+        old: SaId,
+        new: SaId,
+        inheritance: Box<Inheritance>,
+    },
+    /// The peer closed its redundant IKE SA of a collision over `old`.
+    CandidateGone { old: SaId, candidate: SaId },
+    /// `candidate` was made by a rekey of an IKE SA that ended.
+    CloseCandidate { candidate: SaId, farewell: bool },
+}
+
+/// The surroundings of one call.
+pub(crate) struct Env<'a> {
+    pub now: Instant,
+    pub core: &'a mut Core,
+}
+
+impl Env<'_> {
+    /// The limits.
+    pub fn limits(&self) -> Limits {
+        self.core.limits
+    }
+
+    /// Whether keys are reported.
+    pub fn key_log(&self) -> KeyLog {
+        self.core.key_log
+    }
+
+    /// A fresh key pair. This and what follows is None, and reported, when there
+    /// are no random numbers: then nothing is begun or answered that needs them.
+    pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
+        self.core.key_pairs += 1;
+        let drawn = KeyPair::generate(group, &mut self.core.random.secret);
+        self.drawn(drawn)
+    }
+
+    /// The key that makes the IVs of one IKE SA's messages.
+    pub fn iv_key(&mut self) -> Option<Secret> {
+        let drawn = self.core.random.secret.secret(IV_KEY_LEN);
+        self.drawn(drawn)
+    }
+
+    /// A fresh nonce.
+    pub fn nonce(&mut self) -> Option<Vec<u8>> {
+        let mut nonce = vec![0; NONCE_LEN];
+        let drawn = self.core.random.public.fill(&mut nonce);
+        self.drawn(drawn).map(|()| nonce)
+    }
+
+    /// An SPI for an IKE SA: random and not zero (RFC 7296 section 3.1).
+    pub fn ike_spi(&mut self) -> Option<u64> {
+        let drawn = self.core.random.public.next_u64();
+        self.drawn(drawn).map(|spi| spi.max(1))
+    }
+
+    fn drawn<T>(&mut self, drawn: Result<T, RandomError>) -> Option<T> {
+        if drawn.is_err() {
+            self.emit(Event::NoRandomNumbers);
+        }
+        drawn.ok()
+    }
+
+    /// A number that decides only when something is done.
+    fn any_number(&mut self) -> u32 {
+        self.core.random.public.next_u32().unwrap_or_default()
+    }
+
+    /// A name for a new IKE SA.
+    pub fn sa_id(&mut self) -> SaId {
+        self.core.last_sa += 1;
+        SaId(self.core.last_sa)
+    }
+
+    /// An inbound SPI for ESP.
+    pub fn allocate_spi(&mut self) -> Option<u32> {
+        self.core.spis.allocate(&mut self.core.random.public)
+    }
+
+    /// Gives an inbound SPI back that no event named, or whose end was reported.
+    pub fn release_spi(&mut self, spi: u32) {
+        self.core.spis.release(spi);
+    }
+
+    /// A random duration from `least` to twice that.
+    pub fn jitter(&mut self, least: Duration) -> Duration {
+        least + least * (self.any_number() % 1001) / 1000
+    }
+
+    /// When to rekey and when to end an SA that begins now.
+    pub fn schedule(&mut self, lifetime: Lifetime) -> Schedule {
+        self.schedule_from(self.now, lifetime)
+    }
+
+    /// When to rekey and when to end an SA that began earlier and has another lifetime
+    /// from now on. If it is too old for that, it is rekeyed within half the margin, so
+    /// that thousands of them do not all do it at once.
+    pub fn reschedule(&mut self, began: Instant, lifetime: Lifetime) -> Schedule {
+        let by_age = self.schedule_from(began, lifetime);
+        if by_age.rekey_at >= self.now {
+            return by_age;
+        }
+        Schedule {
+            rekey_at: self.now + lifetime.margin / 2 * (self.any_number() % 1001) / 1000,
+            expire_at: by_age.expire_at.max(self.now + lifetime.margin),
+        }
+    }
+
+    fn schedule_from(&mut self, began: Instant, lifetime: Lifetime) -> Schedule {
+        let fuzz = self.any_number() % (lifetime.fuzz_percent.min(1000) + 1);
+        let margin = lifetime.margin * (100 + fuzz) / 100;
+        // Never so early that rekeys follow one another without pause.
+        let rekey = lifetime.time.saturating_sub(margin).max(lifetime.time / 4);
+        Schedule {
+            rekey_at: began + rekey,
+            expire_at: began + lifetime.time,
+        }
+    }
+
+    /// Our token for an IKE SA, if we make any (RFC 6290 section 4.2).
+    pub fn token(&self, spis: SpiPair, role: Role, local: IpAddr) -> Option<Notify> {
+        let key = self.core.token_key.as_ref()?;
+        Some(crash_token::notify(key, spis, role, local))
+    }
+
+    /// Says what happened.
+    pub fn emit(&mut self, event: Event) {
+        self.core.events.push_back(event);
+    }
+
+    /// Sends an IKE message.
+    pub fn send(&mut self, way: Arrival, message: Vec<u8>) {
+        self.transmit(way, Content::Ike(message));
+    }
+
+    /// Sends a datagram.
+    pub fn transmit(&mut self, way: Arrival, content: Content) {
+        self.core.transmits.push_back(Transmit {
+            local: way.local,
+            remote: way.remote,
+            content,
+        });
+    }
+
+    /// Counts that a message came to nothing, and says so where nobody else does. `peer`
+    /// is who is to be blamed for it, if anybody is.
+    pub fn deny(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
+        let why = denial.name();
+        tracing::debug!(%remote, why, "{remote}: message dropped: {why}");
+        self.core.denials.count(denial);
+        self.tell_denial(peer, remote, denial);
+    }
+
+    /// As [`Self::deny`], of a message that belongs to a peer's IKE SA.
+    pub fn deny_peer(&mut self, peer: TunnelId, remote: SocketAddr, denial: Denial) {
+        self.count(peer, |counters| counters.dropped.count(denial));
+        self.deny(Some(peer), remote, denial);
+    }
+
+    /// Says that a message came to nothing, which is counted elsewhere.
+    pub fn tell_denial(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
+        if denial.sentence().is_some() {
+            self.emit(Event::Dropped {
+                peer,
+                remote,
+                denial,
+            });
+        }
+    }
+
+    /// Changes a peer's counters.
+    pub fn count(&mut self, peer: TunnelId, change: impl FnOnce(&mut PeerCounters)) {
+        change(self.core.counters.entry(peer).or_default());
+    }
+
+    /// Notes what a peer was asked, or that it answered.
+    pub fn note_asked(&mut self, peer: TunnelId, note: impl FnOnce(&mut Asked, Instant)) {
+        if let Some(asked) = self.core.asked.get_mut(&peer) {
+            note(asked, self.now);
+        }
+    }
+
+    /// Whose key a peer used instead of its own when it last tried to authenticate.
+    pub fn mistaken_key(&self, peer: TunnelId) -> Option<&Mistaken> {
+        self.core.asked.get(&peer)?.mistaken.as_ref()
+    }
+
+    /// Says that something was refused, and why.
+    pub fn refuse(
+        &mut self,
+        peer: Option<TunnelId>,
+        name: &str,
+        remote: SocketAddr,
+        why: impl Into<Why>,
+    ) {
+        let why = why.into();
+        let refused = why.verb();
+        tracing::debug!(peer = name, %remote, "{name}: {refused} {remote}: {why}");
+        self.emit(Event::Refused { peer, remote, why });
+    }
+}
+
+/// When an SA is to be replaced and when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Schedule {
+    pub rekey_at: Instant,
+    pub expire_at: Instant,
+}

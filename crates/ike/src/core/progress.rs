@@ -1,0 +1,259 @@
+//! How far handshakes with a peer come, for whoever asks why no IKE SA is up.
+//!
+//! What keeps a tunnel down is mostly on the way, where nobody says so: messages do not
+//! come. So we remember what came last, and what came or was sent several times in a row
+//! without that which has to follow. Messages of others are noted by the pair of addresses
+//! that a peer is configured with ([`Heard`]), because before IKE_AUTH a peer is known by
+//! nothing else; ours by peer ([`Asked`]). There is one note for each, whoever sends
+//! whatever. Nothing of it is authentic: an address can be forged.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use crate::v2::handshake::auth::Mistaken;
+
+/// What came last from where a peer is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// A message of IKEv1, which we do not speak.
+    IkeV1,
+    /// Something to an IKE port that is no IKE message.
+    NotIke,
+    /// An IKE_SA_INIT request.
+    InitRequest,
+    /// The response to our IKE_SA_INIT.
+    InitResponse,
+    /// An IKE_AUTH request of a handshake that we answered.
+    AuthRequest,
+    /// The response to our IKE_AUTH.
+    AuthResponse,
+    /// A message that names no IKE SA of ours.
+    OfUnknownSa,
+    /// An ESP packet with an SPI that we do not receive with.
+    EspOfUnknownSa,
+    /// A packet or message of an SA that was up. Not noted here, but by whoever knows
+    /// what CHILD SAs receive.
+    Authentic,
+}
+
+impl Came {
+    /// Every kind.
+    pub const ALL: [Self; 9] = [
+        Self::IkeV1,
+        Self::NotIke,
+        Self::InitRequest,
+        Self::InitResponse,
+        Self::AuthRequest,
+        Self::AuthResponse,
+        Self::OfUnknownSa,
+        Self::EspOfUnknownSa,
+        Self::Authentic,
+    ];
+
+    /// The name for scripts.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::IkeV1 => "ike_v1",
+            Self::NotIke => "not_ike",
+            Self::InitRequest => "init_request",
+            Self::InitResponse => "init_response",
+            Self::AuthRequest => "auth_request",
+            Self::AuthResponse => "auth_response",
+            Self::OfUnknownSa => "of_unknown_sa",
+            Self::EspOfUnknownSa => "esp_of_unknown_sa",
+            Self::Authentic => "authentic",
+        }
+    }
+}
+
+impl fmt::Display for Came {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::IkeV1 => "IKEv1",
+            Self::NotIke => "a message that is not IKE",
+            Self::InitRequest => "IKE_SA_INIT",
+            Self::InitResponse => "an answer to IKE_SA_INIT",
+            Self::AuthRequest => "IKE_AUTH",
+            Self::AuthResponse => "an answer to IKE_AUTH",
+            Self::OfUnknownSa => "a message of an IKE SA that we do not have",
+            Self::EspOfUnknownSa => "ESP of an SA that we do not have",
+            Self::Authentic => "an authentic packet",
+        })
+    }
+}
+
+/// What came last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastCame {
+    /// What it was.
+    pub what: Came,
+    /// When.
+    pub at: Instant,
+    /// From where.
+    pub remote: SocketAddr,
+}
+
+/// Messages in a row, without what has to follow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// How many; at least one.
+    pub count: u32,
+    /// When the first was.
+    pub first: Instant,
+    /// When the last was.
+    pub last: Instant,
+}
+
+impl Row {
+    /// One more.
+    pub fn add(row: &mut Option<Self>, now: Instant) {
+        let first = row.map_or(now, |row| row.first);
+        let count = row.map_or(0, |row| row.count).saturating_add(1);
+        *row = Some(Self {
+            count,
+            first,
+            last: now,
+        });
+    }
+}
+
+/// Handshakes in a row that others began and we answered, and no IKE_AUTH came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begun {
+    /// The handshakes.
+    pub handshakes: Row,
+    /// IKE_SA_INIT requests that came again after we had answered them: who has our
+    /// answer does not ask again.
+    pub repeated: u32,
+    /// Who began the last one.
+    pub remote: SocketAddr,
+    /// By which SPI.
+    spi_i: u64,
+}
+
+/// How far handshakes with a peer come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Progress {
+    /// When we began to take notes: when the peer was configured as it is.
+    pub noted_since: Instant,
+    /// What came last from the peer's address, or, if none is configured, from any that
+    /// is no peer's. Messages of IKE SAs that are up are not noted.
+    pub last: Option<LastCame>,
+    /// Handshakes begun from there.
+    pub begun: Option<Begun>,
+    /// IKE_SA_INIT requests that we sent, and no answer came to any of them.
+    pub init_unanswered: Option<Row>,
+    /// IKE_AUTH requests that we sent, and no answer came, though IKE_SA_INIT was answered.
+    pub auth_unanswered: Option<Row>,
+    /// Whether the last of those went to UDP port 4500, because a NAT is on the way.
+    pub auth_floated: bool,
+}
+
+impl Progress {
+    /// Nothing came and nothing was asked since then.
+    #[must_use]
+    pub const fn none_since(noted_since: Instant) -> Self {
+        Self {
+            noted_since,
+            last: None,
+            begun: None,
+            init_unanswered: None,
+            auth_unanswered: None,
+            auth_floated: false,
+        }
+    }
+}
+
+/// What was heard between a pair of addresses, or at one address of ours from all who are
+/// not configured.
+#[derive(Default)]
+pub(crate) struct Heard {
+    pub(crate) last: Option<LastCame>,
+    pub(crate) begun: Option<Begun>,
+}
+
+impl Heard {
+    /// A message came.
+    pub(crate) fn note(&mut self, now: Instant, what: Came, remote: SocketAddr) {
+        self.last = Some(LastCame {
+            what,
+            at: now,
+            remote,
+        });
+        if matches!(what, Came::AuthRequest | Came::AuthResponse) {
+            self.begun = None;
+        }
+    }
+
+    /// An IKE_SA_INIT request was answered and its IKE SA waits for IKE_AUTH. One with the
+    /// SPI of the last is the same again: that one may have been given up meanwhile.
+    pub(crate) fn answered(&mut self, now: Instant, remote: SocketAddr, spi_i: u64) {
+        if let Some(begun) = self.begun.as_mut().filter(|b| b.spi_i == spi_i) {
+            begun.repeated = begun.repeated.saturating_add(1);
+            begun.handshakes.last = now;
+            return;
+        }
+        let repeated = self.begun.map_or(0, |begun| begun.repeated);
+        let mut handshakes = self.begun.map(|begun| begun.handshakes);
+        Row::add(&mut handshakes, now);
+        self.begun = handshakes.map(|handshakes| Begun {
+            handshakes,
+            repeated,
+            remote,
+            spi_i,
+        });
+    }
+}
+
+/// What a peer was asked, and whose key it used.
+pub(crate) struct Asked {
+    pub(crate) noted_since: Instant,
+    pub(crate) init: Option<Row>,
+    pub(crate) auth: Option<Row>,
+    pub(crate) auth_floated: bool,
+    /// The key that the peer used instead of its own, until it is up.
+    pub(crate) mistaken: Option<Mistaken>,
+}
+
+impl Asked {
+    pub(crate) fn since(now: Instant) -> Self {
+        Self {
+            noted_since: now,
+            init: None,
+            auth: None,
+            auth_floated: false,
+            mistaken: None,
+        }
+    }
+
+    /// IKE_SA_INIT is sent.
+    pub(crate) fn sent_init(&mut self, now: Instant) {
+        Row::add(&mut self.init, now);
+    }
+
+    /// IKE_AUTH is sent: IKE_SA_INIT was answered.
+    pub(crate) fn sent_auth(&mut self, now: Instant, floated: bool) {
+        self.init = None;
+        Row::add(&mut self.auth, now);
+        self.auth_floated = floated;
+    }
+
+    /// IKE_SA_INIT was answered, in whatever way.
+    pub(crate) fn init_answered(&mut self, _: Instant) {
+        self.init = None;
+    }
+
+    /// IKE_AUTH was answered.
+    pub(crate) fn auth_answered(&mut self, _: Instant) {
+        self.init = None;
+        self.auth = None;
+    }
+
+    /// An IKE SA is up.
+    pub(crate) fn came_up(&mut self, now: Instant) {
+        self.auth_answered(now);
+        self.mistaken = None;
+    }
+}

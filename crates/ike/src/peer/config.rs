@@ -1,0 +1,230 @@
+//! What the negotiator must know about each peer.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use vgw_crypto::{Encryption, Group, Integrity, Prf, Secret};
+
+use crate::peer::identity::Identity;
+
+/// One tunnel's other end, as the negotiator sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PeerConfig {
+    /// For logs: `vpn-office/1`.
+    pub name: String,
+    /// Our outside address.
+    pub local: IpAddr,
+    /// The address that a known NAT before us has for `local` alone, as clouds do it;
+    /// None without one.
+    pub public: Option<IpAddr>,
+    /// The peer's outside address. None: anywhere, known by identity only; we
+    /// can then not initiate.
+    pub remote: Option<IpAddr>,
+    /// What we say in IDi or IDr.
+    pub local_id: Identity,
+    /// What the peer must say.
+    pub remote_id: Identity,
+    /// Pre-shared key.
+    pub psk: Psk,
+    /// Keys that somebody may have given the peer by mistake. None of them is accepted;
+    /// but if one fits, that is said.
+    pub mistakable: Vec<OtherKey>,
+    /// Algorithms of the IKE SA.
+    pub ike: IkeAlgorithms,
+    /// Algorithms of the CHILD SA.
+    pub esp: EspAlgorithms,
+    /// What may travel, our side of it.
+    pub local_selectors: Vec<IpNet>,
+    /// What may travel, the peer's side of it.
+    pub remote_selectors: Vec<IpNet>,
+    /// What the peer should have as its networks, in words: said where traffic selectors
+    /// do not meet.
+    pub network_advice: String,
+    /// ESP in UDP or not.
+    pub encapsulation: Encapsulation,
+    /// When the IKE SA is rekeyed.
+    pub ike_lifetime: Lifetime,
+    /// When the CHILD SA is rekeyed.
+    pub child_lifetime: Lifetime,
+    /// Dead peer detection; None: never ask.
+    pub liveness: Option<Liveness>,
+}
+
+impl PeerConfig {
+    /// Whether SAs that were negotiated with this configuration are good by the other one
+    /// as well: only what is done with an SA differs, not what it is made of.
+    #[must_use]
+    pub fn negotiates_as(&self, other: &Self) -> bool {
+        let timed_as_other = Self {
+            ike_lifetime: other.ike_lifetime,
+            child_lifetime: other.child_lifetime,
+            liveness: other.liveness,
+            ..self.clone()
+        };
+        timed_as_other.differs_in_words(other)
+    }
+
+    /// Whether it differs from the other one, if at all, only in what is said of the peer.
+    #[must_use]
+    pub fn differs_in_words(&self, other: &Self) -> bool {
+        self.with_words_of(other) == *other
+    }
+
+    /// What it is, with what the other one says of the peer.
+    pub(crate) fn with_words_of(&self, other: &Self) -> Self {
+        Self {
+            mistakable: other.mistakable.clone(),
+            network_advice: other.network_advice.clone(),
+            ..self.clone()
+        }
+    }
+}
+
+/// A pre-shared key; never printed, compared only to notice a change of configuration.
+#[derive(Debug, Clone)]
+pub struct Psk(pub Secret);
+
+impl PartialEq for Psk {
+    fn eq(&self, other: &Self) -> bool {
+        use subtle::ConstantTimeEq;
+        self.0.expose().ct_eq(other.0.expose()).into()
+    }
+}
+
+/// The pre-shared key of another peer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct OtherKey {
+    /// The [name](PeerConfig::name) of that peer.
+    pub of: String,
+    /// Its key.
+    pub psk: Psk,
+}
+
+/// Whether keys of IKE SAs are reported, for a log that decrypts a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum KeyLog {
+    /// They stay where they are used; no copy is made.
+    #[default]
+    Off,
+    /// By [`crate::core::event::Event::IkeKeys`].
+    On,
+}
+
+/// Each list in our order of preference, most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IkeAlgorithms {
+    /// Ciphers, AEAD or not.
+    pub encryption: Vec<Encryption>,
+    /// Used with the ciphers that are not AEAD.
+    pub integrity: Vec<Integrity>,
+    /// Pseudorandom functions.
+    pub prf: Vec<Prf>,
+    /// Key exchange methods.
+    pub groups: Vec<Group>,
+}
+
+/// Each list in our order of preference, most wanted first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EspAlgorithms {
+    /// Ciphers, AEAD or not.
+    pub encryption: Vec<Encryption>,
+    /// Used with the ciphers that are not AEAD.
+    pub integrity: Vec<Integrity>,
+    /// Groups for PFS at a rekey; empty: no PFS.
+    pub groups: Vec<Group>,
+    /// Extended sequence numbers, most wanted first: `[true, false]` prefers
+    /// them and does without.
+    pub esn: Vec<bool>,
+}
+
+/// Whether ESP travels in UDP port 4500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Encapsulation {
+    /// In UDP where NAT detection finds a NAT (RFC 7296 section 2.23).
+    #[default]
+    Auto,
+    /// As [`Self::Auto`], but NAT detection is made to find one where the peer takes part
+    /// in it. Nobody configures this; see [`crate::endpoint::Endpoint::set_encapsulation`].
+    PreferUdp,
+    /// Always in UDP: NAT detection is made to find one.
+    Udp,
+    /// As IP protocol 50 always. A NAT on the way is then an error.
+    Native,
+}
+
+impl Encapsulation {
+    /// Whether we pretend to be behind a NAT, so that ESP goes in UDP.
+    pub(crate) const fn pretends(self) -> bool {
+        match self {
+            Self::PreferUdp | Self::Udp => true,
+            Self::Auto | Self::Native => false,
+        }
+    }
+}
+
+/// When an SA is replaced. The rekey comes at
+/// `time - margin * (1 + random(0..=fuzz_percent) / 100)`, the end at `time`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetime {
+    /// Hard end.
+    pub time: Duration,
+    /// AWS's RekeyMarginTimeSeconds.
+    pub margin: Duration,
+    /// AWS's RekeyFuzzPercentage.
+    pub fuzz_percent: u32,
+}
+
+/// Dead peer detection by empty INFORMATIONAL exchanges (RFC 7296 section 2.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Liveness {
+    /// Ask after this long without an authenticated packet from the peer.
+    pub idle: Duration,
+    /// The peer is dead after this long without one; more than `idle`.
+    pub timeout: Duration,
+}
+
+/// Limits on what peers that have not authenticated may cost, and timings that
+/// are the same for every peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// With so many handshakes under way or lately refused, IKE_SA_INIT needs a
+    /// cookie. Known peers and strangers are counted apart.
+    pub cookie_threshold: usize,
+    /// Places for half-open IKE SAs, a quarter of them for known peers alone.
+    pub half_open: usize,
+    /// The part of a core's time that strangers' handshakes get together, in percent.
+    pub strangers_percent: u32,
+    /// Failed authentications that a source may have in a minute before the next
+    /// one has to wait.
+    pub failed_authentications: u32,
+    /// A half-open IKE SA is forgotten after this long.
+    pub half_open_timeout: Duration,
+    /// First retransmission of a request; doubles up to `retransmit_max`.
+    pub retransmit_first: Duration,
+    /// Longest pause between retransmissions.
+    pub retransmit_max: Duration,
+    /// A handshake is given up after this long without an answer.
+    pub handshake_timeout: Duration,
+    /// Behind NAT, an octet is sent this often (RFC 3948 section 4).
+    pub nat_keepalive: Duration,
+    /// The old inbound SA is kept this long after a rekey for packets still on the way.
+    pub rekeyed_linger: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            cookie_threshold: 32,
+            half_open: 1024,
+            strangers_percent: 25,
+            failed_authentications: 10,
+            half_open_timeout: Duration::from_secs(30),
+            retransmit_first: Duration::from_millis(500),
+            retransmit_max: Duration::from_secs(4),
+            handshake_timeout: Duration::from_secs(20),
+            nat_keepalive: Duration::from_secs(20),
+            rekeyed_linger: Duration::from_secs(5),
+        }
+    }
+}

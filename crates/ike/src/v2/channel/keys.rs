@@ -1,0 +1,203 @@
+//! Key derivation (RFC 7296 sections 2.13, 2.14, 2.17 and 2.18). The stages are
+//! types: a shared secret becomes a [`SkeySeed`], and that the [`IkeKeys`] of one SA.
+
+use vgw_crypto::{DirectionKeys, EspSuite, IkeSuite, Integrity, KeyError, Prf, Secret};
+
+use crate::core::event::{IkeKeyLog, Role};
+use crate::peer::config::KeyLog;
+use crate::v2::channel::sealed::{OpenKey, SealKey};
+
+/// The nonces of one exchange, and so the order in which they are hashed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Nonces {
+    /// Ni: of whoever sent the request.
+    pub initiator: Vec<u8>,
+    /// Nr: of whoever answered.
+    pub responder: Vec<u8>,
+}
+
+impl Nonces {
+    /// The lower of the two, compared octet by octet (RFC 7296 section 2.8.1).
+    pub(crate) fn lowest(&self) -> &[u8] {
+        self.initiator.as_slice().min(self.responder.as_slice())
+    }
+}
+
+/// SPIs of an IKE SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SpiPair {
+    pub initiator: u64,
+    pub responder: u64,
+}
+
+/// SKEYSEED (RFC 7296 section 2.14).
+pub(crate) struct SkeySeed(Secret);
+
+impl SkeySeed {
+    /// Of a first IKE SA: prf(Ni | Nr, g^ir).
+    pub(crate) fn first(prf: Prf, nonces: &Nonces, shared: &Secret) -> Self {
+        let key = [nonces.initiator.as_slice(), nonces.responder.as_slice()].concat();
+        Self(prf.compute(&key, &[shared.expose()]))
+    }
+
+    /// Of an IKE SA that rekeys another: prf(SK_d (old), g^ir | Ni | Nr), with
+    /// the PRF of the old SA (RFC 7296 section 2.18).
+    pub(crate) fn rekeyed(old: &ChildKeySource, nonces: &Nonces, shared: &Secret) -> Self {
+        let parts = [
+            shared.expose(),
+            nonces.initiator.as_slice(),
+            nonces.responder.as_slice(),
+        ];
+        Self(old.prf.compute(old.sk_d.expose(), &parts))
+    }
+
+    /// Cuts the keys of the SA from prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
+    /// `iv_key` is a random one. Those for AUTH stand apart: they are needed once.
+    pub(crate) fn expand(
+        &self,
+        suite: IkeSuite,
+        nonces: &Nonces,
+        spis: SpiPair,
+        role: Role,
+        iv_key: &Secret,
+        key_log: KeyLog,
+    ) -> Result<(IkeKeys, AuthKeys), KeyError> {
+        let prf_len = suite.prf.output_len();
+        let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
+        let cipher_len = suite.encryption.keymat_len();
+        let seed = [
+            nonces.initiator.as_slice(),
+            nonces.responder.as_slice(),
+            &spis.initiator.to_be_bytes(),
+            &spis.responder.to_be_bytes(),
+        ];
+        let len = 3 * prf_len + 2 * integrity_len + 2 * cipher_len;
+        let stream = suite.prf.expand(self.0.expose(), &seed, len);
+        let mut cut = Cutter(stream.expose());
+        let sk_d = cut.take(prf_len);
+        let sk_ai = cut.take(integrity_len);
+        let sk_ar = cut.take(integrity_len);
+        let sk_ei = cut.take(cipher_len);
+        let sk_er = cut.take(cipher_len);
+        let auth = AuthKeys {
+            initiator: cut.take(prf_len),
+            responder: cut.take(prf_len),
+        };
+        let (ours, theirs) = match role {
+            Role::Initiator => ((&sk_ei, &sk_ai), (&sk_er, &sk_ar)),
+            Role::Responder => ((&sk_er, &sk_ar), (&sk_ei, &sk_ai)),
+        };
+        let keys = IkeKeys {
+            seal: SealKey::new(suite, ours.0, ours.1, iv_key)?,
+            open: OpenKey::new(suite, theirs.0, theirs.1)?,
+            source: Some(ChildKeySource {
+                prf: suite.prf,
+                sk_d,
+            }),
+            log: match key_log {
+                KeyLog::Off => None,
+                KeyLog::On => Some(IkeKeyLog {
+                    sk_ei,
+                    sk_er,
+                    sk_ai,
+                    sk_ar,
+                }),
+            },
+        };
+        Ok((keys, auth))
+    }
+}
+
+/// The keys of one IKE SA.
+pub(crate) struct IkeKeys {
+    /// For what we send.
+    pub seal: SealKey,
+    /// For what we receive.
+    pub open: OpenKey,
+    /// For CHILD SAs and the next IKE SA. None once there can be no more of them.
+    pub source: Option<ChildKeySource>,
+    /// For the key log, if it is on, until the SA is reported as up.
+    pub log: Option<IkeKeyLog>,
+}
+
+impl IkeKeys {
+    /// The keys of a CHILD SA. None once there can be no more of them.
+    pub(crate) fn child_keys(
+        &self,
+        suite: EspSuite,
+        nonces: &Nonces,
+        shared: Option<&Secret>,
+    ) -> Option<ChildKeys> {
+        let source = self.source.as_ref()?;
+        Some(source.child_keys(suite, nonces, shared))
+    }
+
+    /// Forgets what keys of CHILD SAs could be computed from again
+    /// (RFC 7296 section 2.12).
+    pub(crate) fn forget_source(&mut self) {
+        self.source = None;
+    }
+}
+
+/// SK_pi and SK_pr. Only a handshake has them: no IKE SA keeps them after
+/// IKE_AUTH, and one that comes of a rekey never needs them.
+pub(crate) struct AuthKeys {
+    /// SK_pi, for the initiator's AUTH.
+    pub initiator: Secret,
+    /// SK_pr, for the responder's AUTH.
+    pub responder: Secret,
+}
+
+/// SK_d and the PRF it is used with.
+pub(crate) struct ChildKeySource {
+    pub prf: Prf,
+    sk_d: Secret,
+}
+
+/// Keys of both directions of a CHILD SA.
+pub(crate) struct ChildKeys {
+    /// From the initiator of the exchange to the responder.
+    pub from_initiator: DirectionKeys,
+    /// The other way.
+    pub from_responder: DirectionKeys,
+}
+
+impl ChildKeySource {
+    /// KEYMAT = prf+(SK_d, [g^ir |] Ni | Nr), cut in the order of RFC 7296 section 2.17.
+    pub(crate) fn child_keys(
+        &self,
+        suite: EspSuite,
+        nonces: &Nonces,
+        shared: Option<&Secret>,
+    ) -> ChildKeys {
+        let cipher_len = suite.encryption.keymat_len();
+        let integrity_len = suite.integrity.map_or(0, Integrity::key_len);
+        let seed = [
+            shared.map_or(&[][..], Secret::expose),
+            nonces.initiator.as_slice(),
+            nonces.responder.as_slice(),
+        ];
+        let len = 2 * (cipher_len + integrity_len);
+        let stream = self.prf.expand(self.sk_d.expose(), &seed, len);
+        let mut cut = Cutter(stream.expose());
+        let mut direction = || DirectionKeys {
+            encryption: cut.take(cipher_len),
+            integrity: cut.take(integrity_len),
+        };
+        ChildKeys {
+            from_initiator: direction(),
+            from_responder: direction(),
+        }
+    }
+}
+
+/// Takes keys off the front of a key stream.
+struct Cutter<'a>(&'a [u8]);
+
+impl Cutter<'_> {
+    fn take(&mut self, len: usize) -> Secret {
+        let (key, rest) = self.0.split_at_checked(len).unwrap_or((self.0, &[]));
+        self.0 = rest;
+        Secret::from(key)
+    }
+}

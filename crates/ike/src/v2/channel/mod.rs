@@ -1,0 +1,7 @@
+//! What carries the messages of an IKE SA: its keys, the Encrypted payload, message IDs
+//! with retransmission, and the tokens by which a peer proves that it lost the SA.
+
+pub(crate) mod crash_token;
+pub(crate) mod keys;
+pub(crate) mod sealed;
+pub(crate) mod window;

@@ -1,0 +1,162 @@
+//! The Encrypted payload: sealing and opening (RFC 7296 section 3.14, and
+//! RFC 5282 with an AEAD cipher).
+
+use vgw_crypto::{AeadKey, CbcKey, Encryption, IkeSuite, KeyError, MacKey, Secret};
+
+use crate::v2::wire::{Header, Payload, Sealed, begin_sealed, encode_payloads};
+
+const AEAD_IV_LEN: usize = 8;
+const AEAD_ICV_LEN: usize = 16;
+const CBC_BLOCK_LEN: usize = 16;
+
+/// Octets of the key that makes the IVs of AES-CBC: one of AES-256.
+pub(crate) const IV_KEY_LEN: usize = 32;
+
+/// Not sealed by the peer with the keys of this SA: anyone can send it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not authentic")]
+pub(crate) struct Forged;
+
+enum Protection {
+    Aead(Box<AeadKey>),
+    Cbc(Box<CbcThenMac>),
+}
+
+struct CbcThenMac {
+    cipher: CbcKey,
+    mac: MacKey,
+}
+
+impl Protection {
+    fn new(suite: IkeSuite, encryption: &Secret, integrity: &Secret) -> Result<Self, KeyError> {
+        let Some(algorithm) = suite.integrity else {
+            let key = AeadKey::new(suite.encryption, encryption.expose())?;
+            return Ok(Self::Aead(Box::new(key)));
+        };
+        Ok(Self::Cbc(Box::new(CbcThenMac {
+            cipher: CbcKey::new(suite.encryption, encryption.expose())?,
+            mac: MacKey::new(algorithm, integrity.expose())?,
+        })))
+    }
+}
+
+/// Seals what we send.
+pub(crate) struct SealKey {
+    protection: Protection,
+    iv_key: CbcKey,
+    // RFC 5282 section 3.1: an IV never repeats under one key; a counter cannot.
+    next_iv: u64,
+}
+
+impl SealKey {
+    /// From SK_e and SK_a of our direction, and a random key for IVs that nobody
+    /// else knows.
+    pub(crate) fn new(
+        suite: IkeSuite,
+        encryption: &Secret,
+        integrity: &Secret,
+        iv_key: &Secret,
+    ) -> Result<Self, KeyError> {
+        Ok(Self {
+            protection: Protection::new(suite, encryption, integrity)?,
+            iv_key: CbcKey::new(Encryption::AesCbc256, iv_key.expose())?,
+            next_iv: 0,
+        })
+    }
+
+    /// A whole message whose payloads are encrypted.
+    pub(crate) fn seal(&mut self, header: &Header, payloads: &[Payload]) -> Vec<u8> {
+        let (first, mut body) = encode_payloads(payloads);
+        let counter = self.next_iv;
+        self.next_iv += 1;
+        match &self.protection {
+            Protection::Aead(key) => {
+                // Pad Length; RFC 5282 section 3 asks for no alignment.
+                body.push(0);
+                let body_len = AEAD_IV_LEN + body.len() + AEAD_ICV_LEN;
+                let mut message = begin_sealed(header, first, body_len);
+                let iv = counter.to_be_bytes();
+                let icv = key.seal_in_place(iv, &message, &mut body);
+                message.extend_from_slice(&iv);
+                message.extend_from_slice(&body);
+                message.extend_from_slice(&icv);
+                message
+            }
+            Protection::Cbc(keys) => {
+                let CbcThenMac { cipher, mac } = &**keys;
+                let icv_len = mac.icv_len();
+                let pad_len = CBC_BLOCK_LEN - 1 - body.len() % CBC_BLOCK_LEN;
+                body.resize(body.len() + pad_len, 0);
+                body.push(u8::try_from(pad_len).unwrap_or(0));
+                // NIST SP 800-38A appendix C, first method: an IV that nobody
+                // can foretell is an encrypted counter.
+                let mut iv = [u128::from(counter).to_be_bytes()];
+                self.iv_key.encrypt_blocks(&mut iv);
+                let [iv] = iv;
+                let body_len = CBC_BLOCK_LEN + body.len() + icv_len;
+                let mut message = begin_sealed(header, first, body_len);
+                if cipher.encrypt_in_place(&iv, &mut body).is_err() {
+                    // Padded to whole blocks above: it cannot be.
+                    body.clear();
+                }
+                message.extend_from_slice(&iv);
+                message.extend_from_slice(&body);
+                let icv = mac.icv(&[&message]);
+                message.extend_from_slice(&icv);
+                message
+            }
+        }
+    }
+}
+
+/// Opens what we receive.
+pub(crate) struct OpenKey(Protection);
+
+impl OpenKey {
+    /// From SK_e and SK_a of the peer's direction.
+    pub(crate) fn new(
+        suite: IkeSuite,
+        encryption: &Secret,
+        integrity: &Secret,
+    ) -> Result<Self, KeyError> {
+        Protection::new(suite, encryption, integrity).map(Self)
+    }
+
+    /// The encoded payloads inside, without padding. The integrity check comes
+    /// before anything else is looked at.
+    pub(crate) fn open(&self, datagram: &[u8], sealed: &Sealed) -> Result<Vec<u8>, Forged> {
+        let associated = datagram.get(..sealed.body.start).ok_or(Forged)?;
+        let body = datagram.get(sealed.body.clone()).ok_or(Forged)?;
+        let plaintext = match &self.0 {
+            Protection::Aead(key) => {
+                let (iv, rest) = body.split_first_chunk::<AEAD_IV_LEN>().ok_or(Forged)?;
+                let (data, icv) = rest.split_last_chunk::<AEAD_ICV_LEN>().ok_or(Forged)?;
+                let mut data = data.to_vec();
+                key.open_in_place(*iv, associated, &mut data, icv)
+                    .map_err(|_| Forged)?;
+                data
+            }
+            Protection::Cbc(keys) => {
+                let CbcThenMac { cipher, mac } = &**keys;
+                let icv_len = mac.icv_len();
+                let covered = datagram.len().checked_sub(icv_len).ok_or(Forged)?;
+                let (covered, icv) = datagram.split_at_checked(covered).ok_or(Forged)?;
+                mac.verify(&[covered], icv).map_err(|_| Forged)?;
+                let data_len = body.len().checked_sub(icv_len).ok_or(Forged)?;
+                let (data, _) = body.split_at_checked(data_len).ok_or(Forged)?;
+                let (iv, data) = data.split_first_chunk::<CBC_BLOCK_LEN>().ok_or(Forged)?;
+                let mut data = data.to_vec();
+                cipher.decrypt_in_place(iv, &mut data).map_err(|_| Forged)?;
+                data
+            }
+        };
+        strip_padding(plaintext).ok_or(Forged)
+    }
+}
+
+fn strip_padding(mut plaintext: Vec<u8>) -> Option<Vec<u8>> {
+    let pad_len = usize::from(plaintext.pop()?);
+    let len = plaintext.len().checked_sub(pad_len)?;
+    plaintext.truncate(len);
+    Some(plaintext)
+}

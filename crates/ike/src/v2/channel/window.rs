@@ -1,0 +1,196 @@
+//! Message IDs, retransmission and cached answers, with a window of one
+//! (RFC 7296 sections 2.1 to 2.3). It knows nothing of what the messages mean.
+
+use std::time::{Duration, Instant};
+
+use vgw_crypto::{Prf, Secret};
+
+use crate::peer::config::Limits;
+
+/// Message IDs of one IKE SA, both ways.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    next_request: u32,
+    outstanding: Option<Outstanding>,
+    expected: u32,
+    // The last of all message IDs was answered: it is never expected again.
+    exhausted: bool,
+    answered: Option<Answered>,
+}
+
+/// Our request that waits for its answer.
+#[derive(Debug)]
+struct Outstanding {
+    message: Vec<u8>,
+    first_sent: Instant,
+    resend_at: Instant,
+    pause: Duration,
+}
+
+/// The peer's last request and what we said to it.
+#[derive(Debug, Clone)]
+pub(crate) struct Answered {
+    id: u32,
+    // Not the octets: who is not authenticated can send long ones, which are
+    // remembered with the answer that refuses them.
+    request: Secret,
+    response: Vec<u8>,
+}
+
+impl Answered {
+    pub(crate) fn new(id: u32, request: &[u8], response: &[u8]) -> Self {
+        Self {
+            id,
+            request: fingerprint(request),
+            response: response.to_vec(),
+        }
+    }
+
+    /// The answer, if this is the same request again, octet by octet: no other
+    /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption.
+    pub(crate) fn again(&self, request: &[u8]) -> Option<&[u8]> {
+        let same = self.request.expose() == fingerprint(request).expose();
+        same.then_some(self.response.as_slice())
+    }
+}
+
+/// RFC 7296 section 2.1: a repeated request may be known by its hash.
+fn fingerprint(request: &[u8]) -> Secret {
+    Prf::HmacSha256.compute(&[], &[request])
+}
+
+/// What a request is, by its message ID.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Incoming<'a> {
+    /// The one expected.
+    Fresh,
+    /// The last one again; send this.
+    Again(&'a [u8]),
+    /// Neither.
+    OutOfWindow,
+}
+
+impl Window {
+    /// After the initial exchanges, which used IDs 0 and 1.
+    pub(crate) fn after_auth_as_initiator() -> Self {
+        Self {
+            next_request: 2,
+            ..Self::default()
+        }
+    }
+
+    /// Of a responder that has yet to answer IKE_AUTH, which has ID 1.
+    pub(crate) fn before_auth_as_responder() -> Self {
+        Self {
+            expected: 1,
+            ..Self::default()
+        }
+    }
+
+    /// The ID of our next request.
+    pub(crate) fn next_request(&self) -> u32 {
+        self.next_request
+    }
+
+    /// Whether a request may be sent.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outstanding.is_none()
+    }
+
+    /// Notes that the request with the next ID was sent.
+    pub(crate) fn sent(&mut self, now: Instant, limits: &Limits, message: Vec<u8>) {
+        self.outstanding = Some(Outstanding {
+            message,
+            first_sent: now,
+            resend_at: now + limits.retransmit_first,
+            pause: limits.retransmit_first,
+        });
+    }
+
+    /// When the request that is under way was first sent.
+    pub(crate) fn asked_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|o| o.first_sent)
+    }
+
+    /// When to send it again.
+    pub(crate) fn resend_at(&self) -> Option<Instant> {
+        self.outstanding.as_ref().map(|o| o.resend_at)
+    }
+
+    /// The request, if it is time to send it again. The pause doubles.
+    pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Vec<u8>> {
+        let outstanding = self.outstanding.as_mut().filter(|o| o.resend_at <= now)?;
+        outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
+        outstanding.resend_at = now + outstanding.pause;
+        Some(outstanding.message.clone())
+    }
+
+    /// Sends the request again as soon as the shortest pause has passed since the
+    /// last time.
+    pub(crate) fn hasten(&mut self, now: Instant, limits: &Limits) {
+        if let Some(outstanding) = &mut self.outstanding {
+            let sent = outstanding.resend_at.checked_sub(outstanding.pause);
+            let soonest = sent.map_or(now, |at| (at + limits.retransmit_first).max(now));
+            outstanding.resend_at = outstanding.resend_at.min(soonest);
+        }
+    }
+
+    /// Whether a response with this ID is the one awaited.
+    pub(crate) fn awaits(&self, id: u32) -> bool {
+        self.outstanding.is_some() && id == self.next_request
+    }
+
+    /// The awaited response came, and is authentic.
+    pub(crate) fn acknowledge(&mut self) {
+        if self.outstanding.take().is_some() {
+            self.next_request = self.next_request.saturating_add(1);
+        }
+    }
+
+    /// What the peer's request is.
+    pub(crate) fn classify(&self, id: u32, request: &[u8]) -> Incoming<'_> {
+        if id == self.expected && !self.exhausted {
+            return Incoming::Fresh;
+        }
+        self.answered
+            .as_ref()
+            .filter(|answered| answered.id == id)
+            .and_then(|answered| answered.again(request))
+            .map_or(Incoming::OutOfWindow, Incoming::Again)
+    }
+
+    /// The expected request was answered so.
+    pub(crate) fn answered(&mut self, request: &[u8], response: &[u8]) {
+        self.answered = Some(Answered::new(self.expected, request, response));
+        // RFC 7296 section 2.2: message IDs do not wrap.
+        match self.expected.checked_add(1) {
+            Some(next) => self.expected = next,
+            None => self.exhausted = true,
+        }
+    }
+
+    /// What a closed SA still repeats.
+    pub(crate) fn into_answered(self) -> Option<Answered> {
+        self.answered
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Incoming, Window};
+
+    #[test]
+    fn the_last_message_id_is_answered_once() {
+        let mut window = Window {
+            expected: u32::MAX,
+            ..Window::default()
+        };
+        assert_eq!(window.classify(u32::MAX, b"request"), Incoming::Fresh);
+        window.answered(b"request", b"answer");
+        let again = window.classify(u32::MAX, b"request");
+        assert_eq!(again, Incoming::Again(b"answer"));
+        let other = window.classify(u32::MAX, b"other");
+        assert_eq!(other, Incoming::OutOfWindow);
+        assert_eq!(window.classify(0, b"request"), Incoming::OutOfWindow);
+    }
+}

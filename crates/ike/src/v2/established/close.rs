@@ -1,0 +1,103 @@
+//! How an IKE SA ends.
+
+use super::tasks::{Active, Task};
+use super::{Established, Phase, effect};
+use crate::core::env::{Effect, Env};
+use crate::core::event::{DownReason, Event};
+
+impl Established {
+    /// Ends the SA and reports it. With `farewell` the peer is told by a DELETE
+    /// once the window allows; without, nothing more is said.
+    pub(crate) fn close(&mut self, env: &mut Env<'_>, reason: DownReason, farewell: bool) {
+        match self.phase {
+            Phase::Up => {
+                self.report_down(env, reason);
+                effect(env, Effect::WentDown { peer: self.peer });
+            }
+            Phase::Replaced { .. } => self.report_down(env, DownReason::Rekeyed),
+            Phase::Candidate { old, .. } => {
+                let candidate = self.id;
+                effect(env, Effect::CandidateGone { old, candidate });
+            }
+            Phase::Closing | Phase::Closed => {}
+        }
+        self.abandon_active(env, farewell);
+        // The answer to a rekey that is under way still makes an SA, to be
+        // closed as well; nothing else does.
+        if !matches!(self.active, Some(Active::RekeyIke { .. })) {
+            self.keys.forget_source();
+        }
+        self.tasks.clear();
+        if !farewell || self.phase == Phase::Closed {
+            self.phase = Phase::Closed;
+            return;
+        }
+        self.phase = Phase::Closing;
+        if !matches!(self.active, Some(Active::DeleteIke)) {
+            self.tasks.plan(Task::DeleteIke, env.now);
+        }
+        self.advance(env);
+    }
+
+    fn report_down(&mut self, env: &mut Env<'_>, reason: DownReason) {
+        // A CHILD SA's own lifetime goes on: what is on the way is still accepted.
+        let of_child = match &reason {
+            DownReason::Expired => DownReason::IkeExpired,
+            reason => reason.clone(),
+        };
+        // Also of one that was replaced: the peer may have sent with it just now.
+        for spi_in in std::mem::take(&mut self.children).into_keys() {
+            env.core.owner.remove(&spi_in);
+            env.emit(Event::ChildDown {
+                peer: self.peer,
+                spi_in,
+                reason: of_child.clone(),
+            });
+            env.release_spi(spi_in);
+        }
+        effect(
+            env,
+            Effect::Report(Box::new(Event::IkeDown {
+                peer: self.peer,
+                sa: self.id,
+                reason,
+            })),
+        );
+    }
+
+    /// What was asked no longer matters, with one exception: an IKE SA that the
+    /// answer may bring must be closed as well.
+    fn abandon_active(&mut self, env: &mut Env<'_>, farewell: bool) {
+        let Some(active) = self.active.take() else {
+            return;
+        };
+        if let Some(spi_in) = active.unborn() {
+            env.release_spi(spi_in);
+        }
+        let left = match active {
+            Active::RekeyIke { pending, collision } => {
+                if let Some(collision) = collision {
+                    let candidate = collision.candidate;
+                    effect(
+                        env,
+                        Effect::CloseCandidate {
+                            candidate,
+                            farewell,
+                        },
+                    );
+                }
+                Active::RekeyIke {
+                    pending,
+                    collision: None,
+                }
+            }
+            Active::DeleteIke => Active::DeleteIke,
+            Active::CreateChild(_) | Active::RekeyChild { .. } => Active::AbandonedCreate,
+            Active::AbandonedCreate => Active::AbandonedCreate,
+            Active::DeleteChild(_) | Active::Liveness | Active::Abandoned => Active::Abandoned,
+        };
+        if !self.window.is_idle() {
+            self.active = Some(left);
+        }
+    }
+}

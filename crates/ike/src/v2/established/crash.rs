@@ -1,0 +1,124 @@
+//! What shows that an end has lost SAs: what the peer says in clear, its token, and
+//! packets of CHILD SAs that we do not have (RFC 7296 section 2.21.4, RFC 6290).
+
+use std::time::{Duration, Instant};
+
+use vgw_crypto::Secret;
+use vgw_sa::Path;
+
+use super::tasks::{Active, Task};
+use super::{Established, Phase};
+use crate::core::denial::Denial;
+use crate::core::env::Env;
+use crate::core::event::{DownReason, Role};
+use crate::v2::channel::crash_token;
+use crate::v2::handshake::nat::Arrival;
+use crate::v2::messages::Notifies;
+use crate::v2::wire::{ClearMessage, Notify, NotifyType, Payload};
+
+/// What anybody can say in clear makes us ask the peer no more often than this. The same
+/// holds for telling it of its packets.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// The peer's token, and what we did lately because of what is not authentic.
+#[derive(Debug, Default)]
+pub(super) struct Loss {
+    /// The peer's token for this SA.
+    token: Option<Secret>,
+    /// When something said in clear last made us ask whether the peer lives.
+    asked_at: Option<Instant>,
+    /// When the peer was last told of a packet that it sent us.
+    told_at: Option<Instant>,
+}
+
+impl Established {
+    /// The peer's token, from the message that made this SA.
+    pub(crate) fn with_token_of(mut self, notifies: &Notifies) -> Self {
+        self.keep_token(notifies);
+        self
+    }
+
+    /// Keeps the token of a protected message, if there is one (RFC 6290 section 4.4).
+    pub(super) fn keep_token(&mut self, notifies: &Notifies) {
+        if let Some(token) = crash_token::given(notifies) {
+            self.loss.token = Some(token);
+        }
+    }
+
+    pub(crate) fn path(&self) -> Path {
+        self.path
+    }
+
+    /// Whether the peer receives a CHILD SA with this SPI.
+    pub(crate) fn sends_with(&self, spi_out: u32) -> bool {
+        self.child_by_peer_spi(spi_out).is_some()
+    }
+
+    /// A message in clear that names this SA. It is not answered and changes nothing by
+    /// itself (RFC 7296 section 2.21.4), but a token that nobody else can know shows that
+    /// the peer has lost the SA (RFC 6290 section 4.5), from whatever address it comes.
+    pub(super) fn handle_unprotected(
+        &mut self,
+        env: &mut Env<'_>,
+        at: Arrival,
+        message: &ClearMessage,
+    ) {
+        let says_so = message.payloads.iter().any(|payload| match payload {
+            Payload::Notify(notify) => notify.kind == NotifyType::INVALID_IKE_SPI,
+            _ => false,
+        });
+        if !message.header.response || !says_so {
+            return self.discard(env, at, Denial::NotEncrypted);
+        }
+        let token = self.loss.token.as_ref();
+        if token.is_some_and(|token| crash_token::shown(token, &message.payloads)) {
+            return self.close(env, DownReason::PeerLostIt, false);
+        }
+        self.discard(env, at, Denial::LossUnproved);
+        self.take_hint(env);
+    }
+
+    /// Somebody says that the peer has lost this SA or a part of it: it is asked.
+    pub(crate) fn take_hint(&mut self, env: &mut Env<'_>) {
+        if self.phase == Phase::Up && is_over(self.loss.asked_at, env.now) {
+            self.loss.asked_at = Some(env.now);
+            self.tasks.plan(Task::Liveness, env.now);
+            self.advance(env);
+        }
+    }
+
+    /// A packet came from the peer with an SPI that we do not receive with: it is told.
+    pub(crate) fn report_unknown_spi(&mut self, env: &mut Env<'_>, spi: u32) {
+        if self.phase == Phase::Up && is_over(self.loss.told_at, env.now) {
+            self.loss.told_at = Some(env.now);
+            self.tasks.plan(Task::InvalidSpi(spi), env.now);
+            self.advance(env);
+        }
+    }
+
+    /// As initiator of a rekeyed IKE SA, we can give our token only once it is there
+    /// (RFC 6290 section 4.3).
+    pub(super) fn give_token_later(&mut self, env: &Env<'_>) {
+        if self.role == Role::Initiator && self.own_token(env).is_some() {
+            self.tasks.plan(Task::GiveToken, env.now);
+        }
+    }
+
+    pub(super) fn own_token(&self, env: &Env<'_>) -> Option<Notify> {
+        env.token(self.spis, self.role, self.path.local.ip())
+    }
+
+    pub(super) fn start_give_token(&self, env: &Env<'_>) -> Option<(Active, Vec<Payload>)> {
+        let token = self.own_token(env)?;
+        Some((Active::Liveness, vec![Payload::Notify(token)]))
+    }
+}
+
+pub(super) fn invalid_spi(spi: u32) -> (Active, Vec<Payload>) {
+    let notify = Payload::Notify(Notify::invalid_spi(spi));
+    (Active::Liveness, vec![notify])
+}
+
+fn is_over(last: Option<Instant>, now: Instant) -> bool {
+    last.is_none_or(|last| last + PAUSE <= now)
+}

@@ -1,0 +1,411 @@
+//! CREATE_CHILD_SA for CHILD SAs: what a new one and a rekey have in common on
+//! both sides, and the new one (RFC 7296 section 1.3.1).
+
+use std::time::Duration;
+
+use vgw_crypto::{Group, Secret, check_public};
+
+use super::child::{ChildPhase, NewChild};
+use super::pending::{
+    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded,
+    demanded_group, public,
+};
+use super::tasks::{Active, Task};
+use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
+use crate::core::env::Env;
+use crate::core::event::{Diagnostic, DownReason, Role};
+use crate::core::words::few;
+use crate::peer::config::PeerConfig;
+use crate::v2::channel::keys::Nonces;
+use crate::v2::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
+use crate::v2::proposal::{brief_esp, group_name};
+use crate::v2::why::Why;
+use crate::v2::wire::{KeyExchange, Notify, NotifyType, Payload};
+
+/// A CHILD SA that was refused is asked for again after this long, by the
+/// initiator of the IKE SA.
+const CREATE_AGAIN: Duration = Duration::from_secs(15);
+/// When no CHILD SA is left, the responder of the IKE SA asks for another after one to
+/// two of these, if the initiator has not.
+const RESPONDER_RESTORES: Duration = Duration::from_secs(3);
+/// A peer that deletes the last CHILD SA may be about to delete the IKE SA, or to make
+/// another: the initiator asks for one after one to two of these.
+pub(super) const AFTER_DELETE: Duration = Duration::from_secs(1);
+/// TEMPORARY_FAILURE: ask again after one to two of these (RFC 7296 section 2.25).
+pub(super) const BUSY: Duration = Duration::from_secs(1);
+
+impl Established {
+    pub(super) fn answer_create_child(
+        &mut self,
+        env: &mut Env<'_>,
+        request: CreateChildRequest,
+    ) -> Reply {
+        match request {
+            CreateChildRequest::New(offer) => self.answer_new_child(env, offer),
+            CreateChildRequest::RekeyChild { spi, offer } => {
+                self.answer_rekey_child(env, spi, offer)
+            }
+            CreateChildRequest::RekeyIke(offer) => self.answer_rekey_ike(env, offer),
+        }
+    }
+
+    /// RFC 7296 section 2.25.2: no CHILD SA is made or rekeyed in an IKE SA
+    /// that is being rekeyed or closed.
+    pub(super) fn is_busy(&self) -> bool {
+        self.phase != Phase::Up || matches!(self.active, Some(Active::RekeyIke { .. }))
+    }
+
+    fn answer_new_child(&mut self, env: &mut Env<'_>, offer: ChildOffer) -> Reply {
+        // Of two that are asked for at once the initiator's is made.
+        let crosses_ours =
+            self.role == Role::Initiator && matches!(self.active, Some(Active::CreateChild(_)));
+        if self.is_busy() || crosses_ours {
+            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+        }
+        let live = self
+            .children
+            .values()
+            .filter(|child| child.phase == ChildPhase::Live)
+            .count();
+        if live >= MAX_CHILDREN {
+            let why = format!("one more CHILD SA, expected at most {MAX_CHILDREN}");
+            self.refuse(env, why);
+            return Reply::error(NotifyType::NO_ADDITIONAL_SAS);
+        }
+        match self.agree(env, offer, None) {
+            Ok(agreed) => {
+                let spi_in = agreed.child.spi_in;
+                self.install(env, agreed.child);
+                self.use_outbound(env, spi_in);
+                agreed.reply
+            }
+            Err(reply) => reply,
+        }
+    }
+
+    /// Agrees, as responder, on a CHILD SA; it is not installed yet.
+    pub(super) fn agree(
+        &mut self,
+        env: &mut Env<'_>,
+        offer: ChildOffer,
+        replaces: Option<u32>,
+    ) -> Result<Agreed, Reply> {
+        if self.children.len() >= MAX_CHILDREN_WITH_OLD {
+            let why = format!(
+                "one more CHILD SA, expected the peer to delete some of the \
+                 {MAX_CHILDREN_WITH_OLD} that it has, replaced ones included"
+            );
+            self.refuse(env, why);
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        }
+        let refused = |env: &mut Env<'_>, refused: RefusedChild| {
+            self.refuse_child(env, replaces, &refused.why);
+            Reply::notify(refused.notify)
+        };
+        let terms = agree_terms(&self.config, &offer.sa, (&offer.ts_i, &offer.ts_r), true)
+            .map_err(|e| refused(env, e))?;
+        let (ke, shared) = match terms.group {
+            None => (None, None),
+            Some(group) => {
+                let theirs = offer.ke.filter(|ke| ke.group == group.iana());
+                let Some(theirs) = theirs else {
+                    self.diagnose(env, Diagnostic::GroupDemanded(group));
+                    return Err(Reply::notify(demand_group(group)));
+                };
+                let (ke, shared) = respond_key_exchange(env, group, &theirs)?;
+                (Some(ke), Some(shared))
+            }
+        };
+        let Some(responder) = env.nonce() else {
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        };
+        let Some(spi_in) = env.allocate_spi() else {
+            return Err(Reply::error(NotifyType::NO_ADDITIONAL_SAS));
+        };
+        let nonces = Nonces {
+            initiator: offer.nonce,
+            responder,
+        };
+        let keys = self.keys.child_keys(terms.suite, &nonces, shared.as_ref());
+        let Some(keys) = keys else {
+            env.release_spi(spi_in);
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        };
+        let response = ChildOffer {
+            sa: terms.answer_with(spi_in),
+            nonce: nonces.responder.clone(),
+            ke,
+            ts_i: terms.remote_selectors.clone(),
+            ts_r: terms.local_selectors.clone(),
+            notifies: Notifies::default(),
+        };
+        Ok(Agreed {
+            child: terms.into_child(spi_in, keys, replaces),
+            nonces,
+            reply: Reply::new(CreateChildResponse::Child(response).into_payloads()),
+        })
+    }
+
+    pub(super) fn start_create_child(
+        &mut self,
+        env: &mut Env<'_>,
+    ) -> Option<(Active, Vec<Payload>)> {
+        if self.has_live_child() {
+            return None;
+        }
+        let with_groups = !self.config.esp.groups.is_empty();
+        let Some(pending) = PendingChild::new(env, &self.config, None, with_groups) else {
+            self.create_child_later(env);
+            return None;
+        };
+        let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
+        Some((Active::CreateChild(pending), payloads))
+    }
+
+    pub(super) fn finish_create_child(
+        &mut self,
+        env: &mut Env<'_>,
+        active: Active,
+        response: CreateChildResponse,
+    ) {
+        if let CreateChildResponse::Refused(notify) = &response
+            && notify.kind == NotifyType::INVALID_SYNTAX
+        {
+            self.active = Some(active);
+            self.abandon_unborn(env);
+            let reason = DownReason::Refused("the peer answered INVALID_SYNTAX".to_owned());
+            return self.close(env, reason, false);
+        }
+        match active {
+            Active::CreateChild(pending) => self.finish_new_child(env, pending, response),
+            Active::RekeyChild {
+                old,
+                pending,
+                collision,
+            } => self.finish_rekey_child(env, old, pending, collision, response),
+            Active::RekeyIke { pending, collision } => {
+                self.finish_rekey_ike(env, pending, collision, response);
+            }
+            Active::AbandonedCreate => {}
+            // Asked in another exchange; the caller compares it.
+            Active::DeleteIke | Active::DeleteChild(_) | Active::Liveness | Active::Abandoned => {}
+        }
+    }
+
+    fn finish_new_child(
+        &mut self,
+        env: &mut Env<'_>,
+        mut pending: PendingChild,
+        response: CreateChildResponse,
+    ) {
+        match response {
+            CreateChildResponse::Child(offer) => {
+                let Ok(agreed) = self.conclude(env, pending, offer, None) else {
+                    return self.create_child_later(env);
+                };
+                let spi_in = agreed.spi_in;
+                self.install(env, agreed);
+                self.use_outbound(env, spi_in);
+            }
+            CreateChildResponse::Refused(notify) => {
+                if self.regroup(env, &mut pending, &notify) {
+                    let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
+                    return self.request(env, Active::CreateChild(pending), &payloads);
+                }
+                env.release_spi(pending.spi_in);
+                if notify.kind == NotifyType::TEMPORARY_FAILURE {
+                    return self.plan_again(env, Task::CreateChild, BUSY);
+                }
+                let why = self.refusal_by_peer(AskedFor::Another, &notify);
+                self.refuse(env, Why::ByPeer(why.clone()));
+                // Asking again would change nothing; a new IKE SA comes with a CHILD SA
+                // for which there are no groups to disagree about.
+                if !self.has_live_child() {
+                    self.close(env, DownReason::Refused(why), true);
+                }
+            }
+            CreateChildResponse::Ike(_) => {
+                env.release_spi(pending.spi_in);
+                self.end_malformed(env, &"an IKE SA where a CHILD SA was asked for");
+            }
+        }
+    }
+
+    /// Takes, as initiator, what the peer agreed to. When it is not what we
+    /// offered, the peer is told to delete it.
+    pub(super) fn conclude(
+        &mut self,
+        env: &mut Env<'_>,
+        mut pending: PendingChild,
+        offer: ChildOffer,
+        replaces: Option<u32>,
+    ) -> Result<NewChild, ()> {
+        let answer = Answer {
+            sa: &offer.sa,
+            ts_i: &offer.ts_i,
+            ts_r: &offer.ts_r,
+        };
+        let key_pair = pending.key_pair.take();
+        let concluded = pending.accept(&answer).and_then(|choice| {
+            let shared = agree_on(key_pair, choice.group, offer.ke.as_ref())?;
+            let nonces = Nonces {
+                initiator: pending.nonce.clone(),
+                responder: offer.nonce.clone(),
+            };
+            let keys = self
+                .keys
+                .child_keys(choice.suite, &nonces, shared.as_ref())
+                .ok_or("the IKE SA is being closed")?;
+            Ok((choice, keys))
+        });
+        match concluded {
+            Ok((choice, keys)) => Ok(pending.into_child(&choice, &answer, keys, replaces)),
+            Err(why) => {
+                self.refuse_child(env, replaces, &why);
+                env.release_spi(pending.spi_in);
+                self.tasks.plan(Task::DeleteChild(pending.spi_in), env.now);
+                Err(())
+            }
+        }
+    }
+
+    /// Whether to ask again, with the group that INVALID_KE_PAYLOAD demands.
+    pub(super) fn regroup(
+        &self,
+        env: &mut Env<'_>,
+        pending: &mut PendingChild,
+        notify: &Notify,
+    ) -> bool {
+        notify.kind == NotifyType::INVALID_KE_PAYLOAD
+            && self.phase == Phase::Up
+            && pending.take_group(env, &self.config, demanded_group(notify))
+    }
+
+    /// Says why we refuse a CHILD SA, or the rekey of one.
+    fn refuse_child(&self, env: &mut Env<'_>, replaces: Option<u32>, why: &str) {
+        match replaces {
+            Some(_) => self.refuse_rekey(env, format!("rekey of a CHILD SA: {why}")),
+            None => self.refuse(env, format!("CHILD SA (phase 2): {why}")),
+        }
+    }
+
+    /// What the peer refused, and what we had offered.
+    pub(super) fn refusal_by_peer(&self, what: AskedFor, notify: &Notify) -> String {
+        refusal_of_child(&self.config, what, notify)
+    }
+
+    pub(super) fn has_live_child(&self) -> bool {
+        let mut children = self.children.values();
+        children.any(|child| child.phase == ChildPhase::Live)
+    }
+
+    /// Asks for a CHILD SA again if there is none left, as RFC 7296 section 1.3.1 lets
+    /// either end. The initiator of the IKE SA comes first, after `pause`.
+    pub(super) fn restore_child(&mut self, env: &mut Env<'_>, pause: Duration) {
+        if self.phase != Phase::Up || self.has_live_child() {
+            return;
+        }
+        let pause = match self.role {
+            Role::Initiator => pause,
+            Role::Responder => RESPONDER_RESTORES,
+        };
+        self.plan_again(env, Task::CreateChild, pause);
+    }
+
+    /// There is no CHILD SA because of the answer: who asked asks again later.
+    pub(crate) fn create_child_later(&mut self, env: &mut Env<'_>) {
+        self.plan_again(env, Task::CreateChild, CREATE_AGAIN);
+    }
+
+    /// Gives back what a request that will not be answered holds.
+    fn abandon_unborn(&mut self, env: &mut Env<'_>) {
+        if let Some(spi_in) = self.active.take().as_ref().and_then(Active::unborn) {
+            env.release_spi(spi_in);
+        }
+    }
+}
+
+/// A CHILD SA that we agreed to as responder.
+pub(super) struct Agreed {
+    pub child: NewChild,
+    pub nonces: Nonces,
+    pub reply: Reply,
+}
+
+/// Our public value, and the secret shared with who sent `theirs`.
+pub(super) fn respond_key_exchange(
+    env: &mut Env<'_>,
+    group: Group,
+    theirs: &KeyExchange,
+) -> Result<(KeyExchange, Secret), Reply> {
+    // Before anything is computed that a useless value would waste.
+    check_public(group, &theirs.data).map_err(|error| Reply::syntax(&error))?;
+    let Some(pair) = env.key_pair(group) else {
+        return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+    };
+    let ke = public(&pair);
+    match pair.agree(&theirs.data) {
+        Ok(shared) => Ok((ke, shared)),
+        Err(error) => Err(Reply::syntax(&error)),
+    }
+}
+
+/// What we asked a peer for in an exchange about a CHILD SA.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AskedFor {
+    /// An IKE SA that has proved who we are, with its first CHILD SA.
+    WithAuth,
+    /// The first CHILD SA; the IKE SA is up.
+    First,
+    /// Another CHILD SA.
+    Another,
+    /// One in place of another.
+    Rekey,
+}
+
+impl AskedFor {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::WithAuth => "IKE_AUTH",
+            Self::First => "the CHILD SA",
+            Self::Another => "a CHILD SA",
+            Self::Rekey => "the rekey of a CHILD SA",
+        }
+    }
+
+    /// Whether it was asked for in IKE_AUTH, where there is no key exchange for PFS.
+    const fn comes_with_ike(self) -> bool {
+        matches!(self, Self::WithAuth | Self::First)
+    }
+}
+
+/// What the peer refused in an exchange about a CHILD SA, and what we had offered for that.
+pub(crate) fn refusal_of_child(config: &PeerConfig, what: AskedFor, notify: &Notify) -> String {
+    let kind = notify.kind;
+    let hint = match kind {
+        NotifyType::NO_PROPOSAL_CHOSEN | NotifyType::INVALID_KE_PAYLOAD => {
+            let question = match (what.comes_with_ike(), demanded(notify)) {
+                (true, _) => "is its phase 2 as ours? could its kernel take the SA?".to_owned(),
+                (false, Some(group)) => format!("it wants PFS by group {}", group_name(group)),
+                (false, None) => {
+                    "is its phase 2 as ours, and its group for PFS, which only rekeys use?"
+                        .to_owned()
+                }
+            };
+            let offered = brief_esp(&config.esp, !what.comes_with_ike());
+            format!(" ({question}): we offered {offered}")
+        }
+        NotifyType::TS_UNACCEPTABLE => format!(
+            ": we offered {} to {}; {}; if it has them, its log says what it lacks",
+            list(&config.local_selectors),
+            list(&config.remote_selectors),
+            config.network_advice
+        ),
+        _ => ": see the peer's log".to_owned(),
+    };
+    format!("the peer refused {} by {kind}{hint}", what.name())
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    few(items, items.len(), ", ", T::to_string)
+}

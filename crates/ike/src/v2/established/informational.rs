@@ -1,0 +1,176 @@
+//! INFORMATIONAL exchanges: deletes and signs of life (RFC 7296 section 1.4).
+
+use super::child::ChildPhase;
+use super::create_child::AFTER_DELETE;
+use super::tasks::Active;
+use super::{Established, Phase, Reply, Then};
+use crate::core::env::Env;
+use crate::core::event::{Diagnostic, DownReason, Event, PeerErrors};
+use crate::v2::messages::Informational;
+use crate::v2::wire::{Delete, Notify, NotifyType, Payload, ProtocolId};
+
+impl Informational {
+    /// Whether it deletes CHILD SAs.
+    pub(super) fn names_children(&self) -> bool {
+        self.deletes
+            .iter()
+            .any(|delete| matches!(delete, Delete::Child { .. }))
+    }
+}
+
+/// The request that deletes the IKE SA.
+pub(super) fn delete_ike() -> (Active, Vec<Payload>) {
+    (Active::DeleteIke, vec![Payload::Delete(Delete::Ike)])
+}
+
+/// As [`delete_ike`], to a responder that we do not accept.
+pub(super) fn disown() -> (Active, Vec<Payload>) {
+    let why = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
+    let payloads = vec![Payload::Notify(why), Payload::Delete(Delete::Ike)];
+    (Active::DeleteIke, payloads)
+}
+
+/// The request that deletes the CHILD SA with this inbound SPI.
+pub(super) fn delete_child(spi_in: u32) -> (Active, Vec<Payload>) {
+    (
+        Active::DeleteChild(spi_in),
+        vec![Payload::Delete(esp([spi_in].to_vec()))],
+    )
+}
+
+/// The empty request.
+pub(super) fn liveness() -> (Active, Vec<Payload>) {
+    (Active::Liveness, Vec::new())
+}
+
+fn esp(spis: Vec<u32>) -> Delete {
+    Delete::Child {
+        protocol: ProtocolId::ESP,
+        spis,
+    }
+}
+
+impl Established {
+    pub(super) fn answer_informational(
+        &mut self,
+        env: &mut Env<'_>,
+        request: Informational,
+    ) -> Reply {
+        self.keep_token(&request.notifies);
+        if let Some(errors) = PeerErrors::among(&request.notifies.0) {
+            self.diagnose(env, Diagnostic::PeerErrors(errors));
+        }
+        // RFC 7296 section 2.21.2: an initiator that does not accept our AUTH may
+        // say so without a Delete payload, and the IKE SA ends all the same.
+        let authentication = request.notifies.has(NotifyType::AUTHENTICATION_FAILED);
+        if authentication || request.deletes.contains(&Delete::Ike) {
+            return self.deleted_by_peer(env, authentication);
+        }
+        let ours: Vec<u32> = request
+            .deletes
+            .iter()
+            .flat_map(|delete| match delete {
+                Delete::Child { protocol, spis } if *protocol == ProtocolId::ESP => spis.as_slice(),
+                Delete::Child { .. } | Delete::Ike => &[],
+            })
+            .filter_map(|&spi_out| self.child_deleted_by_peer(env, spi_out))
+            .collect();
+        if ours.is_empty() {
+            return Reply::new(Vec::new());
+        }
+        Reply::new(vec![Payload::Delete(esp(ours))])
+    }
+
+    /// RFC 7296 section 2.25.2: answered as usual, whatever we were about to ask.
+    fn deleted_by_peer(&mut self, env: &mut Env<'_>, authentication: bool) -> Reply {
+        if let Some(Active::RekeyIke {
+            collision: Some(collision),
+            ..
+        }) = &self.active
+        {
+            // The peer deletes the old SA, so its own new one survives.
+            let new = collision.candidate;
+            self.candidate_gone(new);
+            self.be_replaced(env, new);
+        }
+        let reason = if authentication {
+            DownReason::AuthenticationFailed(self.why_not_accepted())
+        } else {
+            DownReason::PeerDeleted
+        };
+        Reply {
+            payloads: Vec::new(),
+            then: Then::End(reason),
+        }
+    }
+
+    /// Why the peer may not have accepted that we are who we say.
+    fn why_not_accepted(&self) -> String {
+        let ours = self.config.local_id.to_string();
+        match &self.asked_for {
+            Some(asked) if *asked != ours => format!(
+                "the peer did not accept us: it asked for {asked}, we said we are {ours}; \
+                 compare the identities"
+            ),
+            Some(_) => format!(
+                "the peer did not accept our AUTH as {ours}, for which it asked: \
+                 compare the pre-shared key"
+            ),
+            None => format!(
+                "the peer did not accept us: we said we are {ours}; \
+                 compare the identities and the pre-shared key"
+            ),
+        }
+    }
+
+    /// The peer deletes the CHILD SA that it receives with `spi_out`. Gives our
+    /// half of it, to be named in the answer.
+    fn child_deleted_by_peer(&mut self, env: &mut Env<'_>, spi_out: u32) -> Option<u32> {
+        let child = self.child_by_peer_spi(spi_out)?;
+        let spi_in = child.spi_in;
+        match child.phase {
+            ChildPhase::Live if self.is_contested(spi_in) => {
+                self.contender_gone(env, spi_in);
+                Some(spi_in)
+            }
+            ChildPhase::Live => {
+                self.remove_child(env, spi_in, DownReason::PeerDeleted);
+                self.restore_child(env, AFTER_DELETE);
+                Some(spi_in)
+            }
+            ChildPhase::Replaced { .. } | ChildPhase::Redundant { .. } => {
+                self.linger(env, spi_in);
+                Some(spi_in)
+            }
+            // RFC 7296 section 1.4.1: when deletes cross, neither answer names
+            // it. A CHILD SA that is lingering is not found above.
+            ChildPhase::Deleting | ChildPhase::Lingering { .. } => None,
+        }
+    }
+
+    pub(super) fn finish_informational(
+        &mut self,
+        env: &mut Env<'_>,
+        active: Active,
+        response: &Informational,
+    ) {
+        if response.notifies.has(NotifyType::INVALID_SYNTAX) {
+            let reason = DownReason::Refused("the peer answered INVALID_SYNTAX".to_owned());
+            return self.close(env, reason, false);
+        }
+        match active {
+            Active::DeleteIke => self.close(env, DownReason::Requested, false),
+            Active::DeleteChild(spi_in) => self.linger(env, spi_in),
+            Active::Liveness if self.phase == Phase::Up => env.emit(Event::Alive {
+                peer: self.peer,
+                sa: self.id,
+            }),
+            Active::Liveness | Active::Abandoned => {}
+            // Asked in another exchange; the caller compares it.
+            Active::CreateChild(_)
+            | Active::RekeyChild { .. }
+            | Active::RekeyIke { .. }
+            | Active::AbandonedCreate => {}
+        }
+    }
+}

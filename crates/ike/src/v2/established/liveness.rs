@@ -1,0 +1,168 @@
+//! Deadlines of an IKE SA: requests, lifetimes, signs of life, keepalives.
+
+use std::time::{Duration, Instant};
+
+use super::child::ChildPhase;
+use super::tasks::Task;
+use super::{Established, Phase};
+use crate::core::env::Env;
+use crate::core::event::{Content, DownReason};
+use crate::peer::config::{Limits, Liveness};
+use crate::v2::channel::window::Window;
+
+/// A rekey that was refused is tried again between these, at a quarter of the time left.
+const RETRY_LEAST: Duration = Duration::from_secs(5);
+const RETRY_MOST: Duration = Duration::from_secs(60);
+
+impl Established {
+    /// An authentic packet of a CHILD SA arrived.
+    pub(crate) fn note_traffic(&mut self, env: &mut Env<'_>, spi_in: u32) {
+        self.last_heard = env.now;
+        let Some(child) = self.children.get(&spi_in) else {
+            return;
+        };
+        // The peer sends with the SA that its rekey made: it has our answer, so
+        // we may send with it too, before the DELETE of the old one arrives.
+        if child.phase == ChildPhase::Live && !child.outbound && !self.is_contested(spi_in) {
+            self.use_outbound(env, spi_in);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn deadline(&self, limits: &Limits) -> Option<Instant> {
+        let mut deadlines = vec![
+            self.window.resend_at(),
+            self.answer_deadline(limits),
+            self.tasks.next_at().filter(|_| self.window.is_idle()),
+        ];
+        match self.phase {
+            Phase::Up => {
+                deadlines.push(self.rekey_at);
+                deadlines.push(Some(self.expire_at));
+                deadlines.push(self.ask_at());
+                deadlines.push(self.next_keepalive);
+                let move_due = self.moving.due(self.established_at);
+                deadlines.push(move_due.filter(|_| self.window.is_idle()));
+                deadlines.extend(self.children.values().map(super::Child::deadline));
+            }
+            Phase::Candidate { until, .. } | Phase::Replaced { until } => {
+                deadlines.push(Some(until));
+            }
+            Phase::Closing | Phase::Closed => {}
+        }
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, env: &mut Env<'_>) {
+        let limits = env.limits();
+        if self
+            .answer_deadline(&limits)
+            .is_some_and(|at| at <= env.now)
+        {
+            return self.close(env, DownReason::PeerDead, false);
+        }
+        if let Some(message) = self.window.resend(env.now, &limits) {
+            self.repeat(env, message);
+            env.count(self.peer, |c| c.retransmissions += 1);
+        }
+        match self.phase {
+            Phase::Up => self.age(env),
+            Phase::Candidate { until, .. } | Phase::Replaced { until } if until <= env.now => {
+                self.close(env, DownReason::Rekeyed, true);
+            }
+            Phase::Candidate { .. } | Phase::Replaced { .. } | Phase::Closing | Phase::Closed => {}
+        }
+        self.advance(env);
+    }
+
+    fn age(&mut self, env: &mut Env<'_>) {
+        if self.expire_at <= env.now {
+            return self.close(env, DownReason::Expired, true);
+        }
+        if self.rekey_at.is_some_and(|at| at <= env.now) {
+            self.rekey_at = None;
+            self.tasks.plan(Task::RekeyIke, env.now);
+        }
+        let due: Vec<u32> = self
+            .children
+            .values()
+            .filter(|child| child.deadline().is_some_and(|at| at <= env.now))
+            .map(|child| child.spi_in)
+            .collect();
+        for spi_in in due {
+            self.age_child(env, spi_in);
+        }
+        if self.ask_at().is_some_and(|at| at <= env.now) {
+            self.tasks.plan(Task::Liveness, env.now);
+        }
+        if self.next_keepalive.is_some_and(|at| at <= env.now) {
+            env.transmit(self.way(), Content::NatKeepalive);
+            self.next_keepalive = Some(env.now + env.limits().nat_keepalive);
+        }
+    }
+
+    fn age_child(&mut self, env: &mut Env<'_>, spi_in: u32) {
+        let Some(child) = self.children.get_mut(&spi_in) else {
+            return;
+        };
+        match child.phase {
+            ChildPhase::Live if child.expire_at <= env.now => {
+                self.remove_child(env, spi_in, DownReason::Expired);
+                self.tasks.plan(Task::DeleteChild(spi_in), env.now);
+                self.restore_child(env, Duration::ZERO);
+            }
+            ChildPhase::Live => {
+                child.rekey_at = None;
+                self.tasks.plan(Task::RekeyChild(spi_in), env.now);
+            }
+            ChildPhase::Replaced { .. } => {
+                self.remove_child(env, spi_in, DownReason::Rekeyed);
+                self.tasks.plan(Task::DeleteChild(spi_in), env.now);
+            }
+            ChildPhase::Redundant { .. } => {
+                child.phase = ChildPhase::Deleting;
+                self.tasks.plan(Task::DeleteChild(spi_in), env.now);
+            }
+            ChildPhase::Lingering { .. } => self.remove_child(env, spi_in, DownReason::Rekeyed),
+            ChildPhase::Deleting => {}
+        }
+    }
+
+    /// When to try a refused rekey again, of an SA that ends at `expire_at`.
+    pub(super) fn retry_after(env: &Env<'_>, expire_at: Instant) -> Duration {
+        (expire_at.saturating_duration_since(env.now) / 4).clamp(RETRY_LEAST, RETRY_MOST)
+    }
+
+    /// When to ask for a sign of life. A request under way is such a question.
+    fn ask_at(&self) -> Option<Instant> {
+        let liveness = self.config.liveness?;
+        self.window
+            .is_idle()
+            .then(|| self.last_heard + liveness.idle)
+    }
+
+    fn answer_deadline(&self, limits: &Limits) -> Option<Instant> {
+        let liveness = self.config.liveness;
+        answer_deadline(&self.window, limits, liveness, self.last_heard)
+    }
+}
+
+/// When a request that is under way, unanswered, means that the peer is dead.
+/// RFC 7296 section 2.4: other authentic packets show that it lives, but a
+/// request is not repeated forever.
+fn answer_deadline(
+    window: &Window,
+    limits: &Limits,
+    liveness: Option<Liveness>,
+    last_heard: Instant,
+) -> Option<Instant> {
+    let asked_at = window.asked_at()?;
+    let Some(Liveness { idle, timeout }) = liveness else {
+        return Some(asked_at + limits.handshake_timeout);
+    };
+    let bound = asked_at + limits.handshake_timeout.max(timeout);
+    // Time to answer remains even if we came late to ask.
+    let silent = (last_heard + timeout).max(asked_at + timeout.saturating_sub(idle));
+    Some(silent.min(bound))
+}

@@ -1,0 +1,256 @@
+//! Rekey of a CHILD SA (RFC 7296 sections 1.3.3, 2.8 and 2.8.1).
+//!
+//! Nothing is lost on the way: who answers accepts packets of the new SA before
+//! the answer leaves, and sends with it when the DELETE of the old one, or
+//! traffic on the new one, shows that the answer arrived. Who asked accepts and
+//! sends at once on the answer, and only then deletes the old one. Both go on
+//! accepting packets of the old one for a while.
+
+use super::child::ChildPhase;
+use super::collision::{ChildCollision, ours_survives};
+use super::create_child::{AskedFor, BUSY};
+use super::pending::PendingChild;
+use super::tasks::{Active, Task};
+use super::{Established, Reply};
+use crate::core::env::Env;
+use crate::core::event::{Diagnostic, DownReason};
+use crate::v2::channel::keys::Nonces;
+use crate::v2::messages::{ChildOffer, CreateChildRequest, CreateChildResponse};
+use crate::v2::wire::{Notify, NotifyType, Payload};
+
+impl Established {
+    /// The peer rekeys the CHILD SA that it receives with `spi_out`.
+    pub(super) fn answer_rekey_child(
+        &mut self,
+        env: &mut Env<'_>,
+        spi_out: u32,
+        offer: ChildOffer,
+    ) -> Reply {
+        if self.is_busy() {
+            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+        }
+        // RFC 7296 section 2.25.1 for this and what follows.
+        let Some(child) = self.child_by_peer_spi(spi_out) else {
+            return Reply::notify(Notify::child(NotifyType::CHILD_SA_NOT_FOUND, spi_out));
+        };
+        let old = child.spi_in;
+        match child.phase {
+            ChildPhase::Live => {}
+            ChildPhase::Replaced { .. } | ChildPhase::Redundant { .. } | ChildPhase::Deleting => {
+                return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            }
+            ChildPhase::Lingering { .. } => {
+                return Reply::notify(Notify::child(NotifyType::CHILD_SA_NOT_FOUND, spi_out));
+            }
+        }
+        let agreed = match self.agree(env, offer, Some(old)) {
+            Ok(agreed) => agreed,
+            Err(reply) => return reply,
+        };
+        let new = agreed.child.spi_in;
+        self.install(env, agreed.child);
+        if let Some(child) = self.children.get_mut(&old) {
+            child.phase = ChildPhase::Replaced { by: new };
+        }
+        if let Some(Active::RekeyChild {
+            old: ours,
+            collision,
+            ..
+        }) = &mut self.active
+            && *ours == old
+        {
+            *collision = Some(ChildCollision {
+                spi_in: new,
+                nonces: agreed.nonces,
+            });
+            self.diagnose(env, Diagnostic::ChildRekeyCollision(old));
+        }
+        agreed.reply
+    }
+
+    pub(super) fn start_rekey_child(
+        &mut self,
+        env: &mut Env<'_>,
+        old: u32,
+    ) -> Option<(Active, Vec<Payload>)> {
+        let child = self
+            .children
+            .get(&old)
+            .filter(|child| child.phase == ChildPhase::Live)?;
+        if !child.outbound {
+            // The peer made it and may not have our answer yet.
+            self.plan_again(env, Task::RekeyChild(old), BUSY);
+            return None;
+        }
+        // RFC 7296 section 2.9.2: what is in use is asked for again.
+        let selectors = (
+            child.local_selectors.clone(),
+            child.remote_selectors.clone(),
+        );
+        let with_groups = !self.config.esp.groups.is_empty();
+        let pending = PendingChild::new(env, &self.config, Some(selectors), with_groups);
+        let Some(pending) = pending else {
+            self.plan_again(env, Task::RekeyChild(old), BUSY);
+            return None;
+        };
+        let payloads = rekey_request(old, &pending);
+        let active = Active::RekeyChild {
+            old,
+            pending,
+            collision: None,
+        };
+        Some((active, payloads))
+    }
+
+    pub(super) fn finish_rekey_child(
+        &mut self,
+        env: &mut Env<'_>,
+        old: u32,
+        mut pending: PendingChild,
+        collision: Option<ChildCollision>,
+        response: CreateChildResponse,
+    ) {
+        match response {
+            CreateChildResponse::Child(offer) => {
+                self.rekeyed_child(env, old, pending, collision, offer);
+            }
+            CreateChildResponse::Refused(notify) => {
+                if self.regroup(env, &mut pending, &notify) {
+                    let payloads = rekey_request(old, &pending);
+                    let active = Active::RekeyChild {
+                        old,
+                        pending,
+                        collision,
+                    };
+                    return self.request(env, active, &payloads);
+                }
+                env.release_spi(pending.spi_in);
+                self.rekey_child_refused(env, old, &notify);
+            }
+            CreateChildResponse::Ike(_) => {
+                env.release_spi(pending.spi_in);
+                self.end_malformed(env, &"an IKE SA where a CHILD SA was asked for");
+            }
+        }
+    }
+
+    fn rekeyed_child(
+        &mut self,
+        env: &mut Env<'_>,
+        old: u32,
+        pending: PendingChild,
+        collision: Option<ChildCollision>,
+        offer: ChildOffer,
+    ) {
+        let nonces = Nonces {
+            initiator: pending.nonce.clone(),
+            responder: offer.nonce.clone(),
+        };
+        let Ok(child) = self.conclude(env, pending, offer, Some(old)) else {
+            return self.rekey_child_later(env, old);
+        };
+        let new = child.spi_in;
+        self.install(env, child);
+        let Some(collision) = collision else {
+            return self.replace_child(env, old, new);
+        };
+        if ours_survives(&nonces, &collision.nonces) {
+            let until = env.now + env.limits().handshake_timeout;
+            if let Some(theirs) = self.children.get_mut(&collision.spi_in) {
+                theirs.phase = ChildPhase::Redundant { until };
+            }
+            return self.replace_child(env, old, new);
+        }
+        // Ours is never sent with: the peer sends and receives with its own, and
+        // deletes the old one.
+        self.delete_child(env, new);
+    }
+
+    /// Sends with `new` and deletes `old`.
+    fn replace_child(&mut self, env: &mut Env<'_>, old: u32, new: u32) {
+        self.use_outbound(env, new);
+        let Some(child) = self.children.get(&old) else {
+            return;
+        };
+        match child.phase {
+            ChildPhase::Live | ChildPhase::Replaced { .. } | ChildPhase::Redundant { .. } => {
+                self.delete_child(env, old);
+            }
+            ChildPhase::Deleting | ChildPhase::Lingering { .. } => {}
+        }
+    }
+
+    fn delete_child(&mut self, env: &mut Env<'_>, spi_in: u32) {
+        if let Some(child) = self.children.get_mut(&spi_in) {
+            child.phase = ChildPhase::Deleting;
+            self.tasks.plan(Task::DeleteChild(spi_in), env.now);
+        }
+    }
+
+    fn rekey_child_refused(&mut self, env: &mut Env<'_>, old: u32, notify: &Notify) {
+        // Otherwise the peer's own rekey, or its DELETE, came first.
+        let still_live = self
+            .children
+            .get(&old)
+            .is_some_and(|child| child.phase == ChildPhase::Live);
+        if !still_live {
+            return;
+        }
+        match notify.kind {
+            NotifyType::TEMPORARY_FAILURE => self.plan_again(env, Task::RekeyChild(old), BUSY),
+            // RFC 7296 section 2.25: the peer lost it; a new one is made from scratch.
+            NotifyType::CHILD_SA_NOT_FOUND => {
+                self.remove_child(env, old, DownReason::PeerDeleted);
+                self.tasks.plan(Task::CreateChild, env.now);
+            }
+            _ => {
+                let why = self.refusal_by_peer(AskedFor::Rekey, notify);
+                self.refuse_rekey(env, why);
+                self.rekey_child_later(env, old);
+            }
+        }
+    }
+
+    fn rekey_child_later(&mut self, env: &mut Env<'_>, old: u32) {
+        if let Some(child) = self.children.get(&old) {
+            let pause = Self::retry_after(env, child.expire_at);
+            self.tasks.plan(Task::RekeyChild(old), env.now + pause);
+        }
+    }
+
+    /// Whether a collision decides about this CHILD SA, which the peer made.
+    pub(super) fn is_contested(&self, spi_in: u32) -> bool {
+        match &self.active {
+            Some(Active::RekeyChild {
+                collision: Some(collision),
+                ..
+            }) => collision.spi_in == spi_in,
+            _ => false,
+        }
+    }
+
+    /// The peer deletes the CHILD SA that its rekey made: it lost the collision.
+    pub(super) fn contender_gone(&mut self, env: &mut Env<'_>, spi_in: u32) {
+        if let Some(Active::RekeyChild { old, collision, .. }) = &mut self.active {
+            *collision = None;
+            if let Some(child) = self.children.get_mut(old) {
+                child.phase = match child.phase {
+                    ChildPhase::Replaced { .. } => ChildPhase::Live,
+                    phase @ (ChildPhase::Live
+                    | ChildPhase::Redundant { .. }
+                    | ChildPhase::Deleting
+                    | ChildPhase::Lingering { .. }) => phase,
+                };
+            }
+        }
+        self.linger(env, spi_in);
+    }
+}
+
+fn rekey_request(old: u32, pending: &PendingChild) -> Vec<Payload> {
+    CreateChildRequest::RekeyChild {
+        spi: old,
+        offer: pending.offer(),
+    }
+    .into_payloads()
+}

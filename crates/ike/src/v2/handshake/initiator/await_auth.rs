@@ -1,0 +1,245 @@
+//! Waiting for the IKE_AUTH response, in which the responder shows who it is.
+
+use vgw_crypto::{IkeSuite, Secret};
+use vgw_sa::Path;
+
+use super::{Attempt, Initiator, Outcome, State};
+use crate::core::denial::Denial;
+use crate::core::env::{Effect, Env};
+use crate::core::event::{DownReason, Nat, Role};
+use crate::core::progress::Asked;
+use crate::peer::config::PeerConfig;
+use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
+use crate::v2::channel::window::Window;
+use crate::v2::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
+use crate::v2::handshake::auth::{Mistaken, Signed, said};
+use crate::v2::handshake::nat::{Arrival, OwnNat};
+use crate::v2::messages::{AuthRequest, AuthResponse, Notifies};
+use crate::v2::why::Why;
+use crate::v2::wire::{
+    ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads,
+};
+
+/// Waits for the IKE_AUTH response.
+pub(super) struct AwaitAuth {
+    pub(super) keys: IkeKeys,
+    /// For the responder's AUTH, the only one still to come.
+    pub(super) sk_pr: Secret,
+    pub(super) suite: IkeSuite,
+    pub(super) spis: SpiPair,
+    pub(super) nonces: Nonces,
+    pub(super) init_response: Vec<u8>,
+    pub(super) nat: Nat,
+    pub(super) own_nat: OwnNat,
+    pub(super) child: PendingChild,
+}
+
+impl AwaitAuth {
+    pub(super) fn ask(
+        &mut self,
+        env: &mut Env<'_>,
+        attempt: &mut Attempt,
+        init: &[u8],
+        sk_pi: &Secret,
+        alone: bool,
+    ) {
+        let config = &attempt.config;
+        let id_i = Id::from(&config.local_id);
+        let auth = Signed {
+            prf: self.suite.prf,
+            message: init,
+            nonce: &self.nonces.responder,
+            sk_p: sk_pi,
+            id: &id_i,
+        }
+        .sign(&config.psk);
+        let (sa, ts_i, ts_r) = self.child.terms();
+        // RFC 7296 section 2.4.
+        let contact = alone.then(|| Notify::new(NotifyType::INITIAL_CONTACT, Vec::new()));
+        let token = env.token(self.spis, Role::Initiator, attempt.way.local.ip());
+        let request = AuthRequest {
+            id_i,
+            id_r: Some(Id::from(&config.remote_id)),
+            auth,
+            sa,
+            ts_i,
+            ts_r,
+            notifies: Notifies(contact.into_iter().chain(token).collect()),
+        };
+        let header = Header {
+            spi_i: self.spis.initiator,
+            spi_r: self.spis.responder,
+            exchange: ExchangeType::IKE_AUTH,
+            initiator: true,
+            response: false,
+            message_id: attempt.window.next_request(),
+        };
+        let message = self.keys.seal.seal(&header, &request.into_payloads());
+        attempt.send(env, message);
+        attempt.note_auth(env);
+    }
+
+    pub(super) fn waiting(self, attempt: Attempt) -> Outcome {
+        Outcome::Waiting(Box::new(Initiator {
+            attempt,
+            state: State::AwaitAuth(Box::new(self)),
+        }))
+    }
+
+    pub(super) fn answered(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        attempt: Attempt,
+        at: Arrival,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) -> Outcome {
+        let plaintext = message
+            .sealed
+            .as_ref()
+            .filter(|_| message.header.spi_r == self.spis.responder)
+            .and_then(|sealed| {
+                let plaintext = self.keys.open.open(datagram, sealed).ok()?;
+                Some((sealed.first, plaintext))
+            });
+        let Some((first, plaintext)) = plaintext else {
+            attempt.discard(env, at, Denial::NotAuthentic);
+            return self.waiting(attempt);
+        };
+        env.note_asked(attempt.peer, Asked::auth_answered);
+        let response = decode_payloads(first, &plaintext)
+            .map_err(|e| e.to_string())
+            .and_then(|payloads| {
+                AuthResponse::parse(&message.payloads, payloads).map_err(|e| e.to_string())
+            });
+        match response {
+            Ok(response) => self.concluded(env, attempt, at, response),
+            Err(why) => {
+                let reason = DownReason::Refused(format!("malformed IKE_AUTH response: {why}"));
+                self.disowned(env, attempt, reason)
+            }
+        }
+    }
+
+    fn concluded(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        at: Arrival,
+        response: AuthResponse,
+    ) -> Outcome {
+        let (id_r, auth, child, notifies) = match response {
+            AuthResponse::Accepted {
+                id_r,
+                auth,
+                child,
+                notifies,
+            } => (id_r, auth, child, notifies),
+            AuthResponse::Refused(notify) => {
+                env.release_spi(self.child.spi_in);
+                let mistaken = env.mistaken_key(attempt.peer);
+                let reason = refusal_of_auth(&attempt.config, &notify, mistaken);
+                attempt.refuse(env, Why::ByPeer(reason.to_string()));
+                attempt.report(env, reason);
+                return Outcome::Over;
+            }
+        };
+        let config = attempt.config.clone();
+        if id_r.identity().as_ref() != Some(&config.remote_id) {
+            let why = format!(
+                "the peer says it is {}, expected {}",
+                said(&id_r),
+                config.remote_id
+            );
+            attempt.refuse(env, why.clone());
+            return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+        }
+        let verified = Signed {
+            prf: self.suite.prf,
+            message: &self.init_response,
+            nonce: &self.nonces.initiator,
+            sk_p: &self.sk_pr,
+            id: &id_r,
+        }
+        .verify_peer(&config, &auth);
+        let proof = match verified {
+            Ok(proof) => proof,
+            Err(why) => {
+                let why = why.to_string();
+                attempt.refuse(env, why.clone());
+                return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+            }
+        };
+        attempt.way.remote = at.remote;
+        let began = attempt.began;
+        let (foundation, pending) = self.foundation(&attempt);
+        let sa = Established::new(env, foundation, &proof);
+        let mut sa = Box::new(sa.with_token_of(&notifies));
+        env.count(attempt.peer, |c| c.ike_established += 1);
+        sa.announce(env, None);
+        sa.first_child(env, pending, &child);
+        env.core.effects.push_back(Effect::CameUp {
+            sa: attempt.id,
+            contact: false,
+            began,
+        });
+        Outcome::Became(sa)
+    }
+
+    /// The attempt failed after the responder set up its side.
+    fn disowned(
+        self: Box<Self>,
+        env: &mut Env<'_>,
+        attempt: Attempt,
+        reason: DownReason,
+    ) -> Outcome {
+        attempt.report(env, reason);
+        let (foundation, pending) = self.foundation(&attempt);
+        env.release_spi(pending.spi_in);
+        Outcome::Became(Box::new(Established::disown(env, foundation)))
+    }
+
+    fn foundation(self, attempt: &Attempt) -> (Foundation, PendingChild) {
+        let foundation = Foundation {
+            id: attempt.id,
+            peer: attempt.peer,
+            config: attempt.config.clone(),
+            role: Role::Initiator,
+            spis: self.spis,
+            suite: self.suite,
+            keys: self.keys,
+            nonces: self.nonces,
+            remote_id: attempt.config.remote_id.clone(),
+            path: Path {
+                local: attempt.way.local,
+                remote: attempt.way.remote,
+                udp_encapsulation: self.nat.local || self.nat.remote,
+            },
+            nat: self.nat,
+            own_nat: self.own_nat,
+            window: Window::after_auth_as_initiator(),
+        };
+        (foundation, self.child)
+    }
+}
+
+fn refusal_of_auth(
+    config: &PeerConfig,
+    notify: &Notify,
+    mistaken: Option<&Mistaken>,
+) -> DownReason {
+    if notify.kind == NotifyType::AUTHENTICATION_FAILED {
+        if let Some(mistaken) = mistaken {
+            let why = format!("the peer did not accept us, and its own AUTH {mistaken}");
+            return DownReason::AuthenticationFailed(why);
+        }
+        return DownReason::AuthenticationFailed(format!(
+            "the peer did not accept us: we said we are {} and asked for {}; \
+             compare the pre-shared key and the identities",
+            config.local_id, config.remote_id
+        ));
+    }
+    // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be refused here is
+    // the CHILD SA. Some peers refuse it without a proof of who they are.
+    DownReason::Refused(refusal_of_child(config, AskedFor::WithAuth, notify))
+}

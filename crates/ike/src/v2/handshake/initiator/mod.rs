@@ -1,0 +1,268 @@
+//! The initiator's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2): one
+//! struct per awaited message. What anyone could have sent gives the state back.
+//!
+//! An error that answers IKE_SA_INIT is not authenticated, so it does not end
+//! the attempt (RFC 7296 section 2.21.1): it is reported, the request goes on
+//! being repeated, and if nothing better comes the error is the reason given.
+
+mod await_auth;
+mod await_init;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use self::await_auth::AwaitAuth;
+use self::await_init::AwaitInit;
+
+use vgw_sa::TunnelId;
+
+use crate::core::denial::Denial;
+use crate::core::env::Env;
+use crate::core::event::{Diagnostic, DownReason, Event, SaId};
+use crate::core::progress::Asked;
+use crate::peer::config::PeerConfig;
+use crate::v2::channel::window::Window;
+use crate::v2::established::Established;
+use crate::v2::handshake::nat::{Arrival, IKE_PORT, NAT_T_PORT};
+use crate::v2::messages::InitResponse;
+use crate::v2::proposal;
+use crate::v2::why::Why;
+use crate::v2::wire::ClearMessage;
+
+/// An attempt to set up an IKE SA.
+pub(crate) struct Initiator {
+    attempt: Attempt,
+    state: State,
+}
+
+enum State {
+    AwaitInit(Box<AwaitInit>),
+    AwaitAuth(Box<AwaitAuth>),
+}
+
+/// What both states know.
+struct Attempt {
+    id: SaId,
+    peer: TunnelId,
+    config: Arc<PeerConfig>,
+    spi_i: u64,
+    way: Arrival,
+    began: Instant,
+    give_up_at: Instant,
+    window: Window,
+}
+
+/// What became of an attempt.
+pub(crate) enum Outcome {
+    /// It goes on.
+    Waiting(Box<Initiator>),
+    /// An IKE SA came of it: in use, or only to be deleted.
+    Became(Box<Established>),
+    /// It failed, and that was reported.
+    Over,
+}
+
+impl Initiator {
+    /// Sends IKE_SA_INIT to the peer at `remote`. None when no group is configured, or
+    /// there are no random numbers.
+    pub(crate) fn begin(
+        env: &mut Env<'_>,
+        peer: TunnelId,
+        config: &Arc<PeerConfig>,
+        remote: IpAddr,
+    ) -> Option<Self> {
+        let group = *config.ike.groups.first()?;
+        let state = AwaitInit {
+            key_pair: env.key_pair(group)?,
+            nonce: env.nonce()?,
+            offered: proposal::offer_ike(&config.ike, None),
+            cookie: None,
+            restarts: 0,
+            request: Vec::new(),
+            refusal: None,
+        };
+        let attempt = Attempt {
+            id: env.sa_id(),
+            peer,
+            config: config.clone(),
+            spi_i: env.ike_spi()?,
+            way: Arrival {
+                local: SocketAddr::new(config.local, IKE_PORT),
+                remote: SocketAddr::new(remote, IKE_PORT),
+            },
+            began: env.now,
+            give_up_at: env.now + env.limits().handshake_timeout,
+            window: Window::default(),
+        };
+        let name = &config.name;
+        tracing::debug!(peer = %name, sa = attempt.id.0, %remote, "{name}: initiating an IKE SA with {remote}");
+        let mut this = Self {
+            attempt,
+            state: State::AwaitInit(Box::new(state)),
+        };
+        this.ask_init(env);
+        Some(this)
+    }
+
+    pub(crate) fn id(&self) -> SaId {
+        self.attempt.id
+    }
+
+    pub(crate) fn peer(&self) -> TunnelId {
+        self.attempt.peer
+    }
+
+    pub(crate) fn our_spi(&self) -> u64 {
+        self.attempt.spi_i
+    }
+
+    /// Whether the peer has shown it got nothing beyond IKE_SA_INIT from us.
+    pub(crate) fn awaits_init(&self) -> bool {
+        matches!(self.state, State::AwaitInit(_))
+    }
+
+    /// The SA that comes of it has these lifetimes.
+    pub(crate) fn retime(&mut self, config: &Arc<PeerConfig>) {
+        self.attempt.config = Arc::clone(config);
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        let resend_at = self.attempt.window.resend_at();
+        resend_at.map_or(self.attempt.give_up_at, |at| {
+            at.min(self.attempt.give_up_at)
+        })
+    }
+
+    pub(crate) fn handle_timeout(mut self, env: &mut Env<'_>) -> Outcome {
+        if self.attempt.give_up_at <= env.now {
+            let reason = match &self.state {
+                State::AwaitInit(state) => state.refusal.clone().map(DownReason::Refused),
+                State::AwaitAuth(_) => None,
+            };
+            return self.fail(env, reason.unwrap_or(DownReason::PeerDead));
+        }
+        let limits = env.limits();
+        if let Some(message) = self.attempt.window.resend(env.now, &limits) {
+            env.send(self.attempt.way, message);
+            self.note_asked(env);
+            env.count(self.attempt.peer, |c| c.retransmissions += 1);
+        }
+        Outcome::Waiting(Box::new(self))
+    }
+
+    /// Reports the end of the attempt.
+    pub(crate) fn fail(self, env: &mut Env<'_>, reason: DownReason) -> Outcome {
+        if let State::AwaitAuth(state) = &self.state {
+            env.release_spi(state.child.spi_in);
+        }
+        self.attempt.report(env, reason);
+        Outcome::Over
+    }
+
+    /// A response to what was asked. `alone` is whether no other IKE SA with
+    /// this peer is up.
+    pub(crate) fn handle_message(
+        mut self,
+        env: &mut Env<'_>,
+        at: Arrival,
+        (message, datagram): (ClearMessage, &[u8]),
+        alone: bool,
+    ) -> Outcome {
+        if let Some(denial) = self.attempt.denial(&message, at) {
+            self.attempt.discard(env, at, denial);
+            return Outcome::Waiting(Box::new(self));
+        }
+        match self.state {
+            State::AwaitInit(state) => {
+                let spi_r = message.header.spi_r;
+                match InitResponse::parse(message) {
+                    Ok(response) => {
+                        env.note_asked(self.attempt.peer, Asked::init_answered);
+                        state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
+                    }
+                    Err(error) => {
+                        let peer = &self.attempt.config.name;
+                        tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
+                        self.attempt.discard(env, at, Denial::BadResponse);
+                        self.state = State::AwaitInit(state);
+                        Outcome::Waiting(Box::new(self))
+                    }
+                }
+            }
+            State::AwaitAuth(state) => state.answered(env, self.attempt, at, &message, datagram),
+        }
+    }
+
+    /// Notes that the request of this state was sent.
+    fn note_asked(&self, env: &mut Env<'_>) {
+        match self.state {
+            State::AwaitInit(_) => self.attempt.note_init(env),
+            State::AwaitAuth(_) => self.attempt.note_auth(env),
+        }
+    }
+
+    fn ask_init(&mut self, env: &mut Env<'_>) {
+        if let State::AwaitInit(state) = &mut self.state {
+            state.ask(env, &mut self.attempt);
+        }
+    }
+}
+
+impl Attempt {
+    /// Why a message is not the awaited response, if it is not.
+    fn denial(&self, message: &ClearMessage, at: Arrival) -> Option<Denial> {
+        if message.header.initiator {
+            return Some(Denial::WrongSpis);
+        }
+        if at.remote.ip() != self.way.remote.ip() {
+            return Some(Denial::Elsewhere);
+        }
+        let awaited = self.window.awaits(message.header.message_id);
+        (!awaited).then_some(Denial::NotAwaited)
+    }
+
+    fn discard(&self, env: &mut Env<'_>, at: Arrival, denial: Denial) {
+        env.deny_peer(self.peer, at.remote, denial);
+    }
+
+    fn report(&self, env: &mut Env<'_>, reason: DownReason) {
+        env.emit(Event::InitiateFailed {
+            peer: self.peer,
+            sa: self.id,
+            reason,
+        });
+    }
+
+    fn diagnose(&self, env: &mut Env<'_>, diagnostic: Diagnostic) {
+        env.emit(Event::Diagnostic {
+            peer: self.peer,
+            sa: self.id,
+            diagnostic,
+        });
+    }
+
+    fn refuse(&self, env: &mut Env<'_>, why: impl Into<Why>) {
+        env.refuse(Some(self.peer), &self.config.name, self.way.remote, why);
+    }
+
+    fn note_init(&self, env: &mut Env<'_>) {
+        env.note_asked(self.peer, Asked::sent_init);
+    }
+
+    fn note_auth(&self, env: &mut Env<'_>) {
+        let floated = self.way.remote.port() == NAT_T_PORT;
+        env.note_asked(self.peer, |asked, now| asked.sent_auth(now, floated));
+    }
+
+    fn send(&mut self, env: &mut Env<'_>, message: Vec<u8>) {
+        env.send(self.way, message.clone());
+        let limits = env.limits();
+        self.window.sent(env.now, &limits, message);
+    }
+}
+
+fn names<T: std::fmt::Display>(items: &[T]) -> String {
+    let names: Vec<_> = items.iter().map(ToString::to_string).collect();
+    names.join(" or ")
+}

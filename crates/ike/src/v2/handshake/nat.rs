@@ -1,0 +1,169 @@
+//! NAT detection (RFC 7296 section 2.23).
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use vgw_crypto::digest;
+
+use crate::core::event::Nat;
+use crate::peer::config::Encapsulation;
+use crate::v2::channel::keys::SpiPair;
+use crate::v2::messages::Notifies;
+use crate::v2::wire::{Notify, NotifyType};
+
+/// Where IKE starts.
+pub(crate) const IKE_PORT: u16 = 500;
+/// Where IKE and ESP in UDP go when there is a NAT.
+pub(crate) const NAT_T_PORT: u16 = 4500;
+
+/// From where to where a datagram went, as its receiver or sender sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Arrival {
+    /// Our address.
+    pub local: SocketAddr,
+    /// The peer's.
+    pub remote: SocketAddr,
+}
+
+/// What NAT detection found, before configuration has its say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Detected {
+    /// The peer took part in detection at all.
+    pub supported: bool,
+    /// Our packets arrive from elsewhere than we send them.
+    pub local: bool,
+    /// The peer's do.
+    pub remote: bool,
+    /// What the peer hashed of where it sees us, and with what to compare that.
+    seen: Seen,
+}
+
+/// How the peer sees us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Seen {
+    hash: Option<[u8; 20]>,
+    spis: SpiPair,
+    port: u16,
+}
+
+/// What is between us and the peer on our side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnNat {
+    /// No NAT.
+    Absent,
+    /// The one that is configured: it has one public address for us alone, and keeps
+    /// our ports.
+    Known,
+    /// Another.
+    Unknown,
+}
+
+impl Detected {
+    /// Compares what the peer hashed with what we see.
+    pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: Arrival) -> Self {
+        let hashes = |kind, address| {
+            let expected = hash(spis, address);
+            let found: Vec<_> = notifies.all(kind).map(|n| n.data == expected).collect();
+            (!found.is_empty(), found.contains(&true))
+        };
+        let (source, source_matches) = hashes(NotifyType::NAT_DETECTION_SOURCE_IP, at.remote);
+        let (destination, destination_matches) =
+            hashes(NotifyType::NAT_DETECTION_DESTINATION_IP, at.local);
+        let supported = source && destination;
+        let first = notifies
+            .all(NotifyType::NAT_DETECTION_DESTINATION_IP)
+            .next();
+        Self {
+            supported,
+            local: supported && !destination_matches,
+            remote: supported && !source_matches,
+            seen: Seen {
+                hash: first.and_then(|n| n.data.as_slice().try_into().ok()),
+                spis,
+                port: at.local.port(),
+            },
+        }
+    }
+
+    /// Which NAT is before us, where the one we know of has this address for us.
+    pub(crate) fn own_nat(self, public: Option<IpAddr>) -> OwnNat {
+        let Seen {
+            hash: seen,
+            spis,
+            port,
+        } = self.seen;
+        let known = public.is_some_and(|ip| seen == Some(hash(spis, SocketAddr::new(ip, port))));
+        match (self.local, known) {
+            (false, _) => OwnNat::Absent,
+            (true, true) => OwnNat::Known,
+            (true, false) => OwnNat::Unknown,
+        }
+    }
+
+    /// What follows for an SA with this configuration, once it is known whose. Whether
+    /// we `pretend` to be behind a NAT was said with our addresses.
+    ///
+    /// # Errors
+    /// One line, when configuration and path do not go together.
+    pub(crate) fn decide(self, wanted: Encapsulation, pretend: bool) -> Result<Nat, String> {
+        let found = self.local || self.remote;
+        match wanted {
+            Encapsulation::Native if found => Err(format!(
+                "a NAT is on the way (before us: {}, before the peer: {}), expected none: \
+                 encapsulation is configured as native",
+                self.local, self.remote
+            )),
+            Encapsulation::Udp if !self.supported => Err(
+                "the peer does not take part in NAT detection, expected it to: \
+                 encapsulation is configured as UDP"
+                    .to_owned(),
+            ),
+            _ => Ok(Nat {
+                local: self.local || (pretend && self.supported),
+                remote: self.remote,
+            }),
+        }
+    }
+}
+
+/// The two notifications for a message that leaves from `at.local` to `at.remote`.
+/// If we `pretend`, the peer finds a NAT before us.
+pub(crate) fn notifies(spis: SpiPair, at: Arrival, pretend: bool) -> [Notify; 2] {
+    // A source that cannot match.
+    let source = match pretend {
+        true => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
+        false => at.local,
+    };
+    [
+        Notify::new(
+            NotifyType::NAT_DETECTION_SOURCE_IP,
+            hash(spis, source).to_vec(),
+        ),
+        Notify::new(
+            NotifyType::NAT_DETECTION_DESTINATION_IP,
+            hash(spis, at.remote).to_vec(),
+        ),
+    ]
+}
+
+/// SHA-1 of SPIs, address and port.
+fn hash(spis: SpiPair, address: SocketAddr) -> [u8; 20] {
+    digest::sha1(&[
+        &spis.initiator.to_be_bytes(),
+        &spis.responder.to_be_bytes(),
+        &address_octets(address.ip()),
+        &address.port().to_be_bytes(),
+    ])
+}
+
+/// An address in network order.
+pub(crate) fn address_octets(address: IpAddr) -> Vec<u8> {
+    match address {
+        IpAddr::V4(a) => a.octets().to_vec(),
+        IpAddr::V6(a) => a.octets().to_vec(),
+    }
+}
+
+/// The same address with another port.
+pub(crate) fn with_port(address: SocketAddr, port: u16) -> SocketAddr {
+    SocketAddr::new(address.ip(), port)
+}

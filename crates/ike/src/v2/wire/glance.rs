@@ -1,0 +1,49 @@
+//! What a message's header tells before anything is computed.
+
+use crate::core::denial::Denial;
+
+use super::{ExchangeType, HEADER_LEN, INITIATOR_FLAG, MAJOR_VERSION, RESPONSE_FLAG};
+
+/// Enough of a header to say whose message it may be. Nothing of it is authentic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Glance {
+    /// The SPI that names the IKE SA at our end: which of the two it is, the
+    /// Initiator flag says (RFC 7296 section 3.1).
+    pub our_spi: u64,
+    /// An IKE_SA_INIT request: its sender asks for a new IKE SA.
+    pub begins: bool,
+}
+
+/// Looks at a datagram's header. It allocates nothing and makes no sentence, for whoever
+/// has to look at everything.
+///
+/// # Errors
+/// Where [`super::decode_header`] would refuse it: [`Denial::Malformed`], or by the version
+/// that it is of. The header of IKEv1 has the same fields (RFC 2408 section 3.1).
+pub fn glance(datagram: &[u8]) -> Result<Glance, Denial> {
+    let (glance, major) = whole(datagram).ok_or(Denial::Malformed)?;
+    match major {
+        MAJOR_VERSION => Ok(glance),
+        1 => Err(Denial::IkeV1),
+        _ => Err(Denial::OtherVersion),
+    }
+}
+
+/// What is to see, and the major version, of a message that is as long as its header says.
+fn whole(datagram: &[u8]) -> Option<(Glance, u8)> {
+    let header: &[u8; HEADER_LEN] = datagram.first_chunk()?;
+    let (spi_i, rest) = header.split_first_chunk::<8>()?;
+    let (spi_r, rest) = rest.split_first_chunk::<8>()?;
+    let (&[_, version, exchange, flags], rest) = rest.split_first_chunk::<4>()?;
+    let length = u32::from_be_bytes(*rest.last_chunk()?);
+    if usize::try_from(length) != Ok(datagram.len()) {
+        return None;
+    }
+    let from_initiator = flags & INITIATOR_FLAG != 0;
+    let our_spi = if from_initiator { spi_r } else { spi_i };
+    let glance = Glance {
+        our_spi: u64::from_be_bytes(*our_spi),
+        begins: ExchangeType(exchange) == ExchangeType::IKE_SA_INIT && flags & RESPONSE_FLAG == 0,
+    };
+    Some((glance, version >> 4))
+}
