@@ -16,7 +16,6 @@ use crate::peer::config::{KeyLog, Lifetime, Limits};
 use crate::v2::channel::crash_token;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::channel::sealed::IV_KEY_LEN;
-use crate::v2::established::{Established, Inheritance};
 use crate::v2::handshake::auth::Mistaken;
 use crate::v2::handshake::nat::Arrival;
 use crate::v2::why::Why;
@@ -40,39 +39,10 @@ pub(crate) struct Core {
     pub counters: BTreeMap<TunnelId, PeerCounters>,
     /// What each peer was asked and did not answer.
     pub asked: BTreeMap<TunnelId, Asked>,
-    pub effects: VecDeque<Effect>,
     pub last_sa: u64,
     /// Key pairs made so far; each is most of a key exchange.
     pub key_pairs: u64,
     pub denials: Denials,
-}
-
-/// What one SA asks the endpoint to do with others.
-pub(crate) enum Effect {
-    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
-    /// has no other; `began` when its handshake did.
-    CameUp {
-        sa: SaId,
-        contact: bool,
-        began: Instant,
-    },
-    /// An IKE SA that was in use ended: what else is up with this peer carries on.
-    WentDown { peer: TunnelId },
-    /// Say this once the effects before are done: an IKE SA is reported gone
-    /// only after the one that replaces it is reported up.
-    Report(Box<Event>),
-    /// Take in an IKE SA made by a rekey.
-    Spawn(Box<Established>),
-    /// `new` replaces `old`: CHILD SAs and their tasks move.
-    Adopt {
-        old: SaId,
-        new: SaId,
-        inheritance: Box<Inheritance>,
-    },
-    /// The peer closed its redundant IKE SA of a collision over `old`.
-    CandidateGone { old: SaId, candidate: SaId },
-    /// `candidate` was made by a rekey of an IKE SA that ended.
-    CloseCandidate { candidate: SaId, farewell: bool },
 }
 
 /// The surroundings of one call.

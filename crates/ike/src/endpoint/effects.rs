@@ -4,14 +4,14 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use super::sa::{Next, Sa};
+use super::sa::{Next, Remains, Sa};
 use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
-use crate::core::env::{Effect, Env};
+use crate::core::env::Env;
 use crate::core::event::{DownReason, Role, SaId};
 use crate::core::progress::Asked;
 use crate::screen::source::Source;
 use crate::v2::channel::window::Answered;
-use crate::v2::established::Established;
+use crate::v2::established::{Effect, Established};
 
 /// A peer may have this many IKE SAs in use; more than one are left when it
 /// began anew without saying so.
@@ -30,14 +30,22 @@ impl Endpoint {
     /// Keeps what is left of an SA.
     pub(super) fn put_back(&mut self, now: Instant, id: SaId, next: Next) {
         match next {
-            Next::Sa(sa) => {
+            Next::Sa(mut sa) => {
+                if let Sa::Established(sa) = &mut sa {
+                    self.effects.extend(sa.take_effects());
+                }
                 if !matches!(sa, Sa::HalfOpen(_)) {
                     self.screen.leave(id);
                     self.spis.authenticated(sa.our_spi());
                 }
                 self.put(sa);
             }
-            Next::Gone(our_spi, answered) => {
+            Next::Gone(Remains {
+                our_spi,
+                answered,
+                effects,
+            }) => {
+                self.effects.extend(effects);
                 self.deadlines.set(id, None);
                 self.spis.remove(our_spi);
                 self.screen.leave(id);
@@ -130,7 +138,7 @@ impl Endpoint {
 
     /// Does what SAs asked for while they were handled.
     pub(super) fn settle(&mut self, now: Instant) {
-        while let Some(effect) = self.core.effects.pop_front() {
+        while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::CameUp { sa, contact, began } => self.came_up(now, sa, contact, began),
                 Effect::WentDown { peer } => {

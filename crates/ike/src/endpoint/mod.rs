@@ -41,6 +41,7 @@ use crate::screen::Screen;
 use crate::screen::allowance::Allowance;
 use crate::screen::source::Source;
 use crate::v2::channel::window::Answered;
+use crate::v2::established::Effect;
 use crate::v2::handshake::initiator::Initiator;
 use crate::v2::handshake::nat::Arrival;
 
@@ -61,6 +62,8 @@ pub struct Endpoint {
     closed: BTreeMap<u64, Answered>,
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
+    // What IKE SAs ask us to do with others.
+    effects: VecDeque<Effect>,
     // Answers to messages of IKE SAs and to packets of CHILD SAs that we do not have,
     // and what others say of ours.
     ike_answers: Allowance,
@@ -84,7 +87,6 @@ impl Endpoint {
                 events: VecDeque::new(),
                 counters: BTreeMap::new(),
                 asked: BTreeMap::new(),
-                effects: VecDeque::new(),
                 last_sa: 0,
                 key_pairs: 0,
                 denials: Denials::default(),
@@ -96,6 +98,7 @@ impl Endpoint {
             closed: BTreeMap::new(),
             closed_order: VecDeque::new(),
             deadlines: Deadlines::default(),
+            effects: VecDeque::new(),
             ike_answers: Allowance::default(),
             esp_answers: Allowance::default(),
             hints: Allowance::default(),

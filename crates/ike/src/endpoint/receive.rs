@@ -135,7 +135,7 @@ impl Endpoint {
                 match sa.handle_message(&mut env, known, at, &message, datagram) {
                     Outcome::Waiting(sa) => Next::Sa(Sa::HalfOpen(sa)),
                     Outcome::Up(sa) => Next::after(sa),
-                    Outcome::Refused(answered) => Next::Gone(our_spi, answered),
+                    Outcome::Refused(answered) => Next::gone(our_spi, answered),
                 }
             }
             Sa::Established(mut sa) => {

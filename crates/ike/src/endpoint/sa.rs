@@ -8,7 +8,7 @@ use crate::core::env::Env;
 use crate::core::event::{DownReason, SaId};
 use crate::peer::config::Limits;
 use crate::v2::channel::window::Answered;
-use crate::v2::established::Established;
+use crate::v2::established::{Effect, Established};
 use crate::v2::handshake::initiator::{self, Initiator};
 use crate::v2::handshake::responder::HalfOpen;
 use crate::v2::messages::admission::Stage;
@@ -23,8 +23,18 @@ pub(super) enum Sa {
 /// What is left of an SA after a message or a deadline.
 pub(super) enum Next {
     Sa(Sa),
-    /// It is gone; its last answer may have to be repeated to who names this SPI.
-    Gone(u64, Option<Answered>),
+    /// It is gone.
+    Gone(Remains),
+}
+
+/// What an SA leaves when it is gone.
+pub(super) struct Remains {
+    /// The SPI that the peer named us by.
+    pub(super) our_spi: u64,
+    /// Its last answer, which may have to be repeated.
+    pub(super) answered: Option<Answered>,
+    /// What others have to do.
+    pub(super) effects: Vec<Effect>,
 }
 
 impl Sa {
@@ -74,7 +84,7 @@ impl Sa {
         let our_spi = self.our_spi();
         match self {
             Self::Initiating(sa) => Next::after_attempt(our_spi, sa.handle_timeout(env)),
-            Self::HalfOpen(_) => Next::Gone(our_spi, None),
+            Self::HalfOpen(_) => Next::gone(our_spi, None),
             Self::Established(mut sa) => {
                 sa.handle_timeout(env);
                 Next::after(sa)
@@ -86,7 +96,7 @@ impl Sa {
         let our_spi = self.our_spi();
         match self {
             Self::Initiating(sa) => Next::after_attempt(our_spi, sa.fail(env, reason)),
-            Self::HalfOpen(_) => Next::Gone(our_spi, None),
+            Self::HalfOpen(_) => Next::gone(our_spi, None),
             Self::Established(mut sa) => {
                 sa.close(env, reason, farewell);
                 Next::after(sa)
@@ -96,9 +106,21 @@ impl Sa {
 }
 
 impl Next {
-    pub(super) fn after(sa: Box<Established>) -> Self {
+    pub(super) fn gone(our_spi: u64, answered: Option<Answered>) -> Self {
+        Self::Gone(Remains {
+            our_spi,
+            answered,
+            effects: Vec::new(),
+        })
+    }
+
+    pub(super) fn after(mut sa: Box<Established>) -> Self {
         if sa.is_closed() {
-            return Self::Gone(sa.our_spi(), sa.into_answered());
+            return Self::Gone(Remains {
+                our_spi: sa.our_spi(),
+                effects: sa.take_effects(),
+                answered: sa.into_answered(),
+            });
         }
         Self::Sa(Sa::Established(sa))
     }
@@ -107,7 +129,7 @@ impl Next {
         match outcome {
             initiator::Outcome::Waiting(sa) => Self::Sa(Sa::Initiating(sa)),
             initiator::Outcome::Became(sa) => Self::after(sa),
-            initiator::Outcome::Over => Self::Gone(our_spi, None),
+            initiator::Outcome::Over => Self::gone(our_spi, None),
         }
     }
 }

@@ -1,8 +1,8 @@
 //! How an IKE SA ends.
 
 use super::tasks::{Active, Task};
-use super::{Established, Phase, effect};
-use crate::core::env::{Effect, Env};
+use super::{Effect, Established, Phase};
+use crate::core::env::Env;
 use crate::core::event::{DownReason, Event};
 
 impl Established {
@@ -12,12 +12,12 @@ impl Established {
         match self.phase {
             Phase::Up => {
                 self.report_down(env, reason);
-                effect(env, Effect::WentDown { peer: self.peer });
+                self.effects.push(Effect::WentDown { peer: self.peer });
             }
             Phase::Replaced { .. } => self.report_down(env, DownReason::Rekeyed),
             Phase::Candidate { old, .. } => {
                 let candidate = self.id;
-                effect(env, Effect::CandidateGone { old, candidate });
+                self.effects.push(Effect::CandidateGone { old, candidate });
             }
             Phase::Closing | Phase::Closed => {}
         }
@@ -55,14 +55,11 @@ impl Established {
             });
             env.release_spi(spi_in);
         }
-        effect(
-            env,
-            Effect::Report(Box::new(Event::IkeDown {
-                peer: self.peer,
-                sa: self.id,
-                reason,
-            })),
-        );
+        self.effects.push(Effect::Report(Box::new(Event::IkeDown {
+            peer: self.peer,
+            sa: self.id,
+            reason,
+        })));
     }
 
     /// What was asked no longer matters, with one exception: an IKE SA that the
@@ -78,13 +75,10 @@ impl Established {
             Active::RekeyIke { pending, collision } => {
                 if let Some(collision) = collision {
                     let candidate = collision.candidate;
-                    effect(
-                        env,
-                        Effect::CloseCandidate {
-                            candidate,
-                            farewell,
-                        },
-                    );
+                    self.effects.push(Effect::CloseCandidate {
+                        candidate,
+                        farewell,
+                    });
                 }
                 Active::RekeyIke {
                     pending,

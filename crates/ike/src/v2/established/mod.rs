@@ -31,7 +31,7 @@ pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_gr
 use self::tasks::{Active, Task, Tasks};
 
 use crate::core::denial::Denial;
-use crate::core::env::{Effect, Env, Schedule};
+use crate::core::env::{Env, Schedule};
 use crate::core::event::{Diagnostic, DownReason, Event, IkeDetails, Nat, Role, SaId};
 use crate::peer::config::PeerConfig;
 use crate::peer::identity::Identity;
@@ -81,6 +81,7 @@ pub(crate) struct Established {
     expire_at: Instant,
     last_heard: Instant,
     next_keepalive: Option<Instant>,
+    effects: Vec<Effect>,
 }
 
 /// Where an IKE SA stands.
@@ -221,6 +222,7 @@ impl Established {
             expire_at,
             last_heard: env.now,
             next_keepalive,
+            effects: Vec::new(),
         }
     }
 
@@ -268,6 +270,21 @@ impl Established {
             Role::Initiator => self.spis.initiator,
             Role::Responder => self.spis.responder,
         }
+    }
+
+    /// Takes what others have to do, in order.
+    pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// It has just authenticated its peer, in a handshake that began then. `contact` is
+    /// whether the peer says it has no other IKE SA.
+    pub(crate) fn came_up(&mut self, contact: bool, began: Instant) {
+        self.effects.push(Effect::CameUp {
+            sa: self.id,
+            contact,
+            began,
+        });
     }
 
     /// Its last answer, to be repeated for a while after its end.
@@ -661,7 +678,30 @@ pub(crate) struct Inheritance {
     next_keepalive: Option<Instant>,
 }
 
-/// Hands the endpoint an effect; a name shorter than the path to it.
-fn effect(env: &mut Env<'_>, effect: Effect) {
-    env.core.effects.push_back(effect);
+/// What one SA asks the endpoint to do with others.
+pub(crate) enum Effect {
+    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
+    /// has no other; `began` when its handshake did.
+    CameUp {
+        sa: SaId,
+        contact: bool,
+        began: Instant,
+    },
+    /// An IKE SA that was in use ended: what else is up with this peer carries on.
+    WentDown { peer: TunnelId },
+    /// Say this once the effects before are done: an IKE SA is reported gone
+    /// only after the one that replaces it is reported up.
+    Report(Box<Event>),
+    /// Take in an IKE SA made by a rekey.
+    Spawn(Box<Established>),
+    /// `new` replaces `old`: CHILD SAs and their tasks move.
+    Adopt {
+        old: SaId,
+        new: SaId,
+        inheritance: Box<Inheritance>,
+    },
+    /// The peer closed its redundant IKE SA of a collision over `old`.
+    CandidateGone { old: SaId, candidate: SaId },
+    /// `candidate` was made by a rekey of an IKE SA that ended.
+    CloseCandidate { candidate: SaId, farewell: bool },
 }

@@ -6,8 +6,8 @@ use super::collision::{IkeCollision, ours_survives};
 use super::create_child::{BUSY, respond_key_exchange};
 use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, public};
 use super::tasks::{Active, Task};
-use super::{Established, Foundation, Phase, Reply, effect};
-use crate::core::env::{Effect, Env};
+use super::{Effect, Established, Foundation, Phase, Reply};
+use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Role, SaId};
 use crate::peer::config::IkeAlgorithms;
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
@@ -262,7 +262,7 @@ impl Established {
         if phase == Phase::Closing {
             successor.tasks.plan(Task::DeleteIke, env.now);
         }
-        effect(env, Effect::Spawn(Box::new(successor)));
+        self.effects.push(Effect::Spawn(Box::new(successor)));
         Some(id)
     }
 
@@ -273,14 +273,11 @@ impl Established {
         let until = env.now + env.limits().handshake_timeout;
         self.phase = Phase::Replaced { until };
         self.tasks.clear();
-        effect(
-            env,
-            Effect::Adopt {
-                old: self.id,
-                new,
-                inheritance,
-            },
-        );
+        self.effects.push(Effect::Adopt {
+            old: self.id,
+            new,
+            inheritance,
+        });
     }
 
     fn rekey_ike_refused(

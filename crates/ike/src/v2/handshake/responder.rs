@@ -7,7 +7,7 @@ use vgw_crypto::{Group, IkeSuite, check_public};
 use vgw_sa::{Path, TunnelId};
 
 use crate::core::denial::Denial;
-use crate::core::env::{Effect, Env};
+use crate::core::env::Env;
 use crate::core::event::{Nat, Role, SaId};
 use crate::core::words::few;
 use crate::peer::config::{Encapsulation, PeerConfig};
@@ -510,11 +510,8 @@ impl HalfOpen {
         env.count(peer, |c| c.ike_established += 1);
         sa.announce(env, None);
         sa.answer_auth(env, at, (message, datagram), &request, (id_r, auth));
-        env.core.effects.push_back(Effect::CameUp {
-            sa: self.id,
-            contact: request.notifies.has(NotifyType::INITIAL_CONTACT),
-            began: self.began,
-        });
+        let contact = request.notifies.has(NotifyType::INITIAL_CONTACT);
+        sa.came_up(contact, self.began);
         Outcome::Up(sa)
     }
 

@@ -18,6 +18,7 @@ mod encode;
 mod fault;
 mod glance;
 mod payload;
+mod put;
 mod sa;
 mod ts;
 

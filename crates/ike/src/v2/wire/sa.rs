@@ -1,10 +1,10 @@
 //! The SA payload's nested proposals, transforms and attributes
 //! (RFC 7296 sections 3.3.1 to 3.3.5), read and written.
 
-use super::encode::{Length, put16};
 use super::fault::{Parsed, content, end, fault, number8, number16, octets};
 use super::iana::{ProtocolId, TransformType};
 use super::payload::{Proposal, Transform};
+use super::put::{Length, put16};
 use super::{MAX_PROPOSALS, MAX_TRANSFORMS};
 
 /// Last Substruc: another proposal follows.

@@ -5,7 +5,7 @@ use vgw_sa::Path;
 
 use super::{Attempt, Initiator, Outcome, State};
 use crate::core::denial::Denial;
-use crate::core::env::{Effect, Env};
+use crate::core::env::Env;
 use crate::core::event::{DownReason, Nat, Role};
 use crate::core::progress::Asked;
 use crate::peer::config::PeerConfig;
@@ -178,11 +178,7 @@ impl AwaitAuth {
         env.count(attempt.peer, |c| c.ike_established += 1);
         sa.announce(env, None);
         sa.first_child(env, pending, &child);
-        env.core.effects.push_back(Effect::CameUp {
-            sa: attempt.id,
-            contact: false,
-            began,
-        });
+        sa.came_up(false, began);
         Outcome::Became(sa)
     }
 
