@@ -11,6 +11,7 @@ mod informational;
 mod liveness;
 mod path;
 mod pending;
+mod pending_ike;
 mod rekey_child;
 mod rekey_ike;
 mod tasks;

@@ -1,54 +1,20 @@
 //! Rekey of an IKE SA (RFC 7296 sections 1.3.2, 2.8, 2.8.2 and 2.18).
 
-use vgw_crypto::{Group, IkeSuite, KeyPair, Secret};
+use vgw_crypto::{IkeSuite, Secret};
 
 use super::collision::{IkeCollision, ours_survives};
 use super::create_child::{BUSY, respond_key_exchange};
-use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group, public};
+use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group};
+use super::pending_ike::PendingIke;
 use super::tasks::{Active, Task};
 use super::{Effect, Established, Foundation, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Role, SaId};
-use crate::peer::config::IkeAlgorithms;
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
-use crate::v2::messages::{CreateChildRequest, CreateChildResponse, IkeOffer, Notifies};
+use crate::v2::messages::{CreateChildResponse, IkeOffer, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::wire::{Notify, NotifyType, Payload, Proposal};
-
-/// An IKE SA that we asked for.
-pub(crate) struct PendingIke {
-    spi: u64,
-    nonce: Vec<u8>,
-    key_pair: KeyPair,
-    offered: Vec<Proposal>,
-    group_changes: u8,
-}
-
-impl PendingIke {
-    /// What to ask for. None when there are no random numbers.
-    fn new(env: &mut Env<'_>, config: &IkeAlgorithms, group: Group) -> Option<Self> {
-        let key_pair = env.key_pair(group)?;
-        let spi = env.ike_spi()?;
-        Some(Self {
-            spi,
-            nonce: env.nonce()?,
-            key_pair,
-            offered: proposal::offer_ike(config, Some(spi)),
-            group_changes: 0,
-        })
-    }
-
-    fn payloads(&self) -> Vec<Payload> {
-        CreateChildRequest::RekeyIke(IkeOffer {
-            sa: self.offered.clone(),
-            ke: public(&self.key_pair),
-            nonce: self.nonce.clone(),
-            notifies: Notifies::default(),
-        })
-        .into_payloads()
-    }
-}
 
 /// What a successor's keys are made of.
 struct Ingredients {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::collision::{ChildCollision, IkeCollision};
 use super::pending::PendingChild;
-use super::rekey_ike::PendingIke;
+use super::pending_ike::PendingIke;
 use crate::v2::wire::ExchangeType;
 
 /// Something to ask. The order is that of urgency: what frees state first, then
