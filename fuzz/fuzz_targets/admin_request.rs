@@ -1,6 +1,6 @@
 #![no_main]
 
-use vgwd::admin::request::{Request, parse_request};
+use vgw_admin::request::{Request, parse_request};
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     if let Ok(Request::Order(_, tunnel)) = parse_request(data) {

@@ -84,7 +84,7 @@ pub fn run(options: &Options) -> Result<()> {
     let beside_others = BESIDE_OTHERS.into_iter().any(|case| options.asks_for(case));
     if beside_others || options.asks_for(STRANGERS_CASE) {
         packages::install_for_bench()?;
-        build("vgw", &["build", "--release", "-p", "vgwd"])?;
+        build("vgw", &["build", "--release", "-p", "vgw"])?;
     }
     if beside_others {
         for peer in &PEERS {
@@ -183,7 +183,7 @@ fn timed(what: &str, command: &mut Command) -> Result<()> {
 /// with this `--cfg`, so that no build that merely enables features has it.
 fn build_floor(target: &Path) -> Result<()> {
     let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
-    let mut build = cargo(&["build", "--release", "-p", "vgwd", "--features", "floor"]);
+    let mut build = cargo(&["build", "--release", "-p", "vgw", "--features", "floor"]);
     build
         .arg("--target-dir")
         .arg(target)

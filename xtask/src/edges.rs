@@ -21,6 +21,7 @@ const IMPURE: &[&str] = &[
     "getrandom",
     "vgw-dataplane",
     "vgw-lab",
+    "vgw-admin",
     "vgwd",
 ];
 
@@ -76,11 +77,11 @@ const RULES: &[Rule] = &[
             "vgwd",
         ],
     },
-    // A generator that is seeded once makes keys that can be made again: only
-    // tests have one, the daemon draws from the kernel.
+    // What runs as root links no laboratory. And a generator that is seeded once makes
+    // keys that can be made again: only tests have one, the daemon draws from the kernel.
     Rule {
         package: "vgwd",
-        forbidden: &["vgw-sim", "rand", "rand_chacha"],
+        forbidden: &["vgw-lab", "vgw-interop", "vgw-sim", "rand", "rand_chacha"],
     },
 ];
 

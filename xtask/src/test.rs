@@ -128,7 +128,14 @@ fn days() -> Result<()> {
 }
 
 fn release_build() -> Result<()> {
-    finish(&mut cargo(&["build", "--release", "-p", "vgwd"]))
+    finish(&mut cargo(&[
+        "build",
+        "--release",
+        "-p",
+        "vgw",
+        "-p",
+        "vgwd",
+    ]))
 }
 
 fn demo() -> Result<()> {

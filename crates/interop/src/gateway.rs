@@ -28,7 +28,7 @@ pub struct Gateway {
 pub fn program() -> Result<PathBuf> {
     let path = std::env::var_os("VGW_BIN").context(
         "VGW_BIN does not name the vgw binary to test: run cargo xtask test, or cargo build -p \
-         vgwd and set it to target/debug/vgw",
+         vgw and set it to target/debug/vgw",
     )?;
     let path = PathBuf::from(path);
     ensure!(path.is_file(), "VGW_BIN: {} is no file", path.display());

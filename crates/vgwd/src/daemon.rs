@@ -15,9 +15,7 @@ use vgw_gateway::domain::TunnelName;
 use vgw_gateway::revision::ChangeSet;
 use vgw_ike::wire::glance;
 
-use crate::admin::request::{Order, Request};
 use crate::admin::server::Asked;
-use crate::admin::wire::{self, Reply};
 use crate::config::{Edition, Loaded, Settings};
 use crate::inbox::{self, Message};
 use crate::kernel::Surroundings;
@@ -25,6 +23,8 @@ use crate::logging::Logging;
 use crate::notify::Notifier;
 use crate::shell::Shell;
 use crate::{metrics, notify};
+use vgw_admin::request::{Order, Request};
+use vgw_admin::wire::{self, Reply};
 
 mod paths;
 mod reload;

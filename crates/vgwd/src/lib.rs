@@ -1,4 +1,4 @@
-//! The virtual private gateway daemon and its command line.
+//! The virtual private gateway daemon.
 //!
 //! [`daemon`] is the loop that everything meets in: it feeds the pure
 //! supervisor with datagrams, time and counters, and carries out what it says.
@@ -11,18 +11,18 @@
 
 mod absent;
 pub mod admin;
-pub mod cli;
 mod clients;
+pub mod command_line;
 pub mod config;
 pub mod daemon;
-pub mod demo;
+pub mod failure;
 pub mod inbox;
 pub mod kernel;
 pub mod key_log;
 pub mod logging;
 pub mod metrics;
 mod mtu;
-mod namespace;
+pub mod namespace;
 mod narrow;
 mod notify;
 pub mod privileges;
@@ -30,7 +30,6 @@ pub mod seccomp;
 mod secret_file;
 mod shell;
 mod source_routes;
-pub mod status_table;
 mod token_key;
 mod told;
 mod unsent;

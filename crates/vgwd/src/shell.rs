@@ -21,7 +21,6 @@ use vgw_sa::{Changes, TunnelId};
 
 use crate::absent::AbsentAddresses;
 use crate::admin::convert::{self, Mtus, Surroundings};
-use crate::admin::wire;
 use crate::inbox::{Addresses, Directory, Unread};
 use crate::kernel::{self, Desired, Kernel};
 use crate::key_log::KeyLog;
@@ -31,6 +30,7 @@ use crate::mtu::Notices;
 use crate::narrow::{Narrow, NarrowLinks};
 use crate::source_routes::SourceRoutes;
 use crate::unsent::Unsent;
+use vgw_admin::wire;
 
 /// So many refused commands are logged in a minute: a peer that sets up SAs again
 /// and again can bring them about.

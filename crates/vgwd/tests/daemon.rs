@@ -17,14 +17,14 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
+use vgw_admin::client::ask;
+use vgw_admin::wire::{Reply, Request, Status, What as RekeyTarget};
 use vgw_ike::wire::{
     ExchangeType, Header, KeyExchange, Payload, Proposal, ProtocolId, Transform, TransformType,
     encode_cleartext,
 };
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, ON_PREMISES_HOST, Topology, router};
 use vgw_lab::{Lab, Namespace, Process, wait_until};
-use vgwd::admin::client::ask;
-use vgwd::admin::wire::{Reply, Request, Status, What as RekeyTarget};
 
 const LIMIT: Duration = Duration::from_secs(30);
 const TUNNELS: &str = r#"

@@ -26,15 +26,11 @@ fn installed(folder: &Path) -> [PathBuf; 2] {
 }
 
 fn install(folder: &Path, name: &str) -> PathBuf {
+    // Of `vgw`, too, it is asked only whether it is there.
+    let program = concat!(env!("CARGO_BIN_EXE_vgwd"), " ");
     let text = unit(name)
-        .replace(
-            "/usr/local/sbin/vgwd ",
-            concat!(env!("CARGO_BIN_EXE_vgwd"), " "),
-        )
-        .replace(
-            "/usr/local/sbin/vgw ",
-            concat!(env!("CARGO_BIN_EXE_vgw"), " "),
-        );
+        .replace("/usr/local/sbin/vgwd ", program)
+        .replace("/usr/local/sbin/vgw ", program);
     let path = folder.join(name);
     fs::write(&path, text).unwrap();
     path

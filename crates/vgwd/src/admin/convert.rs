@@ -17,9 +17,9 @@ use vgw_ike::event::{PeerCounters, Role};
 
 use vgw_sa::TunnelId;
 
-use super::wire;
 use crate::inbox::Counted;
 use crate::logging::Losses;
+use vgw_admin::wire;
 
 /// What the daemon knows beside the supervisor.
 #[derive(Debug)]

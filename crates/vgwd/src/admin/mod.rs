@@ -1,10 +1,4 @@
-//! The admin socket: JSON lines over a Unix socket, for `vgw status` and its siblings.
-//!
-//! What travels ([`wire`]) is converted at the edge, both ways, and never
-//! reaches the domain.
+//! The daemon's end of the control socket.
 
-pub mod client;
 pub mod convert;
-pub mod request;
 pub mod server;
-pub mod wire;

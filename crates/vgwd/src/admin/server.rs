@@ -16,9 +16,9 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::request::{MAX_REQUEST, Request, RequestError, parse_request};
-use super::wire::Reply;
 use crate::clients::{self, Place};
+use vgw_admin::request::{MAX_REQUEST, Request, RequestError, parse_request};
+use vgw_admin::wire::Reply;
 
 /// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 32;
@@ -195,8 +195,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::{Listener, MAX_CLIENTS, MAX_REQUEST};
-    use crate::admin::request::Request;
-    use crate::admin::wire::Reply;
+    use vgw_admin::request::Request;
+    use vgw_admin::wire::Reply;
 
     /// Runs a client against a daemon that does everything it is asked.
     fn with_server<T: Send + 'static>(

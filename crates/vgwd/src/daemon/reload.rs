@@ -15,12 +15,12 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::revision::{ChangeSet, Revision};
 
 use super::{Daemon, unix_time};
-use crate::admin::wire::Reply;
 use crate::config::{self, Edition, NewKeys, Settings};
 use crate::inbox::Addresses;
 use crate::kernel::Surroundings;
 use crate::key_log::KeyLog;
 use crate::metrics::Reloaded;
+use vgw_admin::wire::Reply;
 
 /// What a file gave: a configuration, or what is wrong with it.
 pub(super) type Outcome = Result<Read, Vec<String>>;

@@ -1,4 +1,4 @@
-//! What the daemon and `vgw guard` do to the kernel of a VPC, in network namespaces;
+//! What the daemon does to the kernel of a VPC, in network namespaces;
 //! needs root.
 
 #![allow(
@@ -10,7 +10,6 @@
 use vgw_lab::Namespace;
 
 mod forwarding;
-mod guard;
 mod keeper;
 
 /// A configuration for this VPC, whose tunnels have their keys by these lines. Further

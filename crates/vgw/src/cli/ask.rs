@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use anyhow::Context;
 
-use super::failure::Failure;
 use super::print;
-use crate::admin::client;
-use crate::admin::wire::{Reply, Request, Status};
 use crate::status_table;
+use vgw_admin::client;
+use vgw_admin::wire::{Reply, Request, Status};
+use vgwd::failure::Failure;
 
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(1);

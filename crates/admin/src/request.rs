@@ -2,7 +2,7 @@
 
 use vgw_gateway::domain::TunnelName;
 
-use super::wire;
+use crate::wire;
 
 /// A request may not be longer, octets without its newline. The longest valid
 /// one is a tunnel's name and a little around it.
@@ -88,7 +88,7 @@ mod tests {
     use vgw_gateway::domain::TunnelName;
 
     use super::{MAX_REQUEST, Order, Request, parse_request};
-    use crate::admin::wire;
+    use crate::wire;
 
     fn office(number: u8) -> TunnelName {
         TunnelName {

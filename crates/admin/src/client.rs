@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::wire::{Reply, Request};
+use crate::wire::{Reply, Request};
 
 /// The daemon answers within a control loop's turn; a reload takes longest.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use vgw_dataplane::DropReason;
 use vgw_gateway::status::State;
 
-use crate::admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
+use vgw_admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 10] = [
     "CONNECTION",

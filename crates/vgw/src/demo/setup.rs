@@ -112,8 +112,8 @@ mod tests {
     fn both_files_are_valid_and_hold_the_same_connection() {
         let directory = tempfile::tempdir().unwrap();
         let both = write(directory.path()).unwrap();
-        let cloud = crate::config::load(&both.cloud.config).unwrap().gateway;
-        let customer = crate::config::load(&both.customer.config).unwrap().gateway;
+        let cloud = vgwd::config::load(&both.cloud.config).unwrap().gateway;
+        let customer = vgwd::config::load(&both.customer.config).unwrap().gateway;
         assert_ne!(cloud.side, customer.side);
         assert_eq!(cloud.connections.len(), 1);
         let outside = |gateway: &vgw_gateway::domain::Gateway| {

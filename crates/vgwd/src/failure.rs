@@ -8,7 +8,7 @@ use crate::config::Problem;
 
 /// Why a command failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
     /// The configuration is wrong.
     Configuration(Vec<Problem>),
     /// Nobody answers at the control socket.
@@ -24,8 +24,9 @@ pub(super) enum Failure {
     Other(anyhow::Error),
 }
 
-/// Says why it failed, if it did, on standard error.
-pub(super) fn exit(program: &str, outcome: Result<(), Failure>) -> ExitCode {
+/// Says why `program` failed, if it did, on standard error. Gives its exit code.
+#[must_use]
+pub fn exit(program: &str, outcome: Result<(), Failure>) -> ExitCode {
     let Err(failure) = outcome else {
         return ExitCode::SUCCESS;
     };
@@ -44,7 +45,9 @@ impl Failure {
         }
     }
 
-    pub(super) fn lines(&self) -> Vec<String> {
+    /// What to say, a line each.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
         match self {
             Self::Configuration(problems) => problems.iter().map(ToString::to_string).collect(),
             Self::Unreachable { socket, error } => {

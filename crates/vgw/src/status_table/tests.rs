@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 
 use super::{octets, render, span};
-use crate::admin::wire::{
+use vgw_admin::wire::{
     Awaited, Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Misplaced,
     Refusal, Side, Status, Traffic, Tunnel,
 };

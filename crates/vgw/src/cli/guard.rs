@@ -11,11 +11,11 @@ use ipnet::IpNet;
 use tokio::runtime::Builder;
 use vgw_ike::words::few;
 
-use super::failure::Failure;
 use super::print;
-use crate::config::{self, Outline, Settings};
-use crate::kernel::{self, Guard, KernelError, Netlink};
-use crate::namespace::run_in;
+use vgwd::config::{self, Outline, Settings};
+use vgwd::failure::Failure;
+use vgwd::kernel::{self, Guard, KernelError, Netlink};
+use vgwd::namespace::run_in;
 
 /// Sees that nothing leaves in clear that is for a tunnel, with or without a
 /// daemon. What the file has right counts, also where the rest is wrong.

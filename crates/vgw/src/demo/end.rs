@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail};
 use vgw_lab::{Namespace, Process, wait_until};
 
 use super::setup::Files;
-use crate::admin::client::ask;
-use crate::admin::wire::{Connection, Reply, Request, Status, What};
 use crate::status_table;
+use vgw_admin::client::ask;
+use vgw_admin::wire::{Connection, Reply, Request, Status, What};
 
 /// How long a daemon may take to answer after its start.
 const START: Duration = Duration::from_secs(10);

@@ -6,9 +6,9 @@ use std::path::Path;
 use anyhow::{Context, anyhow};
 use nix::unistd::{User, getuid, initgroups, setgid, setuid};
 
-use super::failure::Failure;
 use super::print;
-use crate::config;
+use vgwd::config;
+use vgwd::failure::Failure;
 
 /// Whom vgwd.service runs the daemon as.
 const DAEMON: &str = "vgw";

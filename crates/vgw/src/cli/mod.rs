@@ -1,31 +1,22 @@
-//! The command lines of `vgw` and `vgwd`.
+//! The command line of `vgw`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::admin::wire::{Request, What};
-use crate::{config, daemon, demo, privileges};
+use vgw_admin::wire::{Request, What};
+use vgwd::command_line::{CONFIG, EXIT_CODES, RunOptions, run};
+use vgwd::failure::{self, Failure};
+
+use crate::demo;
 
 mod ask;
 mod check;
-mod failure;
 mod guard;
 mod print;
 
-use failure::Failure;
-
-const CONFIG: &str = "/etc/vgw/vgw.toml";
 const SOCKET: &str = "/run/vgw/control.sock";
-
-const EXIT_CODES: &str = "\
-Exit codes:
-  0  done
-  1  failed; the message says why
-  2  the command line is wrong
-  3  the configuration is wrong
-  4  no daemon answers at the control socket";
 
 /// Site-to-site IPsec VPNs, from the cloud side or from the on-premises side.
 ///
@@ -89,14 +80,6 @@ enum Command {
     Demo(demo::Args),
 }
 
-/// Options of the daemon.
-#[derive(Debug, Args)]
-struct RunOptions {
-    /// The configuration.
-    #[arg(long, default_value = CONFIG, value_name = "FILE")]
-    config: PathBuf,
-}
-
 #[derive(Debug, Subcommand)]
 enum TunnelCommand {
     /// Moves traffic to the other tunnel, then takes this one down until `up`.
@@ -119,17 +102,8 @@ struct TunnelArgument {
     tunnel: String,
 }
 
-/// The daemon: everything a service manager starts.
-#[derive(Debug, Parser)]
-#[command(name = "vgwd", version, after_help = EXIT_CODES)]
-struct DaemonCommandLine {
-    #[command(flatten)]
-    options: RunOptions,
-}
-
 /// What `vgw` does.
-#[must_use]
-pub fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let line = CommandLine::parse();
     let outcome = match line.command {
         Command::Run(options) => run(&options),
@@ -142,19 +116,6 @@ pub fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args).map_err(Failure::Other),
     };
     failure::exit("vgw", outcome)
-}
-
-/// What `vgwd` does.
-#[must_use]
-pub fn daemon_main() -> ExitCode {
-    failure::exit("vgwd", run(&DaemonCommandLine::parse().options))
-}
-
-fn run(options: &RunOptions) -> Result<(), Failure> {
-    // Before anything is read: advice about files would be for the wrong user.
-    privileges::check_start().map_err(|error| Failure::Other(error.into()))?;
-    let loaded = config::load(&options.config).map_err(Failure::Configuration)?;
-    daemon::run(&options.config, loaded).map_err(Failure::Other)
 }
 
 fn request(command: TunnelCommand) -> Request {
@@ -175,7 +136,7 @@ fn request(command: TunnelCommand) -> Request {
 mod tests {
     use clap::CommandFactory;
 
-    use super::{CommandLine, DaemonCommandLine};
+    use super::CommandLine;
 
     #[test]
     fn help_names_both_ends() {
@@ -187,8 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_command_lines_do_not_contradict_themselves() {
+    fn the_command_line_does_not_contradict_itself() {
         CommandLine::command().debug_assert();
-        DaemonCommandLine::command().debug_assert();
     }
 }

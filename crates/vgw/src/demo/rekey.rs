@@ -9,7 +9,7 @@ use vgw_lab::wait_until;
 use super::end::End;
 use super::screen::Screen;
 use super::{Stage, hosts};
-use crate::admin::wire::{Counters, What};
+use vgw_admin::wire::{Counters, What};
 
 const PORT: u16 = 7003;
 const INTERVAL: Duration = Duration::from_millis(1);

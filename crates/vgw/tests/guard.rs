@@ -1,12 +1,15 @@
-//! `vgw guard` and `vgw flush`.
+//! `vgw guard` and `vgw flush`; needs root.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "in a test's helpers too, what cannot be had fails the test"
+)]
 
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use vgw_lab::{Lab, Namespace};
-
-use crate::own_routes;
 
 /// A connection with a prefix that is none.
 const BRANCH: &str = r#"
@@ -16,14 +19,33 @@ const BRANCH: &str = r#"
     static_routes = ["192.168.300.0/24", "192.168.30.0/24"]
 "#;
 
-/// A configuration whose keys cannot be had.
+/// A configuration for this VPC, whose keys cannot be had.
 fn configuration(vpc: &Namespace, socket: &Path) -> String {
-    let keys = [
-        r#"pre_shared_key_file = "/nowhere""#,
-        r#"pre_shared_key_credential = "none""#,
-    ];
-    let text = crate::configuration(vpc, keys);
-    format!("{text}\n[control]\nsocket = \"{}\"\n", socket.display())
+    let (netns, socket) = (vpc.name(), socket.display());
+    format!(
+        r#"
+    [gateway]
+    outside_addresses = ["203.0.113.1", "203.0.113.2"]
+    [vpc]
+    cidrs = ["10.0.0.0/16", "fd00:10::/64"]
+    netns = "{netns}"
+    [control]
+    socket = "{socket}"
+    [[customer_gateway]]
+    id = "cgw-office"
+    ip_address = "198.51.100.7"
+    [[vpn_connection]]
+    id = "vpn-office"
+    customer_gateway = "cgw-office"
+    static_routes = ["192.168.10.0/24", "fd00:20::/64"]
+    [[vpn_connection.tunnel]]
+    tunnel_inside_cidr = "169.254.10.0/30"
+    pre_shared_key_file = "/nowhere"
+    [[vpn_connection.tunnel]]
+    tunnel_inside_cidr = "169.254.10.4/30"
+    pre_shared_key_credential = "none"
+"#
+    )
 }
 
 fn vgw(arguments: &[&str], file: &Path) -> Output {
@@ -31,9 +53,17 @@ fn vgw(arguments: &[&str], file: &Path) -> Output {
     command.args(arguments).arg(file).output().unwrap()
 }
 
-/// The first two words of each of our routes.
+/// The first two words of each of our routes, IPv4 and IPv6, as ip(8) shows them.
 fn routes(vpc: &Namespace) -> Vec<String> {
-    let lines = own_routes(vpc).into_iter();
+    let of_family = |family| {
+        let mut ip = vpc.command("ip");
+        let output = ip.args([family, "route", "show", "proto", "203"]).output();
+        let output = output.unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = ["-4", "-6"].map(of_family);
+    let lines = shown.iter().flat_map(|text| text.lines());
     let words = lines.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" "));
     words.collect()
 }
