@@ -1,9 +1,9 @@
 //! A subject at work on a stage of its own, beside the others.
 
 use anyhow::{Context, Result};
-use vgw_interop::iperf3::Transfer;
-use vgw_interop::stage::Stage;
-use vgw_interop::workspace;
+use vgw_harness::iperf3::Transfer;
+use vgw_harness::stage::Stage;
+use vgw_harness::workspace;
 use vgw_lab::interrupt;
 
 use crate::Plan;
@@ -132,7 +132,7 @@ pub fn transfer_of(
     processes: &[u32],
     case: &str,
     rounds: &mut Rounds,
-    run: impl FnOnce() -> Result<vgw_interop::iperf3::Arrived>,
+    run: impl FnOnce() -> Result<vgw_harness::iperf3::Arrived>,
 ) -> Result<()> {
     let failed = || format!("{}: {case}", subject.name());
     let before = cpu::used(processes).with_context(failed)?;

@@ -4,11 +4,11 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
-use vgw_interop::iperf3::Transfer;
-use vgw_interop::pair::{AES_128_GCM, Pair, Setup};
-use vgw_interop::stage::{SOON, Stage};
-use vgw_interop::tools::run as tool;
-use vgw_interop::workspace;
+use vgw_harness::iperf3::Transfer;
+use vgw_harness::pair::{AES_128_GCM, Pair, Setup};
+use vgw_harness::stage::{SOON, Stage};
+use vgw_harness::tools::run as tool;
+use vgw_harness::workspace;
 use vgw_lab::interrupt;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{HOST_LINK, ON_PREMISES_HOST, VPC_HOST};

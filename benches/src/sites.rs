@@ -5,10 +5,10 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use vgw_interop::gateway::Gateway;
-use vgw_interop::iperf3::Transfer;
-use vgw_interop::stage::{SOON, Stage};
-use vgw_interop::workspace;
+use vgw_harness::gateway::Gateway;
+use vgw_harness::iperf3::Transfer;
+use vgw_harness::stage::{SOON, Stage};
+use vgw_harness::workspace;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{BRANCH_HOST, BRANCH_OUTSIDE, Branch, CUSTOMER_OUTSIDE, ON_PREMISES_HOST};
 use vgw_lab::{Lab, interrupt};

@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use anyhow::Result;
 use ipnet::IpNet;
-use vgw_interop::stage::Stage;
-use vgw_interop::strongswan::StrongSwan;
+use vgw_harness::stage::Stage;
+use vgw_harness::strongswan::StrongSwan;
 use vgw_lab::Namespace;
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, on_premises_cidr, vpc_cidr};
 

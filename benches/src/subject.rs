@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use vgw_interop::pair::{AES_128_GCM, Pair, Setup};
-use vgw_interop::stage::Stage;
-use vgw_interop::strongswan::StrongSwan;
+use vgw_harness::pair::{AES_128_GCM, Pair, Setup};
+use vgw_harness::stage::Stage;
+use vgw_harness::strongswan::StrongSwan;
 use vgw_lab::Process;
 
 use crate::{machine, strongswan, wireguard};

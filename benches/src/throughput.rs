@@ -1,7 +1,7 @@
 //! Cases 1 to 3: TCP flows through one tunnel.
 
 use anyhow::Result;
-use vgw_interop::iperf3::Transfer;
+use vgw_harness::iperf3::Transfer;
 
 use crate::Plan;
 use crate::entrant::{self, Entrant};

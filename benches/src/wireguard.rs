@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use ipnet::IpNet;
-use vgw_interop::stage::{SOON, Stage};
-use vgw_interop::tools::run;
+use vgw_harness::stage::{SOON, Stage};
+use vgw_harness::tools::run;
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, on_premises_cidr, vpc_cidr};
 use vgw_lab::{Namespace, PrivateRun, Process, wait_until};
 use x25519_dalek::{PublicKey, StaticSecret};

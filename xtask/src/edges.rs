@@ -81,7 +81,7 @@ const RULES: &[Rule] = &[
     // keys that can be made again: only tests have one, the daemon draws from the kernel.
     Rule {
         package: "vgwd",
-        forbidden: &["vgw-lab", "vgw-interop", "vgw-sim", "rand", "rand_chacha"],
+        forbidden: &["vgw-lab", "vgw-harness", "vgw-sim", "rand", "rand_chacha"],
     },
 ];
 

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use vgw_interop::workspace;
+use vgw_harness::workspace;
 
 use self::daemon::Status;
 use self::floods::Made;

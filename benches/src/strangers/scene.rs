@@ -6,8 +6,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use vgw_interop::stage::{SOON, Stage};
-use vgw_interop::workspace;
+use vgw_harness::stage::{SOON, Stage};
+use vgw_harness::workspace;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{Branch, ON_PREMISES_HOST, VPC_HOST};
 use vgw_lab::{Lab, interrupt, wait_until};

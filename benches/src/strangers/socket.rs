@@ -12,7 +12,7 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrIn, recvmsg, sendmsg, setsockopt,
     sockopt,
 };
-use vgw_interop::tools::run as tool;
+use vgw_harness::tools::run as tool;
 use vgw_lab::Namespace;
 use vgw_lab::topology::{BRANCH_OUTSIDE, GATEWAY_OUTSIDE};
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
-use vgw_interop::tools::{count_packets, counted_packets};
+use vgw_harness::tools::{count_packets, counted_packets};
 use vgw_lab::probe::FlowReport;
 use vgw_lab::{Namespace, interrupt};
 

@@ -1,0 +1,23 @@
+//! Real peers, hosts behind gateways and our own daemons in network namespaces, for
+//! the scenarios and the benches.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    reason = "real daemons are driven in real time"
+)]
+
+pub mod gateway;
+pub mod guest;
+pub mod iperf3;
+pub mod machine;
+pub mod pair;
+pub mod sites;
+pub mod stage;
+pub mod status;
+pub mod strongswan;
+pub mod tools;
+mod vici;
+pub mod workspace;
+
+pub use workspace::Workspace;

@@ -1,0 +1,61 @@
+//! The active tunnel's path drops every packet; traffic moves to the other tunnel, and
+//! returns when the path is whole again, as `failback` asks for.
+//!
+//! Seen: the flow goes on within the DPD timeout and a little; the status says which
+//! tunnel is down and why; then both up and the first active again.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use vgw_harness::stage::{CHILDREN, LATER, SOON, Stage, await_echoes};
+use vgw_harness::tools::nft;
+use vgw_lab::wait_until;
+
+/// The peer must notice as well: a request that gets no answer in about ten seconds.
+const PEER: &str = "retransmit_tries = 3\nretransmit_timeout = 1.0\nretransmit_base = 1.5\n";
+
+pub fn run() -> Result<()> {
+    let stage = Stage::new("failover")?;
+    let mut gateway = stage.start_gateway()?;
+    let peer = stage.start_peer_with(PEER)?;
+    for child in CHILDREN {
+        peer.initiate(child)?;
+    }
+    gateway.await_both(SOON)?;
+    let flow = stage.flow(Duration::from_millis(10))?;
+    await_echoes(&flow, 100, SOON)?;
+    ensure!(gateway.connection()?.active_tunnel == Some(1));
+
+    let internet = &stage.topology.internet;
+    nft(
+        internet,
+        "add table ip cut; add chain ip cut f { type filter hook forward priority 0; }; \
+         add rule ip cut f ip saddr 203.0.113.1 drop; add rule ip cut f ip daddr 203.0.113.1 drop",
+    )?;
+    wait_until("traffic on tunnel 2", LATER, || {
+        Ok((gateway.connection()?.active_tunnel == Some(2)).then_some(()))
+    })?;
+    await_echoes(&flow, 100, LATER)?;
+    let dead = gateway.await_tunnel(1, false, SOON)?;
+    ensure!(dead.last.is_some(), "nothing says why: {dead:?}");
+    println!(
+        "tunnel 1: {}",
+        dead.last.map(|last| last.why).unwrap_or_default()
+    );
+
+    nft(internet, "delete table ip cut")?;
+    gateway.await_tunnel(1, true, LATER)?;
+    wait_until("the return to tunnel 1", LATER, || {
+        Ok((gateway.connection()?.active_tunnel == Some(1)).then_some(()))
+    })?;
+    await_echoes(&flow, 100, SOON)?;
+    let report = flow.finish()?;
+    println!(
+        "outage {:.1} s, {} of {} packets lost",
+        report.longest_gap.as_secs_f64(),
+        report.lost(),
+        report.sent
+    );
+    ensure!(report.longest_gap < Duration::from_secs(60), "{report:?}");
+    Ok(())
+}

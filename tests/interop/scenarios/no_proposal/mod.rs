@@ -1,0 +1,18 @@
+//! The peer offers for tunnel 1 only algorithms that we do not accept.
+//!
+//! Seen: tunnel 1 does not come up, and the status says why: what was offered and what
+//! was expected. Tunnel 2, which is right, is not disturbed.
+
+use anyhow::Result;
+use vgw_harness::stage::{SOON, Stage};
+
+/// What the reason must name.
+const NAMED: &[&str] = &["peer offers SHA1", "we accept SHA2-256"];
+
+pub fn run() -> Result<()> {
+    let stage = Stage::new("no_proposal")?;
+    let (mut gateway, peer) = stage.see_refusal(NAMED)?;
+    peer.initiate("net2")?;
+    gateway.await_tunnel(2, true, SOON)?;
+    Ok(())
+}
