@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, SockAddr, Socket, Type};
 use vgw_lab::Namespace;
 
-use super::floods::Made;
+use super::made::Made;
 use super::socket::Pace;
 
 /// Where metrics are, in the namespace of the daemon.

@@ -18,7 +18,7 @@ use vgw_lab::Namespace;
 
 use vgw_sa::TunnelId;
 
-use super::floods::Made;
+use super::made::Made;
 use super::socket::{Socket, host};
 
 /// Guesses under way at a time.

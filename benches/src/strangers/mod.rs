@@ -5,6 +5,7 @@ mod clients;
 mod daemon;
 mod floods;
 mod guesses;
+mod made;
 mod messages;
 mod scene;
 mod socket;
@@ -19,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use vgw_harness::workspace;
 
 use self::daemon::Status;
-use self::floods::Made;
+use self::made::Made;
 use self::scene::{Scene, identities};
 use self::users::{Felt, count_arrivals, feel};
 use crate::Plan;

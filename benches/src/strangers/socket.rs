@@ -16,7 +16,7 @@ use vgw_harness::tools::run as tool;
 use vgw_lab::Namespace;
 use vgw_lab::topology::{BRANCH_OUTSIDE, GATEWAY_OUTSIDE};
 
-use super::floods::Made;
+use super::made::Made;
 
 /// Of RFC 6598's range, which no other network of the lab is of.
 const PREFIX: &str = "100.64.0.0/10";

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use vgw_lab::probe::{EchoFlow, FlowReport};
+use vgw_lab::probe::EchoFlow;
 use vgw_lab::wait_until;
 
 use super::end::End;
+use super::report::Rekeys;
 use super::screen::Screen;
 use super::{Stage, hosts};
 use vgw_admin::wire::{Counters, What};
@@ -18,13 +19,6 @@ const ROUNDS: u8 = 5;
 /// Echoes between two changes, to see that the new keys work both ways.
 const BETWEEN: u64 = 50;
 const LIMIT: Duration = Duration::from_secs(30);
-
-/// What changing the keys cost.
-#[derive(Debug)]
-pub(super) struct Rekeys {
-    pub(super) count: u64,
-    pub(super) flow: FlowReport,
-}
 
 pub(super) fn run(stage: &mut Stage, screen: &mut Screen) -> Result<Rekeys> {
     let (vpc, premises) = hosts(stage, PORT);

@@ -7,7 +7,12 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use vgw_lab::probe::{FlowReport, Throughput};
 
-use super::rekey::Rekeys;
+/// What changing the keys cost.
+#[derive(Debug)]
+pub(super) struct Rekeys {
+    pub(super) count: u64,
+    pub(super) flow: FlowReport,
+}
 
 /// The content of `--json FILE`.
 #[derive(Debug, Serialize)]

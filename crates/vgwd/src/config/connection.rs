@@ -7,8 +7,8 @@ use vgw_gateway::domain::{Connection, CustomerGateway, Gateway, Side, Tunnel};
 use vgw_gateway::rules::{DEFAULT_NETWORK_CIDR_V4, DEFAULT_NETWORK_CIDR_V6};
 use vgw_ike::identity::Identity;
 
+use super::customer::{Customer, Customers, STAND_IN_ADDRESS, STAND_IN_PREFIX, id};
 use super::document::{Notes, Table};
-use super::gateway::{self, Customer, Customers, STAND_IN_PREFIX};
 use super::keys::KeySource;
 use super::{tunnel, values};
 
@@ -22,7 +22,7 @@ pub(super) fn read(
     customers: &mut Customers,
     index: usize,
 ) -> Connection {
-    let id = gateway::id(&mut table, notes);
+    let id = id(&mut table, notes);
     let static_routes = table
         .list(notes, "static_routes", &STAND_IN_PREFIX, values::prefix)
         .unwrap_or_default();
@@ -131,12 +131,16 @@ fn customer(
         }
         notes.stand_in(&field);
     } else if let Some(name) = name {
-        let mut fields = customers.all().map(Customer::id_field);
+        let mut fields = customers.all().iter().map(Customer::id_field);
         if fields.any(|id| notes.is_doubtful(&id)) {
             // It may be the one whose name is wrong.
             notes.stand_in(&field);
         } else {
-            let known: Vec<&str> = customers.all().map(|c| c.gateway.id.as_str()).collect();
+            let known: Vec<&str> = customers
+                .all()
+                .iter()
+                .map(|c| c.gateway.id.as_str())
+                .collect();
             let known = known.join(", ");
             let message =
                 format!("found {name:?}, expected the id of a [[customer_gateway]] ({known})");
@@ -151,14 +155,14 @@ fn customer(
 fn stand_in(place: &str, tunnels: &[Tunnel; 2]) -> CustomerGateway {
     let [first, _] = tunnels;
     let ip_address = match first.outside_address {
-        IpAddr::V4(_) => gateway::STAND_IN_ADDRESS,
+        IpAddr::V4(_) => STAND_IN_ADDRESS,
         IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1)),
     };
     CustomerGateway {
         id: "unknown".to_owned(),
         ip_address: Some(ip_address),
         identity: Identity::KeyId(place.as_bytes().to_vec()),
-        asn: gateway::default_number(vgw_gateway::rules::CUSTOMER_ASN),
+        asn: values::default_number(vgw_gateway::rules::CUSTOMER_ASN),
     }
 }
 

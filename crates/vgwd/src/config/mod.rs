@@ -20,6 +20,7 @@ use zeroize::Zeroizing;
 mod access;
 mod alike;
 mod connection;
+mod customer;
 mod daemon;
 mod document;
 mod fit;
@@ -114,7 +115,7 @@ fn outline_of(text: &str, origin: &str) -> Outline {
     let problems = notes.verdict().err().unwrap_or_default();
     let mut desired = Desired::of(&gateway, &settings);
     if !problems.is_empty() {
-        desired.retain(|prefix| !gateway::is_stand_in(prefix));
+        desired.retain(|prefix| !customer::is_stand_in(prefix));
     }
     Outline {
         settings,

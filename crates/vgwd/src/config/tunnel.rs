@@ -14,9 +14,8 @@ use vgw_ike::identity::Identity;
 use vgw_sa::DfPolicy;
 
 use super::document::{Notes, Table};
-use super::gateway::default_number;
 use super::keys::{self, KeySource};
-use super::values;
+use super::values::{self, default_number};
 
 const DPD_ACTIONS: &[(&str, DpdAction)] = &[
     ("clear", DpdAction::Clear),

@@ -202,6 +202,12 @@ pub(super) fn identity(value: &DeValue<'_>) -> Result<Identity, Refusal> {
     )
 }
 
+/// The default of an option of 32 bits that has one.
+pub(super) fn default_number(bounds: Bounds) -> u32 {
+    let default = bounds.default.and_then(|number| u32::try_from(number).ok());
+    default.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::{group, identity, number};
