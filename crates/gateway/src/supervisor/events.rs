@@ -15,7 +15,6 @@ use super::sas::Spi;
 use super::tunnel::{Pursuit, Tunnel};
 use crate::command::Command;
 use crate::domain::DpdAction;
-use crate::line_limit::WINDOW;
 
 /// What was on the way when an SA ended is accepted for this long: what the
 /// peer sent before it heard of our deleting it, and what its own DELETE overtook.
@@ -379,13 +378,6 @@ impl Supervisor {
             }
         }
     }
-}
-
-/// Whether what was said before still explains more than this: a refusal does, of the last
-/// minute, and not that a message was dropped.
-pub(super) fn says_more(now: Instant, (before, at): (&Why, Instant), after: &Why) -> bool {
-    let dropped = |why: &Why| matches!(why, Why::Dropped(_));
-    dropped(after) && !dropped(before) && now < at + WINDOW
 }
 
 /// The one attempt failed at a tunnel whose peer is to initiate: as far as anybody

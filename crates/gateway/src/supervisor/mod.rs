@@ -22,7 +22,9 @@ mod apply;
 mod change;
 mod decisions;
 mod dropped;
+mod echo;
 mod events;
+mod last_error;
 mod lifecycle;
 mod mapping;
 mod mismatch;
@@ -42,6 +44,7 @@ mod told;
 mod traffic;
 mod tunnel;
 mod udp_fallback;
+mod untold;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};

@@ -8,8 +8,9 @@ use vgw_ike::progress::Progress;
 
 use vgw_sa::TunnelTraffic;
 
+use super::last_error::LastError;
 use super::sas::{Child, IkeSa};
-use super::tunnel::{Said, Tunnel};
+use super::tunnel::Tunnel;
 use super::{Pair, State, Supervisor, Which, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
 use crate::status::{
@@ -168,7 +169,7 @@ pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
     })
 }
 
-fn remark(now: Instant, said: &Said) -> Remark {
+fn remark(now: Instant, said: &LastError) -> Remark {
     Remark {
         text: match said.of {
             Some(remote) => format!("{} (from {remote})", said.why),

@@ -9,7 +9,7 @@ use vgw_ike::progress::Row;
 use vgw_ike::why::Why;
 
 use super::Supervisor;
-use super::events::says_more;
+use super::last_error::says_more;
 use crate::awaited::{Awaited, Unknown};
 use crate::status::{ConnectionStatus, Remark, StrangerStatus};
 

@@ -8,13 +8,13 @@ use vgw_ike::event::{PeerCounters, SaId};
 use vgw_ike::why::Why;
 use vgw_sa::{TunnelId, TunnelTraffic};
 
-use super::events::says_more;
+use super::last_error::{LastError, says_more};
 use super::lifecycle::{Event, State, next};
 use super::one_way::OneWay;
 use super::retry::Retry;
 use super::sas::Sas;
-use super::telling::Untold;
 use super::udp_fallback::UdpFallback;
+use super::untold::Untold;
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;
 
@@ -54,15 +54,6 @@ pub(super) enum Pursuit {
     UntilUp,
 }
 
-/// Something said about a tunnel, and when.
-#[derive(Debug, Clone)]
-pub(super) struct Said {
-    pub(super) at: Instant,
-    pub(super) why: Why,
-    /// Whose datagram it was about.
-    pub(super) of: Option<SocketAddr>,
-}
-
 /// One tunnel at run time.
 #[derive(Debug)]
 pub(super) struct Tunnel {
@@ -75,9 +66,9 @@ pub(super) struct Tunnel {
     /// Why it is in this state.
     pub(super) why: String,
     /// The last thing that went wrong.
-    pub(super) trouble: Option<Said>,
+    pub(super) trouble: Option<LastError>,
     /// Why the last rekey was refused, until an SA comes up.
-    pub(super) rekey_refused: Option<Said>,
+    pub(super) rekey_refused: Option<LastError>,
     pub(super) sas: Sas,
     /// The CHILD SAs that the data plane sends with, the one that it tries first before
     /// the others.
@@ -239,7 +230,7 @@ impl Tunnel {
 
     /// Remembers that something went wrong.
     pub(super) fn blame(&mut self, now: Instant, why: impl Into<Why>) {
-        self.trouble = Some(Said {
+        self.trouble = Some(LastError {
             at: now,
             why: why.into(),
             of: None,
@@ -257,7 +248,7 @@ impl Tunnel {
     /// Remembers that a datagram of the peer was refused. Where it may come from
     /// anywhere, that it says it is this peer proves nothing, so its address counts.
     pub(super) fn blame_of(&mut self, now: Instant, remote: SocketAddr, why: Why) {
-        self.trouble = Some(Said {
+        self.trouble = Some(LastError {
             at: now,
             why,
             of: self.peer.remote.is_none().then_some(remote),

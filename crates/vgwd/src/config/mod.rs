@@ -28,7 +28,7 @@ mod gateway;
 mod keys;
 mod new_keys;
 mod problem;
-mod settings;
+pub(crate) mod settings;
 mod suggestion;
 mod tunnel;
 mod values;

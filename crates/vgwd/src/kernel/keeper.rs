@@ -18,7 +18,7 @@ use super::pace::Pace;
 use super::placed::Placed;
 use super::watch::{Change, Watch};
 use super::{Desired, Guard, Link, LocalAddress, Netlink, surroundings};
-use crate::config::{NetworkNamespace, Settings};
+use crate::config::settings::{NetworkNamespace, Settings};
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
 use crate::seccomp::{Part, confine};

@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use vgw_dataplane::address_of;
 use vgw_gateway::domain::Gateway;
 
-use crate::config::Settings;
+use crate::config::settings::Settings;
 
 mod difference;
 mod forwarding;

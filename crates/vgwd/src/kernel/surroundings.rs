@@ -15,7 +15,7 @@ use vgw_dataplane::Family;
 use super::forwarding::{Facts, LinkConf, has_neighbours, problems};
 use super::watch::{Change, state_of};
 use super::{Desired, Link, LocalAddress, Netlink};
-use crate::config::NetworkNamespace;
+use crate::config::settings::NetworkNamespace;
 
 /// Whether a change may be one of what is judged.
 pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {

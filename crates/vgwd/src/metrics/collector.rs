@@ -13,7 +13,7 @@ use vgw_ike::event::PeerCounters;
 
 use vgw_sa::TunnelTraffic;
 
-use super::process::Process;
+use super::process::{NoExemplar, Process};
 use crate::inbox::Counted;
 use crate::logging::Losses;
 
@@ -361,9 +361,6 @@ fn family(
             .encode_counter::<NoExemplar, _, u64>(count, None)
     })
 }
-
-/// Counters here carry no exemplars.
-pub(super) type NoExemplar = [(&'static str, &'static str); 0];
 
 fn gauge(
     metric: &mut MetricEncoder<'_>,

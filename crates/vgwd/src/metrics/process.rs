@@ -7,7 +7,8 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::DescriptorEncoder;
 use prometheus_client::metrics::MetricType;
 
-use super::collector::NoExemplar;
+/// Counters here carry no exemplars.
+pub(super) type NoExemplar = [(&'static str, &'static str); 0];
 
 /// In which proc(5) counts time, on every architecture.
 const TICKS_PER_SECOND: f64 = 100.0;

@@ -1,0 +1,24 @@
+//! What went wrong last.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use vgw_ike::why::Why;
+
+use crate::line_limit::WINDOW;
+
+/// What went wrong last with a tunnel, and when.
+#[derive(Debug, Clone)]
+pub(super) struct LastError {
+    pub(super) at: Instant,
+    pub(super) why: Why,
+    /// Whose datagram it was about.
+    pub(super) of: Option<SocketAddr>,
+}
+
+/// Whether what was said before still explains more than this: a refusal does, of the last
+/// minute, and not that a message was dropped.
+pub(super) fn says_more(now: Instant, (before, at): (&Why, Instant), after: &Why) -> bool {
+    let dropped = |why: &Why| matches!(why, Why::Dropped(_));
+    dropped(after) && !dropped(before) && now < at + WINDOW
+}
