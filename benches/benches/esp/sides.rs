@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use vgw_crypto::{DirectionKeys, EspSuite, Integrity, Secret};
-use vgw_esp::{Drop, InboundSa, NEXT_HEADER_IPV4, Opened, OutboundSa, Plain};
+use vgw_esp::{DropReason, InboundSa, NEXT_HEADER_IPV4, Opened, OutboundSa, Plain};
 
 use crate::{Failure, Shape, Subject};
 
@@ -16,7 +16,7 @@ pub struct Sides {
     buffer: Vec<u8>,
     plains: Vec<Plain>,
     sealed: Vec<Range<usize>>,
-    opened: Vec<Result<Opened, Drop>>,
+    opened: Vec<Result<Opened, DropReason>>,
 }
 
 impl Sides {

@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use vgw_crypto::{AeadKey, Covered, DirectionKeys, EspSuite, KeyError, NotAuthentic};
 
-use crate::drop::Drop;
+use crate::drop_reason::DropReason;
 use crate::frame::Frame;
 use crate::layout::{Layout, TRAILER_LEN};
 use crate::replay::ReplayWindow;
@@ -107,11 +107,11 @@ impl Opener<'_> {
     /// Checks and decrypts `packet`, from the SPI on, in place.
     ///
     /// # Errors
-    /// [`Drop`]. What `packet` holds is then undefined, and it may have been
+    /// [`DropReason`]. What `packet` holds is then undefined, and it may have been
     /// authentic only if the reason is one that decryption brings to light.
-    pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, Drop> {
+    pub fn open(&mut self, packet: &mut [u8]) -> Result<Opened, DropReason> {
         let whole = 0..packet.len();
-        let mut result = Err(Drop::Malformed);
+        let mut result = Err(DropReason::Malformed);
         match &self.sa.cipher {
             Cipher::Aead(key) => return self.open_one(key, Some(packet)),
             Cipher::CbcHmac(keys) => {
@@ -126,12 +126,12 @@ impl Opener<'_> {
     /// Opens each of `packets`, which ascend in `buffer` without overlap, as
     /// [`Self::open`] does, and appends one result per packet to `opened`. A
     /// range that overlaps the one before it or leaves the buffer is
-    /// [`Drop::Malformed`].
+    /// [`DropReason::Malformed`].
     pub fn open_burst(
         &mut self,
         buffer: &mut [u8],
         packets: &[Range<usize>],
-        opened: &mut Vec<Result<Opened, Drop>>,
+        opened: &mut Vec<Result<Opened, DropReason>>,
     ) {
         match &self.sa.cipher {
             Cipher::Aead(key) => {
@@ -154,22 +154,22 @@ impl Opener<'_> {
     }
 
     #[inline]
-    fn open_one(&mut self, key: &AeadKey, packet: Option<&mut [u8]>) -> Result<Opened, Drop> {
-        let packet = packet.ok_or(Drop::Malformed)?;
+    fn open_one(&mut self, key: &AeadKey, packet: Option<&mut [u8]>) -> Result<Opened, DropReason> {
+        let packet = packet.ok_or(DropReason::Malformed)?;
         let sequence = self.admit(packet)?;
         let payload = aead::open(key, &self.sa.frame, sequence, packet)
-            .map_err(|NotAuthentic| Drop::NotAuthentic)?;
+            .map_err(|NotAuthentic| DropReason::NotAuthentic)?;
         self.window.commit(sequence);
         self.sa.opened(payload, sequence)
     }
 
     #[cfg(feature = "floor")]
-    fn open_floor(&mut self, packet: Option<&[u8]>) -> Result<Opened, Drop> {
-        let packet = packet.ok_or(Drop::Malformed)?;
+    fn open_floor(&mut self, packet: Option<&[u8]>) -> Result<Opened, DropReason> {
+        let packet = packet.ok_or(DropReason::Malformed)?;
         let sequence = self.admit(packet)?;
         self.window.commit(sequence);
         let payload =
-            crate::suites::floor::payload(&self.sa.frame, packet).ok_or(Drop::Malformed)?;
+            crate::suites::floor::payload(&self.sa.frame, packet).ok_or(DropReason::Malformed)?;
         self.sa.opened(payload, sequence)
     }
 
@@ -180,9 +180,9 @@ impl Opener<'_> {
         keys: &CbcHmac,
         buffer: &mut [u8],
         group: &[Range<usize>],
-        mut push: impl FnMut(Result<Opened, Drop>),
+        mut push: impl FnMut(Result<Opened, DropReason>),
     ) {
-        let mut admitted = [Err(Drop::Malformed); GROUP];
+        let mut admitted = [Err(DropReason::Malformed); GROUP];
         let mut covered: [Covered; GROUP] = array::from_fn(|_| Covered::default());
         let mut free = covered.iter_mut();
         let mut free_from = 0;
@@ -193,7 +193,7 @@ impl Opener<'_> {
             }
             *admitted = buffer
                 .get(packet.clone())
-                .ok_or(Drop::Malformed)
+                .ok_or(DropReason::Malformed)
                 .and_then(|packet| self.admit(packet));
             if let (Ok(sequence), Some(covered)) = (*admitted, free.next()) {
                 free_from = packet.end;
@@ -215,17 +215,19 @@ impl Opener<'_> {
         for (packet, admitted) in group.iter().zip(admitted) {
             push(admitted.and_then(|sequence| {
                 if authentic.next() != Some(true) {
-                    return Err(Drop::NotAuthentic);
+                    return Err(DropReason::NotAuthentic);
                 }
                 // Another of the group may have had the same number, or have
                 // moved the window past it.
                 if !self.window.check(sequence) {
-                    return Err(Drop::Replayed);
+                    return Err(DropReason::Replayed);
                 }
                 self.window.commit(sequence);
-                let packet = buffer.get_mut(packet.clone()).ok_or(Drop::Malformed)?;
-                let payload =
-                    cbc_hmac::decrypt(keys, packet).map_err(|NotAuthentic| Drop::Malformed)?;
+                let packet = buffer
+                    .get_mut(packet.clone())
+                    .ok_or(DropReason::Malformed)?;
+                let payload = cbc_hmac::decrypt(keys, packet)
+                    .map_err(|NotAuthentic| DropReason::Malformed)?;
                 self.sa.opened(payload, sequence)
             }));
         }
@@ -233,21 +235,21 @@ impl Opener<'_> {
 
     /// The whole sequence number of a packet that is worth being authenticated.
     #[inline]
-    fn admit(&self, packet: &[u8]) -> Result<u64, Drop> {
+    fn admit(&self, packet: &[u8]) -> Result<u64, DropReason> {
         let frame = &self.sa.frame;
-        let (spi, low) = frame.parse(packet).ok_or(Drop::Malformed)?;
+        let (spi, low) = frame.parse(packet).ok_or(DropReason::Malformed)?;
         if spi != frame.spi {
-            return Err(Drop::WrongSpi);
+            return Err(DropReason::WrongSpi);
         }
         let sequence = if frame.esn {
-            self.window.infer(low).ok_or(Drop::Replayed)?
+            self.window.infer(low).ok_or(DropReason::Replayed)?
         } else {
             u64::from(low)
         };
         // RFC 4303 section 3.4.3: duplicates go before the integrity check, the
         // window moves after it.
         if !self.window.check(sequence) {
-            return Err(Drop::Replayed);
+            return Err(DropReason::Replayed);
         }
         Ok(sequence)
     }
@@ -256,7 +258,7 @@ impl Opener<'_> {
 impl InboundSa {
     /// What lies in an authentic packet's payload.
     #[inline]
-    fn opened(&self, payload: &[u8], sequence: u64) -> Result<Opened, Drop> {
+    fn opened(&self, payload: &[u8], sequence: u64) -> Result<Opened, DropReason> {
         let (inner_len, next_header) = inner(payload)?;
         let inner_at = self.frame.layout.header_len;
         Ok(Opened {
@@ -270,30 +272,30 @@ impl InboundSa {
 /// The inner packet's length and kind, once padding and next header are found
 /// to be in order.
 #[inline]
-fn inner(payload: &[u8]) -> Result<(usize, u8), Drop> {
+fn inner(payload: &[u8]) -> Result<(usize, u8), DropReason> {
     let (rest, [pad_len, next_header]) = payload
         .split_last_chunk::<TRAILER_LEN>()
-        .ok_or(Drop::Malformed)?;
+        .ok_or(DropReason::Malformed)?;
     let (inner, padding) = rest
         .len()
         .checked_sub(usize::from(*pad_len))
         .and_then(|inner_len| rest.split_at_checked(inner_len))
-        .ok_or(Drop::BadPadding)?;
+        .ok_or(DropReason::BadPadding)?;
     // RFC 4303 section 2.4: 1, 2, 3, …
     let mut difference = 0;
     for (found, expected) in padding.iter().zip(1..=*pad_len) {
         difference |= found ^ expected;
     }
     if difference != 0 {
-        return Err(Drop::BadPadding);
+        return Err(DropReason::BadPadding);
     }
     let version = inner.first().map(|octet| octet >> 4);
     match (*next_header, version) {
         (NEXT_HEADER_IPV4, Some(4)) | (NEXT_HEADER_IPV6, Some(6)) => {
             Ok((inner.len(), *next_header))
         }
-        (NEXT_HEADER_NONE, _) => Err(Drop::Dummy),
-        _ => Err(Drop::BadNextHeader),
+        (NEXT_HEADER_NONE, _) => Err(DropReason::Dummy),
+        _ => Err(DropReason::BadNextHeader),
     }
 }
 

@@ -13,7 +13,7 @@ compile_error!(
     "the feature `floor` sends packets in clear: only benches may have it, with RUSTFLAGS=\"--cfg vgw_floor\""
 );
 
-mod drop;
+mod drop_reason;
 mod frame;
 mod inbound;
 mod layout;
@@ -23,7 +23,7 @@ mod suites;
 #[cfg(test)]
 mod tests;
 
-pub use drop::Drop;
+pub use drop_reason::DropReason;
 pub use inbound::{InboundSa, Opened, Opener};
 pub use layout::{Layout, Plain};
 pub use outbound::{Exhausted, OutboundSa, SealError};

@@ -4,7 +4,7 @@
 #![cfg(feature = "floor")]
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
-use vgw_esp::{Drop, InboundSa, NEXT_HEADER_IPV4, OutboundSa, Plain};
+use vgw_esp::{DropReason, InboundSa, NEXT_HEADER_IPV4, OutboundSa, Plain};
 
 #[test]
 fn packets_pass_in_clear_with_everything_else_in_its_place() {
@@ -43,10 +43,10 @@ fn packets_pass_in_clear_with_everything_else_in_its_place() {
                 .open_burst(&mut buffer, &[0..len, len..2 * len], &mut opened);
         }
         assert_eq!(opened[1].clone().unwrap().inner, inner_at..inner_at + 1400);
-        assert_eq!(opened[2], Err(Drop::Replayed));
+        assert_eq!(opened[2], Err(DropReason::Replayed));
         assert_eq!(
             inbound.opener().open(&mut buffer[..len]),
-            Err(Drop::Replayed)
+            Err(DropReason::Replayed)
         );
     }
 }

@@ -124,16 +124,16 @@ drop_reasons! {
     HostClosed = 29 "host_closed",
 }
 
-impl From<vgw_esp::Drop> for DropReason {
-    fn from(why: vgw_esp::Drop) -> Self {
+impl From<vgw_esp::DropReason> for DropReason {
+    fn from(why: vgw_esp::DropReason) -> Self {
         match why {
-            vgw_esp::Drop::Malformed => Self::Malformed,
-            vgw_esp::Drop::WrongSpi => Self::UnknownSpi,
-            vgw_esp::Drop::Replayed => Self::Replayed,
-            vgw_esp::Drop::NotAuthentic => Self::NotAuthentic,
-            vgw_esp::Drop::BadPadding => Self::BadPadding,
-            vgw_esp::Drop::BadNextHeader => Self::BadNextHeader,
-            vgw_esp::Drop::Dummy => Self::Dummy,
+            vgw_esp::DropReason::Malformed => Self::Malformed,
+            vgw_esp::DropReason::WrongSpi => Self::UnknownSpi,
+            vgw_esp::DropReason::Replayed => Self::Replayed,
+            vgw_esp::DropReason::NotAuthentic => Self::NotAuthentic,
+            vgw_esp::DropReason::BadPadding => Self::BadPadding,
+            vgw_esp::DropReason::BadNextHeader => Self::BadNextHeader,
+            vgw_esp::DropReason::Dummy => Self::Dummy,
         }
     }
 }

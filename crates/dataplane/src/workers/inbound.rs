@@ -83,7 +83,7 @@ struct Inlet<'a> {
     esp: Vec<EspPacket>,
     /// Where in the receiver's buffer each of `esp` lies, from the SPI on.
     places: Vec<Range<usize>>,
-    opened: Vec<Result<Opened, vgw_esp::Drop>>,
+    opened: Vec<Result<Opened, vgw_esp::DropReason>>,
     coalescer: Coalescer,
     delivery: Delivery,
     relay: Relay<'a>,

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use vgw_crypto::EspSuite;
 
 use super::{cbc, gcm, ipv4, pair, seal, seal_as, suites};
-use crate::{Drop, NEXT_HEADER_IPV4, OutboundSa, Plain, SealError};
+use crate::{DropReason, NEXT_HEADER_IPV4, OutboundSa, Plain, SealError};
 
 const LAST: u64 = 0xffff_ffff;
 
@@ -91,7 +91,7 @@ proptest! {
         let mut opened = Vec::new();
         inbound.opener().open_burst(&mut buffer, &places, &mut opened);
         for (i, opened) in opened.into_iter().enumerate() {
-            let expected = (i != spoilt).then_some(100).ok_or(Drop::NotAuthentic);
+            let expected = (i != spoilt).then_some(100).ok_or(DropReason::NotAuthentic);
             prop_assert_eq!(opened.map(|opened| opened.inner.len()), expected);
         }
     }
@@ -125,8 +125,8 @@ fn of_two_packets_with_one_number_in_a_burst_the_first_is_accepted() {
             .open_burst(&mut buffer, &places, &mut opened);
         let accepted: Vec<_> = opened.iter().map(Result::is_ok).collect();
         assert_eq!(accepted, [true, false, false], "{suite}");
-        assert_eq!(opened[1], Err(Drop::Replayed), "{suite}");
-        assert_eq!(opened[2], Err(Drop::Replayed), "{suite}");
+        assert_eq!(opened[1], Err(DropReason::Replayed), "{suite}");
+        assert_eq!(opened[2], Err(DropReason::Replayed), "{suite}");
     }
 }
 
@@ -143,7 +143,7 @@ fn a_packet_that_the_burst_itself_moves_out_of_the_window_is_dropped() {
             .opener()
             .open_burst(&mut buffer, &[0..len, len..2 * len], &mut opened);
         assert!(opened[0].is_ok(), "{suite}");
-        assert_eq!(opened[1], Err(Drop::Replayed), "{suite}");
+        assert_eq!(opened[1], Err(DropReason::Replayed), "{suite}");
     }
 }
 
@@ -163,7 +163,7 @@ fn a_range_that_overlaps_the_one_before_it_is_not_opened() {
         &mut opened,
     );
     assert!(opened[0].is_ok());
-    assert_eq!(opened[1], Err(Drop::Malformed));
+    assert_eq!(opened[1], Err(DropReason::Malformed));
     assert!(opened[2].is_ok());
 }
 

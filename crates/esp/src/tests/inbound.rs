@@ -3,7 +3,7 @@
 use vgw_crypto::{AeadKey, CbcKey, EspSuite, MacKey};
 
 use super::{SPI, cbc, gcm, ipv4, keys, pair, seal, seal_as, suites};
-use crate::{Drop, InboundSa, NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, NEXT_HEADER_NONE};
+use crate::{DropReason, InboundSa, NEXT_HEADER_IPV4, NEXT_HEADER_IPV6, NEXT_HEADER_NONE};
 
 const SUBSPACE: u64 = 1 << 32;
 
@@ -27,7 +27,7 @@ fn forge(suite: EspSuite, sequence: u32, payload: &[u8]) -> Vec<u8> {
     [packet, icv].concat()
 }
 
-fn open_forged(payload: &[u8]) -> [Result<usize, Drop>; 2] {
+fn open_forged(payload: &[u8]) -> [Result<usize, DropReason>; 2] {
     [gcm(false), cbc(false)].map(|suite| {
         let (_, sa) = pair(suite);
         let opened = sa.opener().open(&mut forge(suite, 1, payload));
@@ -60,7 +60,7 @@ fn a_replayed_packet_is_dropped_before_decryption() {
         let mut opener = inbound.opener();
         opener.open(&mut packet.clone()).unwrap();
         let mut replayed = packet.clone();
-        assert_eq!(opener.open(&mut replayed), Err(Drop::Replayed));
+        assert_eq!(opener.open(&mut replayed), Err(DropReason::Replayed));
         assert_eq!(replayed, packet, "nothing was decrypted");
     }
 }
@@ -74,7 +74,11 @@ fn a_forged_packet_does_not_move_the_window() {
         // The number of a packet far ahead.
         forged[5] = 0x40;
         let mut opener = inbound.opener();
-        assert_eq!(opener.open(&mut forged), Err(Drop::NotAuthentic), "{suite}");
+        assert_eq!(
+            opener.open(&mut forged),
+            Err(DropReason::NotAuthentic),
+            "{suite}"
+        );
         assert!(opener.open(&mut genuine.clone()).is_ok(), "{suite}");
     }
 }
@@ -89,7 +93,10 @@ fn packets_out_of_order_are_accepted_within_the_window_only() {
     // The window has 64 packets; the last has number 70.
     assert!(opener.open(&mut sealed[69].clone()).is_ok());
     assert!(opener.open(&mut sealed[6].clone()).is_ok());
-    assert_eq!(opener.open(&mut sealed[5].clone()), Err(Drop::Replayed));
+    assert_eq!(
+        opener.open(&mut sealed[5].clone()),
+        Err(DropReason::Replayed)
+    );
 }
 
 #[test]
@@ -119,7 +126,7 @@ fn a_packet_of_another_subspace_is_not_authentic() {
         let mut packet = seal_as(&outbound, SUBSPACE * 3 + 5, &ipv4(40), NEXT_HEADER_IPV4);
         assert_eq!(
             inbound.opener().open(&mut packet),
-            Err(Drop::NotAuthentic),
+            Err(DropReason::NotAuthentic),
             "{suite}"
         );
     }
@@ -131,7 +138,10 @@ fn sender_and_receiver_that_disagree_on_esn_understand_nothing() {
         let (outbound, _) = pair(ours);
         let (_, inbound) = pair(theirs);
         let mut packet = seal(&outbound, &ipv4(40), NEXT_HEADER_IPV4);
-        assert_eq!(inbound.opener().open(&mut packet), Err(Drop::NotAuthentic));
+        assert_eq!(
+            inbound.opener().open(&mut packet),
+            Err(DropReason::NotAuthentic)
+        );
     }
 }
 
@@ -139,7 +149,10 @@ fn sender_and_receiver_that_disagree_on_esn_understand_nothing() {
 fn number_zero_is_never_accepted() {
     let (_, inbound) = pair(gcm(false));
     let mut packet = forge(gcm(false), 0, &[0x45, 1, 1, 4]);
-    assert_eq!(inbound.opener().open(&mut packet), Err(Drop::Replayed));
+    assert_eq!(
+        inbound.opener().open(&mut packet),
+        Err(DropReason::Replayed)
+    );
 }
 
 #[test]
@@ -152,10 +165,18 @@ fn a_packet_shorter_than_its_suite_or_of_partial_blocks_is_malformed() {
         let mut opener = inbound.opener();
         for len in (0..least).chain([packet.len() - 1]) {
             let mut cut = packet[..len].to_vec();
-            assert_eq!(opener.open(&mut cut), Err(Drop::Malformed), "{suite} {len}");
+            assert_eq!(
+                opener.open(&mut cut),
+                Err(DropReason::Malformed),
+                "{suite} {len}"
+            );
         }
         let mut cut = packet[..packet.len() - block_len].to_vec();
-        assert_eq!(opener.open(&mut cut), Err(Drop::NotAuthentic), "{suite}");
+        assert_eq!(
+            opener.open(&mut cut),
+            Err(DropReason::NotAuthentic),
+            "{suite}"
+        );
     }
 }
 
@@ -165,7 +186,7 @@ fn a_packet_of_another_spi_is_refused() {
     let suite = gcm(false);
     let other = InboundSa::new(SPI + 1, suite, &keys(suite), 64).unwrap();
     let mut packet = seal(&outbound, &ipv4(40), NEXT_HEADER_IPV4);
-    assert_eq!(other.opener().open(&mut packet), Err(Drop::WrongSpi));
+    assert_eq!(other.opener().open(&mut packet), Err(DropReason::WrongSpi));
 }
 
 #[test]
@@ -180,14 +201,14 @@ fn padding_must_count_up_from_one_and_fit_the_payload() {
     for tail in [&[0, 1, 2, 4][..], &[1, 3, 2, 4], &[1, 1, 2, 4]] {
         assert_eq!(
             open_forged(&payload(tail)),
-            [Err(Drop::BadPadding), Err(Drop::BadPadding)]
+            [Err(DropReason::BadPadding), Err(DropReason::BadPadding)]
         );
     }
     // Pad lengths of 15 and 255 where 14 octets are left.
     for pad_len in [15, 255] {
         assert_eq!(
             open_forged(&payload(&[pad_len, 4])),
-            [Err(Drop::BadPadding), Err(Drop::BadPadding)]
+            [Err(DropReason::BadPadding), Err(DropReason::BadPadding)]
         );
     }
 }
@@ -211,9 +232,9 @@ fn the_next_header_must_be_that_of_the_inner_packet() {
     };
     assert_eq!(packet(0x45, 4), Ok(14));
     assert_eq!(packet(0x60, 41), Ok(14));
-    assert_eq!(packet(0x60, 4), Err(Drop::BadNextHeader));
-    assert_eq!(packet(0x45, 41), Err(Drop::BadNextHeader));
-    assert_eq!(packet(0x45, 17), Err(Drop::BadNextHeader));
+    assert_eq!(packet(0x60, 4), Err(DropReason::BadNextHeader));
+    assert_eq!(packet(0x45, 41), Err(DropReason::BadNextHeader));
+    assert_eq!(packet(0x45, 17), Err(DropReason::BadNextHeader));
 }
 
 #[test]
@@ -221,17 +242,20 @@ fn a_dummy_packet_is_dropped_but_moves_the_window() {
     let (outbound, inbound) = pair(cbc(false));
     let mut packet = seal(&outbound, &[], NEXT_HEADER_NONE);
     let again = packet.clone();
-    assert_eq!(inbound.opener().open(&mut packet), Err(Drop::Dummy));
+    assert_eq!(inbound.opener().open(&mut packet), Err(DropReason::Dummy));
     assert_eq!(inbound.sequence(), 1);
     assert_eq!(
         inbound.opener().open(&mut again.clone()),
-        Err(Drop::Replayed)
+        Err(DropReason::Replayed)
     );
 }
 
 #[test]
 fn a_packet_later_than_the_window_is_replayed_and_with_esn_not_authentic() {
-    for (esn, why) in [(false, Drop::Replayed), (true, Drop::NotAuthentic)] {
+    for (esn, why) in [
+        (false, DropReason::Replayed),
+        (true, DropReason::NotAuthentic),
+    ] {
         let (sender, receiver) = pair(gcm(esn));
         let mut late = seal_as(&sender, 1, &ipv4(40), NEXT_HEADER_IPV4);
         let mut newest = seal_as(&sender, 100, &ipv4(40), NEXT_HEADER_IPV4);

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::{ipv4, pair, seal_as, suites};
-use crate::{Drop, NEXT_HEADER_IPV4};
+use crate::{DropReason, NEXT_HEADER_IPV4};
 
 proptest! {
     #[test]
@@ -34,7 +34,7 @@ proptest! {
         let mut packet = seal_as(&outbound, 0x1000_0001, &ipv4(inner_len), NEXT_HEADER_IPV4);
         let at = at.index(packet.len());
         packet[at] ^= 1 << bit;
-        let expected = if at < 4 { Drop::WrongSpi } else { Drop::NotAuthentic };
+        let expected = if at < 4 { DropReason::WrongSpi } else { DropReason::NotAuthentic };
         prop_assert_eq!(inbound.opener().open(&mut packet), Err(expected));
         prop_assert_eq!(inbound.sequence(), 0);
     }

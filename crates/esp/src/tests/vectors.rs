@@ -2,7 +2,7 @@
 
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, MacKey, Secret};
 
-use crate::{Drop, InboundSa, NEXT_HEADER_IPV4};
+use crate::{DropReason, InboundSa, NEXT_HEADER_IPV4};
 
 fn hex(text: &str) -> Vec<u8> {
     let digits: Vec<_> = text.chars().filter_map(|c| c.to_digit(16)).collect();
@@ -80,7 +80,10 @@ fn published_gcm_packets_are_authentic_and_decrypt_to_their_payload() {
         let spi = u32::from_be_bytes(packet[..4].try_into().unwrap());
         let sa = InboundSa::new(spi, suite, &keys, 64).unwrap();
         sa.commit_for_test(vector.before);
-        assert_eq!(sa.opener().open(&mut packet), Err(Drop::BadNextHeader));
+        assert_eq!(
+            sa.opener().open(&mut packet),
+            Err(DropReason::BadNextHeader)
+        );
         assert_eq!(packet[16..packet.len() - 16], hex(vector.payload));
         assert_eq!(sa.sequence(), vector.before + 1);
     }

@@ -118,7 +118,7 @@ fn every_init_response_reads_back() {
     for response in [
         InitResponse::Accepted(ike_offer()),
         InitResponse::Cookie(vec![1; 20]),
-        InitResponse::Refused(Notify::invalid_ke(19)),
+        InitResponse::Refused(Notify::new(NotifyType::INVALID_KE_PAYLOAD, vec![0, 19])),
     ] {
         let payloads = response.clone().into_payloads();
         assert_eq!(InitResponse::parse(in_clear(payloads)), Ok(response));

@@ -4,7 +4,7 @@
 use vgw_crypto::{Encryption, EspSuite, Group, IkeSuite, Integrity, Prf};
 
 use crate::peer::config::{EspAlgorithms, IkeAlgorithms};
-use crate::v2::wire::{KeyExchange, Proposal, ProtocolId, Transform, TransformType};
+use crate::v2::wire::{Proposal, ProtocolId, Transform, TransformType};
 
 mod accept;
 mod brief;
@@ -96,15 +96,6 @@ pub struct IkeChoice {
     pub answer: Proposal,
 }
 
-impl IkeChoice {
-    /// The group to ask for by INVALID_KE_PAYLOAD, when the peer's KE payload
-    /// is of another one (RFC 7296 section 1.2).
-    #[must_use]
-    pub fn other_group(&self, ke: &KeyExchange) -> Option<Group> {
-        (ke.group != self.suite.group.iana()).then_some(self.suite.group)
-    }
-}
-
 /// A proposal selected for a CHILD SA.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EspChoice {
@@ -117,16 +108,6 @@ pub struct EspChoice {
     /// The proposal to answer with, as the peer numbered it. Its SPI is empty:
     /// put our inbound SPI there.
     pub answer: Proposal,
-}
-
-impl EspChoice {
-    /// The group to ask for by INVALID_KE_PAYLOAD, when the peer's KE payload
-    /// is of another one or is missing (RFC 7296 section 1.3).
-    #[must_use]
-    pub fn other_group(&self, ke: Option<&KeyExchange>) -> Option<Group> {
-        self.group
-            .filter(|group| ke.is_none_or(|ke| ke.group != group.iana()))
-    }
 }
 
 /// The proposals of an IKE SA, in our order of preference. `spi`: our SPI of

@@ -121,25 +121,6 @@ fn the_better_of_two_proposals_with_one_cipher_is_selected() {
 }
 
 #[test]
-fn another_group_in_the_ke_payload_asks_for_the_one_selected() {
-    let ours = ike(&[AesGcm128], &[], &[SHA256], &[Ecp256, Modp2048]);
-    let peer = ike(&[AesGcm128], &[], &[SHA256], &[Modp2048, Ecp256]);
-    let choice = select_ike(&ours, &offer_ike(&peer, None)).unwrap();
-    let ke = |group: Group| KeyExchange {
-        group: group.iana(),
-        data: Vec::new(),
-    };
-    assert_eq!(choice.other_group(&ke(Modp2048)), Some(Ecp256));
-    assert_eq!(choice.other_group(&ke(Ecp256)), None);
-
-    let pfs = esp(&[AesGcm128], &[], &[Ecp256], &[false]);
-    let choice = select_esp(&pfs, &offer_esp(&pfs, 256, true), true).unwrap();
-    assert_eq!(choice.other_group(None), Some(Ecp256));
-    assert_eq!(choice.other_group(Some(&ke(Modp2048))), Some(Ecp256));
-    assert_eq!(choice.other_group(Some(&ke(Ecp256))), None);
-}
-
-#[test]
 fn integrity_none_beside_an_aead_cipher_is_accepted_and_answered() {
     let transforms = [
         encryption(AesGcm128),

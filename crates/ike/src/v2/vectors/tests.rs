@@ -83,7 +83,7 @@ fn ike_sa_init_agrees_on_the_suite_that_strongswan_chose() {
         choice.suite.to_string(),
         "AES256-GCM-16/PRF-SHA2-256/group 19"
     );
-    assert_eq!(choice.other_group(&request.offer.ke), None);
+    assert_eq!(request.offer.ke.group, choice.suite.group.iana());
 
     let message = decode_cleartext(&octets(INIT_RESPONSE)).unwrap();
     let InitResponse::Accepted(answer) = InitResponse::parse(message).unwrap() else {

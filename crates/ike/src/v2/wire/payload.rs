@@ -170,19 +170,6 @@ impl Notify {
         (self.kind == NotifyType::INVALID_SPI).then(|| u32::from_be_bytes(octets))
     }
 
-    /// INVALID_KE_PAYLOAD: ask again with this group (RFC 7296 section 1.2).
-    #[must_use]
-    pub fn invalid_ke(group: u16) -> Self {
-        Self::new(NotifyType::INVALID_KE_PAYLOAD, group.to_be_bytes().to_vec())
-    }
-
-    /// The group that an INVALID_KE_PAYLOAD asks for.
-    #[must_use]
-    pub fn wanted_group(&self) -> Option<u16> {
-        let octets: [u8; 2] = self.data.as_slice().try_into().ok()?;
-        (self.kind == NotifyType::INVALID_KE_PAYLOAD).then(|| u16::from_be_bytes(octets))
-    }
-
     /// The SPI, when it names a CHILD SA of ESP.
     #[must_use]
     pub fn child_spi(&self) -> Option<u32> {

@@ -4,7 +4,7 @@ use thiserror::Error;
 
 /// The reason for which an inbound packet is dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Error)]
-pub enum Drop {
+pub enum DropReason {
     /// Too short for its suite, or the ciphertext is not whole blocks.
     #[error("too short, or not whole blocks")]
     Malformed,
