@@ -10,7 +10,7 @@ use vgw_crypto::RandomSources;
 use vgw_gateway::domain::{Gateway, TunnelName};
 use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::status::Status;
-use vgw_gateway::supervisor::{Supervisor, Which, peer_config};
+use vgw_gateway::supervisor::{Supervisor, TunnelIndex, peer_config};
 use vgw_ike::config::Limits;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Transmit};
@@ -72,7 +72,7 @@ impl Cloud {
         self.config.connections.extend(more);
         self.apply(self.config.clone());
         for number in new {
-            for which in Which::BOTH {
+            for which in TunnelIndex::BOTH {
                 self.handshake(number, which)?;
             }
         }
@@ -101,7 +101,7 @@ impl Cloud {
     }
 
     /// Has a customer make a new IKE SA; the time that the gateway needs for it.
-    pub fn handshake(&mut self, number: u32, which: Which) -> Result<Duration, Failure> {
+    pub fn handshake(&mut self, number: u32, which: TunnelIndex) -> Result<Duration, Failure> {
         self.now += PACE;
         let began = Instant::now();
         self.supervisor.handle_timeout(self.now);

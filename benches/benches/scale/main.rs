@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use vgw_gateway::domain::{Gateway, StartupAction};
-use vgw_gateway::supervisor::Which;
+use vgw_gateway::supervisor::TunnelIndex;
 use vgwd::config;
 use vgwd::kernel::Desired;
 
@@ -70,13 +70,13 @@ fn handshake(
     let sites = cloud.sites();
     let mut number = 0;
     // Once before, so that a mistake is no time.
-    cloud.handshake(0, Which::First)?;
+    cloud.handshake(0, TunnelIndex::First)?;
     criterion.bench_function(&format!("handshake/{sites}/{connections}"), |b| {
         b.iter_custom(|times| {
             (0..times)
                 .filter_map(|_| {
                     number = (number + 7) % connections;
-                    cloud.handshake(number, Which::First).ok()
+                    cloud.handshake(number, TunnelIndex::First).ok()
                 })
                 .sum()
         });

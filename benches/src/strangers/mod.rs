@@ -36,11 +36,11 @@ struct Attack {
     /// As in the results.
     name: &'static str,
     strangers: u16,
-    what: What,
+    what: Kind,
 }
 
 #[derive(Clone, Copy)]
-enum What {
+enum Kind {
     Nothing,
     /// So many a second.
     Refused(u32),
@@ -59,26 +59,26 @@ enum What {
 }
 
 const ATTACKS: [Attack; 17] = [
-    attack("none, 50 connections", 50, What::Nothing),
-    attack("none, 500 connections", 500, What::Nothing),
-    attack("a: 50 connections, 100/s", 50, What::Refused(100)),
-    attack("a: 50 connections, 1,000/s", 50, What::Refused(1_000)),
-    attack("a: 100 connections, 100/s", 100, What::Refused(100)),
-    attack("a: 100 connections, 1,000/s", 100, What::Refused(1_000)),
-    attack("a: 500 connections, 100/s", 500, What::Refused(100)),
-    attack("a: 500 connections, 1,000/s", 500, What::Refused(1_000)),
+    attack("none, 50 connections", 50, Kind::Nothing),
+    attack("none, 500 connections", 500, Kind::Nothing),
+    attack("a: 50 connections, 100/s", 50, Kind::Refused(100)),
+    attack("a: 50 connections, 1,000/s", 50, Kind::Refused(1_000)),
+    attack("a: 100 connections, 100/s", 100, Kind::Refused(100)),
+    attack("a: 100 connections, 1,000/s", 100, Kind::Refused(1_000)),
+    attack("a: 500 connections, 100/s", 500, Kind::Refused(100)),
+    attack("a: 500 connections, 1,000/s", 500, Kind::Refused(1_000)),
     attack("b: one cookie, 400/s", 50, invalid(400, false)),
     attack("b: every cookie, 4,000/s", 50, invalid(4_000, true)),
-    attack("c: eight hosts, 0.38 Mbit/s", 50, What::HoldPlaces(380_000)),
-    attack("g: guesses", 50, What::Guesses),
-    attack("h: 1,000 slow scrapers", 50, What::SlowScrapers),
-    attack("h: 1,000 idle clients", 50, What::IdleAdmins),
-    attack("h: 8 scrapers, 1,004 tunnels", 500, What::Scrapers),
-    attack("i: garbage", 50, What::Garbage),
-    attack("i: refused", 50, What::RefusedAtAnyRate),
+    attack("c: eight hosts, 0.38 Mbit/s", 50, Kind::HoldPlaces(380_000)),
+    attack("g: guesses", 50, Kind::Guesses),
+    attack("h: 1,000 slow scrapers", 50, Kind::SlowScrapers),
+    attack("h: 1,000 idle clients", 50, Kind::IdleAdmins),
+    attack("h: 8 scrapers, 1,004 tunnels", 500, Kind::Scrapers),
+    attack("i: garbage", 50, Kind::Garbage),
+    attack("i: refused", 50, Kind::RefusedAtAnyRate),
 ];
 
-const fn attack(name: &'static str, strangers: u16, what: What) -> Attack {
+const fn attack(name: &'static str, strangers: u16, what: Kind) -> Attack {
     Attack {
         name,
         strangers,
@@ -86,8 +86,8 @@ const fn attack(name: &'static str, strangers: u16, what: What) -> Attack {
     }
 }
 
-const fn invalid(rate: u32, each_cookie: bool) -> What {
-    What::InvalidValues { rate, each_cookie }
+const fn invalid(rate: u32, each_cookie: bool) -> Kind {
+    Kind::InvalidValues { rate, each_cookie }
 }
 
 /// A status that comes after the attack is not waited for any longer.
@@ -148,7 +148,7 @@ impl Attack {
             felt.arrived,
             felt.overflowed,
         ));
-        if let What::Refused(_) | What::InvalidValues { .. } = self.what {
+        if let Kind::Refused(_) | Kind::InvalidValues { .. } = self.what {
             let share = felt.arrived / made.rate();
             ensure!(share > 0.9, "only {share:.2} of the attack arrived");
         }
@@ -218,7 +218,7 @@ impl Attack {
     }
 }
 
-impl What {
+impl Kind {
     /// Makes the attack until it is stopped.
     fn make(self, scene: &Scene, stop: &AtomicBool) -> Result<Made> {
         let (attackers, gateway) = (&scene.attackers.gateway, &scene.stage.topology.vpc);

@@ -27,7 +27,7 @@ pub enum Order {
     /// Bring it back.
     Up,
     /// Rekey its IKE SA, or its CHILD SAs.
-    Rekey(wire::What),
+    Rekey(wire::RekeyTarget),
 }
 
 /// Why a line is no request.
@@ -112,7 +112,7 @@ mod tests {
         );
         assert_eq!(
             read(r#"{"request":"rekey","tunnel":"vpn-office/2","what":"ike"}"#),
-            Request::Order(Order::Rekey(wire::What::Ike), office(2))
+            Request::Order(Order::Rekey(wire::RekeyTarget::Ike), office(2))
         );
     }
 

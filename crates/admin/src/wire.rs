@@ -30,15 +30,15 @@ pub enum Request {
     Rekey {
         /// `vpn-office/1`.
         tunnel: String,
-        /// Which SA.
-        what: What,
+        /// TunnelIndex SA.
+        what: RekeyTarget,
     },
 }
 
-/// Which SA of a tunnel.
+/// TunnelIndex SA of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum What {
+pub enum RekeyTarget {
     /// The IKE SA.
     Ike,
     /// Its CHILD SAs.
@@ -145,7 +145,7 @@ pub struct Log {
 /// This end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
-    /// Which end we are.
+    /// TunnelIndex end we are.
     pub side: Side,
     /// BGP autonomous system number.
     pub asn: u32,
@@ -204,7 +204,7 @@ pub struct Offloads {
     pub udp_gro: bool,
 }
 
-/// Which end a daemon is.
+/// TunnelIndex end a daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -221,7 +221,7 @@ pub struct Connection {
     pub id: String,
     /// The customer gateway's name.
     pub customer_gateway: String,
-    /// Which of its tunnels sends: 1, 2, or null when none can.
+    /// TunnelIndex of its tunnels sends: 1, 2, or null when none can.
     pub active_tunnel: Option<u8>,
     /// Both tunnels.
     pub tunnels: Vec<Tunnel>,

@@ -15,12 +15,12 @@ use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraf
 
 use crate::awaited::Awaited;
 use crate::domain::{Side, TunnelName};
-pub use crate::supervisor::{State, Which};
+pub use crate::supervisor::{State, TunnelIndex};
 
 /// A gateway.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Which end it is.
+    /// TunnelIndex end it is.
     pub side: Side,
     /// Its BGP autonomous system number.
     pub asn: u32,
@@ -75,7 +75,7 @@ pub struct ConnectionStatus {
     /// Whether traffic returns to the first tunnel.
     pub failback: bool,
     /// The tunnel that carries the outbound traffic; None while neither can.
-    pub active: Option<Which>,
+    pub active: Option<TunnelIndex>,
     /// Both tunnels.
     pub tunnels: [TunnelStatus; 2],
 }

@@ -10,7 +10,7 @@ use ipnet::IpNet;
 use vgw_crypto::{Encryption, Group, Integrity};
 use vgw_gateway::domain::{Connection, DpdAction, Gateway, StartupAction, TunnelName};
 use vgw_gateway::revision::ChangeSet;
-use vgw_gateway::supervisor::What;
+use vgw_gateway::supervisor::RekeyTarget;
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
 
@@ -308,7 +308,7 @@ impl Days {
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
-    /// Which nodes sent too much since this was last asked.
+    /// TunnelIndex nodes sent too much since this was last asked.
     fn settle_window(&mut self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (node, before) in self.world.nodes.iter().zip(&mut self.ike_sent) {
@@ -432,11 +432,11 @@ impl Days {
             }
             7 => {
                 self.world
-                    .operate(place, |s, now| s.rekey(now, &name, What::Ike));
+                    .operate(place, |s, now| s.rekey(now, &name, RekeyTarget::Ike));
             }
             _ => {
                 self.world
-                    .operate(place, |s, now| s.rekey(now, &name, What::Child));
+                    .operate(place, |s, now| s.rekey(now, &name, RekeyTarget::Child));
             }
         }
     }

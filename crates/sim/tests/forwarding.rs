@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vgw_dataplane::DropReason;
 use vgw_gateway::domain::TunnelName;
-use vgw_gateway::supervisor::What;
+use vgw_gateway::supervisor::RekeyTarget;
 use vgw_sim::host::Shape;
 use vgw_sim::network::Load;
 use vgw_sim::setup;
@@ -69,7 +69,7 @@ fn between_two_customers_nothing_is_lost_over_rekeys() {
                 connection: id.to_owned(),
                 number,
             };
-            for what in [What::Child, What::Ike] {
+            for what in [RekeyTarget::Child, RekeyTarget::Ike] {
                 world.operate(GATEWAY, |s, now| s.rekey(now, &name, what));
                 world.run(Duration::from_secs(20));
             }

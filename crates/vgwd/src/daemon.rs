@@ -302,10 +302,10 @@ fn begins_anew(message: &Message) -> bool {
     glance(&message.octets).is_ok_and(|seen| seen.begins)
 }
 
-const fn rekeyed(what: wire::What) -> vgw_gateway::supervisor::What {
+const fn rekeyed(what: wire::RekeyTarget) -> vgw_gateway::supervisor::RekeyTarget {
     match what {
-        wire::What::Ike => vgw_gateway::supervisor::What::Ike,
-        wire::What::Child => vgw_gateway::supervisor::What::Child,
+        wire::RekeyTarget::Ike => vgw_gateway::supervisor::RekeyTarget::Ike,
+        wire::RekeyTarget::Child => vgw_gateway::supervisor::RekeyTarget::Child,
     }
 }
 

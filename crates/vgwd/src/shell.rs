@@ -429,7 +429,9 @@ fn tunnel_samples(
     connection: &ConnectionStatus,
     plane: &DataPlane,
 ) -> impl Iterator<Item = TunnelSample> {
-    let active = connection.active.map(vgw_gateway::status::Which::number);
+    let active = connection
+        .active
+        .map(vgw_gateway::status::TunnelIndex::number);
     connection
         .tunnels
         .iter()

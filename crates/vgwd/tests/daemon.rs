@@ -18,7 +18,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use vgw_admin::client::ask;
-use vgw_admin::wire::{Reply, Request, Status, What as RekeyTarget};
+use vgw_admin::wire::{RekeyTarget, Reply, Request, Status};
 use vgw_ike::wire::{
     ExchangeType, Header, KeyExchange, Payload, Proposal, ProtocolId, Transform, TransformType,
     encode_cleartext,

@@ -75,7 +75,7 @@ struct EspPacket {
 }
 
 /// Everything that a burst needs, allocated once.
-struct Inlet<'a> {
+struct InboundWorker<'a> {
     shared: &'a Shared,
     number: usize,
     worker: &'a Worker,
@@ -101,7 +101,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     let epoll = watch(worker, &sources).map_err(|errno| format!("epoll: {errno}"))?;
     let mut tables = TableCache::new(&shared.engine.tables);
     let features = shared.tun.features();
-    let mut inlet = Inlet {
+    let mut worker_in = InboundWorker {
         shared,
         number,
         worker,
@@ -119,7 +119,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
-        let timeout = if inlet.relay.may_sleep() {
+        let timeout = if worker_in.relay.may_sleep() {
             EpollTimeout::NONE
         } else {
             EpollTimeout::ZERO
@@ -139,12 +139,12 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         if shared.stopping() {
             return Ok(());
         }
-        inlet.relay.serve();
+        worker_in.relay.serve();
         let numbers = ready.iter().map(|event| usize::try_from(event.data()));
         for number in numbers.flatten() {
             // No source has the number of the wake-up.
             if let Some(source) = sources.get_mut(number) {
-                inlet.take(&mut tables, source)?;
+                worker_in.take(&mut tables, source)?;
             }
         }
     }
@@ -195,7 +195,7 @@ fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
     Ok(epoll)
 }
 
-impl Inlet<'_> {
+impl InboundWorker<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
     fn take(&mut self, tables: &mut TableCache<'_>, source: &mut Source<'_>) -> Result<(), String> {

@@ -18,7 +18,7 @@ use crate::workers::worker::{Shared, Worker};
 const LARGEST: usize = 1 << 16;
 
 /// Everything that a burst needs, allocated once.
-struct Outlet<'a> {
+struct OutboundWorker<'a> {
     shared: &'a Shared,
     number: usize,
     worker: &'a Worker,
@@ -32,7 +32,7 @@ struct Outlet<'a> {
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
     let mut tables = TableCache::new(&shared.engine.tables);
-    let mut outlet = Outlet {
+    let mut outlet = OutboundWorker {
         shared,
         number,
         worker,
@@ -85,7 +85,7 @@ fn tun_failed(shared: &Shared, errno: Errno) -> String {
     }
 }
 
-impl Outlet<'_> {
+impl OutboundWorker<'_> {
     /// Reads until there is enough to send, and lays it out. Returns whether
     /// the device has nothing more.
     fn fill(&mut self, tables: &mut TableCache<'_>) -> Result<bool, Errno> {

@@ -7,7 +7,7 @@ use vgw_sa::TunnelId;
 
 use super::Supervisor;
 use super::lifecycle::{Event, State};
-use super::tunnel::{DRAIN_TIME, Drain, Then, Tunnel};
+use super::tunnel::{AfterDrain, DRAIN_TIME, Drain, Tunnel};
 
 /// A tunnel that carries and is to begin anew waits at most this long for the other one,
 /// which began anew first: the peer may have the old configuration, or not come back, and
@@ -63,7 +63,7 @@ impl Supervisor {
         };
         match (other.state, other.drain.map(|drain| drain.then)) {
             (State::Up, _) => Refuge::Up,
-            (State::Draining, Some(Then::Restart)) => Refuge::Coming,
+            (State::Draining, Some(AfterDrain::Restart)) => Refuge::Coming,
             (State::Down | State::Connecting, _) if take_turns || waits => Refuge::Coming,
             (State::Draining | State::Down | State::Connecting | State::AdminDown, _) => {
                 Refuge::None
@@ -118,7 +118,7 @@ fn drain(now: Instant, tunnel: &mut Tunnel) {
     tunnel.transition(now, Event::TakeDown, "configuration changed");
     tunnel.drain = Some(Drain {
         until: now + DRAIN_TIME,
-        then: Then::Restart,
+        then: AfterDrain::Restart,
         outdated: true,
     });
 }

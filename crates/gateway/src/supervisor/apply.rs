@@ -7,7 +7,7 @@ use vgw_sa::TunnelId;
 
 use super::mapping::peer_config;
 use super::tunnel::Tunnel;
-use super::{Change, Pair, Supervisor, Which};
+use super::{Change, Pair, Supervisor, TunnelIndex};
 use crate::domain::{Connection, TunnelName};
 use crate::fields::{connection_fields, tunnel_fields};
 use crate::line_limit::{LineLimit, STATES};
@@ -74,7 +74,7 @@ impl Supervisor {
 
     fn add_connection(&mut self, now: Instant, connection: Arc<Connection>) {
         let tunnels = [(); 2].map(|()| self.numbers.take());
-        for (which, id) in Which::BOTH.into_iter().zip(tunnels) {
+        for (which, id) in TunnelIndex::BOTH.into_iter().zip(tunnels) {
             let options = which.of(&connection.tunnels).clone();
             let name = TunnelName {
                 connection: connection.id.clone(),
@@ -94,7 +94,7 @@ impl Supervisor {
         let pair = Pair {
             connection,
             tunnels,
-            carrier: Which::First,
+            carrier: TunnelIndex::First,
             again: None,
             lines: LineLimit::new(STATES),
         };
@@ -145,8 +145,8 @@ impl Supervisor {
         let ids = pair.tunnels;
         let carrier = pair.carrier;
         let restarting =
-            Which::BOTH.map(|which| self.change_peer(now, *which.of(&ids), &after, which));
-        for which in Which::BOTH {
+            TunnelIndex::BOTH.map(|which| self.change_peer(now, *which.of(&ids), &after, which));
+        for which in TunnelIndex::BOTH {
             let options = which.of(&after.tunnels);
             if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids)) {
                 if tunnel.options != *options {
@@ -168,7 +168,7 @@ impl Supervisor {
                 self.begin_anew(now, *which.of(&ids), take_turns);
             }
         }
-        for which in Which::BOTH {
+        for which in TunnelIndex::BOTH {
             let mut fields = tunnel_fields(which.of(&before.tunnels), which.of(&after.tunnels));
             let restarts = *which.of(&restarting);
             if fields.is_empty() && own.is_empty() && !restarts {
@@ -221,7 +221,7 @@ impl Supervisor {
         now: Instant,
         id: TunnelId,
         connection: &Connection,
-        which: Which,
+        which: TunnelIndex,
     ) -> bool {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return false;

@@ -10,8 +10,8 @@ use vgw_sa::TunnelId;
 use super::Supervisor;
 use super::lifecycle::{Event, State};
 use super::routes::next_hop;
-use super::selection::{Candidate, Which, choose};
-use super::tunnel::{Then, Tunnel};
+use super::selection::{Candidate, TunnelIndex, choose};
+use super::tunnel::{AfterDrain, Tunnel};
 use crate::command::Command;
 
 impl Supervisor {
@@ -109,8 +109,8 @@ impl Supervisor {
         }
         tunnel.drain = None;
         match drain.then {
-            Then::AdminDown => self.shut(now, id),
-            Then::Restart => self.restart(now, id),
+            AfterDrain::AdminDown => self.shut(now, id),
+            AfterDrain::Restart => self.restart(now, id),
         }
     }
 
@@ -222,7 +222,7 @@ impl Supervisor {
     pub(super) fn sibling(&self, id: TunnelId) -> Option<&Tunnel> {
         let name = &self.tunnels.get(&id)?.name;
         let pair = self.pairs.get(&name.connection)?;
-        let which = Which::from_number(name.number)?;
+        let which = TunnelIndex::from_number(name.number)?;
         self.tunnels.get(which.other().of(&pair.tunnels))
     }
 }

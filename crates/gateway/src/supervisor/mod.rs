@@ -62,9 +62,9 @@ pub use change::Change;
 pub use lifecycle::State;
 pub use mapping::{DPD_IDLE, peer_config};
 pub use one_way::PATIENCE;
-pub use operate::{OperationError, What};
+pub use operate::{OperationError, RekeyTarget};
 pub use retry::LONGEST_PAUSE;
-pub use selection::{FAILBACK_HOLD, Which};
+pub use selection::{FAILBACK_HOLD, TunnelIndex};
 pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use tunnel::DRAIN_TIME;
 
@@ -92,7 +92,7 @@ const ASKING_PACE: Duration = Duration::from_millis(5);
 struct Pair {
     connection: Arc<Connection>,
     tunnels: [TunnelId; 2],
-    carrier: Which,
+    carrier: TunnelIndex,
     /// When to choose the carrier again.
     again: Option<Instant>,
     /// Lines about which tunnel carries.
@@ -118,7 +118,7 @@ pub struct Supervisor {
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// By connection id.
     pairs: BTreeMap<String, Pair>,
-    /// Which tunnel an inbound SPI belongs to.
+    /// TunnelIndex tunnel an inbound SPI belongs to.
     spis: BTreeMap<u32, TunnelId>,
     /// Tunnels about which something has to be decided.
     touched: BTreeSet<TunnelId>,

@@ -6,20 +6,20 @@ use std::time::Instant;
 use vgw_sa::TunnelId;
 
 use super::lifecycle::{Event, State};
-use super::tunnel::{DRAIN_TIME, Drain, Then};
-use super::{Supervisor, Which};
+use super::tunnel::{AfterDrain, DRAIN_TIME, Drain};
+use super::{Supervisor, TunnelIndex};
 use crate::domain::TunnelName;
 
 /// What to rekey.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum What {
+pub enum RekeyTarget {
     /// The IKE SA.
     Ike,
     /// The CHILD SA that carries the outbound traffic.
     Child,
 }
 
-impl fmt::Display for What {
+impl fmt::Display for RekeyTarget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Ike => "IKE",
@@ -59,13 +59,13 @@ impl Supervisor {
                 tunnel.transition(now, Event::TakeDown, "being taken down by hand");
                 tunnel.drain = Some(Drain {
                     until: if refuge { now + DRAIN_TIME } else { now },
-                    then: Then::AdminDown,
+                    then: AfterDrain::AdminDown,
                     outdated: tunnel.turn.take().is_some(),
                 });
             }
             State::Draining => {
                 if let Some(drain) = &mut tunnel.drain {
-                    drain.then = Then::AdminDown;
+                    drain.then = AfterDrain::AdminDown;
                 }
             }
             State::Down | State::Connecting => {
@@ -99,7 +99,7 @@ impl Supervisor {
                 self.endpoint.set_peer(now, id, peer);
             }
             // Its SAs are not those of the present configuration.
-            (State::Draining, Some(drain)) if drain.outdated => drain.then = Then::Restart,
+            (State::Draining, Some(drain)) if drain.outdated => drain.then = AfterDrain::Restart,
             (State::Draining, Some(_)) => {
                 tunnel.drain = None;
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
@@ -118,7 +118,7 @@ impl Supervisor {
         &mut self,
         now: Instant,
         name: &TunnelName,
-        what: What,
+        what: RekeyTarget,
     ) -> Result<(), OperationError> {
         let id = self.find(name)?;
         let Some(tunnel) = self.tunnels.get(&id) else {
@@ -129,8 +129,8 @@ impl Supervisor {
         };
         tracing::info!(tunnel = %name, "{name}: rekeying its {what} SA by hand");
         match what {
-            What::Ike => self.endpoint.rekey_ike(now, sa),
-            What::Child => self.endpoint.rekey_child(now, spi_in),
+            RekeyTarget::Ike => self.endpoint.rekey_ike(now, sa),
+            RekeyTarget::Child => self.endpoint.rekey_child(now, spi_in),
         }
         self.settle(now);
         Ok(())
@@ -138,7 +138,7 @@ impl Supervisor {
 
     fn find(&self, name: &TunnelName) -> Result<TunnelId, OperationError> {
         let pair = self.pairs.get(&name.connection);
-        let which = Which::from_number(name.number);
+        let which = TunnelIndex::from_number(name.number);
         let id = pair
             .zip(which)
             .map(|(pair, which)| *which.of(&pair.tunnels));

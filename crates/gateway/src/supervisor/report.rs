@@ -11,7 +11,7 @@ use vgw_sa::TunnelTraffic;
 use super::last_error::LastError;
 use super::sas::{Child, IkeSa};
 use super::tunnel::Tunnel;
-use super::{Pair, State, Supervisor, Which, udp_fallback};
+use super::{Pair, State, Supervisor, TunnelIndex, udp_fallback};
 use crate::awaited::{Awaited, Awaits};
 use crate::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
@@ -63,7 +63,7 @@ impl Supervisor {
         let pair = self.pairs.get(id)?;
         let connection = &pair.connection;
         let carrier = self.tunnels.get(pair.carrier.of(&pair.tunnels))?;
-        let status = |which: Which| {
+        let status = |which: TunnelIndex| {
             let tunnel = self.tunnels.get(which.of(&pair.tunnels))?;
             Some(self.tunnel_status(now, pair, tunnel))
         };
@@ -73,7 +73,7 @@ impl Supervisor {
             remote_prefixes: self.revision.own().remote_prefixes(connection).to_vec(),
             failback: connection.failback,
             active: carrier.state.carries().then_some(pair.carrier),
-            tunnels: [status(Which::First)?, status(Which::Second)?],
+            tunnels: [status(TunnelIndex::First)?, status(TunnelIndex::Second)?],
         })
     }
 

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use vgw_sa::{InsideAddress, NextHop, TunnelId, TunnelPolicy};
 
-use super::selection::Which;
+use super::selection::TunnelIndex;
 use super::told::Told;
 use crate::domain::{Connection, Gateway, HostService, Tunnel};
 
@@ -21,7 +21,7 @@ pub(super) struct Carried<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) connection: &'a Connection,
     pub(super) tunnels: [TunnelId; 2],
-    pub(super) carrier: Which,
+    pub(super) carrier: TunnelIndex,
 }
 
 impl Carried<'_> {
@@ -30,8 +30,8 @@ impl Carried<'_> {
     }
 
     /// Its tunnels with their numbers and which they are.
-    fn each(&self) -> impl Iterator<Item = (Which, TunnelId, &Tunnel)> {
-        Which::BOTH.into_iter().map(|which| {
+    fn each(&self) -> impl Iterator<Item = (TunnelIndex, TunnelId, &Tunnel)> {
+        TunnelIndex::BOTH.into_iter().map(|which| {
             let tunnel = which.of(&self.connection.tunnels);
             (which, *which.of(&self.tunnels), tunnel)
         })
@@ -39,7 +39,7 @@ impl Carried<'_> {
 }
 
 /// What leads to the networks behind the peer.
-pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: Which) -> NextHop {
+pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: TunnelIndex) -> NextHop {
     NextHop {
         carrier: *carrier.of(&tunnels),
         standby: Some(*carrier.other().of(&tunnels)),

@@ -1,4 +1,4 @@
-//! Which of a connection's two tunnels carries the outbound traffic.
+//! TunnelIndex of a connection's two tunnels carries the outbound traffic.
 //!
 //! The choice is sticky: the carrier stays until it can carry no more, or
 //! until it is being drained and the other one is up. Where failback is
@@ -18,14 +18,14 @@ pub const FAILBACK_HOLD: Duration = Duration::from_secs(10);
 
 /// One of a connection's two tunnels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Which {
+pub enum TunnelIndex {
     /// Tunnel 1.
     First,
     /// Tunnel 2.
     Second,
 }
 
-impl Which {
+impl TunnelIndex {
     /// Both, in order.
     pub const BOTH: [Self; 2] = [Self::First, Self::Second];
 
@@ -93,7 +93,7 @@ pub(super) struct Choice {
     /// The tunnel that carries; with none up, the last one that did, so that
     /// its prefixes keep leading to a tunnel and packets are dropped there,
     /// counted, instead of leaving elsewhere.
-    pub(super) carrier: Which,
+    pub(super) carrier: TunnelIndex,
     /// When to choose again though nothing happens.
     pub(super) again: Option<Instant>,
 }
@@ -101,7 +101,7 @@ pub(super) struct Choice {
 /// Chooses between two tunnels, given the one that carries now.
 pub(super) fn choose(
     now: Instant,
-    carrier: Which,
+    carrier: TunnelIndex,
     candidates: &[Candidate; 2],
     failback: bool,
 ) -> Choice {
@@ -125,7 +125,7 @@ pub(super) fn choose(
             }
         }
     };
-    let returns = failback && carrier == Which::Second;
+    let returns = failback && carrier == TunnelIndex::Second;
     match (incumbent.state, challenger.state) {
         (State::Up, State::Up) => match (incumbent.one_way, challenger.one_way) {
             (true, false) => change,
@@ -150,7 +150,7 @@ pub(super) fn choose(
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Candidate, Choice, FAILBACK_HOLD, Which, choose};
+    use super::{Candidate, Choice, FAILBACK_HOLD, TunnelIndex, choose};
     use crate::supervisor::lifecycle::State;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -173,12 +173,12 @@ mod tests {
     }
 
     /// Both up; each that is named was found to go one way, and rests as long.
-    fn one_way(now: Instant, which: &[(Which, Duration)]) -> [Candidate; 2] {
+    fn one_way(now: Instant, which: &[(TunnelIndex, Duration)]) -> [Candidate; 2] {
         let mut both = pair(State::Up, State::Up, now);
         for (which, rest) in which {
             let one = match which {
-                Which::First => &mut both[0],
-                Which::Second => &mut both[1],
+                TunnelIndex::First => &mut both[0],
+                TunnelIndex::Second => &mut both[1],
             };
             one.one_way = true;
             one.rests_until = Some(now + *rest);
@@ -186,7 +186,12 @@ mod tests {
         both
     }
 
-    fn carrier(now: Instant, carrier: Which, states: [State; 2], failback: bool) -> Which {
+    fn carrier(
+        now: Instant,
+        carrier: TunnelIndex,
+        states: [State; 2],
+        failback: bool,
+    ) -> TunnelIndex {
         let [first, second] = states;
         choose(now, carrier, &pair(first, second, now), failback).carrier
     }
@@ -195,10 +200,10 @@ mod tests {
     fn traffic_stays_on_a_tunnel_that_is_up_whatever_the_other_does() {
         let now = epoch();
         for other in State::ALL {
-            let on_first = carrier(now, Which::First, [State::Up, other], true);
-            assert_eq!(on_first, Which::First);
-            let on_second = carrier(now, Which::Second, [other, State::Up], false);
-            assert_eq!(on_second, Which::Second);
+            let on_first = carrier(now, TunnelIndex::First, [State::Up, other], true);
+            assert_eq!(on_first, TunnelIndex::First);
+            let on_second = carrier(now, TunnelIndex::Second, [other, State::Up], false);
+            assert_eq!(on_second, TunnelIndex::Second);
         }
     }
 
@@ -206,18 +211,28 @@ mod tests {
     fn traffic_leaves_a_tunnel_that_is_not_up_for_one_that_is() {
         let now = epoch();
         for lost in State::ALL.into_iter().filter(|s| *s != State::Up) {
-            let moved = carrier(now, Which::First, [lost, State::Up], false);
-            assert_eq!(moved, Which::Second);
+            let moved = carrier(now, TunnelIndex::First, [lost, State::Up], false);
+            assert_eq!(moved, TunnelIndex::Second);
         }
     }
 
     #[test]
     fn a_draining_tunnel_carries_on_while_the_other_is_not_up() {
         let now = epoch();
-        let stays = carrier(now, Which::First, [State::Draining, State::Down], false);
-        assert_eq!(stays, Which::First);
-        let moved = carrier(now, Which::First, [State::Down, State::Draining], false);
-        assert_eq!(moved, Which::Second);
+        let stays = carrier(
+            now,
+            TunnelIndex::First,
+            [State::Draining, State::Down],
+            false,
+        );
+        assert_eq!(stays, TunnelIndex::First);
+        let moved = carrier(
+            now,
+            TunnelIndex::First,
+            [State::Down, State::Draining],
+            false,
+        );
+        assert_eq!(moved, TunnelIndex::Second);
     }
 
     #[test]
@@ -226,7 +241,7 @@ mod tests {
         let dark = [State::Down, State::Connecting, State::AdminDown];
         for first in dark {
             for second in dark {
-                for which in Which::BOTH {
+                for which in TunnelIndex::BOTH {
                     assert_eq!(carrier(now, which, [first, second], true), which);
                 }
             }
@@ -237,70 +252,86 @@ mod tests {
     fn failback_waits_until_the_first_tunnel_has_been_up_for_a_while() {
         let back = epoch();
         let both = pair(State::Up, State::Up, back);
-        let early = choose(back + FAILBACK_HOLD - SECOND, Which::Second, &both, true);
+        let early = choose(
+            back + FAILBACK_HOLD - SECOND,
+            TunnelIndex::Second,
+            &both,
+            true,
+        );
         let wait = Choice {
-            carrier: Which::Second,
+            carrier: TunnelIndex::Second,
             again: Some(back + FAILBACK_HOLD),
         };
         assert_eq!(early, wait);
-        let due = choose(back + FAILBACK_HOLD, Which::Second, &both, true);
-        assert_eq!(due.carrier, Which::First);
+        let due = choose(back + FAILBACK_HOLD, TunnelIndex::Second, &both, true);
+        assert_eq!(due.carrier, TunnelIndex::First);
     }
 
     #[test]
     fn traffic_leaves_a_tunnel_that_goes_one_way_for_one_that_may_not_and_stays_there() {
         let now = epoch();
         for failback in [false, true] {
-            let first = one_way(now, &[(Which::First, 120 * SECOND)]);
-            let moved = choose(now, Which::First, &first, failback);
-            assert_eq!(moved.carrier, Which::Second);
-            let later = choose(now + 1000 * SECOND, Which::Second, &first, failback);
-            assert_eq!((later.carrier, later.again), (Which::Second, None));
+            let first = one_way(now, &[(TunnelIndex::First, 120 * SECOND)]);
+            let moved = choose(now, TunnelIndex::First, &first, failback);
+            assert_eq!(moved.carrier, TunnelIndex::Second);
+            let later = choose(now + 1000 * SECOND, TunnelIndex::Second, &first, failback);
+            assert_eq!((later.carrier, later.again), (TunnelIndex::Second, None));
         }
     }
 
     #[test]
     fn with_both_one_way_the_other_is_tried_again_once_it_has_rested() {
         let now = epoch();
-        let rests = [(Which::First, 120 * SECOND), (Which::Second, 127 * SECOND)];
+        let rests = [
+            (TunnelIndex::First, 120 * SECOND),
+            (TunnelIndex::Second, 127 * SECOND),
+        ];
         let both = one_way(now, &rests);
-        let wait = choose(now, Which::Second, &both, false);
+        let wait = choose(now, TunnelIndex::Second, &both, false);
         let again = Some(now + 120 * SECOND);
-        assert_eq!((wait.carrier, wait.again), (Which::Second, again));
-        let tried = choose(now + 120 * SECOND, Which::Second, &both, false);
-        assert_eq!(tried.carrier, Which::First);
+        assert_eq!((wait.carrier, wait.again), (TunnelIndex::Second, again));
+        let tried = choose(now + 120 * SECOND, TunnelIndex::Second, &both, false);
+        assert_eq!(tried.carrier, TunnelIndex::First);
     }
 
     #[test]
     fn a_tunnel_that_goes_one_way_is_used_when_the_other_is_not_up() {
         let now = epoch();
-        let mut both = one_way(now, &[(Which::First, 120 * SECOND)]);
+        let mut both = one_way(now, &[(TunnelIndex::First, 120 * SECOND)]);
         both[1].state = State::Down;
-        for carrier in Which::BOTH {
-            assert_eq!(choose(now, carrier, &both, false).carrier, Which::First);
+        for carrier in TunnelIndex::BOTH {
+            assert_eq!(
+                choose(now, carrier, &both, false).carrier,
+                TunnelIndex::First
+            );
         }
     }
 
     #[test]
     fn failback_waits_until_a_tunnel_that_went_one_way_has_rested() {
         let now = epoch();
-        let mut both = one_way(now, &[(Which::First, 120 * SECOND)]);
+        let mut both = one_way(now, &[(TunnelIndex::First, 120 * SECOND)]);
         both[0].one_way = false;
         let later = now + FAILBACK_HOLD;
-        let wait = choose(later, Which::Second, &both, true);
+        let wait = choose(later, TunnelIndex::Second, &both, true);
         let again = Some(now + 120 * SECOND);
-        assert_eq!((wait.carrier, wait.again), (Which::Second, again));
-        let due = choose(now + 120 * SECOND, Which::Second, &both, true);
-        assert_eq!(due.carrier, Which::First);
+        assert_eq!((wait.carrier, wait.again), (TunnelIndex::Second, again));
+        let due = choose(now + 120 * SECOND, TunnelIndex::Second, &both, true);
+        assert_eq!(due.carrier, TunnelIndex::First);
     }
 
     #[test]
     fn without_failback_traffic_stays_on_the_second_tunnel_for_good() {
         let back = epoch();
         let both = pair(State::Up, State::Up, back);
-        let later = choose(back + 1000 * FAILBACK_HOLD, Which::Second, &both, false);
+        let later = choose(
+            back + 1000 * FAILBACK_HOLD,
+            TunnelIndex::Second,
+            &both,
+            false,
+        );
         let stay = Choice {
-            carrier: Which::Second,
+            carrier: TunnelIndex::Second,
             again: None,
         };
         assert_eq!(later, stay);

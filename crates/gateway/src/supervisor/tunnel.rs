@@ -25,7 +25,7 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(1);
 
 /// What follows once a tunnel is drained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Then {
+pub(super) enum AfterDrain {
     /// It stays down until the operator brings it up.
     AdminDown,
     /// It begins anew with its changed configuration.
@@ -36,7 +36,7 @@ pub(super) enum Then {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Drain {
     pub(super) until: Instant,
-    pub(super) then: Then,
+    pub(super) then: AfterDrain,
     /// The negotiator still has the configuration of before.
     pub(super) outdated: bool,
 }

@@ -1,7 +1,7 @@
 //! Dead peers, failover and return.
 
 use vgw_gateway::domain::DpdAction;
-use vgw_gateway::status::{State, Which};
+use vgw_gateway::status::{State, TunnelIndex};
 use vgw_gateway::supervisor::FAILBACK_HOLD;
 
 use vgw_sa::NextHop;
@@ -18,11 +18,11 @@ fn traffic_moves_to_the_other_tunnel_within_the_dpd_timeout_and_stays_there() {
         });
         flows(&mut world);
         world.run(seconds(60));
-        assert_eq!(active(&world, VGW), Some(Which::First));
+        assert_eq!(active(&world, VGW), Some(TunnelIndex::First));
         cut(&mut world, 1);
         world.run(seconds(timeout + 15));
         for end in [VGW, CGW] {
-            assert_eq!(active(&world, end), Some(Which::Second));
+            assert_eq!(active(&world, end), Some(TunnelIndex::Second));
             let trouble = tunnel(&world, end, 1).trouble.unwrap();
             assert!(trouble.text.contains("does not answer"), "{trouble:?}");
         }
@@ -34,7 +34,7 @@ fn traffic_moves_to_the_other_tunnel_within_the_dpd_timeout_and_stays_there() {
         assert!(world.run_until(seconds(60), both_up));
         let before = missing(&world);
         world.run(seconds(120));
-        assert_eq!(active(&world, VGW), Some(Which::Second));
+        assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
         assert_eq!(missing(&world), before);
         assert!(world.violations.is_empty(), "{:?}", world.violations);
     }
@@ -74,14 +74,14 @@ fn with_failback_traffic_returns_once_the_first_tunnel_has_been_well_for_a_while
     flows(&mut world);
     cut(&mut world, 1);
     world.run(seconds(60));
-    assert_eq!(active(&world, VGW), Some(Which::Second));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
     restore(&mut world, 1);
     assert!(world.run_until(seconds(60), both_up));
-    assert_eq!(active(&world, VGW), Some(Which::Second));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
     let before = missing(&world);
     world.run(FAILBACK_HOLD + seconds(1));
     for end in [VGW, CGW] {
-        assert_eq!(active(&world, end), Some(Which::First));
+        assert_eq!(active(&world, end), Some(TunnelIndex::First));
     }
     assert_eq!(missing(&world), before, "the return loses nothing");
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use vgw_crypto::{Group, Secret};
 use vgw_gateway::command::Refused;
 use vgw_gateway::domain::StartupAction;
-use vgw_gateway::status::{State, Telemetry, Which};
-use vgw_gateway::supervisor::{OperationError, What};
+use vgw_gateway::status::{State, Telemetry, TunnelIndex};
+use vgw_gateway::supervisor::{OperationError, RekeyTarget};
 use vgw_ike::config::Psk;
 use vgw_ike::event::Role;
 use vgw_sim::judge;
@@ -85,7 +85,9 @@ fn a_tunnel_whose_sa_the_data_plane_refuses_is_not_left_half_installed() {
             world.run(seconds(1));
             let carrier = name(active(&world, end).unwrap().number());
             world.nodes[end].refuse_next = Some(which);
-            world.operate(end, |s, now| s.rekey(now, &carrier, What::Child).unwrap());
+            world.operate(end, |s, now| {
+                s.rekey(now, &carrier, RekeyTarget::Child).unwrap()
+            });
             world.run(seconds(1));
             for flow in flows {
                 world.set_pace(flow, seconds(1));
@@ -113,14 +115,14 @@ fn rekeys_by_hand_under_load_move_no_traffic_and_lose_no_packet() {
     for round in 0..50 {
         let end = [VGW, CGW][round % 2];
         let what = if round % 5 == 0 {
-            What::Ike
+            RekeyTarget::Ike
         } else {
-            What::Child
+            RekeyTarget::Child
         };
         world.operate(end, |s, now| s.rekey(now, &name(1), what).unwrap());
         world.run(seconds(7));
     }
-    assert_eq!(active(&world, VGW), Some(Which::First));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::First));
     let counters = tunnel(&world, VGW, 1).counters;
     assert_eq!((counters.ike_rekeys, counters.child_rekeys), (10, 40));
     assert_eq!(missing(&world), 0);
@@ -155,17 +157,17 @@ fn a_tunnel_is_drained_before_it_is_taken_down_and_nothing_is_lost() {
         world.run(seconds(5));
         world.operate(end, |s, now| s.tunnel_down(now, &name(1)).unwrap());
         assert_eq!(tunnel(&world, end, 1).state, State::Draining);
-        assert_eq!(active(&world, end), Some(Which::Second));
+        assert_eq!(active(&world, end), Some(TunnelIndex::Second));
         world.run(seconds(5));
         assert_eq!(tunnel(&world, end, 1).state, State::AdminDown);
-        assert_eq!(active(&world, VGW), Some(Which::Second));
-        assert_eq!(active(&world, CGW), Some(Which::Second));
+        assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
+        assert_eq!(active(&world, CGW), Some(TunnelIndex::Second));
         world.run(seconds(300));
         assert_eq!(tunnel(&world, end, 1).state, State::AdminDown);
         world.operate(end, |s, now| s.tunnel_up(now, &name(1)).unwrap());
         assert!(world.run_until(seconds(60), both_up));
         world.run(seconds(60));
-        assert_eq!(active(&world, VGW), Some(Which::Second), "sticky");
+        assert_eq!(active(&world, VGW), Some(TunnelIndex::Second), "sticky");
         assert_eq!(missing(&world), 0);
         assert!(world.violations.is_empty(), "{:?}", world.violations);
     }
@@ -180,7 +182,7 @@ fn taking_the_only_tunnel_down_needs_no_drain() {
     }
     assert_eq!(active(&world, VGW), None);
     world.operate(VGW, |s, now| {
-        let refused = s.rekey(now, &name(1), What::Child).unwrap_err();
+        let refused = s.rekey(now, &name(1), RekeyTarget::Child).unwrap_err();
         assert_eq!(refused, OperationError::NotUp(name(1), State::AdminDown));
     });
 }
@@ -200,7 +202,7 @@ fn a_wrong_pre_shared_key_is_named_at_both_ends_and_the_other_tunnel_is_well() {
         assert!(trouble.text.contains("pre-shared key"), "{trouble:?}");
         assert!(wrong.state != State::Up);
         assert_eq!(tunnel(&world, end, 2).state, State::Up);
-        assert_eq!(active(&world, end), Some(Which::Second));
+        assert_eq!(active(&world, end), Some(TunnelIndex::Second));
     }
     assert!(tunnel(&world, CGW, 1).failed_attempts >= 3);
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use tracing::Level;
 use vgw_crypto::Encryption;
 use vgw_gateway::domain::{DpdAction, StartupAction};
-use vgw_gateway::supervisor::What;
+use vgw_gateway::supervisor::RekeyTarget;
 use vgw_ike::config::Psk;
 use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
@@ -28,7 +28,7 @@ fn live(world: &mut World) {
     world.nodes[CGW].config = config.clone();
     world.reload(CGW, config);
     assert!(world.run_until(seconds(60), both_up));
-    for what in [What::Child, What::Ike] {
+    for what in [RekeyTarget::Child, RekeyTarget::Ike] {
         world.operate(VGW, |s, now| s.rekey(now, &name(1), what).unwrap());
         world.run(seconds(10));
     }

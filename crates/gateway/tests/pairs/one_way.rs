@@ -1,7 +1,7 @@
 //! Tunnels that are up, and through which nothing comes.
 
 use vgw_gateway::domain::DpdAction;
-use vgw_gateway::status::{State, TunnelStatus, Which};
+use vgw_gateway::status::{State, TunnelIndex, TunnelStatus};
 use vgw_gateway::supervisor::PATIENCE;
 use vgw_ike::config::Encapsulation;
 use vgw_sim::setup;
@@ -11,7 +11,7 @@ use crate::rig::{
     CGW, VGW, active, both_up, cut, flows, missing, name, restore, seconds, tunnel, up,
 };
 
-/// Which way ESP of protocol 50 does not pass, from the gateway and to it.
+/// TunnelIndex way ESP of protocol 50 does not pass, from the gateway and to it.
 type Blocked = (bool, bool);
 const BOTH_WAYS: Blocked = (true, true);
 const WAYS: [Blocked; 3] = [BOTH_WAYS, (true, false), (false, true)];
@@ -60,7 +60,7 @@ fn where_protocol_50_is_dropped_traffic_moves_to_the_other_tunnel_and_status_say
         block(&mut world, 1, way);
         world.run(seconds(30));
         for end in [VGW, CGW] {
-            assert_eq!(active(&world, end), Some(Which::Second), "{way:?}");
+            assert_eq!(active(&world, end), Some(TunnelIndex::Second), "{way:?}");
             assert_eq!(tunnel(&world, end, 1).state, State::Up);
             assert_eq!(tunnel(&world, end, 2).one_way, None);
         }
@@ -73,7 +73,7 @@ fn where_protocol_50_is_dropped_traffic_moves_to_the_other_tunnel_and_status_say
             assert!(flow.longest_gap < 2 * (PATIENCE + seconds(4)), "{flow:?}");
         }
         is_well(&mut world);
-        assert_eq!(active(&world, VGW), Some(Which::Second));
+        assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
     }
 }
 
@@ -224,7 +224,7 @@ fn with_failback_traffic_does_not_return_to_a_tunnel_that_goes_one_way() {
     block(&mut world, 1, BOTH_WAYS);
     world.run(seconds(30));
     is_well(&mut world);
-    assert_eq!(active(&world, VGW), Some(Which::Second));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
 }
 
 #[test]
@@ -277,5 +277,5 @@ fn with_dpd_off_the_peer_is_not_asked() {
     block(&mut world, 1, BOTH_WAYS);
     world.run(seconds(600));
     assert_eq!(tunnel(&world, VGW, 1).one_way, None);
-    assert_eq!(active(&world, VGW), Some(Which::First));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::First));
 }

@@ -2,7 +2,7 @@
 
 use vgw_crypto::{Encryption, Secret};
 use vgw_gateway::domain::{Gateway, HostService};
-use vgw_gateway::status::{State, Which};
+use vgw_gateway::status::{State, TunnelIndex};
 use vgw_gateway::supervisor::{Change, LONGEST_WAIT};
 use vgw_ike::config::Psk;
 use vgw_sa::{DfPolicy, TunnelPolicy};
@@ -71,7 +71,7 @@ fn a_changed_tunnel_that_carries_is_drained_first() {
         });
     }
     assert_eq!(tunnel(&world, VGW, 1).state, State::Draining);
-    assert_eq!(active(&world, VGW), Some(Which::Second));
+    assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
     world.run(seconds(60));
     assert!(both_up(&world));
     let suite = tunnel(&world, VGW, 1).children[0].suite;
@@ -128,7 +128,7 @@ fn a_tunnel_does_not_wait_for_one_that_was_not_up_before() {
     world.run(seconds(120));
     assert_eq!(
         (active(&world, VGW), both_up(&world)),
-        (Some(Which::First), false)
+        (Some(TunnelIndex::First), false)
     );
     let changes = reload(&mut world, VGW, other_ciphers);
     for (change, number) in changes.iter().zip([1, 2]) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vgw_gateway::domain::{Connection, TunnelName};
-use vgw_gateway::status::{State, TunnelStatus, Which};
+use vgw_gateway::status::{State, TunnelIndex, TunnelStatus};
 use vgw_sim::setup;
 use vgw_sim::world::{Tally, World};
 
@@ -60,7 +60,7 @@ pub fn tunnel(world: &World, end: usize, number: u8) -> TunnelStatus {
 }
 
 /// The tunnel that carries at one end.
-pub fn active(world: &World, end: usize) -> Option<Which> {
+pub fn active(world: &World, end: usize) -> Option<TunnelIndex> {
     let connections = world.status(end).unwrap().connections;
     connections.iter().find(|c| c.id == VPN).unwrap().active
 }

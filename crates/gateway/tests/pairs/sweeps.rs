@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use vgw_gateway::status::Which;
-use vgw_gateway::supervisor::{DRAIN_TIME, What};
+use vgw_gateway::status::TunnelIndex;
+use vgw_gateway::supervisor::{DRAIN_TIME, RekeyTarget};
 use vgw_sim::network::Faults;
 use vgw_sim::world::{Tally, World};
 
@@ -21,13 +21,13 @@ const PACE: Duration = Duration::from_millis(10);
 const REKEY: Duration = Duration::from_millis(350);
 
 /// Who begins a rekey, and of what.
-const REKEYS: [(&[usize], What); 6] = [
-    (&[VGW], What::Child),
-    (&[CGW], What::Child),
-    (&[VGW, CGW], What::Child),
-    (&[VGW], What::Ike),
-    (&[CGW], What::Ike),
-    (&[VGW, CGW], What::Ike),
+const REKEYS: [(&[usize], RekeyTarget); 6] = [
+    (&[VGW], RekeyTarget::Child),
+    (&[CGW], RekeyTarget::Child),
+    (&[VGW, CGW], RekeyTarget::Child),
+    (&[VGW], RekeyTarget::Ike),
+    (&[CGW], RekeyTarget::Ike),
+    (&[VGW, CGW], RekeyTarget::Ike),
 ];
 
 /// Both tunnels up and packets in a hurry either way; nothing lost so far.
@@ -51,7 +51,7 @@ fn moments() -> impl Iterator<Item = Duration> {
 }
 
 /// Has these ends rekey tunnel 1.
-fn rekey(world: &mut World, (ends, what): (&[usize], What)) {
+fn rekey(world: &mut World, (ends, what): (&[usize], RekeyTarget)) {
     for end in ends {
         // It may have none any more.
         world.operate(*end, |s, now| s.rekey(now, &name(1), what).ok());
@@ -93,7 +93,7 @@ fn a_drain_that_ends_at_any_moment_of_a_rekey_loses_nothing() {
             world.run(DRAIN_TIME + DELAY - moment);
             rekey(&mut world, kind);
             world.run(seconds(4));
-            assert_eq!(active(&world, VGW), Some(Which::Second));
+            assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));
             let case = format!("{kind:?}, drained by {end}, {moment:?}");
             assert_eq!((lost(&world), not_sent(&world)), (NOTHING, 0), "{case}");
         }

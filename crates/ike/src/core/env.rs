@@ -17,7 +17,7 @@ use crate::v2::channel::crash_token;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::channel::sealed::IV_KEY_LEN;
 use crate::v2::handshake::auth::Mistaken;
-use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::why::Why;
 use crate::v2::wire::Notify;
 
@@ -164,12 +164,12 @@ impl Env<'_> {
     }
 
     /// Sends an IKE message.
-    pub fn send(&mut self, way: Arrival, message: Vec<u8>) {
+    pub fn send(&mut self, way: AddressPair, message: Vec<u8>) {
         self.transmit(way, Content::Ike(message));
     }
 
     /// Sends a datagram.
-    pub fn transmit(&mut self, way: Arrival, content: Content) {
+    pub fn transmit(&mut self, way: AddressPair, content: Content) {
         self.core.transmits.push_back(Transmit {
             local: way.local,
             remote: way.remote,

@@ -71,9 +71,9 @@ impl Endpoint {
     }
 
     /// Closes an SA and does what follows from it.
-    pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, farewell: bool) {
+    pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, send_delete: bool) {
         if let Some(sa) = self.sas.remove(id) {
-            let next = sa.close(&mut self.env(now), reason, farewell);
+            let next = sa.close(&mut self.env(now), reason, send_delete);
             self.put_back(now, id, next);
         }
         self.settle(now);
@@ -167,8 +167,8 @@ impl Endpoint {
                 }
                 Effect::CloseCandidate {
                     candidate,
-                    farewell,
-                } => self.close(now, candidate, DownReason::Rekeyed, farewell),
+                    send_delete,
+                } => self.close(now, candidate, DownReason::Rekeyed, send_delete),
             }
         }
     }

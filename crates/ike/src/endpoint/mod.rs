@@ -43,7 +43,7 @@ use crate::screen::source::Source;
 use crate::v2::channel::window::Answered;
 use crate::v2::established::Effect;
 use crate::v2::handshake::initiator::Initiator;
-use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::nat::AddressPair;
 
 /// The last answer of a closed SA is repeated for this long, so that a peer
 /// whose DELETE we answered learns of it even if the answer was lost.
@@ -245,7 +245,7 @@ impl Endpoint {
         remote: SocketAddr,
         message: &[u8],
     ) {
-        self.receive(now, Arrival { local, remote }, message);
+        self.receive(now, AddressPair { local, remote }, message);
         self.settle(now);
     }
 
@@ -259,7 +259,7 @@ impl Endpoint {
         denial: Denial,
     ) {
         let peer = self.peers.only_at(local.ip(), remote.ip());
-        self.hear(now, Arrival { local, remote }, receive::came(denial));
+        self.hear(now, AddressPair { local, remote }, receive::came(denial));
         self.env(now).tell_denial(peer, remote, denial);
     }
 

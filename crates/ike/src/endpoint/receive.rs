@@ -9,7 +9,7 @@ use crate::core::event::{DownReason, Event, SaId};
 use crate::core::progress::Came;
 use crate::screen::source::Source;
 use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
-use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::handshake::responder::{Outcome, Refused, init_response_header, select};
 use crate::v2::messages::admission::admits;
 use crate::v2::messages::{InitRequest, InitResponse};
@@ -24,7 +24,7 @@ use crate::v2::wire::{
 const MAX_INIT_LEN: usize = 4096;
 
 impl Endpoint {
-    pub(super) fn receive(&mut self, now: Instant, at: Arrival, datagram: &[u8]) {
+    pub(super) fn receive(&mut self, now: Instant, at: AddressPair, datagram: &[u8]) {
         let header = match decode_header(datagram) {
             Ok(header) => header,
             Err(error) => {
@@ -62,14 +62,14 @@ impl Endpoint {
     }
 
     /// Notes what came, for the peers that may be meant.
-    pub(super) fn hear(&mut self, now: Instant, at: Arrival, what: Came) {
+    pub(super) fn hear(&mut self, now: Instant, at: AddressPair, what: Came) {
         if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
             heard.note(now, what, at.remote);
         }
     }
 
     /// Notes that an IKE_SA_INIT request was answered, for the first time or again.
-    fn note_answered(&mut self, now: Instant, at: Arrival, spi_i: u64) {
+    fn note_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
         if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
             heard.answered(now, at.remote, spi_i);
         }
@@ -77,13 +77,13 @@ impl Endpoint {
 
     /// A datagram came to nothing that names no IKE SA. Who is the only one configured at
     /// its address is blamed for it.
-    pub(super) fn deny(&mut self, now: Instant, at: Arrival, denial: Denial) {
+    pub(super) fn deny(&mut self, now: Instant, at: AddressPair, denial: Denial) {
         let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
         self.env(now).deny(peer, at.remote, denial);
     }
 
     /// The same of one that names this IKE SA.
-    fn deny_for(&mut self, now: Instant, id: SaId, at: Arrival, denial: Denial) {
+    fn deny_for(&mut self, now: Instant, id: SaId, at: AddressPair, denial: Denial) {
         match self.sas.get(id).and_then(Sa::peer) {
             Some(peer) => self.env(now).deny_peer(peer, at.remote, denial),
             None => self.deny(now, at, denial),
@@ -94,7 +94,7 @@ impl Endpoint {
         &mut self,
         now: Instant,
         id: SaId,
-        at: Arrival,
+        at: AddressPair,
         message: ClearMessage,
         datagram: &[u8],
     ) {
@@ -122,8 +122,9 @@ impl Endpoint {
         let our_spi = sa.our_spi();
         let next = match sa {
             Sa::Initiating(sa) => {
-                let alone = !self.has_other(sa.peer(), id);
-                let outcome = sa.handle_message(&mut self.env(now), at, (message, datagram), alone);
+                let initial_contact = !self.has_other(sa.peer(), id);
+                let outcome =
+                    sa.handle_message(&mut self.env(now), at, (message, datagram), initial_contact);
                 Next::after_attempt(our_spi, outcome)
             }
             Sa::HalfOpen(sa) => {
@@ -148,7 +149,7 @@ impl Endpoint {
 
     /// IKE_SA_INIT request. It is answered, refused, asked for a cookie or dropped,
     /// in the order of what that costs.
-    fn receive_init(&mut self, now: Instant, at: Arrival, header: Header, datagram: &[u8]) {
+    fn receive_init(&mut self, now: Instant, at: AddressPair, header: Header, datagram: &[u8]) {
         self.hear(now, at, Came::InitRequest);
         let first =
             header.initiator && header.spi_i != 0 && header.spi_r == 0 && header.message_id == 0;
@@ -204,7 +205,7 @@ impl Endpoint {
 
     /// Leaves the handshake of a peer unanswered whose tunnel was taken down by hand. A
     /// refusal would make many a peer give up for good; without an answer it asks again.
-    fn keep_silent(&mut self, now: Instant, at: Arrival) {
+    fn keep_silent(&mut self, now: Instant, at: AddressPair) {
         let silenced = self.peers.silenced_at(at.local.ip(), at.remote.ip());
         let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
         let why = Why::Fixed("the peer asks and gets no answer: taken down by hand");
@@ -218,7 +219,7 @@ impl Endpoint {
     fn prove(
         &mut self,
         now: Instant,
-        at: Arrival,
+        at: AddressPair,
         (header, datagram): (&Header, &[u8]),
         source: Source,
     ) -> Result<bool, Denial> {
@@ -258,7 +259,7 @@ impl Endpoint {
     fn begin(
         &mut self,
         now: Instant,
-        at: Arrival,
+        at: AddressPair,
         (header, datagram): (&Header, &[u8]),
         source: Source,
     ) -> Result<(), Refused> {
@@ -311,7 +312,7 @@ impl Endpoint {
     }
 
     /// Answers IKE_SA_INIT without keeping anything.
-    fn answer_init(&mut self, now: Instant, at: Arrival, spi_i: u64, response: InitResponse) {
+    fn answer_init(&mut self, now: Instant, at: AddressPair, spi_i: u64, response: InitResponse) {
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);
         let message = encode_cleartext(&header, &response.into_payloads());
@@ -320,7 +321,7 @@ impl Endpoint {
 }
 
 /// What is wrong with a datagram that cannot be read.
-fn unreadable(at: Arrival, datagram: &[u8], error: &DecodeError) -> Denial {
+fn unreadable(at: AddressPair, datagram: &[u8], error: &DecodeError) -> Denial {
     let remote = at.remote;
     tracing::debug!(%remote, %error, "{remote}: a message cannot be read: {error}");
     glance(datagram).err().unwrap_or(Denial::Malformed)

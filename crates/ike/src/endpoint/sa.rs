@@ -92,13 +92,13 @@ impl Sa {
         }
     }
 
-    pub(super) fn close(self, env: &mut Env<'_>, reason: DownReason, farewell: bool) -> Next {
+    pub(super) fn close(self, env: &mut Env<'_>, reason: DownReason, send_delete: bool) -> Next {
         let our_spi = self.our_spi();
         match self {
             Self::Initiating(sa) => Next::after_attempt(our_spi, sa.fail(env, reason)),
             Self::HalfOpen(_) => Next::gone(our_spi, None),
             Self::Established(mut sa) => {
-                sa.close(env, reason, farewell);
+                sa.close(env, reason, send_delete);
                 Next::after(sa)
             }
         }

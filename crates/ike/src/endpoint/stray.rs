@@ -18,7 +18,7 @@ use crate::core::progress::Came;
 use crate::v2::channel::crash_token;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::established::Established;
-use crate::v2::handshake::nat::{Arrival, IKE_PORT};
+use crate::v2::handshake::nat::{AddressPair, IKE_PORT};
 use crate::v2::wire::{
     ClearMessage, ExchangeType, Header, Notify, NotifyType, Payload, decode_cleartext,
     encode_cleartext,
@@ -29,7 +29,7 @@ impl Endpoint {
     pub(super) fn receive_stray(
         &mut self,
         now: Instant,
-        at: Arrival,
+        at: AddressPair,
         header: &Header,
         datagram: &[u8],
     ) {
@@ -70,7 +70,7 @@ impl Endpoint {
     ) {
         let (ours, theirs) = (local.ip(), remote.ip());
         let source = self.peers.source(theirs);
-        self.hear(now, Arrival { local, remote }, Came::EspOfUnknownSa);
+        self.hear(now, AddressPair { local, remote }, Came::EspOfUnknownSa);
         if self.peers.is_silenced(ours, theirs) || !self.esp_answers.take(now, source) {
             return;
         }
@@ -84,12 +84,12 @@ impl Endpoint {
         }
         // RFC 7296 section 1.5: from IKE's port, or to where the packet in UDP came from.
         let at = if native {
-            Arrival {
+            AddressPair {
                 local: SocketAddr::new(ours, IKE_PORT),
                 remote: SocketAddr::new(theirs, IKE_PORT),
             }
         } else {
-            Arrival { local, remote }
+            AddressPair { local, remote }
         };
         let header = Header {
             spi_i: 0,
@@ -106,7 +106,7 @@ impl Endpoint {
     }
 
     /// Says that we do not have the IKE SA of a protected request, and proves it.
-    fn answer_stray(&mut self, now: Instant, at: Arrival, header: &Header) {
+    fn answer_stray(&mut self, now: Instant, at: AddressPair, header: &Header) {
         let source = self.peers.source(at.remote.ip());
         // RFC 6290 section 9.2: never of an SA that exists, whichever way it is named.
         let ours = |spi| self.spis.get(spi).is_some();
@@ -138,7 +138,7 @@ impl Endpoint {
     }
 
     /// Whoever is configured to be there may have SAs that we lost.
-    fn tell_of_stray(&mut self, now: Instant, at: Arrival) {
+    fn tell_of_stray(&mut self, now: Instant, at: AddressPair) {
         if let Some(peer) = self.peers.only_at(at.local.ip(), at.remote.ip())
             && !self.has_sa(peer)
         {
@@ -148,7 +148,7 @@ impl Endpoint {
 
     /// INVALID_SPI in clear: the peer may have lost a CHILD SA. It is asked whether it
     /// lives, if the SPI is one that we do send with.
-    fn take_hint(&mut self, now: Instant, at: Arrival, message: &ClearMessage) {
+    fn take_hint(&mut self, now: Instant, at: AddressPair, message: &ClearMessage) {
         let named = message.payloads.iter().find_map(|payload| match payload {
             Payload::Notify(notify) => notify.named_invalid_spi(),
             _ => None,

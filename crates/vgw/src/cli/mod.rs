@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use vgw_admin::wire::{Request, What};
+use vgw_admin::wire::{RekeyTarget, Request};
 use vgwd::command_line::{CONFIG, EXIT_CODES, RunOptions, run};
 use vgwd::failure::{self, Failure};
 
@@ -127,7 +127,11 @@ fn request(command: TunnelCommand) -> Request {
             ike,
         } => Request::Rekey {
             tunnel,
-            what: if ike { What::Ike } else { What::Child },
+            what: if ike {
+                RekeyTarget::Ike
+            } else {
+                RekeyTarget::Child
+            },
         },
     }
 }

@@ -9,7 +9,7 @@ use vgw_lab::{Namespace, Process, wait_until};
 use super::setup::Files;
 use crate::status_table;
 use vgw_admin::client::ask;
-use vgw_admin::wire::{Connection, Reply, Request, Status, What};
+use vgw_admin::wire::{Connection, RekeyTarget, Reply, Request, Status};
 
 /// How long a daemon may take to answer after its start.
 const START: Duration = Duration::from_secs(10);
@@ -79,7 +79,7 @@ impl End {
     }
 
     /// Replaces an SA of a tunnel by a new one.
-    pub(super) fn rekey(&self, tunnel: &str, what: What) -> Result<()> {
+    pub(super) fn rekey(&self, tunnel: &str, what: RekeyTarget) -> Result<()> {
         let request = Request::Rekey {
             tunnel: tunnel.to_owned(),
             what,

@@ -10,7 +10,7 @@ use super::end::End;
 use super::report::Rekeys;
 use super::screen::Screen;
 use super::{Stage, hosts};
-use vgw_admin::wire::{Counters, What};
+use vgw_admin::wire::{Counters, RekeyTarget};
 
 const PORT: u16 = 7003;
 const INTERVAL: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ pub(super) fn run(stage: &mut Stage, screen: &mut Screen) -> Result<Rekeys> {
     let mut count = 0;
     for round in 1..=ROUNDS {
         for end in [&mut stage.cloud, &mut stage.customer] {
-            for what in [What::Child, What::Ike] {
+            for what in [RekeyTarget::Child, RekeyTarget::Ike] {
                 await_echoes(&flow)?;
                 rekey(end, what)?;
                 count += 1;
@@ -56,7 +56,7 @@ fn await_echoes(flow: &EchoFlow) -> Result<()> {
 }
 
 /// Has `end` change the keys of the active tunnel, and waits until it has.
-fn rekey(end: &mut End, what: What) -> Result<()> {
+fn rekey(end: &mut End, what: RekeyTarget) -> Result<()> {
     let (tunnel, before) = active(end)?;
     end.rekey(&tunnel, what)?;
     wait_until("new keys", LIMIT, || {
@@ -65,10 +65,10 @@ fn rekey(end: &mut End, what: What) -> Result<()> {
     })
 }
 
-fn done(counters: &Counters, what: What) -> u64 {
+fn done(counters: &Counters, what: RekeyTarget) -> u64 {
     match what {
-        What::Ike => counters.ike_rekeys,
-        What::Child => counters.child_rekeys,
+        RekeyTarget::Ike => counters.ike_rekeys,
+        RekeyTarget::Child => counters.child_rekeys,
     }
 }
 

@@ -137,7 +137,7 @@ fn connection(
     mtus: &BTreeMap<TunnelId, Mtus>,
     tun_mtu: Option<usize>,
 ) -> wire::Connection {
-    let active = connection.active.map(supervisor::Which::number);
+    let active = connection.active.map(supervisor::TunnelIndex::number);
     wire::Connection {
         id: connection.id,
         customer_gateway: connection.customer_gateway,

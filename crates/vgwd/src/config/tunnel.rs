@@ -38,7 +38,7 @@ const SEQUENCE_NUMBERS: &[(&str, &[bool])] = &[
     ("off", &[false]),
 ];
 
-/// Which tunnel it is.
+/// TunnelIndex tunnel it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// 0 or 1 within its connection.
@@ -150,7 +150,7 @@ fn outside_address(
 ) -> IpAddr {
     let key = "outside_address";
     let ours = match gateway.side {
-        // Which is whose cannot be told of a list that was not read whole.
+        // TunnelIndex is whose cannot be told of a list that was not read whole.
         Side::VirtualPrivateGateway if !notes.is_doubtful("gateway.outside_addresses") => {
             gateway.outside_addresses.get(place.number)
         }

@@ -1,4 +1,4 @@
-//! Which format a scraper takes, and the older of the two.
+//! TunnelIndex format a scraper takes, and the older of the two.
 
 use std::fmt::Write;
 

@@ -8,14 +8,14 @@ use crate::packet::vnet::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHead
 /// Makes the first packet's headers those of all, and says how to cut it. The
 /// checksum field gets the sum of the pseudo-header, as the kernel expects of
 /// what is to be cut. None, with nothing changed that matters, never happens to
-/// headers that were sighted.
+/// headers that its candidate shows.
 pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
-    let sighted = &lead.sighted;
+    let candidate = &lead.candidate;
     let total = u16::try_from(lead.octets).ok()?;
-    let csum_start = u16::try_from(sighted.ip_header).ok()?;
+    let csum_start = u16::try_from(candidate.ip_header).ok()?;
     let upper_len = total.checked_sub(csum_start)?;
-    let (ip, upper) = packet.split_at_mut_checked(sighted.ip_header)?;
-    let addresses = if sighted.flow.ipv6 {
+    let (ip, upper) = packet.split_at_mut_checked(candidate.ip_header)?;
+    let addresses = if candidate.flow.ipv6 {
         let [_, _, _, _, l0, l1, _, _, addresses @ ..] = ip.first_chunk_mut::<40>()?;
         [*l0, *l1] = upper_len.to_be_bytes();
         Sum::of(addresses)
@@ -29,12 +29,12 @@ pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
         [*c0, *c1] = checksum.to_be_bytes();
         Sum::of(addresses)
     };
-    let protocol = if sighted.flow.udp { UDP } else { TCP };
+    let protocol = if candidate.flow.udp { UDP } else { TCP };
     let pseudo = addresses
         .and_word(u16::from(protocol))
         .and_word(upper_len)
         .folded();
-    if sighted.flow.udp {
+    if candidate.flow.udp {
         let [_, _, _, _, l0, l1, c0, c1] = upper.first_chunk_mut::<UDP_HEADER>()?;
         [*l0, *l1] = upper_len.to_be_bytes();
         [*c0, *c1] = pseudo.to_be_bytes();
@@ -43,7 +43,7 @@ pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
         *flags |= lead.flags;
         [*c0, *c1] = pseudo.to_be_bytes();
     }
-    let (gso_type, csum_offset) = match (sighted.flow.udp, sighted.flow.ipv6) {
+    let (gso_type, csum_offset) = match (candidate.flow.udp, candidate.flow.ipv6) {
         (true, _) => (GSO_UDP_L4, UDP_CHECKSUM),
         (false, false) => (GSO_TCPV4, TCP_CHECKSUM),
         (false, true) => (GSO_TCPV6, TCP_CHECKSUM),
@@ -51,8 +51,8 @@ pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
     Some(VnetHeader {
         flags: NEEDS_CSUM,
         gso_type,
-        hdr_len: u16::try_from(sighted.headers).ok()?,
-        gso_size: u16::try_from(sighted.payload).ok()?,
+        hdr_len: u16::try_from(candidate.headers).ok()?,
+        gso_size: u16::try_from(candidate.payload).ok()?,
         csum_start,
         csum_offset: u16::try_from(csum_offset).ok()?,
     })

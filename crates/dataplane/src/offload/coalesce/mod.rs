@@ -7,13 +7,13 @@
 //! the packet goes alone. Nothing is copied: what comes out points into the
 //! burst's buffer.
 
+mod eligibility;
 mod header;
-mod sight;
 
 use std::io::IoSlice;
 use std::ops::Range;
 
-use sight::{Flow, Ids, Sight, Sighted};
+use eligibility::{Candidate, Eligibility, Flow, Ids};
 
 use crate::packet::vnet::VnetHeader;
 
@@ -103,7 +103,7 @@ struct Group {
 
 #[derive(Debug)]
 struct Lead {
-    sighted: Sighted,
+    candidate: Candidate,
     /// Octets of headers and of all payloads.
     octets: usize,
     ids: Option<Ids>,
@@ -142,19 +142,19 @@ impl Coalescer {
         let Some(packet) = buffer.get(at.clone()) else {
             return;
         };
-        match Sight::of(packet, self.what) {
-            Sight::Candidate(sighted) => self.place(buffer, packet, at, sighted),
-            Sight::Alone(flow) => {
+        match Eligibility::of(packet, self.what) {
+            Eligibility::Candidate(candidate) => self.place(buffer, packet, at, candidate),
+            Eligibility::Alone(flow) => {
                 if let Some((slot, _)) = self.find(flow.digest(), &flow) {
                     self.open.close(slot);
                 }
                 self.start(at, None);
             }
-            Sight::Hidden => {
+            Eligibility::AnyFlow => {
                 self.open = OpenGroups::default();
                 self.start(at, None);
             }
-            Sight::Other => {
+            Eligibility::Other => {
                 self.start(at, None);
             }
         }
@@ -216,7 +216,7 @@ impl Coalescer {
         write(Bundle {
             parts: slices.get(..used).unwrap_or_default(),
             packets: group.packets,
-            kind: Some(if lead.sighted.flow.udp {
+            kind: Some(if lead.candidate.flow.udp {
                 Kind::Udp
             } else {
                 Kind::Tcp
@@ -234,7 +234,11 @@ impl Coalescer {
         write: &mut impl FnMut(Bundle<'_>) -> Taken,
     ) {
         for (number, member) in self.members_of(group).enumerate() {
-            let headers = if number == 0 { 0 } else { lead.sighted.headers };
+            let headers = if number == 0 {
+                0
+            } else {
+                lead.candidate.headers
+            };
             let start = member.at.start.saturating_sub(headers);
             write_single(buffer, &(start..member.at.end), write);
         }
@@ -245,10 +249,10 @@ impl Coalescer {
         std::iter::successors(first, |member| self.members.get(member.next?))
     }
 
-    fn place(&mut self, buffer: &[u8], packet: &[u8], at: Range<usize>, sighted: Sighted) {
-        let digest = sighted.flow.digest();
-        if let Some((slot, group)) = self.find(digest, &sighted.flow) {
-            match self.join(buffer, packet, &at, &sighted, group) {
+    fn place(&mut self, buffer: &[u8], packet: &[u8], at: Range<usize>, candidate: Candidate) {
+        let digest = candidate.flow.digest();
+        if let Some((slot, group)) = self.find(digest, &candidate.flow) {
+            match self.join(buffer, packet, &at, &candidate, group) {
                 Joined::Open => return,
                 Joined::Closed => {
                     self.open.close(slot);
@@ -257,7 +261,7 @@ impl Coalescer {
                 Joined::Refused => self.open.close(slot),
             }
         }
-        if !sighted.may_lead() {
+        if !candidate.may_lead() {
             self.start(at, None);
             return;
         }
@@ -266,7 +270,7 @@ impl Coalescer {
             ids: None,
             flags: 0,
             verified: false,
-            sighted,
+            candidate,
         };
         let group = self.start(at, Some(lead));
         self.open.insert(digest, group);
@@ -280,7 +284,7 @@ impl Coalescer {
         self.open.with(digest).find(|(_, group)| {
             let group = self.groups.get(*group);
             let lead = group.and_then(|group| group.lead.as_ref());
-            lead.is_some_and(|lead| lead.sighted.flow == *flow)
+            lead.is_some_and(|lead| lead.candidate.flow == *flow)
         })
     }
 
@@ -302,7 +306,7 @@ impl Coalescer {
         buffer: &[u8],
         packet: &[u8],
         at: &Range<usize>,
-        sighted: &Sighted,
+        candidate: &Candidate,
         group: usize,
     ) -> Joined {
         let member = self.members.len();
@@ -314,26 +318,26 @@ impl Coalescer {
         let Some((lead, first)) = group.lead.as_mut().zip(first) else {
             return Joined::Refused;
         };
-        let octets = lead.octets.saturating_add(sighted.payload);
-        let done = lead.octets.saturating_sub(lead.sighted.headers);
-        if octets > MAX_OCTETS || !sighted.follows(&lead.sighted, done) {
+        let octets = lead.octets.saturating_add(candidate.payload);
+        let done = lead.octets.saturating_sub(lead.candidate.headers);
+        if octets > MAX_OCTETS || !candidate.follows(&lead.candidate, done) {
             return Joined::Refused;
         }
-        let Some(ids) = sighted.ids_after(&lead.sighted, group.packets, lead.ids) else {
+        let Some(ids) = candidate.ids_after(&lead.candidate, group.packets, lead.ids) else {
             return Joined::Refused;
         };
-        if !sighted.same_options(packet, &lead.sighted, first) {
+        if !candidate.same_options(packet, &lead.candidate, first) {
             return Joined::Refused;
         }
-        lead.verified = lead.verified || lead.sighted.checksums_hold(first);
-        if !lead.verified || !sighted.checksums_hold(packet) {
+        lead.verified = lead.verified || lead.candidate.checksums_hold(first);
+        if !lead.verified || !candidate.checksums_hold(packet) {
             return Joined::Refused;
         }
         lead.octets = octets;
         lead.ids = Some(ids);
-        lead.flags = sighted.closing_flags();
+        lead.flags = candidate.closing_flags();
         let closed = lead.flags != 0
-            || sighted.payload < lead.sighted.payload
+            || candidate.payload < lead.candidate.payload
             || group.packets.saturating_add(1) == MAX_PACKETS;
         group.packets = group.packets.saturating_add(1);
         if let Some(last) = self.members.get_mut(group.last) {
@@ -341,7 +345,7 @@ impl Coalescer {
         }
         group.last = member;
         self.members.push(Member {
-            at: at.start.saturating_add(sighted.headers)..at.end,
+            at: at.start.saturating_add(candidate.headers)..at.end,
             next: None,
         });
         if closed { Joined::Closed } else { Joined::Open }
@@ -369,7 +373,7 @@ impl Headers {
     fn of(lead: &Lead, buffer: &[u8], start: usize) -> Self {
         let mut octets = [0; MAX_HEADERS];
         let mut len = 0;
-        let headers = buffer.get(start..start.saturating_add(lead.sighted.headers));
+        let headers = buffer.get(start..start.saturating_add(lead.candidate.headers));
         for (to, from) in octets.iter_mut().zip(headers.unwrap_or_default()) {
             *to = *from;
             len += 1;

@@ -6,9 +6,9 @@ use crate::core::env::Env;
 use crate::core::event::{DownReason, Event};
 
 impl Established {
-    /// Ends the SA and reports it. With `farewell` the peer is told by a DELETE
+    /// Ends the SA and reports it. With `send_delete` the peer is told by a DELETE
     /// once the window allows; without, nothing more is said.
-    pub(crate) fn close(&mut self, env: &mut Env<'_>, reason: DownReason, farewell: bool) {
+    pub(crate) fn close(&mut self, env: &mut Env<'_>, reason: DownReason, send_delete: bool) {
         match self.phase {
             Phase::Up => {
                 self.report_down(env, reason);
@@ -21,14 +21,14 @@ impl Established {
             }
             Phase::Closing | Phase::Closed => {}
         }
-        self.abandon_active(env, farewell);
+        self.abandon_active(env, send_delete);
         // The answer to a rekey that is under way still makes an SA, to be
         // closed as well; nothing else does.
         if !matches!(self.active, Some(Active::RekeyIke { .. })) {
             self.keys.forget_source();
         }
         self.tasks.clear();
-        if !farewell || self.phase == Phase::Closed {
+        if !send_delete || self.phase == Phase::Closed {
             self.phase = Phase::Closed;
             return;
         }
@@ -64,11 +64,11 @@ impl Established {
 
     /// What was asked no longer matters, with one exception: an IKE SA that the
     /// answer may bring must be closed as well.
-    fn abandon_active(&mut self, env: &mut Env<'_>, farewell: bool) {
+    fn abandon_active(&mut self, env: &mut Env<'_>, send_delete: bool) {
         let Some(active) = self.active.take() else {
             return;
         };
-        if let Some(spi_in) = active.unborn() {
+        if let Some(spi_in) = active.unreported_spi() {
             env.release_spi(spi_in);
         }
         let left = match active {
@@ -77,7 +77,7 @@ impl Established {
                     let candidate = collision.candidate;
                     self.effects.push(Effect::CloseCandidate {
                         candidate,
-                        farewell,
+                        send_delete,
                     });
                 }
                 Active::RekeyIke {

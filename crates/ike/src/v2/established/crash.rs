@@ -12,7 +12,7 @@ use crate::core::denial::Denial;
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Role};
 use crate::v2::channel::crash_token;
-use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::Notifies;
 use crate::v2::wire::{ClearMessage, Notify, NotifyType, Payload};
 
@@ -60,7 +60,7 @@ impl Established {
     pub(super) fn handle_unprotected(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
     ) {
         let says_so = message.payloads.iter().any(|payload| match payload {

@@ -319,7 +319,7 @@ impl Established {
 
     /// Gives back what a request that will not be answered holds.
     fn abandon_unborn(&mut self, env: &mut Env<'_>) {
-        if let Some(spi_in) = self.active.take().as_ref().and_then(Active::unborn) {
+        if let Some(spi_in) = self.active.take().as_ref().and_then(Active::unreported_spi) {
             env.release_spi(spi_in);
         }
     }

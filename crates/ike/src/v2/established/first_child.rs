@@ -9,7 +9,7 @@ use super::{Established, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::Event;
 use crate::v2::handshake::auth::said;
-use crate::v2::handshake::nat::Arrival;
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
 use crate::v2::proposal;
 use crate::v2::why::Why;
@@ -60,7 +60,7 @@ impl Established {
     pub(crate) fn answer_auth(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         (message, datagram): (&ClearMessage, &[u8]),
         request: &AuthRequest,
         (id_r, auth): (Id, Auth),
@@ -134,9 +134,9 @@ impl Established {
 
     /// As initiator: the responder believes that the SA is up, but did not show
     /// who it is. It is told why, and by a DELETE (RFC 7296 section 2.21.2).
-    pub(crate) fn disown(env: &mut Env<'_>, from: super::Foundation) -> Self {
+    pub(crate) fn unauthenticated(env: &mut Env<'_>, from: super::Foundation) -> Self {
         let mut sa = Self::build(env, from, Phase::Closing);
-        sa.tasks.plan(Task::Disown, env.now);
+        sa.tasks.plan(Task::DeleteUnauthenticated, env.now);
         sa.advance(env);
         sa
     }

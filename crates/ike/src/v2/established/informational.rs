@@ -3,7 +3,7 @@
 use super::child::ChildPhase;
 use super::create_child::AFTER_DELETE;
 use super::tasks::Active;
-use super::{Established, Phase, Reply, Then};
+use super::{AfterReply, Established, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, PeerErrors};
 use crate::v2::messages::Informational;
@@ -24,7 +24,7 @@ pub(super) fn delete_ike() -> (Active, Vec<Payload>) {
 }
 
 /// As [`delete_ike`], to a responder that we do not accept.
-pub(super) fn disown() -> (Active, Vec<Payload>) {
+pub(super) fn unauthenticated() -> (Active, Vec<Payload>) {
     let why = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
     let payloads = vec![Payload::Notify(why), Payload::Delete(Delete::Ike)];
     (Active::DeleteIke, payloads)
@@ -100,7 +100,7 @@ impl Established {
         };
         Reply {
             payloads: Vec::new(),
-            then: Then::End(reason),
+            then: AfterReply::End(reason),
         }
     }
 

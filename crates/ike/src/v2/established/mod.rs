@@ -39,7 +39,7 @@ use crate::peer::identity::Identity;
 use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
 use crate::v2::channel::window::{Answered, Incoming, Window};
 use crate::v2::handshake::auth::Authenticated;
-use crate::v2::handshake::nat::{Arrival, OwnNat};
+use crate::v2::handshake::nat::{AddressPair, OwnNat};
 use crate::v2::messages::grammar::GrammarError;
 use crate::v2::messages::{CreateChildRequest, CreateChildResponse, Informational};
 use crate::v2::why::Why;
@@ -131,11 +131,11 @@ pub(crate) struct Foundation {
 /// What answers a request, and what follows.
 struct Reply {
     payloads: Vec<Payload>,
-    then: Then,
+    then: AfterReply,
 }
 
 /// What follows an answer.
-enum Then {
+enum AfterReply {
     Continue,
     /// The SA ends without a word more.
     End(DownReason),
@@ -145,7 +145,7 @@ impl Reply {
     fn new(payloads: Vec<Payload>) -> Self {
         Self {
             payloads,
-            then: Then::Continue,
+            then: AfterReply::Continue,
         }
     }
 
@@ -160,7 +160,7 @@ impl Reply {
     /// RFC 7296 section 2.21.3: INVALID_SYNTAX ends the SA on both sides.
     fn syntax(why: &dyn std::fmt::Display) -> Self {
         Self {
-            then: Then::End(DownReason::Refused(format!("malformed message: {why}"))),
+            then: AfterReply::End(DownReason::Refused(format!("malformed message: {why}"))),
             ..Self::error(NotifyType::INVALID_SYNTAX)
         }
     }
@@ -331,7 +331,7 @@ impl Established {
     pub(crate) fn handle_message(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
     ) {
@@ -357,7 +357,7 @@ impl Established {
     fn handle_request(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
     ) {
@@ -403,7 +403,7 @@ impl Established {
     fn handle_response(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
     ) {
@@ -453,11 +453,11 @@ impl Established {
 
     /// Leaves a request unanswered that can be judged only once the collision
     /// is decided; the peer asks again.
-    fn postpone(&mut self, env: &mut Env<'_>, at: Arrival) {
+    fn postpone(&mut self, env: &mut Env<'_>, at: AddressPair) {
         self.discard(env, at, Denial::Undecided);
     }
 
-    fn discard(&mut self, env: &mut Env<'_>, at: Arrival, denial: Denial) {
+    fn discard(&mut self, env: &mut Env<'_>, at: AddressPair, denial: Denial) {
         env.deny_peer(self.peer, at.remote, denial);
     }
 
@@ -496,7 +496,7 @@ impl Established {
     fn answer(
         &mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         request: &ClearMessage,
         datagram: &[u8],
         reply: Reply,
@@ -505,7 +505,7 @@ impl Established {
         let response = self.keys.seal.seal(&header, &reply.payloads);
         self.window.answered(datagram, &response);
         env.send(at, response);
-        if let Then::End(reason) = reply.then {
+        if let AfterReply::End(reason) = reply.then {
             self.close(env, reason, false);
         }
     }
@@ -521,8 +521,8 @@ impl Established {
         }
     }
 
-    fn way(&self) -> Arrival {
-        Arrival {
+    fn way(&self) -> AddressPair {
+        AddressPair {
             local: self.path.local,
             remote: self.path.remote,
         }
@@ -551,7 +551,7 @@ impl Established {
     fn request_by(
         &mut self,
         env: &mut Env<'_>,
-        way: Arrival,
+        way: AddressPair,
         active: Active,
         payloads: &[Payload],
     ) {
@@ -565,7 +565,7 @@ impl Established {
 
     fn start(&mut self, env: &mut Env<'_>, task: Task) -> Option<(Active, Vec<Payload>)> {
         match task {
-            Task::Disown => Some(informational::disown()),
+            Task::DeleteUnauthenticated => Some(informational::unauthenticated()),
             Task::DeleteIke => Some(informational::delete_ike()),
             Task::DeleteChild(spi_in) => Some(informational::delete_child(spi_in)),
             Task::CreateChild => self.start_create_child(env),
@@ -704,5 +704,5 @@ pub(crate) enum Effect {
     /// The peer closed its redundant IKE SA of a collision over `old`.
     CandidateGone { old: SaId, candidate: SaId },
     /// `candidate` was made by a rekey of an IKE SA that ended.
-    CloseCandidate { candidate: SaId, farewell: bool },
+    CloseCandidate { candidate: SaId, send_delete: bool },
 }

@@ -26,7 +26,7 @@ use super::tasks::Task;
 use super::{Established, Phase, informational};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Event};
-use crate::v2::handshake::nat::{Arrival, OwnNat};
+use crate::v2::handshake::nat::{AddressPair, OwnNat};
 
 /// A request that asks a new address is sent there alone for this long, then also
 /// where the path leads: the peer may never have been at the new address. This
@@ -111,7 +111,7 @@ impl Established {
     }
 
     /// An authentic IKE message came from the peer.
-    pub(super) fn heard(&mut self, env: &mut Env<'_>, at: Arrival) {
+    pub(super) fn heard(&mut self, env: &mut Env<'_>, at: AddressPair) {
         self.last_heard = env.now;
         // One to port 500 says nothing of where ESP in UDP comes from.
         if at.local == self.path.local {
@@ -120,7 +120,7 @@ impl Established {
     }
 
     /// The answer to the request under way came.
-    pub(super) fn heard_answer(&mut self, env: &mut Env<'_>, at: Arrival) {
+    pub(super) fn heard_answer(&mut self, env: &mut Env<'_>, at: AddressPair) {
         let asked = self.moving.asked.take();
         if asked.is_none() {
             self.moving.path_fails = at.remote != self.path.remote;
@@ -202,7 +202,7 @@ impl Established {
             %peer, sa = self.id.0, %from, to = %remote,
             "{peer}: asking whether the peer is at {remote} now instead of {from}"
         );
-        let way = Arrival {
+        let way = AddressPair {
             remote,
             ..self.way()
         };
@@ -226,7 +226,7 @@ impl Established {
         if (!alone || self.moving.asks_candidate())
             && let Some(remote) = self.moving.take_earned()
         {
-            let way = Arrival {
+            let way = AddressPair {
                 remote,
                 ..self.way()
             };

@@ -12,7 +12,7 @@ use crate::v2::wire::ExchangeType;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
     /// Delete the IKE SA, because the peer did not show who it is.
-    Disown,
+    DeleteUnauthenticated,
     /// Delete the IKE SA.
     DeleteIke,
     /// Delete the CHILD SA with this inbound SPI.
@@ -36,7 +36,7 @@ impl Task {
     pub(crate) const fn is_about_a_child(self) -> bool {
         match self {
             Self::DeleteChild(_) | Self::CreateChild | Self::RekeyChild(_) => true,
-            Self::Disown
+            Self::DeleteUnauthenticated
             | Self::DeleteIke
             | Self::RekeyIke
             | Self::GiveToken
@@ -136,7 +136,7 @@ impl Active {
     }
 
     /// The inbound SPI that it holds and no event named yet.
-    pub(crate) fn unborn(&self) -> Option<u32> {
+    pub(crate) fn unreported_spi(&self) -> Option<u32> {
         match self {
             Self::CreateChild(pending) | Self::RekeyChild { pending, .. } => Some(pending.spi_in),
             Self::DeleteIke

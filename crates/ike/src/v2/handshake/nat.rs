@@ -17,7 +17,7 @@ pub(crate) const NAT_T_PORT: u16 = 4500;
 
 /// From where to where a datagram went, as its receiver or sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Arrival {
+pub(crate) struct AddressPair {
     /// Our address.
     pub local: SocketAddr,
     /// The peer's.
@@ -59,7 +59,7 @@ pub(crate) enum OwnNat {
 
 impl Detected {
     /// Compares what the peer hashed with what we see.
-    pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: Arrival) -> Self {
+    pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: AddressPair) -> Self {
         let hashes = |kind, address| {
             let expected = hash(spis, address);
             let found: Vec<_> = notifies.all(kind).map(|n| n.data == expected).collect();
@@ -127,7 +127,7 @@ impl Detected {
 
 /// The two notifications for a message that leaves from `at.local` to `at.remote`.
 /// If we `pretend`, the peer finds a NAT before us.
-pub(crate) fn notifies(spis: SpiPair, at: Arrival, pretend: bool) -> [Notify; 2] {
+pub(crate) fn notifies(spis: SpiPair, at: AddressPair, pretend: bool) -> [Notify; 2] {
     // A source that cannot match.
     let source = match pretend {
         true => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),

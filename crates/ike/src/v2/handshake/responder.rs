@@ -17,7 +17,7 @@ use crate::v2::channel::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::{Answered, Window};
 use crate::v2::established::{Established, Foundation, demand_group, public};
 use crate::v2::handshake::auth::{Mistaken, Signed, Unproved, said};
-use crate::v2::handshake::nat::{self, Arrival, Detected};
+use crate::v2::handshake::nat::{self, AddressPair, Detected};
 use crate::v2::messages::grammar::GrammarError;
 use crate::v2::messages::{AuthRequest, IkeOffer, InitResponse, Notifies};
 use crate::v2::proposal::{instead_of, permits, select_for_several};
@@ -38,7 +38,7 @@ pub(crate) struct HalfOpen {
     detected: Detected,
     /// We said that there is a NAT before us.
     pretend: bool,
-    at: Arrival,
+    at: AddressPair,
     init_request: Vec<u8>,
     init_response: Vec<u8>,
     began: Instant,
@@ -87,14 +87,14 @@ pub(crate) struct Accepted {
 /// An offer that nothing speaks against.
 pub(crate) struct Checked {
     accepted: Accepted,
-    at: Arrival,
+    at: AddressPair,
     spi_i: u64,
     detected: Detected,
 }
 
 /// Selects what most of those permit that the peer may be. Who it is shows only in
 /// IKE_AUTH, and so does what else depends on that.
-pub(crate) fn select(peers: &Peers, at: Arrival, offer: IkeOffer) -> Selection {
+pub(crate) fn select(peers: &Peers, at: AddressPair, offer: IkeOffer) -> Selection {
     let (local, remote) = (at.local.ip(), at.remote.ip());
     let counted = peers.counted(local, remote);
     let lists: Vec<_> = counted.iter().map(|(alike, n)| (&alike.ike, *n)).collect();
@@ -155,7 +155,7 @@ fn should_pretend(counted: &[(&Alike, u64)], suite: IkeSuite) -> bool {
 
 impl Accepted {
     /// Everything that can speak against it and takes no key exchange.
-    pub(crate) fn check(self, at: Arrival, spi_i: u64) -> Result<Checked, Refused> {
+    pub(crate) fn check(self, at: AddressPair, spi_i: u64) -> Result<Checked, Refused> {
         let group = self.suite.group;
         let (remote, suite) = (at.remote, self.suite);
         tracing::debug!(%remote, %suite, "{remote}: selected {suite}");
@@ -292,7 +292,7 @@ impl HalfOpen {
     }
 
     /// Where its IKE_SA_INIT came from and to.
-    pub(crate) fn arrival(&self) -> Arrival {
+    pub(crate) fn arrival(&self) -> AddressPair {
         self.at
     }
 
@@ -310,7 +310,7 @@ impl HalfOpen {
         self: Box<Self>,
         env: &mut Env<'_>,
         (peers, screen): (&Peers, &mut Screen),
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
     ) -> Outcome {
@@ -465,7 +465,7 @@ impl HalfOpen {
     fn up(
         self: Box<Self>,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         (message, datagram): (&ClearMessage, &[u8]),
         (authentic, request): (Authentic, AuthRequest),
     ) -> Outcome {
@@ -518,7 +518,7 @@ impl HalfOpen {
     fn refuse(
         mut self: Box<Self>,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         datagram: &[u8],
         refusal: Refusal,
     ) -> Outcome {
@@ -576,7 +576,7 @@ fn read_auth(
 }
 
 /// Whether an IKE_AUTH request is of a peer that gets no answer.
-fn is_silenced(peers: &Peers, at: Arrival, request: &AuthRequest) -> bool {
+fn is_silenced(peers: &Peers, at: AddressPair, request: &AuthRequest) -> bool {
     let (local, remote) = (at.local.ip(), at.remote.ip());
     request.id_i.identity().is_some_and(|identity| {
         peers.named(local, remote, &identity).is_empty()
@@ -587,7 +587,7 @@ fn is_silenced(peers: &Peers, at: Arrival, request: &AuthRequest) -> bool {
 /// The peer that an IKE_AUTH request claims to come from.
 fn claimed_peer(
     peers: &Peers,
-    at: Arrival,
+    at: AddressPair,
     request: &AuthRequest,
 ) -> Result<(TunnelId, Arc<PeerConfig>), Refusal> {
     let (local, remote) = (at.local.ip(), at.remote.ip());

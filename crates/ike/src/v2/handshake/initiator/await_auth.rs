@@ -13,7 +13,7 @@ use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
 use crate::v2::handshake::auth::{Mistaken, Signed, said};
-use crate::v2::handshake::nat::{Arrival, OwnNat};
+use crate::v2::handshake::nat::{AddressPair, OwnNat};
 use crate::v2::messages::{AuthRequest, AuthResponse, Notifies};
 use crate::v2::why::Why;
 use crate::v2::wire::{
@@ -41,7 +41,7 @@ impl AwaitAuth {
         attempt: &mut Attempt,
         init: &[u8],
         sk_pi: &Secret,
-        alone: bool,
+        initial_contact: bool,
     ) {
         let config = &attempt.config;
         let id_i = Id::from(&config.local_id);
@@ -55,7 +55,7 @@ impl AwaitAuth {
         .sign(&config.psk);
         let (sa, ts_i, ts_r) = self.child.terms();
         // RFC 7296 section 2.4.
-        let contact = alone.then(|| Notify::new(NotifyType::INITIAL_CONTACT, Vec::new()));
+        let contact = initial_contact.then(|| Notify::new(NotifyType::INITIAL_CONTACT, Vec::new()));
         let token = env.token(self.spis, Role::Initiator, attempt.way.local.ip());
         let request = AuthRequest {
             id_i,
@@ -90,7 +90,7 @@ impl AwaitAuth {
         self: Box<Self>,
         env: &mut Env<'_>,
         attempt: Attempt,
-        at: Arrival,
+        at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
     ) -> Outcome {
@@ -116,7 +116,7 @@ impl AwaitAuth {
             Ok(response) => self.concluded(env, attempt, at, response),
             Err(why) => {
                 let reason = DownReason::Refused(format!("malformed IKE_AUTH response: {why}"));
-                self.disowned(env, attempt, reason)
+                self.unauthenticated(env, attempt, reason)
             }
         }
     }
@@ -125,7 +125,7 @@ impl AwaitAuth {
         self: Box<Self>,
         env: &mut Env<'_>,
         mut attempt: Attempt,
-        at: Arrival,
+        at: AddressPair,
         response: AuthResponse,
     ) -> Outcome {
         let (id_r, auth, child, notifies) = match response {
@@ -152,7 +152,7 @@ impl AwaitAuth {
                 config.remote_id
             );
             attempt.refuse(env, why.clone());
-            return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+            return self.unauthenticated(env, attempt, DownReason::AuthenticationFailed(why));
         }
         let verified = Signed {
             prf: self.suite.prf,
@@ -167,7 +167,7 @@ impl AwaitAuth {
             Err(why) => {
                 let why = why.to_string();
                 attempt.refuse(env, why.clone());
-                return self.disowned(env, attempt, DownReason::AuthenticationFailed(why));
+                return self.unauthenticated(env, attempt, DownReason::AuthenticationFailed(why));
             }
         };
         attempt.way.remote = at.remote;
@@ -183,7 +183,7 @@ impl AwaitAuth {
     }
 
     /// The attempt failed after the responder set up its side.
-    fn disowned(
+    fn unauthenticated(
         self: Box<Self>,
         env: &mut Env<'_>,
         attempt: Attempt,
@@ -192,7 +192,7 @@ impl AwaitAuth {
         attempt.report(env, reason);
         let (foundation, pending) = self.foundation(&attempt);
         env.release_spi(pending.spi_in);
-        Outcome::Became(Box::new(Established::disown(env, foundation)))
+        Outcome::Became(Box::new(Established::unauthenticated(env, foundation)))
     }
 
     fn foundation(self, attempt: &Attempt) -> (Foundation, PendingChild) {

@@ -10,7 +10,7 @@ use crate::core::event::{Diagnostic, DownReason, Role};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::established::{PendingChild, demanded, demanded_group, public};
-use crate::v2::handshake::nat::{self, Arrival, Detected, NAT_T_PORT, with_port};
+use crate::v2::handshake::nat::{self, AddressPair, Detected, NAT_T_PORT, with_port};
 use crate::v2::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::why::Why;
@@ -92,10 +92,10 @@ impl AwaitInit {
         mut self,
         env: &mut Env<'_>,
         attempt: Attempt,
-        at: Arrival,
+        at: AddressPair,
         spi_r: u64,
         (response, datagram): (InitResponse, &[u8]),
-        alone: bool,
+        initial_contact: bool,
     ) -> Outcome {
         let may_restart = self.restarts < MAX_RESTARTS;
         match response {
@@ -109,7 +109,7 @@ impl AwaitInit {
             }
             InitResponse::Refused(notify) => self.refused(env, attempt, &notify),
             InitResponse::Accepted(offer) => {
-                self.accepted(env, attempt, at, spi_r, (offer, datagram), alone)
+                self.accepted(env, attempt, at, spi_r, (offer, datagram), initial_contact)
             }
         }
     }
@@ -135,7 +135,7 @@ impl AwaitInit {
             );
             return self.noted(env, attempt, Why::ByPeer(why));
         }
-        // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
+        // Also the answer of a peer that knows nobody at our address, or us by IKEv1 initial_contact.
         let question = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => {
                 " (does it expect us, by IKEv2 and at our address? is its phase 1 as ours?)"
@@ -154,10 +154,10 @@ impl AwaitInit {
         self,
         env: &mut Env<'_>,
         mut attempt: Attempt,
-        at: Arrival,
+        at: AddressPair,
         spi_r: u64,
         (offer, datagram): (IkeOffer, &[u8]),
-        alone: bool,
+        initial_contact: bool,
     ) -> Outcome {
         let choice = match proposal::accept_ike(&self.offered, &offer.sa) {
             Ok(choice) => choice,
@@ -232,7 +232,7 @@ impl AwaitInit {
         };
         if nat.local || nat.remote {
             // RFC 7296 section 2.23: the initiator floats, from IKE_AUTH on.
-            attempt.way = Arrival {
+            attempt.way = AddressPair {
                 local: with_port(attempt.way.local, NAT_T_PORT),
                 remote: with_port(attempt.way.remote, NAT_T_PORT),
             };
@@ -254,7 +254,7 @@ impl AwaitInit {
             &mut attempt,
             &self.request,
             &auth_keys.initiator,
-            alone,
+            initial_contact,
         );
         next.waiting(attempt)
     }

@@ -24,7 +24,7 @@ use crate::core::progress::Asked;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::window::Window;
 use crate::v2::established::Established;
-use crate::v2::handshake::nat::{Arrival, IKE_PORT, NAT_T_PORT};
+use crate::v2::handshake::nat::{AddressPair, IKE_PORT, NAT_T_PORT};
 use crate::v2::messages::InitResponse;
 use crate::v2::proposal;
 use crate::v2::why::Why;
@@ -47,7 +47,7 @@ struct Attempt {
     peer: TunnelId,
     config: Arc<PeerConfig>,
     spi_i: u64,
-    way: Arrival,
+    way: AddressPair,
     began: Instant,
     give_up_at: Instant,
     window: Window,
@@ -87,7 +87,7 @@ impl Initiator {
             peer,
             config: config.clone(),
             spi_i: env.ike_spi()?,
-            way: Arrival {
+            way: AddressPair {
                 local: SocketAddr::new(config.local, IKE_PORT),
                 remote: SocketAddr::new(remote, IKE_PORT),
             },
@@ -160,14 +160,14 @@ impl Initiator {
         Outcome::Over
     }
 
-    /// A response to what was asked. `alone` is whether no other IKE SA with
+    /// A response to what was asked. `initial_contact` is whether no other IKE SA with
     /// this peer is up.
     pub(crate) fn handle_message(
         mut self,
         env: &mut Env<'_>,
-        at: Arrival,
+        at: AddressPair,
         (message, datagram): (ClearMessage, &[u8]),
-        alone: bool,
+        initial_contact: bool,
     ) -> Outcome {
         if let Some(denial) = self.attempt.denial(&message, at) {
             self.attempt.discard(env, at, denial);
@@ -179,7 +179,14 @@ impl Initiator {
                 match InitResponse::parse(message) {
                     Ok(response) => {
                         env.note_asked(self.attempt.peer, Asked::init_answered);
-                        state.answered(env, self.attempt, at, spi_r, (response, datagram), alone)
+                        state.answered(
+                            env,
+                            self.attempt,
+                            at,
+                            spi_r,
+                            (response, datagram),
+                            initial_contact,
+                        )
                     }
                     Err(error) => {
                         let peer = &self.attempt.config.name;
@@ -211,7 +218,7 @@ impl Initiator {
 
 impl Attempt {
     /// Why a message is not the awaited response, if it is not.
-    fn denial(&self, message: &ClearMessage, at: Arrival) -> Option<Denial> {
+    fn denial(&self, message: &ClearMessage, at: AddressPair) -> Option<Denial> {
         if message.header.initiator {
             return Some(Denial::WrongSpis);
         }
@@ -222,7 +229,7 @@ impl Attempt {
         (!awaited).then_some(Denial::NotAwaited)
     }
 
-    fn discard(&self, env: &mut Env<'_>, at: Arrival, denial: Denial) {
+    fn discard(&self, env: &mut Env<'_>, at: AddressPair, denial: Denial) {
         env.deny_peer(self.peer, at.remote, denial);
     }
 

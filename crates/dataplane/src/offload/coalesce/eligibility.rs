@@ -9,16 +9,16 @@ const CLOSING: u8 = 0x09;
 /// SYN, RST, URG and CWR: a packet with one of them is not joined.
 const SINGLE: u8 = 0x02 | 0x04 | 0x20 | 0x80;
 
-/// What a packet is, to the eye that joins.
+/// What the coalescer needs to know of a packet.
 #[derive(Debug)]
-pub(super) enum Sight {
+pub(super) enum Eligibility {
     /// May be joined.
-    Candidate(Sighted),
+    Candidate(Candidate),
     /// Goes alone, and no packet of its flow may pass it.
     Alone(Flow),
     /// Goes alone, and may be of any flow: a fragment, or headers between IP
     /// and the ports.
-    Hidden,
+    AnyFlow,
     /// Neither TCP nor UDP.
     Other,
 }
@@ -35,7 +35,7 @@ pub(super) struct Flow {
 
 /// A packet that may be joined.
 #[derive(Debug)]
-pub(super) struct Sighted {
+pub(super) struct Candidate {
     pub(super) flow: Flow,
     /// What of the IP header must agree: of IPv4 TOS, DF and TTL; of IPv6
     /// traffic class, flow label and hop limit.
@@ -74,7 +74,7 @@ pub(super) enum Ids {
     Absent,
 }
 
-impl Sight {
+impl Eligibility {
     #[inline]
     pub(super) fn of(packet: &[u8], what: Coalesce) -> Self {
         match packet.first().map(|first| first >> 4) {
@@ -109,7 +109,7 @@ impl Sight {
         }
         // RFC 791 section 3.1: options, more fragments, or an offset.
         if first != 0x45 || f0 & 0x3F != 0 || f1 != 0 {
-            return Self::Hidden;
+            return Self::AnyFlow;
         }
         let whole = usize::from(u16::from_be_bytes([l0, l1])) == packet.len();
         let seen = Seen {
@@ -135,7 +135,7 @@ impl Sight {
         };
         let [v0, v1, v2, v3, l0, l1, next, hops, addresses @ ..] = *header;
         if EXTENSIONS.contains(&next) {
-            return Self::Hidden;
+            return Self::AnyFlow;
         }
         if !matches!(next, TCP | UDP) {
             return Self::Other;
@@ -170,10 +170,10 @@ struct Seen {
 
 impl Seen {
     #[inline(always)]
-    fn with(self, protocol: u8, upper: &[u8], whole: bool, what: Coalesce) -> Sight {
+    fn with(self, protocol: u8, upper: &[u8], whole: bool, what: Coalesce) -> Eligibility {
         let udp = protocol == UDP;
         let Some((ports, _)) = upper.split_first_chunk::<4>() else {
-            return Sight::Hidden;
+            return Eligibility::AnyFlow;
         };
         let flow = Flow {
             addresses: self.addresses,
@@ -187,7 +187,7 @@ impl Seen {
             (what.tcp, tcp_fields(upper))
         };
         match upper {
-            Some((header, payload, tcp)) if joins && whole => Sight::Candidate(Sighted {
+            Some((header, payload, tcp)) if joins && whole => Eligibility::Candidate(Candidate {
                 flow,
                 path: self.path,
                 id: self.id,
@@ -197,7 +197,7 @@ impl Seen {
                 payload,
                 tcp,
             }),
-            _ => Sight::Alone(flow),
+            _ => Eligibility::Alone(flow),
         }
     }
 }
@@ -261,7 +261,7 @@ impl Flow {
     }
 }
 
-impl Sighted {
+impl Candidate {
     /// Whether others may join this packet.
     pub(super) const fn may_lead(&self) -> bool {
         self.closing_flags() == 0
@@ -315,7 +315,7 @@ impl Sighted {
     }
 
     /// Whether the checksums of the IP header and of TCP or UDP are right.
-    /// `packet` is what was sighted.
+    /// `packet` is the one that this was read from.
     pub(super) fn checksums_hold(&self, packet: &[u8]) -> bool {
         // The addresses end the IP header: with what follows them they are
         // all that is summed but protocol and length.
