@@ -101,7 +101,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     let epoll = watch(worker, &sources).map_err(|errno| format!("epoll: {errno}"))?;
     let mut tables = TableCache::new(&shared.engine.tables);
     let features = shared.tun.features();
-    let mut worker_in = InboundWorker {
+    let mut inbound = InboundWorker {
         shared,
         number,
         worker,
@@ -119,7 +119,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
-        let timeout = if worker_in.relay.may_sleep() {
+        let timeout = if inbound.relay.may_sleep() {
             EpollTimeout::NONE
         } else {
             EpollTimeout::ZERO
@@ -139,12 +139,12 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         if shared.stopping() {
             return Ok(());
         }
-        worker_in.relay.serve();
+        inbound.relay.serve();
         let numbers = ready.iter().map(|event| usize::try_from(event.data()));
         for number in numbers.flatten() {
             // No source has the number of the wake-up.
             if let Some(source) = sources.get_mut(number) {
-                worker_in.take(&mut tables, source)?;
+                inbound.take(&mut tables, source)?;
             }
         }
     }

@@ -32,7 +32,7 @@ struct OutboundWorker<'a> {
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
     let mut tables = TableCache::new(&shared.engine.tables);
-    let mut outlet = OutboundWorker {
+    let mut outbound = OutboundWorker {
         shared,
         number,
         worker,
@@ -43,12 +43,12 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         transmit: Transmit::new(shared, number, worker, true),
     };
     while !shared.stopping() {
-        outlet.transmit.serve();
-        let drained = outlet
+        outbound.transmit.serve();
+        let drained = outbound
             .fill(&mut tables)
             .map_err(|errno| tun_failed(shared, errno))?;
-        outlet.transmit.flush();
-        if drained && outlet.transmit.may_sleep() {
+        outbound.transmit.flush();
+        if drained && outbound.transmit.may_sleep() {
             wait(shared, number, worker)?;
         }
     }
