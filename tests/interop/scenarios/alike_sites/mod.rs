@@ -19,7 +19,7 @@ const COMMON: &str = "AES128-GCM-16";
 /// What the reason must name.
 const NAMED: &[&str] = &[
     "chosen was AES256-GCM-16",
-    "expected encryption AES256,",
+    "expected encryption AES256;",
     "vpn-site/1",
     "vpn-branch/1",
 ];
