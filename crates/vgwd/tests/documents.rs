@@ -78,16 +78,21 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// Every page, by name.
+/// Every page, by its name below `docs/`.
 fn pages() -> Vec<(String, String)> {
-    let entries = fs::read_dir(root().join("docs")).unwrap();
-    let mut pages: Vec<_> = entries
-        .map(|entry| {
+    let docs = root().join("docs");
+    let (mut folders, mut pages) = (vec![docs.clone()], Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_string_lossy().into_owned();
-            (name, fs::read_to_string(path).unwrap())
-        })
-        .collect();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.strip_prefix(&docs).unwrap().to_string_lossy();
+            pages.push((name.into_owned(), fs::read_to_string(&path).unwrap()));
+        }
+    }
     pages.sort();
     pages
 }
@@ -369,7 +374,8 @@ fn every_link_leads_somewhere() {
         for link in links.map(|rest| rest.split(')').next().unwrap()) {
             let file = link.split('#').next().unwrap();
             if !file.is_empty() {
-                let path = root().join("docs").join(file);
+                let page = root().join("docs").join(&name);
+                let path = page.parent().unwrap().join(file);
                 assert!(path.exists(), "{name} leads to {link}");
                 found += 1;
             }
