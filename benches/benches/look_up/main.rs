@@ -20,7 +20,6 @@ use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use vgw_dataplane::{Family, InnerPacket, Lookup};
-
 use vgw_sa::{NextHop, TunnelId};
 
 use crate::plane::{Plane, spi_of};

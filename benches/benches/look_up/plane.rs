@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_dataplane::{Config, ControlError, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, Namespace};
-
 use vgw_sa::{ChildSa, NATT_PORT, Path, SLOT_BITS, TunnelId};
 
 use crate::Failure;

@@ -15,7 +15,6 @@ use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, DownReason, Event};
 use vgw_ike::identity::Identity;
 use vgw_lab::Namespace;
-
 use vgw_sa::TunnelId;
 
 use super::made::Made;

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vgw_ike::event::IkeKeyLog;
-
 use vgw_sa::{Changes, ChildSa, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy};
 
 use crate::domain::HostService;

@@ -10,7 +10,6 @@ use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::denial::Denials;
 use vgw_ike::event::{Nat, PeerCounters, Role};
 use vgw_ike::identity::Identity;
-
 use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraffic};
 
 use crate::awaited::Awaited;

@@ -13,7 +13,6 @@ use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::RekeyTarget;
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
-
 use vgw_sa::DfPolicy;
 
 use crate::dice::Dice;

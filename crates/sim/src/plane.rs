@@ -8,7 +8,6 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vgw_dataplane::{Arrival, DropReason, Dropped, Engine, EspPacket, SeenPath};
 use vgw_gateway::command::Command;
-
 use vgw_sa::{ChildTraffic, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic};
 
 use crate::network::{Load, Packet};

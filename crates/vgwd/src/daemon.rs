@@ -11,6 +11,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::yield_now;
 use tokio::time::{Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
+use vgw_admin::request::{Order, Request};
+use vgw_admin::wire::{self, Reply};
 use vgw_gateway::domain::TunnelName;
 use vgw_gateway::revision::ChangeSet;
 use vgw_ike::wire::glance;
@@ -23,8 +25,6 @@ use crate::logging::Logging;
 use crate::notify::Notifier;
 use crate::shell::Shell;
 use crate::{metrics, notify};
-use vgw_admin::request::{Order, Request};
-use vgw_admin::wire::{self, Reply};
 
 mod paths;
 mod reload;

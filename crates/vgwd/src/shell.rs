@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
+use vgw_admin::wire;
 use vgw_dataplane::{ControlError, DataPlane, HostServices, SeenPath, StraySpi};
 use vgw_gateway::command::Command;
 use vgw_gateway::domain::{HostService, Transport};
@@ -16,7 +17,6 @@ use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{Content, Transmit};
-
 use vgw_sa::{Changes, TunnelId};
 
 use crate::absent::AbsentAddresses;
@@ -30,7 +30,6 @@ use crate::mtu::Notices;
 use crate::narrow::{Narrow, NarrowLinks};
 use crate::source_routes::SourceRoutes;
 use crate::unsent::Unsent;
-use vgw_admin::wire;
 
 /// So many refused commands are logged in a minute: a peer that sets up SAs again
 /// and again can bring them about.

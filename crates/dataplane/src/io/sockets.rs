@@ -7,7 +7,6 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use socket2::{Domain, Protocol, Socket, Type};
-
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use crate::io::features::Features;

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use vgw_dataplane::{DataPlaneEvent, DropReason, Features};
 use vgw_lab::wait_until;
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{GCM, PATIENCE, Rig, TUNNEL};

@@ -7,7 +7,6 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
 use vgw_lab::{Lab, wait_until};
-
 use vgw_sa::TunnelId;
 
 use crate::features::transfer;

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use vgw_dataplane::{DataPlaneEvent, DropReason, HostService, HostServices, SeenPath};
-
 use vgw_sa::{ChildSa, InsideAddress, TunnelId};
 
 use crate::rig::{Forger, GCM, Rig, TUNNEL, inner};

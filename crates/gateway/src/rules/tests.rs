@@ -3,6 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use vgw_crypto::{Encryption, Group, Secret};
+use vgw_ike::config::{Encapsulation, Psk};
+use vgw_ike::identity::Identity;
 use vgw_sa::DfPolicy;
 
 use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
@@ -10,9 +13,6 @@ use crate::domain::{
     Connection, CustomerGateway, DpdAction, Gateway, OutsideAddress, Phase1, Phase2, Side,
     StartupAction, Tunnel,
 };
-use vgw_crypto::{Encryption, Group, Secret};
-use vgw_ike::config::{Encapsulation, Psk};
-use vgw_ike::identity::Identity;
 
 fn tunnel(outside: &str, inside: &str) -> Tunnel {
     let outside_address: IpAddr = outside.parse().unwrap();

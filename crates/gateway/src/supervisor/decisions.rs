@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use vgw_crypto::RandomError;
 use vgw_ike::why::Why;
-
 use vgw_sa::TunnelId;
 
 use super::Supervisor;

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use vgw_crypto::RandomError;
 use vgw_ike::event::{Diagnostic, DownReason, Event, IkeDetails, SaId};
 use vgw_ike::why::Why;
-
 use vgw_sa::{ChildSa, Path, TunnelId};
 
 use super::Supervisor;

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_ike::words::{NAMED, few};
-
 use vgw_sa::{TrafficSelector, TunnelId};
 
 use super::tunnel::Tunnel;

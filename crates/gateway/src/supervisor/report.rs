@@ -5,7 +5,6 @@ use std::time::Instant;
 use vgw_ike::config::PeerConfig;
 use vgw_ike::event::PeerCounters;
 use vgw_ike::progress::Progress;
-
 use vgw_sa::TunnelTraffic;
 
 use super::last_error::LastError;

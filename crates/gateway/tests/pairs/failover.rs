@@ -3,7 +3,6 @@
 use vgw_gateway::domain::DpdAction;
 use vgw_gateway::status::{State, TunnelIndex};
 use vgw_gateway::supervisor::FAILBACK_HOLD;
-
 use vgw_sa::NextHop;
 
 use crate::rig::{CGW, VGW, active, both_up, cut, flows, missing, restore, seconds, tunnel, up};

@@ -5,7 +5,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
-
 use vgw_sa::TunnelId;
 
 use crate::core::denial::{Denial, Denials};

@@ -4,7 +4,6 @@ use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 
 use vgw_crypto::{Group, IkeSuite, Secret};
-
 use vgw_sa::{ChildSa, Path, TunnelId};
 
 use crate::core::denial::{Denial, Denials};

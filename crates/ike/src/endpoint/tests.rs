@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
-
 use vgw_sa::TunnelId;
 
 use super::Endpoint;

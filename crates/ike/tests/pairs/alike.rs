@@ -4,7 +4,6 @@ use vgw_crypto::{Encryption, Group};
 use vgw_ike::config::{Encapsulation, PeerConfig};
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, PEER, Pair, address, config, seconds};

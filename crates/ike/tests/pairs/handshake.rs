@@ -7,7 +7,6 @@ use vgw_ike::config::{OtherKey, PeerConfig, Psk};
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds};

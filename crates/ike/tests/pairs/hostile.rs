@@ -10,7 +10,6 @@ use vgw_ike::wire::{
     Delete, ExchangeType, Header, KeyExchange, Notify, NotifyType, Payload, PayloadType, Proposal,
     ProtocolId, Transform, TransformType, begin_sealed, encode_cleartext, encode_payloads,
 };
-
 use vgw_sa::TrafficSelector;
 
 use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, fair, seconds};

@@ -7,7 +7,6 @@ use vgw_ike::config::Encapsulation;
 use vgw_ike::denial::Denial;
 use vgw_ike::progress::{Came, Progress};
 use vgw_ike::wire::ExchangeType;
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, DELAY, Datagram, PEER, Pair, address, config, seconds};

@@ -14,7 +14,6 @@ use vgw_ike::wire::{
     ExchangeType, KeyExchange, Notify, NotifyType, Payload, Transform, TransformType,
     decode_cleartext, encode_cleartext,
 };
-
 use vgw_sa::TunnelId;
 
 use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds, sources};

@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 use vgw_crypto::EspSuite;
 use vgw_dataplane::{DropReason, Dropped, Family, SeenPath, inner_mtu, mss};
 use vgw_gateway::domain::{Gateway, Side, Tunnel};
-
 use vgw_sa::DfPolicy;
 
 use super::World;

@@ -6,12 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Context;
-
-use super::print;
-use crate::status_table;
 use vgw_admin::client;
 use vgw_admin::wire::{Reply, Request, Status};
 use vgwd::failure::Failure;
+
+use super::print;
+use crate::status_table;
 
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(1);

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-
 use vgw_admin::wire::{RekeyTarget, Request};
 use vgwd::command_line::{CONFIG, EXIT_CODES, RunOptions, run};
 use vgwd::failure::{self, Failure};

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use vgw_admin::client::ask;
+use vgw_admin::wire::{Connection, RekeyTarget, Reply, Request, Status};
 use vgw_lab::{Namespace, Process, wait_until};
 
 use super::setup::Files;
 use crate::status_table;
-use vgw_admin::client::ask;
-use vgw_admin::wire::{Connection, RekeyTarget, Reply, Request, Status};
 
 /// How long a daemon may take to answer after its start.
 const START: Duration = Duration::from_secs(10);

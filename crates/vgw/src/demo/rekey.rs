@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use vgw_admin::wire::{Counters, RekeyTarget};
 use vgw_lab::probe::EchoFlow;
 use vgw_lab::wait_until;
 
@@ -10,7 +11,6 @@ use super::end::End;
 use super::report::Rekeys;
 use super::screen::Screen;
 use super::{Stage, hosts};
-use vgw_admin::wire::{Counters, RekeyTarget};
 
 const PORT: u16 = 7003;
 const INTERVAL: Duration = Duration::from_millis(1);

@@ -4,10 +4,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use vgw_admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 use vgw_dataplane::DropReason;
 use vgw_gateway::status::State;
-
-use vgw_admin::wire::{Connection, IkeMessages, Log, Side, Status, Traffic, Tunnel};
 
 const HEADINGS: [&str; 10] = [
     "CONNECTION",

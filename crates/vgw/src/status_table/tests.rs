@@ -1,10 +1,11 @@
 use std::collections::BTreeMap;
 
-use super::{octets, render, span};
 use vgw_admin::wire::{
     Awaited, Child, Connection, Counters, DataPlane, Gateway, IkeMessages, Last, Log, Misplaced,
     Refusal, Side, Status, Traffic, Tunnel,
 };
+
+use super::{octets, render, span};
 
 /// As it also stands in docs/troubleshooting.md.
 const SENTENCE: &str = "4 handshakes begun by 198.51.100.7 since 1m02s, the last 12s ago, \

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use vgw_admin::wire;
 use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::awaited::{Awaited, Row};
@@ -14,12 +15,10 @@ use vgw_gateway::status::{
 use vgw_gateway::supervisor;
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
-
 use vgw_sa::TunnelId;
 
 use crate::inbox::Counted;
 use crate::logging::Losses;
-use vgw_admin::wire;
 
 /// What the daemon knows beside the supervisor.
 #[derive(Debug)]

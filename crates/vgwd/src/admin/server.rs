@@ -15,10 +15,10 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
-
-use crate::clients::{self, Place};
 use vgw_admin::request::{MAX_REQUEST, Request, RequestError, parse_request};
 use vgw_admin::wire::Reply;
+
+use crate::clients::{self, Place};
 
 /// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 32;

@@ -10,7 +10,6 @@ use vgw_gateway::domain::{DpdAction, Gateway, Phase1, Phase2, Side, StartupActio
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
-
 use vgw_sa::DfPolicy;
 
 use super::document::{Notes, Table};

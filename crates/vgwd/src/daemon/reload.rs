@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, spawn_blocking};
+use vgw_admin::wire::Reply;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::revision::{ChangeSet, Revision};
 
@@ -20,7 +21,6 @@ use crate::inbox::Addresses;
 use crate::kernel::Surroundings;
 use crate::key_log::KeyLog;
 use crate::metrics::Reloaded;
-use vgw_admin::wire::Reply;
 
 /// What a file gave: a configuration, or what is wrong with it.
 pub(super) type Outcome = Result<Read, Vec<String>>;

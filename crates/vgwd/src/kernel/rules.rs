@@ -23,7 +23,6 @@ use netlink_packet_route::AddressFamily;
 use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
 use rtnetlink::IpVersion;
-
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use super::difference::Difference;

@@ -10,7 +10,6 @@ use prometheus_client::encoding::{
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use vgw_ike::event::PeerCounters;
-
 use vgw_sa::TunnelTraffic;
 
 use super::process::{NoExemplar, Process};

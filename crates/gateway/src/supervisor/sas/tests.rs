@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Group, IkeSuite, Prf, Secret};
 use vgw_ike::event::{IkeDetails, Nat, Role, SaId};
 use vgw_ike::identity::Identity;
-
 use vgw_sa::{ChildSa, Path};
 
 use super::{CHILDLESS_GRACE, REDUNDANT_GRACE, Sas};

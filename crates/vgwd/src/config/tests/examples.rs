@@ -2,10 +2,11 @@
 
 use std::path::Path;
 
+use vgw_crypto::Secret;
+
 use super::lines;
 use crate::config::keys::{Key, KeySource};
 use crate::config::{Loaded, interpret, load_str};
-use vgw_crypto::Secret;
 
 const VGW: &str = include_str!("../../../../../config/vgw.toml");
 const CUSTOMER_GATEWAY: &str = include_str!("../../../../../config/customer-gateway.toml");

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use vgw_sa::DfPolicy;
-
-use super::{OTHER_END, SECOND_SITE, SMALLEST, accepted, refused, with, with_option};
 use vgw_crypto::{Encryption, Group, Integrity};
 use vgw_dataplane::Features;
 use vgw_gateway::domain::{DpdAction, Side, StartupAction};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
+use vgw_sa::DfPolicy;
+
+use super::{OTHER_END, SECOND_SITE, SMALLEST, accepted, refused, with, with_option};
 
 #[test]
 fn what_is_not_set_has_awss_defaults() {
