@@ -30,12 +30,12 @@ pub enum Request {
     Rekey {
         /// `vpn-office/1`.
         tunnel: String,
-        /// TunnelIndex SA.
+        /// Which SA.
         what: RekeyTarget,
     },
 }
 
-/// TunnelIndex SA of a tunnel.
+/// Which SA of a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RekeyTarget {
@@ -145,7 +145,7 @@ pub struct Log {
 /// This end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gateway {
-    /// TunnelIndex end we are.
+    /// Which end we are.
     pub side: Side,
     /// BGP autonomous system number.
     pub asn: u32,
@@ -204,7 +204,7 @@ pub struct Offloads {
     pub udp_gro: bool,
 }
 
-/// TunnelIndex end a daemon is.
+/// Which end a daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Side {
@@ -221,7 +221,7 @@ pub struct Connection {
     pub id: String,
     /// The customer gateway's name.
     pub customer_gateway: String,
-    /// TunnelIndex of its tunnels sends: 1, 2, or null when none can.
+    /// Which of its tunnels sends: 1, 2, or null when none can.
     pub active_tunnel: Option<u8>,
     /// Both tunnels.
     pub tunnels: Vec<Tunnel>,

@@ -12,7 +12,7 @@ use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
 use vgw_sa::DfPolicy;
 
-/// TunnelIndex end of the connections this daemon is.
+/// Which end of the connections this daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
     /// The cloud side: a virtual private gateway.
@@ -83,7 +83,7 @@ impl Side {
 /// One gateway and everything it is configured to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
-    /// TunnelIndex end we are.
+    /// Which end we are.
     pub side: Side,
     /// Our BGP autonomous system number.
     pub asn: u32,

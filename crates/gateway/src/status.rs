@@ -19,7 +19,7 @@ pub use crate::supervisor::{State, TunnelIndex};
 /// A gateway.
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// TunnelIndex end it is.
+    /// Which end it is.
     pub side: Side,
     /// Its BGP autonomous system number.
     pub asn: u32,

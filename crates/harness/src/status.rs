@@ -22,7 +22,7 @@ pub struct Status {
 /// One VPN connection.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Connection {
-    /// TunnelIndex tunnel sends.
+    /// Which tunnel sends.
     pub active_tunnel: Option<u8>,
     /// Both tunnels.
     pub tunnels: Vec<Tunnel>,

@@ -307,7 +307,7 @@ impl Days {
         if wrong.is_empty() { Ok(()) } else { Err(wrong) }
     }
 
-    /// TunnelIndex nodes sent too much since this was last asked.
+    /// Which nodes sent too much since this was last asked.
     fn settle_window(&mut self) -> Vec<String> {
         let mut wrong = Vec::new();
         for (node, before) in self.world.nodes.iter().zip(&mut self.ike_sent) {

@@ -13,7 +13,7 @@ const NAMES: usize = 3;
 /// A link with the tunnels that it is too narrow for.
 #[derive(Debug, Clone)]
 pub struct Narrow {
-    /// TunnelIndex, and what it carries.
+    /// Which, and what it carries.
     pub link: OutsideLink,
     /// What the configuration says that it carries, octets.
     pub outside_mtu: u16,

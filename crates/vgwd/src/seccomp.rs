@@ -1,4 +1,4 @@
-//! TunnelIndex system calls a thread may still make once it has started (seccomp(2)).
+//! Which system calls a thread may still make once it has started (seccomp(2)).
 //!
 //! Each kind of thread has a list of what it needs; so the threads that read what
 //! comes from the network can open no file, no socket and no process. It is done

@@ -16,21 +16,21 @@ pub enum Change {
     ConnectionRemoved(String),
     /// A connection's own fields; none of them restarts a tunnel by itself.
     Connection {
-        /// TunnelIndex.
+        /// Which.
         id: String,
         /// Its fields.
         fields: Vec<&'static str>,
     },
     /// Options of a tunnel that take effect while it stays up.
     TunnelAdjusted {
-        /// TunnelIndex.
+        /// Which.
         tunnel: TunnelName,
         /// Its fields.
         fields: Vec<&'static str>,
     },
     /// Options of a tunnel, or its connection's, that make it begin anew.
     TunnelRestarted {
-        /// TunnelIndex.
+        /// Which.
         tunnel: TunnelName,
         /// Its fields; the connection's that both tunnels depend on are among them.
         fields: Vec<&'static str>,

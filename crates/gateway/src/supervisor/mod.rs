@@ -118,7 +118,7 @@ pub struct Supervisor {
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// By connection id.
     pairs: BTreeMap<String, Pair>,
-    /// TunnelIndex tunnel an inbound SPI belongs to.
+    /// Which tunnel an inbound SPI belongs to.
     spis: BTreeMap<u32, TunnelId>,
     /// Tunnels about which something has to be decided.
     touched: BTreeSet<TunnelId>,

@@ -1,4 +1,4 @@
-//! TunnelIndex of a connection's two tunnels carries the outbound traffic.
+//! Which of a connection's two tunnels carries the outbound traffic.
 //!
 //! The choice is sticky: the carrier stays until it can carry no more, or
 //! until it is being drained and the other one is up. Where failback is

@@ -11,7 +11,7 @@ use crate::rig::{
     CGW, VGW, active, both_up, cut, flows, missing, name, restore, seconds, tunnel, up,
 };
 
-/// TunnelIndex way ESP of protocol 50 does not pass, from the gateway and to it.
+/// Which way ESP of protocol 50 does not pass, from the gateway and to it.
 type Blocked = (bool, bool);
 const BOTH_WAYS: Blocked = (true, true);
 const WAYS: [Blocked; 3] = [BOTH_WAYS, (true, false), (false, true)];

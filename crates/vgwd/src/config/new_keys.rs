@@ -33,7 +33,7 @@ impl NewKeys {
     /// Makes the files, all of them or none.
     ///
     /// # Errors
-    /// TunnelIndex one cannot be made, and why.
+    /// Which one cannot be made, and why.
     pub fn write(&self) -> Result<(), String> {
         for (made, (path, key)) in self.0.iter().enumerate() {
             let Err(error) = write_key(path, key.0.expose()) else {

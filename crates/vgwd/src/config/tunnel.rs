@@ -37,7 +37,7 @@ const SEQUENCE_NUMBERS: &[(&str, &[bool])] = &[
     ("off", &[false]),
 ];
 
-/// TunnelIndex tunnel it is.
+/// Which tunnel it is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place {
     /// 0 or 1 within its connection.
@@ -149,7 +149,7 @@ fn outside_address(
 ) -> IpAddr {
     let key = "outside_address";
     let ours = match gateway.side {
-        // TunnelIndex is whose cannot be told of a list that was not read whole.
+        // Which is whose cannot be told of a list that was not read whole.
         Side::VirtualPrivateGateway if !notes.is_doubtful("gateway.outside_addresses") => {
             gateway.outside_addresses.get(place.number)
         }

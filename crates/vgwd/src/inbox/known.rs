@@ -78,7 +78,7 @@ impl Known {
 #[derive(Debug)]
 pub struct Directory {
     shared: Arc<Shared>,
-    /// TunnelIndex of the supervisor's IKE SAs the table shows.
+    /// Which of the supervisor's IKE SAs the table shows.
     established: Option<u64>,
     half_open: Option<u64>,
 }

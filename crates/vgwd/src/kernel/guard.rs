@@ -26,7 +26,7 @@ use super::{Desired, KernelError, Netlink, failed};
 
 /// The guard routes of one gateway.
 ///
-/// TunnelIndex gateway's they are is told by a mark that follows from the name of its
+/// Which gateway's they are is told by a mark that follows from the name of its
 /// TUN device, the one thing that two gateways in a namespace cannot share. The
 /// kernel has no field for it in a route without a device; it keeps TCP's
 /// `reordering` there, which nothing reads where no packet passes. The mark is not

@@ -1,4 +1,4 @@
-//! TunnelIndex table the routes of a prefix are in.
+//! Which table the routes of a prefix are in.
 
 use std::collections::BTreeSet;
 use std::fmt;

@@ -334,7 +334,7 @@ impl Sample {
                 .encode_gauge(&value)?;
         }
         encoder
-            .encode_descriptor("build", "TunnelIndex version runs", None, MetricType::Info)?
+            .encode_descriptor("build", "Which version runs", None, MetricType::Info)?
             .encode_info(&[("version", env!("CARGO_PKG_VERSION"))])
     }
 

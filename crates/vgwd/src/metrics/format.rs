@@ -1,4 +1,4 @@
-//! TunnelIndex format a scraper takes, and the older of the two.
+//! Which format a scraper takes, and the older of the two.
 
 use std::fmt::Write;
 

@@ -135,7 +135,7 @@ impl AwaitInit {
             );
             return self.noted(env, attempt, Why::ByPeer(why));
         }
-        // Also the answer of a peer that knows nobody at our address, or us by IKEv1 initial_contact.
+        // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
         let question = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => {
                 " (does it expect us, by IKEv2 and at our address? is its phase 1 as ours?)"
