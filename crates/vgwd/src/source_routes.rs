@@ -1,9 +1,9 @@
 //! Outside addresses whose packets leave by the link of another (docs/two-lines.md).
 //!
-//! Said is what does harm. Where the link by which the packets leave has another of our
+//! Only what does harm is reported. Where the link by which the packets leave has another of our
 //! outside addresses, a failure of that one line takes both tunnels down. Where it has
 //! none, the machine may be a router with addresses of its own behind it, whose way out
-//! this is: then the tunnel comes up, and only while it is not up is it said.
+//! this is: then the tunnel comes up, and it is reported only while the tunnel is not up.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;

@@ -157,8 +157,8 @@ pub(crate) struct Admitted {
     pub(crate) local: bool,
 }
 
-/// Checks a decrypted packet (RFC 4301 section 5.2) and takes over what its outer header
-/// gathered. What answers a local one comes through the TUN device, whose MTU is `tun_mtu`.
+/// Checks a decrypted packet (RFC 4301 section 5.2), and copies ECN from its outer header
+/// (RFC 6040). What answers a local one comes through the TUN device, whose MTU is `tun_mtu`.
 pub(crate) fn admit(
     tables: &Tables,
     slot: &Slot,

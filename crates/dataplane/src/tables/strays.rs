@@ -54,7 +54,7 @@ impl StraySpis {
             return false;
         }
         let next = now.saturating_add(PAUSE);
-        // Of workers that see it at once, one goes on.
+        // If several workers see it at once, one of them keeps it.
         let (here, there) = (Ordering::Relaxed, Ordering::Relaxed);
         if closed.compare_exchange(until, next, here, there).is_err() {
             return false;

@@ -140,7 +140,7 @@ impl Supervisor {
         tunnel.trouble = None;
         tunnel.lines.refusals.forget();
         let peer = tunnel.peer.clone();
-        // Also where it was changed and, before it could begin anew, changed back.
+        // Needed even if the change was reverted before the restart.
         self.endpoint.remove_peer(now, id);
         self.endpoint.set_peer(now, id, peer);
         self.touched.insert(id);

@@ -6,9 +6,8 @@
 //! taken into UDP by a second IKE SA beside the first, and after that each new doubt
 //! waits twice as long as the one before.
 //!
-//! A peer may send by either tunnel, so what comes by the other one is an echo, too, of
-//! what we send by the carrier. But if it came by the carrier until just now, the peer has
-//! left that, and may know why: it is followed.
+//! A peer may send by either tunnel, so replies on the other one count as well. But if they
+//! came by the carrier until just now, the peer has moved and may know why: we move too.
 //!
 //! A loss only towards the peer is not seen while the peer goes on sending by itself.
 

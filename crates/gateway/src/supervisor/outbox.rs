@@ -20,11 +20,11 @@ struct Removal {
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     ready: VecDeque<Command>,
-    /// CHILD SAs that are to send no more, as [`Self::publish`] has moved traffic.
+    /// CHILD SAs that stop sending once [`Self::publish`] has moved traffic.
     stops: Vec<(TunnelId, u32)>,
-    /// As soon as traffic has moved.
+    /// Removed as soon as traffic has moved.
     removals: Vec<Removal>,
-    /// Not before then, unless its slot is needed; by slot.
+    /// Removed at this time, or sooner if its slot is needed; by slot.
     later: BTreeMap<u32, (Instant, Removal)>,
     due: BTreeSet<(Instant, u32)>,
     /// What is still to be told of these goes with [`Self::publish`].

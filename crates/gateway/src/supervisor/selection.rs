@@ -3,8 +3,8 @@
 //! The choice is sticky: the carrier stays until it can carry no more, or
 //! until it is being drained and the other one is up. Where failback is
 //! configured, the first tunnel also takes over again, once it has been up for
-//! [`FAILBACK_HOLD`] without a break. Of two tunnels that are up, one that was
-//! found to go one way ([`super::one_way`]) is worse. A rekey, which keeps a
+//! [`FAILBACK_HOLD`] without a break. Of two tunnels that are up, one whose
+//! traffic goes one way ([`super::one_way`]) is chosen last. A rekey, which keeps a
 //! tunnel up, never moves traffic. Inbound traffic is accepted on both tunnels
 //! always.
 

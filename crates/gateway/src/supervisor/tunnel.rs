@@ -170,8 +170,8 @@ impl Tunnel {
         reason.clone_into(&mut self.why);
     }
 
-    /// Takes over what its SAs are to send with. Gives those that the data plane has to
-    /// be told of, in order: each comes before all that it has then.
+    /// Updates the list of SAs that its packets leave by. Gives the SPIs to tell the data
+    /// plane, in order: it tries each before all that it was told earlier.
     pub(super) fn change_ways(&mut self) -> Vec<u32> {
         let ways = self.sas.ways();
         self.ways.retain(|before| ways.contains(before));

@@ -1,8 +1,8 @@
 //! Why IKE messages come to nothing: every one that does has a name and is counted.
 //!
-//! What nobody else says of it has a sentence here as well, which the supervisor writes
-//! and shows as often as its limits allow. Those without one are part of the usual way,
-//! or said by the refusal that goes with them.
+//! A reason that is logged nowhere else also has a sentence, which the supervisor writes
+//! and shows as often as its limits allow. Those without one are expected now and then, or
+//! are logged by the refusal that goes with them.
 
 macro_rules! denials {
     ($( $(#[$meta:meta])* $variant:ident = $name:literal $(, $sentence:literal)?; )+) => {

@@ -1,7 +1,7 @@
 //! How far handshakes with a peer come, for whoever asks why no IKE SA is up.
 //!
-//! What keeps a tunnel down is mostly on the way, where nobody says so: messages do not
-//! come. So we remember what came last, and what came or was sent several times in a row
+//! Mostly messages are lost on the way when a tunnel does not come up, and nobody reports
+//! that. So we remember what came last, and what came or was sent several times in a row
 //! without that which has to follow. Messages of others are noted by the pair of addresses
 //! that a peer is configured with ([`Heard`]), because before IKE_AUTH a peer is known by
 //! nothing else; ours by peer ([`Asked`]). There is one note for each, whoever sends

@@ -159,7 +159,8 @@ impl Endpoint {
         true
     }
 
-    /// Has other things said of a peer that there is, see [`PeerConfig::differs_in_words`].
+    /// Changes only the texts about a peer ([`PeerConfig::differs_in_words`]), and nothing
+    /// that is negotiated.
     pub fn reword_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) {
         if let Some(known) = self.peers.get(peer) {
             let reworded = known.with_words_of(config);
@@ -167,7 +168,7 @@ impl Endpoint {
         }
     }
 
-    /// Has IKE SAs that begin from now on carry ESP so; those that there are go on.
+    /// New IKE SAs use this encapsulation; existing ones keep theirs.
     /// Lasts until [`Self::set_peer`] changes the peer.
     pub fn set_encapsulation(&mut self, peer: TunnelId, encapsulation: Encapsulation) {
         self.peers.set_encapsulation(peer, encapsulation);
@@ -249,8 +250,8 @@ impl Endpoint {
         self.settle(now);
     }
 
-    /// A datagram was dropped before it got here, and is counted there. It is said here
-    /// whose it may be.
+    /// A datagram was dropped, and counted, before it got here. This attributes it to the
+    /// peer at that address.
     pub fn note_unread(
         &mut self,
         now: Instant,

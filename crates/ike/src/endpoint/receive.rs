@@ -75,8 +75,8 @@ impl Endpoint {
         }
     }
 
-    /// A datagram came to nothing that names no IKE SA. Who is the only one configured at
-    /// its address is blamed for it.
+    /// A datagram that names no IKE SA of ours was dropped. If only one peer is configured
+    /// at its address, it counts for that peer.
     pub(super) fn deny(&mut self, now: Instant, at: AddressPair, denial: Denial) {
         let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
         self.env(now).deny(peer, at.remote, denial);
@@ -215,7 +215,7 @@ impl Endpoint {
     }
 
     /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and sees
-    /// whether the source has not cost too much. Whether it returned its cookie.
+    /// whether the source has not cost too much. Gives whether a good cookie came.
     fn prove(
         &mut self,
         now: Instant,
@@ -298,8 +298,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A half-open IKE SA comes to nothing. Nobody misses it where its peer is up: both
-    /// began at once, or the peer anew.
+    /// A half-open IKE SA comes to nothing. If its peer has another IKE SA up, that is only
+    /// counted: both ends began at once, or the peer began anew.
     pub(super) fn deny_half_open(&mut self, now: Instant, id: SaId, denial: Denial) {
         if let Some(Sa::HalfOpen(sa)) = self.sas.get(id) {
             let at = sa.arrival();

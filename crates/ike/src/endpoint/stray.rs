@@ -1,9 +1,9 @@
 //! What comes for SAs that we do not have (RFC 7296 sections 1.5 and 2.21.4).
 //!
-//! We may have lost them and the peer not, or the other way round. Both are said in
-//! clear, so that nothing follows for any SA but a question to its peer, which is
-//! authentic, or a token that only the peer could make (RFC 6290). Everything here is
-//! held to an [`Allowance`], because anybody can cause it.
+//! Either end may have lost an SA that the other still has. Who lost it can only say so
+//! unauthenticated, so what we hear of it only makes us ask the peer within the SA, unless
+//! it comes with a token that only the peer can make (RFC 6290). Everything here is held
+//! to an [`Allowance`], because anybody can cause it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;

@@ -1,5 +1,5 @@
-//! How often something may be done for those who have not authenticated: so often a
-//! second for each source, and so often for all strangers and for all known addresses.
+//! Rate limits for unauthenticated senders: one for each source, one for all strangers
+//! together and one for all known addresses together.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

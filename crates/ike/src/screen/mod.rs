@@ -38,8 +38,7 @@ use crate::screen::source::Source;
 /// Handshakes under way and lately refused of one source, beyond which it is asked
 /// for cookies; more where more peers share the address.
 const UNPROVED: usize = 4;
-/// A source that owes more than this is not served: by so much it may be ahead of
-/// its share.
+/// A source may exceed its share by this much; beyond it, it is not served.
 const AHEAD: Duration = Duration::from_secs(2);
 /// One network of strangers gets this part of our time.
 const NETWORK_PART: u32 = 20;
@@ -145,7 +144,7 @@ impl Screen {
     }
 
     /// Whether a source cost more than its share, or strangers together theirs.
-    /// What they share is kept longer for those who cost nothing lately.
+    /// Who cost nothing lately gets twice as much of what they share.
     pub(crate) fn is_over_budget(&self, now: Instant, source: Source) -> bool {
         let record = self.records.get(source);
         let own = record.map_or(Duration::ZERO, |record| record.work.owed(now));

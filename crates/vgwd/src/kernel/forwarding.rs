@@ -1,7 +1,7 @@
 //! Whether the kernel lets packets pass between the VPC's hosts and the sites: what it
 //! forwards, and what it drops by the reverse path.
 //!
-//! Said is only what is known to do harm. Without a link that hosts of the VPC are
+//! Only settings that do harm are reported. Without a link that hosts of the VPC are
 //! behind, all that sites reach is this machine, and nothing is forwarded. A strict
 //! reverse path filter on the TUN device lets pass whatever a route leads back to, which
 //! is all that comes out of a tunnel unless `source_check` is off.

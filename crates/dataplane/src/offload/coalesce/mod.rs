@@ -47,7 +47,7 @@ pub struct Bundle<'a> {
     pub parts: &'a [IoSlice<'a>],
     /// How many packets it stands for.
     pub packets: usize,
-    /// Of what they are, if there are several.
+    /// TCP or UDP, if there are several.
     pub kind: Option<Kind>,
 }
 

@@ -31,8 +31,8 @@ struct Outstanding {
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     id: u32,
-    // Not the octets: who is not authenticated can send long ones, which are
-    // remembered with the answer that refuses them.
+    // A hash and not the message: an unauthenticated sender can make messages long, and
+    // they are remembered with the answer that refuses them.
     request: Secret,
     response: Vec<u8>,
 }

@@ -99,8 +99,8 @@ impl Detected {
         }
     }
 
-    /// What follows for an SA with this configuration, once it is known whose. Whether
-    /// we `pretend` to be behind a NAT was said with our addresses.
+    /// What follows for an SA of the peer with this configuration. `pretend`: our NAT
+    /// detection notifications pretended that we are behind a NAT.
     ///
     /// # Errors
     /// One line, when configuration and path do not go together.
