@@ -11,6 +11,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use super::graph::reach;
+
 /// The path of a module in its crate.
 type Module = Vec<String>;
 
@@ -41,9 +43,10 @@ pub fn circles(source: &Path) -> Result<Vec<Vec<String>>> {
             )
         })
         .collect();
+    let direct = |module: &Module| arrows.get(module).into_iter().flatten().copied();
     let reached: BTreeMap<_, _> = arrows
         .keys()
-        .map(|from| (*from, reach(&arrows, from)))
+        .map(|from| (*from, reach(direct(from), direct)))
         .collect();
     let mut found = BTreeSet::new();
     for (module, from_here) in &reached {
@@ -66,21 +69,6 @@ fn name(module: &Module) -> String {
         true => "lib".to_owned(),
         false => module.join("/"),
     }
-}
-
-fn reach<'a>(
-    arrows: &BTreeMap<&'a Module, BTreeSet<&'a Module>>,
-    from: &Module,
-) -> BTreeSet<&'a Module> {
-    let direct = |module: &Module| arrows.get(module).into_iter().flatten().copied();
-    let mut reached = BTreeSet::new();
-    let mut next: Vec<&Module> = direct(from).collect();
-    while let Some(module) = next.pop() {
-        if reached.insert(module) {
-            next.extend(direct(module));
-        }
-    }
-    reached
 }
 
 /// The file that defines what a path names.

@@ -92,15 +92,11 @@ impl Graph {
 
     /// What a crate depends on at any distance, but for what `let_be` depend on.
     pub fn reached_from(&self, package: &str, let_be: &[&str]) -> Result<BTreeSet<&str>> {
-        let direct = |name: &str| self.direct.get(name).into_iter().flatten();
-        let mut next: Vec<&str> = self.direct(package)?.iter().map(String::as_str).collect();
-        let mut reached = BTreeSet::new();
-        while let Some(name) = next.pop() {
-            if reached.insert(name) && !let_be.contains(&name) {
-                next.extend(direct(name).map(String::as_str));
-            }
-        }
-        Ok(reached)
+        let first = self.direct(package)?.iter().map(String::as_str);
+        Ok(reach(first, |name| {
+            let followed = self.direct.get(name).filter(|_| !let_be.contains(&name));
+            followed.into_iter().flatten().map(String::as_str)
+        }))
     }
 
     /// The workspace's own crates, and the folders of their source.
@@ -109,4 +105,19 @@ impl Graph {
             .iter()
             .map(|(name, path)| (name.as_str(), path.as_path()))
     }
+}
+
+/// All that is reached by arrows from `first`; `direct` says where one leads to itself.
+pub fn reach<T: Ord + Copy, N: IntoIterator<Item = T>>(
+    first: impl IntoIterator<Item = T>,
+    direct: impl Fn(T) -> N,
+) -> BTreeSet<T> {
+    let mut reached = BTreeSet::new();
+    let mut next: Vec<T> = first.into_iter().collect();
+    while let Some(one) = next.pop() {
+        if reached.insert(one) {
+            next.extend(direct(one));
+        }
+    }
+    reached
 }

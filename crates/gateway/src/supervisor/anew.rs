@@ -50,8 +50,7 @@ impl Supervisor {
                 }
             }
             (State::AdminDown, _) => {
-                let peer = id;
-                self.endpoint.silence_peer(now, peer, &tunnel.peer);
+                self.endpoint.silence_peer(now, id, &tunnel.peer);
             }
         }
     }

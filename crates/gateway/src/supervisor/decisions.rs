@@ -122,8 +122,7 @@ impl Supervisor {
         tunnel.retry.cancel();
         tunnel.forget_echo();
         tunnel.transition(now, Event::Drained, "taken down by hand");
-        let peer = id;
-        self.endpoint.silence_peer(now, peer, &tunnel.peer);
+        self.endpoint.silence_peer(now, id, &tunnel.peer);
         self.touched.insert(id);
     }
 

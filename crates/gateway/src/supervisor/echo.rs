@@ -70,10 +70,9 @@ impl Supervisor {
         let (true, Some(path)) = (wanted, native) else {
             return;
         };
-        let peer = id;
         self.endpoint
-            .set_encapsulation(peer, Encapsulation::PreferUdp);
-        fallback.attempt = self.endpoint.initiate_at(now, peer, path.remote.ip());
+            .set_encapsulation(id, Encapsulation::PreferUdp);
+        fallback.attempt = self.endpoint.initiate_at(now, id, path.remote.ip());
         if fallback.attempt.is_none() {
             self.udp_failed(now, id, "it could not be begun");
         }

@@ -6,6 +6,7 @@ mod close;
 mod collision;
 mod crash;
 mod create_child;
+mod effect;
 mod first_child;
 mod informational;
 mod liveness;
@@ -27,6 +28,7 @@ use vgw_sa::{Path, TunnelId};
 use self::child::Child;
 use self::crash::Loss;
 pub(crate) use self::create_child::{AskedFor, refusal_of_child};
+pub(crate) use self::effect::Effect;
 use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
 use self::tasks::{Active, Task, Tasks};
@@ -677,32 +679,4 @@ pub(crate) struct Inheritance {
     tasks: Vec<(Task, Instant)>,
     path: Path,
     next_keepalive: Option<Instant>,
-}
-
-/// What one SA asks the endpoint to do with others.
-pub(crate) enum Effect {
-    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
-    /// has no other; `began` when its handshake did.
-    CameUp {
-        sa: SaId,
-        contact: bool,
-        began: Instant,
-    },
-    /// An IKE SA that was in use ended: what else is up with this peer carries on.
-    WentDown { peer: TunnelId },
-    /// Say this once the effects before are done: an IKE SA is reported gone
-    /// only after the one that replaces it is reported up.
-    Report(Box<Event>),
-    /// Take in an IKE SA made by a rekey.
-    Spawn(Box<Established>),
-    /// `new` replaces `old`: CHILD SAs and their tasks move.
-    Adopt {
-        old: SaId,
-        new: SaId,
-        inheritance: Box<Inheritance>,
-    },
-    /// The peer closed its redundant IKE SA of a collision over `old`.
-    CandidateGone { old: SaId, candidate: SaId },
-    /// `candidate` was made by a rekey of an IKE SA that ended.
-    CloseCandidate { candidate: SaId, send_delete: bool },
 }
