@@ -3,7 +3,7 @@
 //! Workers carry packets, some for each direction. They share nothing that is
 //! locked for a packet: keys and routes are immutable tables that the control
 //! side swaps whole, and outbound sequence numbers are reserved once for a run of
-//! packets, by the one worker that sends for the tunnel ([`lease`]); others hand
+//! packets, by the one worker that sends for the tunnel ([`sender_lease`]); others hand
 //! it what they have ([`mailbox`]). What moves is a burst: the kernel hands over,
 //! and takes, many packets of a flow as one where it can.
 //!
@@ -21,7 +21,7 @@
 //! [`coalesce`]: offload::coalesce
 //! [`forward`]: engine::forward
 //! [`inbound`]: workers::inbound
-//! [`lease`]: tables::lease
+//! [`sender_lease`]: tables::sender_lease
 //! [`mailbox`]: workers::mailbox
 //! [`outbound`]: workers::outbound
 //! [`relay`]: workers::relay
@@ -61,8 +61,8 @@ pub use packet::mss::mss;
 pub use packet::mtu::{Family, inner_mtu};
 pub use packet::vnet::{VNET_HEADER_LEN, VnetHeader};
 pub use tables::counters::DropReason;
-pub use tables::host::{HostService, HostServices};
+pub use tables::host_firewall::{HostService, HostServices};
 pub use tables::lookup::Lookup;
 pub use tables::misplaced::Misplaced;
-pub use tables::paths::SeenPath;
+pub use tables::seen_paths::SeenPath;
 pub use tables::strays::StraySpi;

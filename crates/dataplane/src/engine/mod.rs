@@ -17,22 +17,22 @@ use vgw_sa::{
 
 use crate::links::outside_link::OutsideLink;
 use crate::tables::counters::{Count, Traffic};
-use crate::tables::host::HostServices;
-use crate::tables::lease::Lease;
+use crate::tables::host_firewall::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Examples;
-use crate::tables::paths::{SeenPath, SeenPaths};
-use crate::tables::selector::Selectors;
+use crate::tables::seen_paths::{SeenPath, SeenPaths};
+use crate::tables::sender_lease::Lease;
 use crate::tables::strays::StraySpis;
+use crate::tables::traffic_selectors::Selectors;
 use crate::tables::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables, Uncut};
 
 pub(crate) mod burst;
 pub(crate) mod forward;
-mod links;
-mod packet;
+mod single_packet;
+mod small_mtu_links;
 
-pub use links::NarrowLink;
-pub use packet::{Arrival, Dropped, EspPacket};
+pub use single_packet::{Arrival, Dropped, EspPacket};
+pub use small_mtu_links::NarrowLink;
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;

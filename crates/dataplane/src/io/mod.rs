@@ -5,5 +5,5 @@ pub(crate) mod kernel_drops;
 pub(crate) mod receive;
 pub(crate) mod send;
 pub(crate) mod sockets;
-pub(crate) mod spread;
+pub(crate) mod spi_filter;
 pub(crate) mod tun;

@@ -10,7 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use crate::io::features::Features;
-use crate::io::spread::take_own_spis;
+use crate::io::spi_filter::take_own_spis;
 use crate::links::foreign_link::{ForeignLink, foreign_link};
 use crate::links::netlink::Netlink;
 use crate::links::outside_link::{OutsideLink, is_local, link_to};

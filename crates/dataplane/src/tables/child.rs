@@ -6,8 +6,8 @@ use vgw_esp::{InboundSa, OutboundSa};
 use vgw_sa::TunnelId;
 
 use crate::tables::counters::{Count, Traffic};
-use crate::tables::lease::Lease;
-use crate::tables::selector::Selectors;
+use crate::tables::sender_lease::Lease;
+use crate::tables::traffic_selectors::Selectors;
 
 /// The receiving half of a CHILD SA.
 #[derive(Debug)]

@@ -13,26 +13,26 @@ use vgw_sa::{Changes, InsideAddress, NextHop, TunnelId};
 use crate::links::outside_link::OutsideLink;
 use crate::packet::inner::InnerPacket;
 use crate::tables::counters::DropReason;
-use crate::tables::host::HostServices;
+use crate::tables::host_firewall::HostServices;
 
 mod child;
 mod chunks;
 pub(crate) mod counters;
 mod egress;
-pub(crate) mod host;
-pub(crate) mod lease;
+pub(crate) mod host_firewall;
 pub(crate) mod lookup;
 pub(crate) mod misplaced;
-pub(crate) mod paths;
+mod prefix_trie;
 pub(crate) mod rate;
-pub(crate) mod selector;
-mod shared;
+pub(crate) mod seen_paths;
+pub(crate) mod sender_lease;
 pub(crate) mod strays;
+pub(crate) mod traffic_selectors;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
 pub(crate) use egress::{Egress, Ends, Lane, Policy, Route, Uncut};
-use shared::Table;
+use prefix_trie::Table;
 
 /// The place of an inbound SPI's slot.
 fn slot_of(spi: u32) -> Option<usize> {

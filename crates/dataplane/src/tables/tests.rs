@@ -9,8 +9,8 @@ use super::{Egress, Inbound, Lane, Outbound, Policy, Reach, Route, Slot, Tables,
 use crate::packet::inner::InnerPacket;
 use crate::packet::inner::tests::ipv4;
 use crate::tables::counters::{Count, DropReason};
-use crate::tables::host::HostServices;
-use crate::tables::selector::Selectors;
+use crate::tables::host_firewall::HostServices;
+use crate::tables::traffic_selectors::Selectors;
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,

@@ -1,5 +1,5 @@
 //! The end of the way out: packets are laid out, sealed, and sent with as few system
-//! calls as their order allows, by the worker that owns the tunnel ([`crate::tables::lease`]).
+//! calls as their order allows, by the worker that owns the tunnel ([`crate::tables::sender_lease`]).
 
 use std::collections::VecDeque;
 use std::io;
