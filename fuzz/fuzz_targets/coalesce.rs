@@ -1,6 +1,6 @@
 #![no_main]
 
-use vgw_dataplane::{Coalesce, Coalescer, Segments, Taken, VNET_HEADER_LEN, VnetHeader};
+use vgw_dataplane::{Coalesce, Coalescer, Segments, WriteOutcome, VNET_HEADER_LEN, VnetHeader};
 
 // Packets one after another, each behind two octets of its length.
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
@@ -26,7 +26,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         if joined.kind.is_some() {
             apart = !apart;
             if apart {
-                return Taken::Singly;
+                return WriteOutcome::Singly;
             }
         }
         let (vnet, packet) = joined.parts.split_first().unwrap();
@@ -36,7 +36,7 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
         let count = Segments::new(header, &mut packet).unwrap().count();
         assert_eq!(count, joined.packets);
         cut += count;
-        Taken::Done
+        WriteOutcome::Done
     });
     assert_eq!(cut, pushed);
 });

@@ -14,15 +14,15 @@ use vgw_sa::{
 };
 use zeroize::Zeroizing;
 
-use crate::engine::{ControlError, NarrowLink};
+use crate::engine::{ControlError, SmallMtuLink};
 use crate::event::DataPlaneEvent;
 use crate::io::features::Features;
 use crate::io::sockets::OutsideSockets;
 use crate::io::tun::Tun;
 use crate::links::foreign_link::ForeignLink;
 use crate::links::outside_link::OutsideLink;
-use crate::tables::Ends;
-use crate::tables::counters::{Count, DropReason, Refused};
+use crate::tables::OutsideEnds;
+use crate::tables::counters::{Count, DropReason, RefusedBatches};
 use crate::tables::host_firewall::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Misplaced;
@@ -361,7 +361,7 @@ impl DataPlane {
     /// one: of ESP packets to be sent, and of packets joined for the TUN device.
     #[must_use]
     pub fn refused_batches(&self) -> [(&'static str, u64); 2] {
-        let sum = |count: fn(&Refused) -> &Count| {
+        let sum = |count: fn(&RefusedBatches) -> &Count| {
             let counts = self.shared.workers();
             counts.map(|worker| count(&worker.refused).get()).sum()
         };
@@ -380,7 +380,8 @@ impl DataPlane {
     /// Looks at the links and routes to the peers again: of many peers at some each
     /// time. What has changed holds for every packet that is read after it returns.
     pub fn look_outside(&self) {
-        let link_to = |(outside, remote): Ends| self.shared.outside.get(outside)?.link_to(remote);
+        let link_to =
+            |(outside, remote): OutsideEnds| self.shared.outside.get(outside)?.link_to(remote);
         if self.shared.engine.look_outside(link_to) {
             self.shared.wake();
         }
@@ -404,8 +405,8 @@ impl DataPlane {
     /// The links and routes that carry less than the settings of some tunnels say,
     /// in order.
     #[must_use]
-    pub fn narrow_links(&self) -> Vec<NarrowLink> {
-        self.shared.engine.narrow_links()
+    pub fn small_mtu_links(&self) -> Vec<SmallMtuLink> {
+        self.shared.engine.small_mtu_links()
     }
 
     /// The largest outer packet of this tunnel, in octets, that goes whole: the

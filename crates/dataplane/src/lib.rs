@@ -45,7 +45,7 @@ mod tables;
 mod workers;
 
 pub use control::{Config, DataPlane};
-pub use engine::{Arrival, ControlError, Dropped, Engine, EspPacket, NarrowLink};
+pub use engine::{Arrival, ControlError, Dropped, Engine, EspPacket, SmallMtuLink};
 pub use event::DataPlaneEvent;
 pub use io::features::Features;
 pub use io::sockets::OutsideSockets;
@@ -54,7 +54,7 @@ pub use links::foreign_link::ForeignLink;
 pub use links::netconf::NetConf;
 pub use links::netlink::{Netlink, address_of};
 pub use links::outside_link::OutsideLink;
-pub use offload::coalesce::{Bundle, Coalesce, Coalescer, Kind, Taken};
+pub use offload::coalesce::{Bundle, Coalesce, Coalescer, Kind, WriteOutcome};
 pub use offload::segment::{SegmentError, Segments};
 pub use packet::inner::{InnerError, InnerPacket, UpperLayer};
 pub use packet::mss::mss;

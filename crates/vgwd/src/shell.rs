@@ -187,7 +187,7 @@ impl Shell {
         self.plane.look_outside();
         let narrow: Vec<Narrow> = self
             .plane
-            .narrow_links()
+            .small_mtu_links()
             .into_iter()
             .map(|narrow| Narrow {
                 link: narrow.link,

@@ -167,7 +167,7 @@ impl Burst {
         let run = self.runs.get(batch.run)?;
         Some(Parcel {
             octets: self.buffer.get(batch.octets.clone())?,
-            to: &run.egress.lane.route.to,
+            to: &run.egress.tunnel_path.path.to,
             segment: batch.segment,
             traffic_class: run.traffic_class,
         })
@@ -227,7 +227,7 @@ pub(crate) fn seal_packets(
     if packets.is_empty() {
         return Ok(());
     }
-    if let Some(limit) = &egress.lane.policy.limit_out {
+    if let Some(limit) = &egress.tunnel_path.policy.limit_out {
         let octets = packets.iter().map(|packet| packet.inner_len).sum();
         if !limit.admit(now(), octets) {
             return Err(DropReason::OverRate);

@@ -14,7 +14,7 @@ use crate::packet::inner::InnerPacket;
 use crate::packet::mss::clamp_mss;
 use crate::packet::vnet::{NEEDS_CSUM, VnetHeader};
 use crate::tables::counters::DropReason;
-use crate::tables::{Egress, Reach, Slot, Tables};
+use crate::tables::{DestinationOwner, Egress, Slot, Tables};
 
 /// How a packet leaves.
 pub(crate) struct Departure<'t> {
@@ -27,7 +27,7 @@ pub(crate) struct Departure<'t> {
 
 /// Why a packet does not leave, and what its sender is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stopped {
+pub(crate) enum NotForwarded {
     /// Nothing is told.
     Dropped(DropReason),
     /// It may have so many octets.
@@ -36,13 +36,13 @@ pub(crate) enum Stopped {
     HopLimit,
 }
 
-impl From<DropReason> for Stopped {
+impl From<DropReason> for NotForwarded {
     fn from(reason: DropReason) -> Self {
         Self::Dropped(reason)
     }
 }
 
-impl Stopped {
+impl NotForwarded {
     /// Writes what the sender of the packet is told, if it is to be told. Returns its
     /// length.
     pub(crate) fn answer(self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
@@ -62,18 +62,18 @@ impl Stopped {
     }
 }
 
-/// Finds the way of what came from inside, a packet or many segments of a flow, once
-/// for all of them, and has TCP announce no more than fits there and into `tun_mtu`.
-pub(crate) fn leave<'t, 'p>(
+/// Finds the SA by which something from inside leaves, a packet or many segments of a flow,
+/// once for all of them, and has TCP announce no more than fits there and into `tun_mtu`.
+pub(crate) fn forward_outbound<'t, 'p>(
     tables: &'t Tables,
     header: VnetHeader,
     packet: &'p mut [u8],
     tun_mtu: usize,
-) -> Result<(Departure<'t>, Segments<'p>), Stopped> {
+) -> Result<(Departure<'t>, Segments<'p>), NotForwarded> {
     let inner = InnerPacket::parse(packet).map_err(|_| DropReason::Malformed)?;
     let next_header = inner.next_header();
-    let egress = tables.way_out(&inner)?;
-    let mtu = egress.lane.mtu.min(tun_mtu);
+    let egress = tables.egress_for(&inner)?;
+    let mtu = egress.tunnel_path.mtu.min(tun_mtu);
     clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
     let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
     let len = segments.segment_len();
@@ -81,16 +81,16 @@ pub(crate) fn leave<'t, 'p>(
     Ok((departure, segments))
 }
 
-/// Finds the way of what came out of the tunnel `from`, was admitted there and is for
-/// another site: as a router does.
-pub(crate) fn pass_on<'t>(
+/// Finds the SA by which a packet leaves that came out of the tunnel `from`, was admitted
+/// there and is for another site: as a router does.
+pub(crate) fn forward_to_site<'t>(
     tables: &'t Tables,
     from: TunnelId,
     octets: &mut [u8],
-) -> Result<Departure<'t>, Stopped> {
+) -> Result<Departure<'t>, NotForwarded> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     let next_header = packet.next_header();
-    let egress = tables.way_out(&packet).map_err(|reason| match reason {
+    let egress = tables.egress_for(&packet).map_err(|reason| match reason {
         DropReason::NoRoute | DropReason::LinkLocal => DropReason::UnknownDestination,
         other => other,
     })?;
@@ -99,17 +99,17 @@ pub(crate) fn pass_on<'t>(
         return Err(DropReason::UnknownDestination.into());
     }
     if !decrement_hops(octets) {
-        return Err(Stopped::HopLimit);
+        return Err(NotForwarded::HopLimit);
     }
-    clamp_mss(octets, egress.lane.mtu, false);
+    clamp_mss(octets, egress.tunnel_path.mtu, false);
     depart(egress, next_header, octets, octets.len())
 }
 
-/// The way of what the sender of a packet that came out of a tunnel is told: by the
-/// tunnel that leads to it.
-pub(crate) fn answer_leaves<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
+/// Finds the SA by which an ICMP answer leaves to the sender of a packet that came out of
+/// a tunnel: that of the tunnel which leads to it.
+pub(crate) fn forward_answer<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
     let packet = InnerPacket::parse(answer).ok()?;
-    let egress = tables.way_out(&packet).ok()?;
+    let egress = tables.egress_for(&packet).ok()?;
     Some(Departure {
         egress,
         next_header: packet.next_header(),
@@ -124,13 +124,13 @@ fn depart<'t>(
     next_header: u8,
     packet: &[u8],
     len: usize,
-) -> Result<Departure<'t>, Stopped> {
-    if let Some(limit) = egress.lane.size_limit(packet)
+) -> Result<Departure<'t>, NotForwarded> {
+    if let Some(limit) = egress.tunnel_path.size_limit(packet)
         && len > limit
     {
-        return Err(Stopped::TooBig(limit));
+        return Err(NotForwarded::TooBig(limit));
     }
-    let copy_dscp = egress.lane.policy.asked.copy_dscp;
+    let copy_dscp = egress.tunnel_path.policy.asked.copy_dscp;
     Ok(Departure {
         egress,
         next_header,
@@ -138,10 +138,10 @@ fn depart<'t>(
     })
 }
 
-/// What was found for packets before under the same tables: most often it holds for
-/// the next one too.
+/// What was looked up last under the same tables: most often it is what the next packet
+/// needs too.
 #[derive(Debug, Default)]
-pub(crate) struct Recent {
+pub(crate) struct RecentLookups {
     /// The last destination that was found behind us.
     behind: Option<IpAddr>,
     /// The last source that was found routed, and to which tunnel.
@@ -165,11 +165,11 @@ pub(crate) fn admit(
     traffic_class: u8,
     octets: &mut [u8],
     tun_mtu: usize,
-    recent: &mut Recent,
+    recent: &mut RecentLookups,
 ) -> Result<Admitted, DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     slot.inbound.selectors.admit_inbound(&packet)?;
-    if slot.lane.policy.asked.source_check {
+    if slot.tunnel_path.policy.asked.source_check {
         let source = (packet.source(), slot.inbound.tunnel);
         if recent.source != Some(source) {
             if !tables.is_routed_to(source.0, source.1) {
@@ -180,30 +180,30 @@ pub(crate) fn admit(
     }
     let len = packet.octets().len();
     let destination = packet.destination();
-    let reach = match recent.behind {
-        Some(known) if known == destination => Reach::Behind,
-        _ => tables.reach(destination),
+    let owner = match recent.behind {
+        Some(known) if known == destination => DestinationOwner::BehindUs,
+        _ => tables.owner_of(destination),
     };
-    match reach {
-        Reach::Behind => recent.behind = Some(destination),
-        Reach::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
-        Reach::Host => return Err(DropReason::HostClosed),
+    match owner {
+        DestinationOwner::BehindUs => recent.behind = Some(destination),
+        DestinationOwner::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
+        DestinationOwner::Host => return Err(DropReason::HostClosed),
         // RFC 3927 section 7: link-local addresses, which inside addresses are, are
         // for their own link.
-        Reach::Elsewhere
+        DestinationOwner::Elsewhere
             if !tables.site_to_site()
                 || is_link_local(destination)
                 || is_link_local(packet.source()) =>
         {
             return Err(DropReason::UnknownDestination);
         }
-        Reach::Elsewhere => {}
+        DestinationOwner::Elsewhere => {}
     }
-    let local = reach != Reach::Elsewhere;
+    let local = owner != DestinationOwner::Elsewhere;
     let octets = octets.get_mut(..len).unwrap_or_default();
     decapsulate(traffic_class, octets).map_err(|_| DropReason::Congested)?;
     let answers = if local { tun_mtu } else { usize::MAX };
-    clamp_mss(octets, slot.lane.mtu.min(answers), false);
+    clamp_mss(octets, slot.tunnel_path.mtu.min(answers), false);
     Ok(Admitted { len, local })
 }
 
@@ -226,11 +226,11 @@ pub(crate) fn has_moved(
     if slot.inbound.newest.raise_to(sequence) >= sequence {
         return false;
     }
-    let route = &slot.lane.route;
+    let path = &slot.tunnel_path.path;
     let expected = if udp_encapsulation {
-        remote == route.remote
+        remote == path.remote
     } else {
-        remote.ip() == route.remote.ip()
+        remote.ip() == path.remote.ip()
     };
-    route.udp_encapsulation == udp_encapsulation && !expected
+    path.udp_encapsulation == udp_encapsulation && !expected
 }

@@ -21,10 +21,12 @@ use crate::tables::host_firewall::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Examples;
 use crate::tables::seen_paths::{SeenPath, SeenPaths};
-use crate::tables::sender_lease::Lease;
+use crate::tables::sender_lease::SenderLease;
 use crate::tables::strays::StraySpis;
 use crate::tables::traffic_selectors::Selectors;
-use crate::tables::{Egress, Inbound, Lane, Outbound, Policy, Route, Slot, Tables, Uncut};
+use crate::tables::{
+    Egress, GsoLimit, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
+};
 
 pub(crate) mod burst;
 pub(crate) mod forward;
@@ -32,7 +34,7 @@ mod single_packet;
 mod small_mtu_links;
 
 pub use single_packet::{Arrival, Dropped, EspPacket};
-pub use small_mtu_links::NarrowLink;
+pub use small_mtu_links::SmallMtuLink;
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
@@ -77,7 +79,7 @@ pub enum ControlError {
 struct Child {
     tunnel: TunnelId,
     outbound: Arc<Outbound>,
-    route: Route,
+    path: ResolvedPath,
     traffic: Arc<Traffic>,
 }
 
@@ -87,7 +89,7 @@ struct Tunnel {
     traffic: Arc<Traffic>,
     policy: Arc<Policy>,
     /// Shared by all its SAs, so that a rekey changes nothing of the order.
-    lease: Arc<Lease>,
+    lease: Arc<SenderLease>,
     /// Inbound SPIs of its SAs.
     spis: Vec<u32>,
 }
@@ -173,7 +175,7 @@ impl Engine {
             return Err(ControlError::TunnelNumber(tunnel.0));
         }
         let spi_in = child.spi_in;
-        let route = self.route(child.path, link)?;
+        let resolved = self.resolve(child.path, link)?;
         let keys = |spi| move |error| ControlError::Keys { spi, error };
         let receiving = InboundSa::new(spi_in, child.suite, &child.keys_in, replay_window)
             .map_err(keys(spi_in))?;
@@ -212,7 +214,7 @@ impl Engine {
         let layout = inbound.sa.layout();
         let slot = Slot {
             inbound,
-            lane: Lane::new(route.clone(), policy, layout),
+            tunnel_path: TunnelPath::new(resolved.clone(), policy, layout),
         };
         tables
             .insert_inbound(slot)
@@ -220,7 +222,7 @@ impl Engine {
         let child = Child {
             tunnel,
             outbound,
-            route,
+            path: resolved,
             traffic,
         };
         control.children.insert(spi_in, child);
@@ -247,8 +249,8 @@ impl Engine {
         let mut tables = self.tables();
         let egress = Egress {
             outbound: Arc::clone(&child.outbound),
-            lane: Lane::new(child.route.clone(), policy, child.outbound.sa.layout()),
-            uncut: Uncut::default(),
+            tunnel_path: TunnelPath::new(child.path.clone(), policy, child.outbound.sa.layout()),
+            gso_limit: GsoLimit::default(),
         };
         tables.use_outbound(tunnel, egress);
         self.publish(tables);
@@ -304,17 +306,17 @@ impl Engine {
         path: Path,
         link: Option<OutsideLink>,
     ) -> Result<(), ControlError> {
-        let route = self.route(path, link)?;
+        let resolved = self.resolve(path, link)?;
         let mut control = self.control();
         let spis = control.spis(tunnel);
         for spi_in in &spis {
             if let Some(child) = control.children.get_mut(spi_in) {
-                child.route = route.clone();
+                child.path = resolved.clone();
             }
         }
         let policy = control.policy(tunnel);
         let mut tables = self.tables();
-        tables.set_lane(tunnel, spis, Some(&route), &policy);
+        tables.set_path(tunnel, spis, Some(&resolved), &policy);
         self.publish(tables);
         Ok(())
     }
@@ -338,7 +340,7 @@ impl Engine {
         of_tunnel.policy = Arc::clone(&policy);
         let spis = of_tunnel.spis.clone();
         let mut tables = self.tables();
-        tables.set_lane(tunnel, spis, None, &policy);
+        tables.set_path(tunnel, spis, None, &policy);
         self.publish(tables);
         true
     }
@@ -457,7 +459,7 @@ impl Engine {
         self.tables.store(Arc::new(tables));
     }
 
-    fn route(&self, path: Path, link: Option<OutsideLink>) -> Result<Route, ControlError> {
+    fn resolve(&self, path: Path, link: Option<OutsideLink>) -> Result<ResolvedPath, ControlError> {
         let (local, remote) = (path.local.ip(), path.remote.ip());
         if local.is_ipv4() != remote.is_ipv4() {
             return Err(ControlError::FamiliesDiffer(local, remote));
@@ -466,7 +468,7 @@ impl Engine {
         let outside = outside
             .position(|address| *address == local)
             .ok_or(ControlError::NoOutsideAddress(local))?;
-        Ok(Route::new(
+        Ok(ResolvedPath::new(
             outside,
             path.remote,
             path.udp_encapsulation,

@@ -10,7 +10,8 @@ use vgw_esp::Plain;
 use super::Engine;
 use crate::engine::burst::seal_packets;
 use crate::engine::forward::{
-    Admitted, Departure, Recent, Stopped, admit, answer_leaves, has_moved, leave, pass_on,
+    Admitted, Departure, NotForwarded, RecentLookups, admit, forward_answer, forward_outbound,
+    forward_to_site, has_moved,
 };
 use crate::packet::icmp::MAX_ANSWER;
 use crate::packet::vnet::VnetHeader;
@@ -68,7 +69,7 @@ impl Engine {
     pub fn send(&self, now: Duration, packet: &mut [u8]) -> Result<EspPacket, Dropped<Vec<u8>>> {
         let tables = self.tables.load();
         let header = VnetHeader::default();
-        let (departure, segments) = match leave(&tables, header, packet, usize::MAX) {
+        let (departure, segments) = match forward_outbound(&tables, header, packet, usize::MAX) {
             Ok(leaves) => leaves,
             Err(stopped) => {
                 return Err(Dropped {
@@ -106,23 +107,23 @@ impl Engine {
             self.paths
                 .note(slot.inbound.spi, opened.sequence, packet.remote);
         }
-        let limit = slot.lane.policy.limit_in.as_ref();
+        let limit = slot.tunnel_path.policy.limit_in.as_ref();
         if limit.is_some_and(|limit| !limit.admit(nanoseconds(now), inner_len)) {
             return Err(DropReason::OverRate.into());
         }
         let inner = octets.get_mut(opened.inner).unwrap_or_default();
-        let mut recent = Recent::default();
+        let mut recent = RecentLookups::default();
         let class = packet.traffic_class;
         let Admitted { len, local } = admit(&tables, slot, class, inner, usize::MAX, &mut recent)?;
         let inner = inner.get_mut(..len).unwrap_or_default();
         if local {
             return Ok(Arrival::Inside(inner.to_vec()));
         }
-        match pass_on(&tables, slot.inbound.tunnel, inner) {
+        match forward_to_site(&tables, slot.inbound.tunnel, inner) {
             Ok(departure) => Ok(Arrival::Relayed(self.seal(now, &departure, inner)?)),
             Err(stopped) => {
                 let answer = answer(stopped, inner).and_then(|answer| {
-                    let departure = answer_leaves(&tables, &answer)?;
+                    let departure = forward_answer(&tables, &answer)?;
                     self.seal(now, &departure, &answer).ok()
                 });
                 Err(Dropped {
@@ -141,8 +142,8 @@ impl Engine {
     ) -> Result<EspPacket, DropReason> {
         let egress = departure.egress;
         let layout = egress.outbound.sa.layout();
-        let route = &egress.lane.route;
-        let outside = self.outside.get(route.outside);
+        let path = &egress.tunnel_path.path;
+        let outside = self.outside.get(path.outside);
         let mut octets = vec![0; layout.sealed_len(inner.len())];
         octets
             .get_mut(layout.header_len..layout.header_len + inner.len())
@@ -157,8 +158,8 @@ impl Engine {
         egress.outbound.count(1, inner.len());
         Ok(EspPacket {
             local: *outside.ok_or(DropReason::SendFailed)?,
-            remote: route.remote,
-            udp_encapsulation: route.udp_encapsulation,
+            remote: path.remote,
+            udp_encapsulation: path.udp_encapsulation,
             traffic_class: departure.traffic_class,
             octets,
         })
@@ -166,7 +167,7 @@ impl Engine {
 }
 
 /// What the sender of a packet is told, if it is to be told.
-fn answer(stopped: Stopped, packet: &[u8]) -> Option<Vec<u8>> {
+fn answer(stopped: NotForwarded, packet: &[u8]) -> Option<Vec<u8>> {
     let mut answer = vec![0; MAX_ANSWER];
     let len = stopped.answer(packet, &mut answer)?;
     answer.truncate(len);

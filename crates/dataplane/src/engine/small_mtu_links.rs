@@ -8,14 +8,14 @@ use vgw_sa::TunnelId;
 
 use super::{Control, Engine};
 use crate::links::outside_link::OutsideLink;
-use crate::tables::Ends;
+use crate::tables::OutsideEnds;
 
 /// Peers that are looked at in one go: some milliseconds.
 const AT_ONCE: usize = 256;
 
 /// A link, or a route, that carries less than the settings of tunnels say.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NarrowLink {
+pub struct SmallMtuLink {
     /// Which, and what it carries.
     pub link: OutsideLink,
     /// The most that the settings of its tunnels say, octets.
@@ -27,15 +27,18 @@ pub struct NarrowLink {
 impl Engine {
     /// Asks `link_to` for the links to the peers again, of many peers for some each
     /// time. Returns whether something has changed.
-    pub(crate) fn look_outside(&self, link_to: impl Fn(Ends) -> Option<OutsideLink>) -> bool {
+    pub(crate) fn look_outside(
+        &self,
+        link_to: impl Fn(OutsideEnds) -> Option<OutsideLink>,
+    ) -> bool {
         let mut control = self.control();
         let changed = control.changed_links(link_to);
         if changed.is_empty() {
             return false;
         }
         for child in control.children.values_mut() {
-            if let Some(link) = changed.get(&child.route.ends()) {
-                child.route.link = Some(link.clone());
+            if let Some(link) = changed.get(&child.path.ends()) {
+                child.path.link = Some(link.clone());
             }
         }
         let mut tables = self.tables();
@@ -46,16 +49,16 @@ impl Engine {
 
     /// The links and routes that carry less than the settings of some tunnels say,
     /// in order.
-    pub(crate) fn narrow_links(&self) -> Vec<NarrowLink> {
+    pub(crate) fn small_mtu_links(&self) -> Vec<SmallMtuLink> {
         let control = self.control();
-        let mut narrow: BTreeMap<&OutsideLink, NarrowLink> = BTreeMap::new();
+        let mut narrow: BTreeMap<&OutsideLink, SmallMtuLink> = BTreeMap::new();
         for child in control.children.values() {
             let settings_mtu = control.policy(child.tunnel).asked.outside_mtu;
-            let Some(link) = &child.route.link else {
+            let Some(link) = &child.path.link else {
                 continue;
             };
             if link.mtu < usize::from(settings_mtu) {
-                let found = narrow.entry(link).or_insert_with(|| NarrowLink {
+                let found = narrow.entry(link).or_insert_with(|| SmallMtuLink {
                     link: link.clone(),
                     settings_mtu,
                     tunnels: BTreeSet::new(),
@@ -80,21 +83,21 @@ impl Control {
     /// were. Without a route the last known link counts.
     fn changed_links(
         &mut self,
-        link_to: impl Fn(Ends) -> Option<OutsideLink>,
-    ) -> BTreeMap<Ends, OutsideLink> {
-        let mut asked: BTreeMap<Ends, Option<OutsideLink>> = BTreeMap::new();
+        link_to: impl Fn(OutsideEnds) -> Option<OutsideLink>,
+    ) -> BTreeMap<OutsideEnds, OutsideLink> {
+        let mut asked: BTreeMap<OutsideEnds, Option<OutsideLink>> = BTreeMap::new();
         let mut changed = BTreeMap::new();
         let after = self.looked_at.take();
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let mut last = after;
         for (&spi_in, child) in self.children.range((from, Bound::Unbounded)) {
-            let ends = child.route.ends();
+            let ends = child.path.ends();
             if !asked.contains_key(&ends) && asked.len() == AT_ONCE {
                 self.looked_at = last;
                 break;
             }
             let found = asked.entry(ends).or_insert_with(|| link_to(ends));
-            if let Some(link) = found.as_ref().filter(|_| *found != child.route.link) {
+            if let Some(link) = found.as_ref().filter(|_| *found != child.path.link) {
                 changed.insert(ends, link.clone());
             }
             last = Some(spi_in);

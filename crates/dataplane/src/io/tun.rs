@@ -41,7 +41,7 @@ pub struct Tun {
     index: u32,
     features: Features,
     /// None where the kernel does not tell.
-    told: Option<Told>,
+    watch: Option<DeviceWatch>,
     /// The MTU that the device is to have; more than any packet has until that is told.
     intended_mtu: usize,
     /// The device's, as last heard; more than any packet has where the kernel does not
@@ -49,9 +49,9 @@ pub struct Tun {
     mtu: AtomicUsize,
 }
 
-/// What the kernel tells of the device.
+/// How the kernel is asked about the device.
 #[derive(Debug)]
-struct Told {
+struct DeviceWatch {
     netlink: Netlink,
     drops: KernelDrops,
 }
@@ -114,7 +114,7 @@ impl Tun {
         let name = attach_stepwise(&first, name, &mut features)?;
         set_offload(&first, &mut features)?;
         let index = nix::net::if_::if_nametoindex(name.as_str())?;
-        let told = Told::open(index)
+        let watch = DeviceWatch::open(index)
             .inspect_err(|error| {
                 tracing::warn!(
                     tun = name,
@@ -132,7 +132,7 @@ impl Tun {
             index,
             name,
             features,
-            told,
+            watch,
             intended_mtu: usize::MAX,
             mtu: AtomicUsize::new(usize::MAX),
         };
@@ -180,9 +180,9 @@ impl Tun {
     /// Packets that found the kernel's queue full since the device was opened.
     /// The kernel is asked.
     pub(crate) fn dropped(&self) -> u64 {
-        self.told
+        self.watch
             .as_ref()
-            .map_or(0, |told| told.drops.get(&told.netlink))
+            .map_or(0, |watch| watch.drops.get(&watch.netlink))
     }
 
     /// Says which MTU the device is to have, so that it counts before somebody sets it,
@@ -200,9 +200,9 @@ impl Tun {
     /// Looks at the device's MTU again, which anyone may change.
     pub(crate) fn look_at_mtu(&self) {
         let mtu = self
-            .told
+            .watch
             .as_ref()
-            .and_then(|told| link_mtu(&told.netlink, self.index).ok());
+            .and_then(|watch| link_mtu(&watch.netlink, self.index).ok());
         if let Some(mtu) = mtu {
             self.mtu.store(mtu, Ordering::Relaxed);
         }
@@ -254,7 +254,7 @@ impl Tun {
     }
 }
 
-impl Told {
+impl DeviceWatch {
     fn open(index: u32) -> io::Result<Self> {
         let netlink = Netlink::open()?;
         let drops = KernelDrops::open(&netlink, index)?;

@@ -16,11 +16,12 @@ const ANSWER: usize = 32 << 10;
 #[derive(Debug)]
 pub struct Netlink {
     /// Locked so that each gets the answer to its own request.
-    asked: Mutex<Asked>,
+    exchange: Mutex<Exchange>,
 }
 
+/// A socket and the buffer for the answer to the one request that is under way.
 #[derive(Debug)]
-struct Asked {
+struct Exchange {
     socket: Socket,
     answer: Box<[u8]>,
 }
@@ -39,7 +40,7 @@ impl Netlink {
         // The kernel has answered when sending returns.
         socket.set_nonblocking(true)?;
         Ok(Self {
-            asked: Mutex::new(Asked {
+            exchange: Mutex::new(Exchange {
                 socket,
                 answer: vec![0; ANSWER].into_boxed_slice(),
             }),
@@ -52,8 +53,8 @@ impl Netlink {
         request: &[u8],
         read: impl FnOnce(&[u8]) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let Asked { socket, answer } = &mut *asked;
+        let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        let Exchange { socket, answer } = &mut *exchange;
         socket.send(request)?;
         let len = (&*socket).read(answer)?;
         read(answer.get(..len).unwrap_or_default())
@@ -66,8 +67,8 @@ impl Netlink {
         request: &[u8],
         mut read: impl FnMut(&[u8]) -> io::Result<bool>,
     ) -> io::Result<()> {
-        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
-        let Asked { socket, answer } = &mut *asked;
+        let mut exchange = self.exchange.lock().unwrap_or_else(PoisonError::into_inner);
+        let Exchange { socket, answer } = &mut *exchange;
         socket.send(request)?;
         let outcome = loop {
             // The kernel goes on with it as we read.

@@ -6,7 +6,7 @@ use vgw_esp::{InboundSa, OutboundSa};
 use vgw_sa::TunnelId;
 
 use crate::tables::counters::{Count, Traffic};
-use crate::tables::sender_lease::Lease;
+use crate::tables::sender_lease::SenderLease;
 use crate::tables::traffic_selectors::Selectors;
 
 /// The receiving half of a CHILD SA.
@@ -37,7 +37,7 @@ pub(crate) struct Outbound {
     pub(crate) tunnel: TunnelId,
     pub(crate) sa: OutboundSa,
     /// Who sends for the tunnel.
-    pub(crate) lease: Arc<Lease>,
+    pub(crate) lease: Arc<SenderLease>,
     pub(crate) selectors: Arc<Selectors>,
     pub(crate) child: Arc<Traffic>,
     pub(crate) tunnel_traffic: Arc<Traffic>,

@@ -157,7 +157,7 @@ impl Drops {
 /// Batches of packets that the kernel refused, and whose packets were then offered one
 /// by one: none is lost for it.
 #[derive(Debug, Default)]
-pub(crate) struct Refused {
+pub(crate) struct RefusedBatches {
     /// Messages that it was to cut into ESP packets.
     pub(crate) sends: Count,
     /// Joined packets for the TUN device.

@@ -33,7 +33,7 @@ impl Policy {
 
 /// A path, resolved to one of our outside addresses.
 #[derive(Debug, Clone)]
-pub(crate) struct Route {
+pub(crate) struct ResolvedPath {
     /// Index of the outside address.
     pub(crate) outside: usize,
     pub(crate) udp_encapsulation: bool,
@@ -47,12 +47,12 @@ pub(crate) struct Route {
 
 /// What decides by which link packets leave: the index of our outside address,
 /// and the peer's.
-pub(crate) type Ends = (usize, IpAddr);
+pub(crate) type OutsideEnds = (usize, IpAddr);
 
-/// A path with what depends on it and on the tunnel's policy.
+/// How a tunnel's packets travel outside: its path and policy, and what follows from both.
 #[derive(Debug, Clone)]
-pub(crate) struct Lane {
-    pub(crate) route: Route,
+pub(crate) struct TunnelPath {
+    pub(crate) path: ResolvedPath,
     pub(crate) policy: Arc<Policy>,
     /// The largest outer packet that goes whole, octets: the least of what the
     /// settings, the link and the route say.
@@ -61,14 +61,14 @@ pub(crate) struct Lane {
     pub(crate) mtu: usize,
 }
 
-impl Lane {
-    pub(crate) fn new(route: Route, policy: Arc<Policy>, layout: Layout) -> Self {
-        let family = Family::of(route.remote.ip());
-        let link = route.link.as_ref().map_or(usize::MAX, |link| link.mtu);
+impl TunnelPath {
+    pub(crate) fn new(path: ResolvedPath, policy: Arc<Policy>, layout: Layout) -> Self {
+        let family = Family::of(path.remote.ip());
+        let link = path.link.as_ref().map_or(usize::MAX, |link| link.mtu);
         let outside_mtu = link.min(usize::from(policy.asked.outside_mtu));
-        let mtu = mtu_of(layout, route.udp_encapsulation, family, outside_mtu);
+        let mtu = mtu_of(layout, path.udp_encapsulation, family, outside_mtu);
         Self {
-            route,
+            path,
             policy,
             outside_mtu,
             mtu,
@@ -97,7 +97,7 @@ impl Lane {
     }
 }
 
-impl Route {
+impl ResolvedPath {
     pub(crate) fn new(
         outside: usize,
         remote: SocketAddr,
@@ -116,25 +116,26 @@ impl Route {
         }
     }
 
-    pub(crate) const fn ends(&self) -> Ends {
+    pub(crate) const fn ends(&self) -> OutsideEnds {
         (self.outside, self.remote.ip())
     }
 }
 
-/// A way out of a tunnel.
+/// What packets leave a tunnel by: an SA to send with, and where to.
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) outbound: Arc<Outbound>,
-    pub(crate) lane: Lane,
-    pub(crate) uncut: Uncut,
+    pub(crate) tunnel_path: TunnelPath,
+    pub(crate) gso_limit: GsoLimit,
 }
 
-/// What the kernel has refused to cut from one message, where a link on the way is
-/// smaller than was believed. It is tried anew with the next SA, path or policy.
+/// How large the datagrams may be that the kernel is to cut from one message: it refuses
+/// where a link of the path is smaller than was believed. Tried anew with the next SA, path
+/// or policy.
 #[derive(Debug, Default)]
-pub(crate) struct Uncut(AtomicU16);
+pub(crate) struct GsoLimit(AtomicU16);
 
-impl Uncut {
+impl GsoLimit {
     /// Remembers that datagrams of this size were refused.
     pub(crate) fn refuse(&self, segment: u16) {
         let smaller = |known| (known == 0 || segment < known).then_some(segment);

@@ -51,6 +51,6 @@ impl<'a> Lookup<'a> {
     ///
     /// Why it would be dropped.
     pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<TunnelId, DropReason> {
-        Ok(self.0.load().way_out(packet)?.outbound.tunnel)
+        Ok(self.0.load().egress_for(packet)?.outbound.tunnel)
     }
 }

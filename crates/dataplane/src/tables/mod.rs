@@ -31,7 +31,7 @@ pub(crate) mod traffic_selectors;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
-pub(crate) use egress::{Egress, Ends, Lane, Policy, Route, Uncut};
+pub(crate) use egress::{Egress, GsoLimit, OutsideEnds, Policy, ResolvedPath, TunnelPath};
 use prefix_trie::Table;
 
 /// The place of an inbound SPI's slot.
@@ -43,7 +43,7 @@ fn slot_of(spi: u32) -> Option<usize> {
 #[derive(Debug, Clone)]
 pub(crate) struct Slot {
     pub(crate) inbound: Arc<Inbound>,
-    pub(crate) lane: Lane,
+    pub(crate) tunnel_path: TunnelPath,
 }
 
 /// A worker's own hold on the newest tables.
@@ -78,9 +78,9 @@ pub(crate) struct Tables {
 
 /// Whose a destination of decrypted packets is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reach {
+pub(crate) enum DestinationOwner {
     /// That of a network behind us.
-    Behind,
+    BehindUs,
     /// The host's own.
     Host,
     /// Neither.
@@ -101,9 +101,9 @@ impl Tables {
 
     /// Whose this destination is. A host that is open for everything is as if it
     /// stood behind us, but for the inside addresses.
-    pub(crate) fn reach(&self, destination: IpAddr) -> Reach {
+    pub(crate) fn owner_of(&self, destination: IpAddr) -> DestinationOwner {
         if !self.is_local(destination) {
-            return Reach::Elsewhere;
+            return DestinationOwner::Elsewhere;
         }
         let host = || {
             let known = self.host.as_ref();
@@ -111,9 +111,9 @@ impl Tables {
         };
         let closed = *self.services != HostServices::All && host();
         if closed || self.inside.contains(destination) {
-            Reach::Host
+            DestinationOwner::Host
         } else {
-            Reach::Behind
+            DestinationOwner::BehindUs
         }
     }
 
@@ -144,7 +144,7 @@ impl Tables {
     }
 
     /// By which SA a packet leaves, or why it does not.
-    pub(crate) fn way_out(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
+    pub(crate) fn egress_for(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
         let destination = packet.destination();
         let Some(hop) = self.fib.lookup(destination) else {
             return Err(if stays_on_link(destination) {
@@ -153,12 +153,13 @@ impl Tables {
                 DropReason::NoRoute
             });
         };
-        let ways = self.egresses(hop.carrier);
-        if ways.is_empty() {
+        let egresses = self.egresses(hop.carrier);
+        if egresses.is_empty() {
             return Err(DropReason::NoSa);
         }
-        ways.iter()
-            .find(|way| way.outbound.selectors.admit_outbound(packet))
+        egresses
+            .iter()
+            .find(|egress| egress.outbound.selectors.admit_outbound(packet))
             .ok_or(DropReason::OutsideSelectors)
     }
 
@@ -181,14 +182,16 @@ impl Tables {
     /// The largest inner packet that the tunnel carries unfragmented, if it has
     /// an SA to send with.
     pub(crate) fn mtu(&self, tunnel: TunnelId) -> Option<usize> {
-        self.egresses(tunnel).first().map(|way| way.lane.mtu)
+        self.egresses(tunnel)
+            .first()
+            .map(|egress| egress.tunnel_path.mtu)
     }
 
     /// The largest outer packet of the tunnel that goes whole, if it has an SA to
     /// send with.
     pub(crate) fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         let first = self.egresses(tunnel).first();
-        first.map(|way| way.lane.outside_mtu)
+        first.map(|egress| egress.tunnel_path.outside_mtu)
     }
 
     /// Puts an SA into its slot. Gives back the SPI of the one that has it already.
@@ -213,9 +216,9 @@ impl Tables {
         if let Ok(tunnel) = usize::try_from(tunnel.0) {
             self.tunnels.grow_to(tunnel);
         }
-        if let Some(ways) = self.ways_of(tunnel) {
-            ways.retain(|way| way.outbound.selectors != egress.outbound.selectors);
-            ways.insert(0, Arc::new(egress));
+        if let Some(egresses) = self.egresses_mut(tunnel) {
+            egresses.retain(|older| older.outbound.selectors != egress.outbound.selectors);
+            egresses.insert(0, Arc::new(egress));
         }
     }
 
@@ -231,77 +234,79 @@ impl Tables {
 
     /// Takes out the sending half of the CHILD SA with this inbound SPI.
     pub(crate) fn stop_outbound(&mut self, tunnel: TunnelId, spi_in: u32) {
-        if let Some(ways) = self.ways_of(tunnel) {
-            ways.retain(|way| way.outbound.spi_in != spi_in);
+        if let Some(egresses) = self.egresses_mut(tunnel) {
+            egresses.retain(|egress| egress.outbound.spi_in != spi_in);
         }
     }
 
     /// Leads every SA of a tunnel along another route, or treats its packets by
     /// another policy.
     /// `spis` are the inbound SPIs of its SAs.
-    pub(crate) fn set_lane(
+    pub(crate) fn set_path(
         &mut self,
         tunnel: TunnelId,
         spis: impl IntoIterator<Item = u32>,
-        route: Option<&Route>,
+        path: Option<&ResolvedPath>,
         policy: &Arc<Policy>,
     ) {
-        let lane = |old: &Lane, layout| {
-            let route = route.unwrap_or(&old.route).clone();
-            Lane::new(route, Arc::clone(policy), layout)
+        let tunnel_path = |old: &TunnelPath, layout| {
+            let path = path.unwrap_or(&old.path).clone();
+            TunnelPath::new(path, Arc::clone(policy), layout)
         };
         for index in spis.into_iter().filter_map(slot_of) {
             if let Some(Some(slot)) = self.slots.get_mut(index) {
-                slot.lane = lane(&slot.lane, slot.inbound.sa.layout());
+                slot.tunnel_path = tunnel_path(&slot.tunnel_path, slot.inbound.sa.layout());
             }
         }
-        for way in self.ways_of(tunnel).into_iter().flatten() {
-            let lane = lane(&way.lane, way.outbound.sa.layout());
-            let outbound = Arc::clone(&way.outbound);
-            let uncut = Uncut::default();
-            *way = Arc::new(Egress {
+        for egress in self.egresses_mut(tunnel).into_iter().flatten() {
+            let tunnel_path = tunnel_path(&egress.tunnel_path, egress.outbound.sa.layout());
+            let outbound = Arc::clone(&egress.outbound);
+            let gso_limit = GsoLimit::default();
+            *egress = Arc::new(Egress {
                 outbound,
-                lane,
-                uncut,
+                tunnel_path,
+                gso_limit,
             });
         }
     }
 
     /// Has the packets between these ends leave by other links.
-    pub(crate) fn set_links(&mut self, links: &BTreeMap<Ends, OutsideLink>) {
-        let affected = |lane: &Lane| links.contains_key(&lane.route.ends());
-        let relinked = |lane: &Lane, layout| {
-            let mut route = lane.route.clone();
-            route.link = links.get(&route.ends()).cloned();
-            Lane::new(route, Arc::clone(&lane.policy), layout)
+    pub(crate) fn set_links(&mut self, links: &BTreeMap<OutsideEnds, OutsideLink>) {
+        let affected = |tunnel_path: &TunnelPath| links.contains_key(&tunnel_path.path.ends());
+        let relinked = |tunnel_path: &TunnelPath, layout| {
+            let mut path = tunnel_path.path.clone();
+            path.link = links.get(&path.ends()).cloned();
+            TunnelPath::new(path, Arc::clone(&tunnel_path.policy), layout)
         };
         // Looked for first, as what is only looked at is not copied.
         let slots = self.slots.iter().enumerate();
-        let slots = slots.filter(|(_, slot)| slot.as_ref().is_some_and(|s| affected(&s.lane)));
+        let slots =
+            slots.filter(|(_, slot)| slot.as_ref().is_some_and(|s| affected(&s.tunnel_path)));
         for index in slots.map(|(index, _)| index).collect::<Vec<_>>() {
             if let Some(Some(slot)) = self.slots.get_mut(index) {
-                slot.lane = relinked(&slot.lane, slot.inbound.sa.layout());
+                slot.tunnel_path = relinked(&slot.tunnel_path, slot.inbound.sa.layout());
             }
         }
         let tunnels = self.tunnels.iter().enumerate();
-        let tunnels = tunnels.filter(|(_, ways)| ways.iter().any(|way| affected(&way.lane)));
+        let tunnels = tunnels
+            .filter(|(_, egresses)| egresses.iter().any(|egress| affected(&egress.tunnel_path)));
         for index in tunnels.map(|(index, _)| index).collect::<Vec<_>>() {
-            let ways = self.tunnels.get_mut(index).into_iter().flatten();
-            for way in ways.filter(|way| affected(&way.lane)) {
-                let lane = relinked(&way.lane, way.outbound.sa.layout());
-                let outbound = Arc::clone(&way.outbound);
-                let uncut = Uncut::default();
-                *way = Arc::new(Egress {
+            let egresses = self.tunnels.get_mut(index).into_iter().flatten();
+            for egress in egresses.filter(|egress| affected(&egress.tunnel_path)) {
+                let tunnel_path = relinked(&egress.tunnel_path, egress.outbound.sa.layout());
+                let outbound = Arc::clone(&egress.outbound);
+                let gso_limit = GsoLimit::default();
+                *egress = Arc::new(Egress {
                     outbound,
-                    lane,
-                    uncut,
+                    tunnel_path,
+                    gso_limit,
                 });
             }
         }
     }
 
     /// A tunnel's ways, to be changed, if it ever had any.
-    fn ways_of(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
+    fn egresses_mut(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
         self.tunnels.get_mut(usize::try_from(tunnel.0).ok()?)
     }
 

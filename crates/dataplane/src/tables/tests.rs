@@ -5,7 +5,10 @@ use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
 use vgw_sa::{NextHop, TunnelId, TunnelPolicy};
 
-use super::{Egress, Inbound, Lane, Outbound, Policy, Reach, Route, Slot, Tables, Uncut};
+use super::{
+    DestinationOwner, Egress, GsoLimit, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables,
+    TunnelPath,
+};
 use crate::packet::inner::InnerPacket;
 use crate::packet::inner::tests::ipv4;
 use crate::tables::counters::{Count, DropReason};
@@ -33,12 +36,12 @@ fn selectors(remote: &str) -> Arc<Selectors> {
     ))
 }
 
-fn route(port: u16) -> Route {
-    Route::new(0, ([192, 0, 2, 1], port).into(), true, None)
+fn path(port: u16) -> ResolvedPath {
+    ResolvedPath::new(0, ([192, 0, 2, 1], port).into(), true, None)
 }
 
-fn lane(port: u16) -> Lane {
-    Lane::new(route(port), Arc::default(), Layout::of(SUITE))
+fn tunnel_path(port: u16) -> TunnelPath {
+    TunnelPath::new(path(port), Arc::default(), Layout::of(SUITE))
 }
 
 fn slot(spi: u32, tunnel: u32) -> Slot {
@@ -52,7 +55,7 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
             tunnel_traffic: Arc::default(),
             newest: Count::default(),
         }),
-        lane: lane(4500),
+        tunnel_path: tunnel_path(4500),
     }
 }
 
@@ -67,16 +70,16 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
             child: Arc::default(),
             tunnel_traffic: Arc::default(),
         }),
-        lane: lane(4500),
-        uncut: Uncut::default(),
+        tunnel_path: tunnel_path(4500),
+        gso_limit: GsoLimit::default(),
     }
 }
 
 /// The inbound SPI of the SA by which a packet leaves.
 fn forward(tables: &Tables, destination: [u8; 4]) -> Result<u32, DropReason> {
     let octets = ipv4([10, 0, 0, 1], destination, 17, &[0; 8]);
-    let way = tables.way_out(&InnerPacket::parse(&octets).unwrap())?;
-    Ok(way.outbound.spi_in)
+    let egress = tables.egress_for(&InnerPacket::parse(&octets).unwrap())?;
+    Ok(egress.outbound.spi_in)
 }
 
 #[test]
@@ -185,7 +188,7 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
         report.extend([143, 0, 0, 0, 0, 0, 0, 0]);
         let report = InnerPacket::parse(&report).unwrap();
         assert!(matches!(
-            tables.way_out(&report),
+            tables.egress_for(&report),
             Err(DropReason::LinkLocal)
         ));
     }
@@ -195,14 +198,14 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
 fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one() {
     let mut tables = Tables::default();
     tables.set_local_prefixes(["10.0.0.0/16".parse().unwrap()]);
-    let reach = |tables: &Tables, to: &str| tables.reach(to.parse().unwrap());
-    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Host);
-    assert_eq!(reach(&tables, "10.1.0.5"), Reach::Elsewhere);
+    let owner = |tables: &Tables, to: &str| tables.owner_of(to.parse().unwrap());
+    assert_eq!(owner(&tables, "10.0.0.5"), DestinationOwner::Host);
+    assert_eq!(owner(&tables, "10.1.0.5"), DestinationOwner::Elsewhere);
     tables.set_host_addresses(["10.0.0.5/32".parse().unwrap()]);
-    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Host);
-    assert_eq!(reach(&tables, "10.0.0.6"), Reach::Behind);
+    assert_eq!(owner(&tables, "10.0.0.5"), DestinationOwner::Host);
+    assert_eq!(owner(&tables, "10.0.0.6"), DestinationOwner::BehindUs);
     tables.set_host_services(HostServices::All);
-    assert_eq!(reach(&tables, "10.0.0.5"), Reach::Behind);
+    assert_eq!(owner(&tables, "10.0.0.5"), DestinationOwner::BehindUs);
 }
 
 #[test]
@@ -210,14 +213,14 @@ fn where_all_of_the_internet_is_behind_us_what_stays_on_a_link_is_the_hosts() {
     let mut tables = Tables::default();
     tables.set_local_prefixes(["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap()));
     tables.set_host_addresses([]);
-    for (to, reach) in [
-        ("198.51.100.1", Reach::Behind),
-        ("255.255.255.255", Reach::Host),
-        ("224.0.0.1", Reach::Host),
-        ("ff02::1", Reach::Host),
-        ("fe80::1", Reach::Host),
+    for (to, owner) in [
+        ("198.51.100.1", DestinationOwner::BehindUs),
+        ("255.255.255.255", DestinationOwner::Host),
+        ("224.0.0.1", DestinationOwner::Host),
+        ("ff02::1", DestinationOwner::Host),
+        ("fe80::1", DestinationOwner::Host),
     ] {
-        assert_eq!(tables.reach(to.parse().unwrap()), reach, "{to}");
+        assert_eq!(tables.owner_of(to.parse().unwrap()), owner, "{to}");
     }
 }
 
@@ -246,7 +249,7 @@ fn a_rekeyed_sa_replaces_the_one_of_the_same_selectors_only() {
         tables
             .egresses(TunnelId(0))
             .iter()
-            .map(|way| way.outbound.spi_in)
+            .map(|egress| egress.outbound.spi_in)
             .collect()
     };
     assert_eq!(names(&tables), [3, 2]);
@@ -262,19 +265,19 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
     tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
     tables.use_outbound(TunnelId(0), egress(0x0010_0000, "10.0.0.0/8"));
-    tables.set_lane(
+    tables.set_path(
         TunnelId(0),
         [0x0010_0000],
-        Some(&route(60000)),
+        Some(&path(60000)),
         &Arc::default(),
     );
-    let inbound_port = |spi| tables.inbound(spi).unwrap().lane.route.remote.port();
+    let inbound_port = |spi| tables.inbound(spi).unwrap().tunnel_path.path.remote.port();
     assert_eq!(inbound_port(0x0010_0000), 60000);
     assert_eq!(inbound_port(0x0010_0001), 4500);
     let [egress] = tables.egresses(TunnelId(0)) else {
         panic!()
     };
-    assert_eq!(egress.lane.route.remote.port(), 60000);
+    assert_eq!(egress.tunnel_path.path.remote.port(), 60000);
 }
 
 #[test]
@@ -284,12 +287,12 @@ fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
     tables.use_outbound(TunnelId(0), egress(0x0010_0000, "10.0.0.0/8"));
     // AES-GCM in UDP over IPv4: the row of AWS's table.
     assert_eq!(tables.mtu(TunnelId(0)), Some(1438));
-    assert_eq!(tables.inbound(0x0010_0000).unwrap().lane.mtu, 1438);
+    assert_eq!(tables.inbound(0x0010_0000).unwrap().tunnel_path.mtu, 1438);
     let policy = TunnelPolicy {
         outside_mtu: 1400,
         ..TunnelPolicy::default()
     };
-    tables.set_lane(
+    tables.set_path(
         TunnelId(0),
         [0x0010_0000],
         None,
@@ -311,20 +314,20 @@ fn only_local_prefixes_take_decrypted_packets() {
 
 #[test]
 fn a_native_route_has_no_port_for_the_raw_socket_takes_it_as_a_protocol() {
-    let route = Route::new(0, ([192, 0, 2, 1], 4500).into(), false, None);
-    assert_eq!(route.remote.port(), 0);
-    assert_eq!(route.to.as_socket().unwrap().port(), 0);
+    let path = ResolvedPath::new(0, ([192, 0, 2, 1], 4500).into(), false, None);
+    assert_eq!(path.remote.port(), 0);
+    assert_eq!(path.to.as_socket().unwrap().port(), 0);
 }
 
 #[test]
 fn the_smallest_datagram_that_was_refused_in_a_batch_is_remembered() {
-    let uncut = Uncut::default();
-    assert_eq!(uncut.limit(), usize::MAX);
-    uncut.refuse(1400);
-    uncut.refuse(1452);
-    assert_eq!(uncut.limit(), 1399);
-    uncut.refuse(1300);
-    assert_eq!(uncut.limit(), 1299);
+    let gso_limit = GsoLimit::default();
+    assert_eq!(gso_limit.limit(), usize::MAX);
+    gso_limit.refuse(1400);
+    gso_limit.refuse(1452);
+    assert_eq!(gso_limit.limit(), 1399);
+    gso_limit.refuse(1300);
+    assert_eq!(gso_limit.limit(), 1299);
 }
 
 #[test]

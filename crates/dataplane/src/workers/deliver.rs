@@ -2,7 +2,7 @@
 
 use nix::errno::Errno;
 
-use crate::offload::coalesce::{Bundle, Kind, Taken};
+use crate::offload::coalesce::{Bundle, Kind, WriteOutcome};
 use crate::tables::counters::{DropReason, Drops};
 
 /// So many joined packets of one kind must be refused, and none taken between
@@ -25,17 +25,17 @@ impl Delivery {
         joined: &Bundle<'_>,
         result: Result<(), Errno>,
         drops: &Drops,
-    ) -> Taken {
+    ) -> WriteOutcome {
         let lost = |reason| {
             drops.add(reason, joined.packets);
-            Taken::Done
+            WriteOutcome::Done
         };
         match (result, joined.kind) {
             (Ok(()), kind) => {
                 if let Some(refused) = kind.map(|kind| self.refused_mut(kind)) {
                     *refused = 0;
                 }
-                Taken::Done
+                WriteOutcome::Done
             }
             (Err(Errno::EBADFD), _) => {
                 self.gone = true;
@@ -47,11 +47,11 @@ impl Delivery {
                 lost(DropReason::TunFull)
             }
             // There may be memory for less.
-            (Err(Errno::ENOMEM), Some(_)) => Taken::Singly,
+            (Err(Errno::ENOMEM), Some(_)) => WriteOutcome::Singly,
             (Err(_), Some(kind)) => {
                 let refused = self.refused_mut(kind);
                 *refused = refused.saturating_add(1);
-                Taken::Singly
+                WriteOutcome::Singly
             }
             (Err(_), None) => lost(DropReason::TunWrite),
         }
@@ -84,7 +84,7 @@ mod tests {
     use nix::errno::Errno;
 
     use super::{Delivery, REFUSALS};
-    use crate::offload::coalesce::{Bundle, Kind, Taken};
+    use crate::offload::coalesce::{Bundle, Kind, WriteOutcome};
     use crate::tables::counters::{DropReason, Drops};
 
     const SINGLE: Bundle<'_> = Bundle {
@@ -109,8 +109,12 @@ mod tests {
             (Errno::EAGAIN, DropReason::TunFull),
         ] {
             let (mut delivery, drops) = (Delivery::default(), Drops::default());
-            let taken = delivery.note(&joined(Kind::Udp), Err(errno), &drops);
-            assert_eq!((taken, drops.get(reason)), (Taken::Done, 64), "{errno}");
+            let outcome = delivery.note(&joined(Kind::Udp), Err(errno), &drops);
+            assert_eq!(
+                (outcome, drops.get(reason)),
+                (WriteOutcome::Done, 64),
+                "{errno}"
+            );
             delivery.note(&SINGLE, Err(errno), &drops);
             assert_eq!(drops.get(reason), 65);
             assert_eq!(delivery.gone(), errno == Errno::EBADFD);
@@ -124,10 +128,10 @@ mod tests {
             (Errno::EINVAL, DropReason::TunWrite),
             (Errno::ENOMEM, DropReason::TunFull),
         ] {
-            let taken = delivery.note(&joined(Kind::Tcp), Err(errno), &drops);
-            assert_eq!((taken, drops.get(reason)), (Taken::Singly, 0));
-            let taken = delivery.note(&SINGLE, Err(errno), &drops);
-            assert_eq!((taken, drops.get(reason)), (Taken::Done, 1));
+            let outcome = delivery.note(&joined(Kind::Tcp), Err(errno), &drops);
+            assert_eq!((outcome, drops.get(reason)), (WriteOutcome::Singly, 0));
+            let outcome = delivery.note(&SINGLE, Err(errno), &drops);
+            assert_eq!((outcome, drops.get(reason)), (WriteOutcome::Done, 1));
         }
     }
 

@@ -10,11 +10,11 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use vgw_esp::{GROUP, Opened};
 use vgw_sa::{IKE_PORT, NATT_PORT, TunnelId};
 
-use crate::engine::forward::{Admitted, Recent, admit, has_moved};
+use crate::engine::forward::{Admitted, RecentLookups, admit, has_moved};
 use crate::event::DataPlaneEvent;
 use crate::io::receive::Receiver;
 use crate::io::sockets::OutsideSockets;
-use crate::offload::coalesce::{Coalesce, Coalescer, Taken};
+use crate::offload::coalesce::{Coalesce, Coalescer, WriteOutcome};
 use crate::tables::counters::DropReason;
 use crate::tables::rate;
 use crate::tables::strays::StraySpi;
@@ -36,7 +36,7 @@ const PACKETS: usize = 1024;
 
 /// What a socket carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Carries {
+enum SocketKind {
     Ike,
     IkeAndEsp,
     /// A raw IPv4 socket, which gives the outer header too.
@@ -45,7 +45,7 @@ enum Carries {
     Esp,
 }
 
-impl std::fmt::Display for Carries {
+impl std::fmt::Display for SocketKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Ike => "UDP port 500",
@@ -55,9 +55,9 @@ impl std::fmt::Display for Carries {
     }
 }
 
-struct Source<'a> {
+struct InboundSocket<'a> {
     socket: BorrowedFd<'a>,
-    carries: Carries,
+    kind: SocketKind,
     local: SocketAddr,
     /// Datagrams that found the socket's queue full and have been counted.
     overflows: u32,
@@ -88,12 +88,12 @@ struct InboundWorker<'a> {
     delivery: Delivery,
     relay: Relay<'a>,
     /// Of this burst.
-    recent: Recent,
+    recent: RecentLookups,
 }
 
 /// Runs until told to stop; an error says why it cannot go on.
 pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(), String> {
-    let mut sources: Vec<Source<'_>> = shared
+    let mut sources: Vec<InboundSocket<'_>> = shared
         .outside
         .iter()
         .flat_map(|outside| sources(outside, number))
@@ -115,7 +115,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
         }),
         delivery: Delivery::default(),
         relay: Relay::new(shared, number, worker),
-        recent: Recent::default(),
+        recent: RecentLookups::default(),
     };
     let mut ready = [EpollEvent::empty(); READY];
     loop {
@@ -152,21 +152,21 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
 
 /// What this worker receives on one outside address. IKE's own port is the
 /// first worker's.
-fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
+fn sources(outside: &OutsideSockets, number: usize) -> Vec<InboundSocket<'_>> {
     let at = |port| SocketAddr::new(outside.address(), port);
     let mut sources = vec![
-        Source {
+        InboundSocket {
             socket: outside.natt(number).as_fd(),
-            carries: Carries::IkeAndEsp,
+            kind: SocketKind::IkeAndEsp,
             local: at(NATT_PORT),
             overflows: 0,
             failing: false,
         },
-        Source {
+        InboundSocket {
             socket: outside.esp(number).as_fd(),
-            carries: match outside.address() {
-                IpAddr::V4(_) => Carries::EspBehindIpv4,
-                IpAddr::V6(_) => Carries::Esp,
+            kind: match outside.address() {
+                IpAddr::V4(_) => SocketKind::EspBehindIpv4,
+                IpAddr::V6(_) => SocketKind::Esp,
             },
             local: at(0),
             overflows: 0,
@@ -174,9 +174,9 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
         },
     ];
     if number == 0 {
-        sources.push(Source {
+        sources.push(InboundSocket {
             socket: outside.ike().as_fd(),
-            carries: Carries::Ike,
+            kind: SocketKind::Ike,
             local: at(IKE_PORT),
             overflows: 0,
             failing: false,
@@ -185,7 +185,7 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<Source<'_>> {
     sources
 }
 
-fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
+fn watch(worker: &Worker, sources: &[InboundSocket<'_>]) -> Result<Epoll, Errno> {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
     let readable = |data| EpollEvent::new(EpollFlags::EPOLLIN, data);
     epoll.add(worker.wake.as_fd(), readable(WAKE))?;
@@ -198,7 +198,11 @@ fn watch(worker: &Worker, sources: &[Source<'_>]) -> Result<Epoll, Errno> {
 impl InboundWorker<'_> {
     /// Takes one burst of a socket. What is left makes the socket ready again,
     /// so that no socket starves the others.
-    fn take(&mut self, tables: &mut TableCache<'_>, source: &mut Source<'_>) -> Result<(), String> {
+    fn take(
+        &mut self,
+        tables: &mut TableCache<'_>,
+        source: &mut InboundSocket<'_>,
+    ) -> Result<(), String> {
         match self.receiver.receive(source.socket) {
             Ok(()) => source.failing = false,
             Err(Errno::EAGAIN | Errno::EINTR) => return Ok(()),
@@ -212,7 +216,7 @@ impl InboundWorker<'_> {
         }
         // Only now: an SA that was installed before its packet came is found.
         let tables = tables.load();
-        self.recent = Recent::default();
+        self.recent = RecentLookups::default();
         self.count_overflows(source);
         self.sort(source);
         self.open(tables, source.local);
@@ -221,7 +225,7 @@ impl InboundWorker<'_> {
     }
 
     /// Counts what the socket had no room for since it was last asked.
-    fn count_overflows(&self, source: &mut Source<'_>) {
+    fn count_overflows(&self, source: &mut InboundSocket<'_>) {
         let Some(newest) = self.receiver.datagrams.last() else {
             return;
         };
@@ -233,7 +237,7 @@ impl InboundWorker<'_> {
     }
 
     /// Passes IKE messages on and lists ESP packets.
-    fn sort(&mut self, source: &Source<'_>) {
+    fn sort(&mut self, source: &InboundSocket<'_>) {
         self.esp.clear();
         self.places.clear();
         let drops = &self.worker.drops;
@@ -246,9 +250,9 @@ impl InboundWorker<'_> {
             for start in (datagram.at..end).step_by(datagram.segment.max(1)) {
                 let place = start..end.min(start + datagram.segment);
                 let octets = self.receiver.buffer.get(place.clone()).unwrap_or_default();
-                let esp_at = match classify(source.carries, octets) {
+                let esp_at = match classify(source.kind, octets) {
                     Content::Ike(message) => {
-                        self.pass_on(source.local, datagram.remote, message);
+                        self.hand_to_control(source.local, datagram.remote, message);
                         continue;
                     }
                     Content::Keepalive => {
@@ -269,18 +273,18 @@ impl InboundWorker<'_> {
                 self.esp.push(EspPacket {
                     spi: u32::from_be_bytes(*spi),
                     remote: datagram.remote,
-                    traffic_class: match source.carries {
+                    traffic_class: match source.kind {
                         // Also the raw socket tells it, but the header is there.
-                        Carries::EspBehindIpv4 => octets.get(1).copied().unwrap_or_default(),
+                        SocketKind::EspBehindIpv4 => octets.get(1).copied().unwrap_or_default(),
                         _ => datagram.traffic_class,
                     },
-                    udp_encapsulation: source.carries == Carries::IkeAndEsp,
+                    udp_encapsulation: source.kind == SocketKind::IkeAndEsp,
                 });
             }
         }
     }
 
-    fn pass_on(&self, local: SocketAddr, remote: SocketAddr, message: &[u8]) {
+    fn hand_to_control(&self, local: SocketAddr, remote: SocketAddr, message: &[u8]) {
         let taken = (self.shared.events)(DataPlaneEvent::Ike {
             local,
             remote,
@@ -351,7 +355,7 @@ impl InboundWorker<'_> {
                 }
             }
         }
-        let limit = slot.lane.policy.limit_in.as_ref();
+        let limit = slot.tunnel_path.policy.limit_in.as_ref();
         let over_rate = limit.is_some_and(|limit| !limit.admit(rate::now(), bytes));
         for ((esp, place), opened) in run.iter().zip(of_run).zip(&opened) {
             let result = match opened {
@@ -425,11 +429,11 @@ impl InboundWorker<'_> {
         let delivery = &mut self.delivery;
         self.coalescer.flush(&mut self.receiver.buffer, |joined| {
             let result = tun.write(number, joined.parts);
-            let taken = delivery.note(&joined, result, &worker.drops);
-            if taken == Taken::Singly {
+            let outcome = delivery.note(&joined, result, &worker.drops);
+            if outcome == WriteOutcome::Singly {
                 worker.refused.tun_writes.add(1);
             }
-            taken
+            outcome
         });
         if self.delivery.gone() {
             return Err(format!("TUN device {} is gone", tun.name()));
@@ -447,7 +451,7 @@ impl InboundWorker<'_> {
     }
 }
 
-impl Source<'_> {
+impl InboundSocket<'_> {
     /// What is to be done about a failed read: nothing where the error was a past
     /// one, which reading has taken away; a rest where it comes again, so that it
     /// takes no whole core.
@@ -457,8 +461,8 @@ impl Source<'_> {
     fn failed(&mut self, errno: Errno) -> Result<Option<Duration>, String> {
         use Errno::{EACCES, EBADF, EFAULT, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP, EPERM};
         if let EACCES | EBADF | EFAULT | EINVAL | ENOSYS | ENOTSOCK | EOPNOTSUPP | EPERM = errno {
-            let (carries, address) = (self.carries, self.local.ip());
-            return Err(format!("receiving {carries} on {address}: {errno}"));
+            let (kind, address) = (self.kind, self.local.ip());
+            return Err(format!("receiving {kind} on {address}: {errno}"));
         }
         let again = std::mem::replace(&mut self.failing, true);
         Ok(again.then_some(REST))
@@ -477,19 +481,19 @@ enum Content<'a> {
 }
 
 /// Says what a datagram is.
-fn classify(carries: Carries, octets: &[u8]) -> Content<'_> {
-    match carries {
-        Carries::Ike => Content::Ike(octets),
-        Carries::Esp => Content::Esp { at: 0 },
-        Carries::EspBehindIpv4 => match octets.first() {
+fn classify(kind: SocketKind, octets: &[u8]) -> Content<'_> {
+    match kind {
+        SocketKind::Ike => Content::Ike(octets),
+        SocketKind::Esp => Content::Esp { at: 0 },
+        SocketKind::EspBehindIpv4 => match octets.first() {
             Some(first) => Content::Esp {
                 at: usize::from(first & 0x0F) * 4,
             },
             None => Content::Malformed,
         },
         // RFC 3948 section 2.3.
-        Carries::IkeAndEsp if octets == [0xFF] => Content::Keepalive,
-        Carries::IkeAndEsp => match octets.split_first_chunk() {
+        SocketKind::IkeAndEsp if octets == [0xFF] => Content::Keepalive,
+        SocketKind::IkeAndEsp => match octets.split_first_chunk() {
             Some((&NON_ESP_MARKER, message)) => Content::Ike(message),
             Some(_) => Content::Esp { at: 0 },
             None => Content::Malformed,
@@ -504,14 +508,14 @@ mod tests {
 
     use nix::errno::Errno;
 
-    use super::{Carries, Content, REST, Source, classify};
+    use super::{Content, InboundSocket, REST, SocketKind, classify};
 
     #[test]
     fn a_socket_that_fails_again_is_rested_and_one_that_cannot_be_read_is_told_of() {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut source = Source {
+        let mut source = InboundSocket {
             socket: socket.as_fd(),
-            carries: Carries::IkeAndEsp,
+            kind: SocketKind::IkeAndEsp,
             local: socket.local_addr().unwrap(),
             overflows: 0,
             failing: false,
@@ -529,38 +533,41 @@ mod tests {
     #[test]
     fn on_port_4500_four_zero_octets_make_an_ike_message_and_are_taken_off() {
         assert_eq!(
-            classify(Carries::IkeAndEsp, &[0, 0, 0, 0, 7, 8]),
+            classify(SocketKind::IkeAndEsp, &[0, 0, 0, 0, 7, 8]),
             Content::Ike(&[7, 8])
         );
         assert_eq!(
-            classify(Carries::IkeAndEsp, &[0, 0, 1, 0, 7, 8]),
+            classify(SocketKind::IkeAndEsp, &[0, 0, 1, 0, 7, 8]),
             Content::Esp { at: 0 }
         );
     }
 
     #[test]
     fn on_port_4500_one_octet_of_ones_is_a_keepalive_and_other_short_datagrams_are_malformed() {
-        assert_eq!(classify(Carries::IkeAndEsp, &[0xFF]), Content::Keepalive);
-        assert_eq!(classify(Carries::IkeAndEsp, &[0xFE]), Content::Malformed);
-        assert_eq!(classify(Carries::IkeAndEsp, &[]), Content::Malformed);
+        assert_eq!(classify(SocketKind::IkeAndEsp, &[0xFF]), Content::Keepalive);
+        assert_eq!(classify(SocketKind::IkeAndEsp, &[0xFE]), Content::Malformed);
+        assert_eq!(classify(SocketKind::IkeAndEsp, &[]), Content::Malformed);
         assert_eq!(
-            classify(Carries::IkeAndEsp, &[0xFF; 4]),
+            classify(SocketKind::IkeAndEsp, &[0xFF; 4]),
             Content::Esp { at: 0 }
         );
     }
 
     #[test]
     fn on_port_500_there_is_no_marker() {
-        assert_eq!(classify(Carries::Ike, &[0; 5]), Content::Ike(&[0; 5]));
+        assert_eq!(classify(SocketKind::Ike, &[0; 5]), Content::Ike(&[0; 5]));
     }
 
     #[test]
     fn native_esp_starts_behind_the_outer_ipv4_header_and_its_options() {
         assert_eq!(
-            classify(Carries::EspBehindIpv4, &[0x46; 40]),
+            classify(SocketKind::EspBehindIpv4, &[0x46; 40]),
             Content::Esp { at: 24 }
         );
-        assert_eq!(classify(Carries::Esp, &[0x46; 40]), Content::Esp { at: 0 });
-        assert_eq!(classify(Carries::EspBehindIpv4, &[]), Content::Malformed);
+        assert_eq!(
+            classify(SocketKind::Esp, &[0x46; 40]),
+            Content::Esp { at: 0 }
+        );
+        assert_eq!(classify(SocketKind::EspBehindIpv4, &[]), Content::Malformed);
     }
 }

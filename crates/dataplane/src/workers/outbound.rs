@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::engine::forward::{Departure, Stopped, leave};
+use crate::engine::forward::{Departure, NotForwarded, forward_outbound};
 use crate::packet::icmp::{ANSWERS, MAX_ANSWER};
 use crate::packet::vnet::{VNET_HEADER_LEN, VnetHeader};
 use crate::tables::counters::DropReason;
@@ -118,13 +118,14 @@ impl OutboundWorker<'_> {
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
         let header = VnetHeader::from_octets(self.header);
-        let (departure, segments) = match leave(tables, header, packet, self.shared.tun.mtu()) {
-            Ok(leaves) => leaves,
-            Err(stopped) => {
-                self.send_answer(stopped, len);
-                return Err(stopped.reason());
-            }
-        };
+        let (departure, segments) =
+            match forward_outbound(tables, header, packet, self.shared.tun.mtu()) {
+                Ok(leaves) => leaves,
+                Err(stopped) => {
+                    self.send_answer(stopped, len);
+                    return Err(stopped.reason());
+                }
+            };
         let Departure {
             egress,
             next_header,
@@ -152,7 +153,7 @@ impl OutboundWorker<'_> {
     }
 
     /// Tells the sender of the packet, of so many octets, why it goes no further.
-    fn send_answer(&mut self, stopped: Stopped, len: usize) {
+    fn send_answer(&mut self, stopped: NotForwarded, len: usize) {
         let packet = self.packet.get(..len).unwrap_or_default();
         if self.answers_left > 0
             && let Some(len) = stopped.answer(packet, &mut self.answer)

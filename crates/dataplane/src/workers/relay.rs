@@ -3,7 +3,7 @@
 
 use vgw_sa::TunnelId;
 
-use crate::engine::forward::{Departure, Stopped, answer_leaves, pass_on};
+use crate::engine::forward::{Departure, NotForwarded, forward_answer, forward_to_site};
 use crate::packet::icmp::{ANSWERS, MAX_ANSWER};
 use crate::tables::Tables;
 use crate::tables::counters::DropReason;
@@ -33,7 +33,7 @@ impl<'a> Relay<'a> {
         from: TunnelId,
         octets: &mut [u8],
     ) -> Result<(), DropReason> {
-        match pass_on(tables, from, octets) {
+        match forward_to_site(tables, from, octets) {
             Ok(departure) => copy_to(&mut self.transmit, &departure, octets),
             Err(stopped) => {
                 self.send_answer(tables, stopped, octets);
@@ -59,7 +59,7 @@ impl<'a> Relay<'a> {
     }
 
     /// Tells the sender of a packet why it goes no further.
-    fn send_answer(&mut self, tables: &Tables, stopped: Stopped, octets: &[u8]) {
+    fn send_answer(&mut self, tables: &Tables, stopped: NotForwarded, octets: &[u8]) {
         if self.answers_left == 0 {
             return;
         }
@@ -67,7 +67,7 @@ impl<'a> Relay<'a> {
         let Some(answer) = len.and_then(|len| self.answer.get(..len)) else {
             return;
         };
-        let Some(departure) = answer_leaves(tables, answer) else {
+        let Some(departure) = forward_answer(tables, answer) else {
             return;
         };
         if copy_to(&mut self.transmit, &departure, answer).is_ok() {

@@ -53,7 +53,7 @@ pub(crate) struct Transmit<'a> {
     /// Waiting for a buffer is worth while: none has been waited for in vain since
     /// the last one came back.
     hopeful: bool,
-    outlet: Outlet<'a>,
+    sender: BurstSender<'a>,
 }
 
 impl<'a> Transmit<'a> {
@@ -77,7 +77,7 @@ impl<'a> Transmit<'a> {
             octets: 0,
             packets: 0,
             hopeful: true,
-            outlet: Outlet {
+            sender: BurstSender {
                 shared,
                 number,
                 worker,
@@ -120,7 +120,7 @@ impl<'a> Transmit<'a> {
             .and_then(|burst| burst.push(next_header, len, write))
             .ok_or(DropReason::Malformed)?;
         if own {
-            self.own.seal_group(&self.outlet.worker.drops);
+            self.own.seal_group(&self.sender.worker.drops);
         }
         self.octets += sealed_len;
         self.packets += 1;
@@ -156,7 +156,7 @@ impl<'a> Transmit<'a> {
             return Ok(());
         }
         if owner == self.id() {
-            self.outlet.send(&mut self.own);
+            self.sender.send(&mut self.own);
         } else {
             self.hand_over(owner);
             let mut burst = self.take_spare(owner)?;
@@ -184,12 +184,12 @@ impl<'a> Transmit<'a> {
         while !self.may_lend(owner) {
             let waited = rate::millis().wrapping_sub(start);
             let left = BUFFER_PATIENCE.saturating_sub(waited);
-            let waits = self.outlet.may_wait && self.hopeful && left > 0;
-            if !waits || self.outlet.shared.stopping() {
+            let waits = self.sender.may_wait && self.hopeful && left > 0;
+            if !waits || self.sender.shared.stopping() {
                 self.hopeful = false;
                 return Err(DropReason::HandoverFull);
             }
-            let worker = self.outlet.worker;
+            let worker = self.sender.worker;
             if worker.mailbox.may_sleep(true) {
                 // Also ends at once when the tables change or all shall stop: both
                 // are looked at again before the worker sleeps without a limit.
@@ -207,7 +207,7 @@ impl<'a> Transmit<'a> {
     /// Seals what is not sealed yet and sends everything, in order, or hands it over
     /// to who does.
     pub(crate) fn flush(&mut self) {
-        self.outlet.send(&mut self.own);
+        self.sender.send(&mut self.own);
         self.hand_over_staged();
         self.octets = 0;
         self.packets = 0;
@@ -225,7 +225,7 @@ impl<'a> Transmit<'a> {
 
     fn hand_over(&mut self, owner: usize) {
         let staged = self.staged.get_mut(owner).and_then(Option::take);
-        if let (Some(burst), Some(to)) = (staged, self.outlet.shared.worker(owner))
+        if let (Some(burst), Some(to)) = (staged, self.sender.shared.worker(owner))
             && to.mailbox.hand_over(burst)
         {
             to.wake();
@@ -235,8 +235,8 @@ impl<'a> Transmit<'a> {
     /// Sends what others have handed over, and gives them their buffers back.
     pub(crate) fn serve(&mut self) {
         // First, as it has lower numbers where it is sealed already.
-        self.outlet.send(&mut self.own);
-        let worker = self.outlet.worker;
+        self.sender.send(&mut self.own);
+        let worker = self.sender.worker;
         let returned = self.spare.len();
         worker.mailbox.take(&mut self.inbox, &mut self.spare);
         for burst in self.spare.iter().skip(returned) {
@@ -247,8 +247,8 @@ impl<'a> Transmit<'a> {
         }
         self.hand_over_staged();
         while let Some(mut burst) = self.inbox.pop_front() {
-            self.outlet.send(&mut burst);
-            if let Some(home) = self.outlet.shared.worker(burst.home)
+            self.sender.send(&mut burst);
+            if let Some(home) = self.sender.shared.worker(burst.home)
                 && home.mailbox.give_back(burst)
             {
                 home.wake();
@@ -261,11 +261,11 @@ impl<'a> Transmit<'a> {
     /// until it serves them.
     pub(crate) fn may_sleep(&self) -> bool {
         let keeps_one = self.staged.iter().any(Option::is_some);
-        self.outlet.worker.mailbox.may_sleep(keeps_one)
+        self.sender.worker.mailbox.may_sleep(keeps_one)
     }
 
     fn id(&self) -> usize {
-        self.outlet.worker.id
+        self.sender.worker.id
     }
 
     fn burst(&self, owner: usize) -> Option<&Burst> {
@@ -286,7 +286,7 @@ impl<'a> Transmit<'a> {
 }
 
 /// The sockets that a worker sends by, and what a call needs.
-struct Outlet<'a> {
+struct BurstSender<'a> {
     shared: &'a Shared,
     /// The worker's number in its direction, which says by which socket it sends.
     number: usize,
@@ -298,7 +298,7 @@ struct Outlet<'a> {
     sender: Sender,
 }
 
-impl<'a> Outlet<'a> {
+impl<'a> BurstSender<'a> {
     /// Seals what is not sealed yet in a burst, sends all of it, and empties it.
     fn send(&mut self, burst: &mut Burst) {
         if burst.runs() == 0 {
@@ -332,9 +332,9 @@ impl<'a> Outlet<'a> {
 
     /// The outside address that a batch leaves from, and whether in UDP.
     fn way_out(&self, burst: &Burst, batch: &Batch) -> Option<(&'a OutsideSockets, bool)> {
-        let route = &burst.egress(batch.run())?.lane.route;
-        let outside = self.shared.outside.get(route.outside)?;
-        Some((outside, route.udp_encapsulation))
+        let path = &burst.egress(batch.run())?.tunnel_path.path;
+        let outside = self.shared.outside.get(path.outside)?;
+        Some((outside, path.udp_encapsulation))
     }
 
     /// Sends batches of one socket and counts what went. Says whether anything did.
@@ -411,7 +411,7 @@ fn refuse_to_cut(errno: Errno, burst: &Burst, batch: &Batch, outside: &OutsideSo
     match (errno, batch.segment(), burst.egress(batch.run())) {
         (Errno::EIO, _, _) => outside.refuse_gso(),
         (Errno::EINVAL | Errno::EMSGSIZE, Some(segment), Some(egress)) => {
-            egress.uncut.refuse(segment);
+            egress.gso_limit.refuse(segment);
         }
         _ => {}
     }
@@ -426,15 +426,15 @@ fn wait_for_room(socket: BorrowedFd<'_>) {
 /// The longest datagram of which the kernel may cut several from one message:
 /// none that the path would fragment, and none that it has refused to cut.
 fn segment_limit(shared: &Shared, egress: &Egress) -> usize {
-    let lane = &egress.lane;
+    let tunnel_path = &egress.tunnel_path;
     let gso = shared
         .outside
-        .get(lane.route.outside)
+        .get(tunnel_path.path.outside)
         .is_some_and(|outside| outside.features().udp_gso);
-    if !gso || !lane.route.udp_encapsulation {
+    if !gso || !tunnel_path.path.udp_encapsulation {
         return 0;
     }
-    let family = Family::of(lane.route.remote.ip());
-    let limit = outer_payload(true, family, lane.outside_mtu);
-    limit.min(egress.uncut.limit())
+    let family = Family::of(tunnel_path.path.remote.ip());
+    let limit = outer_payload(true, family, tunnel_path.outside_mtu);
+    limit.min(egress.gso_limit.limit())
 }

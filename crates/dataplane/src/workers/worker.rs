@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::event::EventSink;
 use crate::io::sockets::OutsideSockets;
 use crate::io::tun::Tun;
-use crate::tables::counters::{Count, Drops, Refused};
+use crate::tables::counters::{Count, Drops, RefusedBatches};
 use crate::workers::mailbox::Mailbox;
 
 /// Devices, tables and counters; everything that the control side changes is
@@ -86,7 +86,7 @@ pub(crate) struct Worker {
     pub(crate) id: usize,
     pub(crate) mailbox: Mailbox,
     pub(crate) drops: Drops,
-    pub(crate) refused: Refused,
+    pub(crate) refused: RefusedBatches,
     /// The error number of the last packet that the kernel would not send; 0 once it was
     /// asked for.
     pub(crate) send_errno: AtomicI32,
@@ -100,7 +100,7 @@ impl Worker {
             id,
             mailbox: Mailbox::new(id, workers),
             drops: Drops::default(),
-            refused: Refused::default(),
+            refused: RefusedBatches::default(),
             send_errno: AtomicI32::new(0),
             wake: EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC)?,
         })

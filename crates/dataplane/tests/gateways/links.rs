@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 use socket2::{Domain, Protocol, Socket, Type};
-use vgw_dataplane::{NarrowLink, OutsideLink, VnetHeader};
+use vgw_dataplane::{OutsideLink, SmallMtuLink, VnetHeader};
 
 use crate::device::Device;
 use crate::features::transfer;
@@ -62,8 +62,8 @@ fn tunnels_keep_to_a_link_that_becomes_narrower_and_grow_with_it_again() {
             side.plane.look_outside();
             assert_eq!(mtus(side), (mtu, inside));
         }
-        let narrow = rig.left.plane.narrow_links();
-        let expected = NarrowLink {
+        let narrow = rig.left.plane.small_mtu_links();
+        let expected = SmallMtuLink {
             link: OutsideLink {
                 name: "out".into(),
                 mtu,

@@ -60,9 +60,9 @@ pub enum Kind {
     Udp,
 }
 
-/// What whoever writes makes of a joined packet.
+/// What became of a joined packet that was to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Taken {
+pub enum WriteOutcome {
     /// Nothing more is to be done, whether it was written or is lost.
     Done,
     /// Its packets are to come again one by one, as they were pushed.
@@ -172,7 +172,7 @@ impl Coalescer {
     /// group's first packet, and forgets it. `buffer` is the one that the
     /// packets were pushed from; the headers of what is joined are changed in
     /// it.
-    pub fn flush(&mut self, buffer: &mut [u8], mut write: impl FnMut(Bundle<'_>) -> Taken) {
+    pub fn flush(&mut self, buffer: &mut [u8], mut write: impl FnMut(Bundle<'_>) -> WriteOutcome) {
         for group in &self.groups {
             let Some(first) = self.members.get(group.first) else {
                 continue;
@@ -183,7 +183,7 @@ impl Coalescer {
                 continue;
             };
             let headers = Headers::of(lead, buffer, first.at.start);
-            if self.write_joined(buffer, group, lead, &mut write) == Taken::Singly {
+            if self.write_joined(buffer, group, lead, &mut write) == WriteOutcome::Singly {
                 headers.restore(buffer, first.at.start);
                 self.write_apart(buffer, group, lead, &mut write);
             }
@@ -199,8 +199,8 @@ impl Coalescer {
         buffer: &mut [u8],
         group: &Group,
         lead: &Lead,
-        write: &mut impl FnMut(Bundle<'_>) -> Taken,
-    ) -> Taken {
+        write: &mut impl FnMut(Bundle<'_>) -> WriteOutcome,
+    ) -> WriteOutcome {
         let first = self.members.get(group.first).map(|first| first.at.clone());
         let vnet = first
             .and_then(|first| buffer.get_mut(first))
@@ -231,7 +231,7 @@ impl Coalescer {
         buffer: &[u8],
         group: &Group,
         lead: &Lead,
-        write: &mut impl FnMut(Bundle<'_>) -> Taken,
+        write: &mut impl FnMut(Bundle<'_>) -> WriteOutcome,
     ) {
         for (number, member) in self.members_of(group).enumerate() {
             let headers = if number == 0 {
@@ -352,7 +352,11 @@ impl Coalescer {
     }
 }
 
-fn write_single(buffer: &[u8], at: &Range<usize>, write: &mut impl FnMut(Bundle<'_>) -> Taken) {
+fn write_single(
+    buffer: &[u8],
+    at: &Range<usize>,
+    write: &mut impl FnMut(Bundle<'_>) -> WriteOutcome,
+) {
     let vnet = VnetHeader::default().to_octets();
     let packet = buffer.get(at.clone()).unwrap_or_default();
     // One packet comes no more singly than it did.

@@ -2,7 +2,7 @@ mod properties;
 
 use std::ops::Range;
 
-use super::{Bundle, Coalesce, Coalescer, Kind, Taken};
+use super::{Bundle, Coalesce, Coalescer, Kind, WriteOutcome};
 use crate::offload::segment::Segments;
 use crate::offload::segment::draft::{ACK, CWR, Draft, ECE, FIN, PSH, RST, SYN, URG, Upper};
 use crate::offload::segment::tests::all;
@@ -29,7 +29,7 @@ fn joined_by(coalescer: &mut Coalescer, packets: &[Vec<u8>]) -> Vec<(VnetHeader,
     let mut written = Vec::new();
     coalescer.flush(&mut buffer, |joined| {
         written.push(read(&joined));
-        Taken::Done
+        WriteOutcome::Done
     });
     written
 }
@@ -423,13 +423,13 @@ fn refused(packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<(Kind, usize)>) {
     coalescer.flush(&mut buffer, |joined| match joined.kind {
         Some(kind) => {
             tried.push((kind, joined.packets));
-            Taken::Singly
+            WriteOutcome::Singly
         }
         None => {
             let (header, packet) = read(&joined);
             assert_eq!((header, joined.packets), (VnetHeader::default(), 1));
             single.push(packet);
-            Taken::Singly
+            WriteOutcome::Singly
         }
     });
     (single, tried)

@@ -33,7 +33,7 @@ const NOBODY: u16 = 0;
 /// On a cache line of its own, as many workers may write to it.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-pub(crate) struct Lease(AtomicU64);
+pub(crate) struct SenderLease(AtomicU64);
 
 #[derive(Clone, Copy)]
 struct State {
@@ -71,7 +71,7 @@ impl State {
     }
 }
 
-impl Lease {
+impl SenderLease {
     /// Announces a run that `worker` lays out, at `now`, and returns whose it is to
     /// send: its own, or another worker's. [`Self::finish`] must follow, by whoever
     /// sends or drops it. None, and nothing announced, if too many are pending.

@@ -6,13 +6,13 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{HOLD, Lease};
+use super::{HOLD, SenderLease};
 use crate::engine::burst::Burst;
 use crate::workers::worker::Worker;
 
 #[test]
 fn the_first_to_come_owns_the_tunnel_for_as_long_as_it_is_used() {
-    let lease = Lease::default();
+    let lease = SenderLease::default();
     assert_eq!(lease.join(3, 1000), Some(3));
     // Pending, however long.
     assert_eq!(lease.join(1, 1000 + 10 * HOLD), Some(3));
@@ -27,7 +27,7 @@ fn the_first_to_come_owns_the_tunnel_for_as_long_as_it_is_used() {
 
 #[test]
 fn a_clock_that_was_read_before_the_last_packet_was_sent_is_no_rest() {
-    let lease = Lease::default();
+    let lease = SenderLease::default();
     lease.join(0, 500);
     lease.finish(500);
     assert_eq!(lease.join(1, 499), Some(0));
@@ -35,7 +35,7 @@ fn a_clock_that_was_read_before_the_last_packet_was_sent_is_no_rest() {
 
 #[test]
 fn the_clock_may_start_anew() {
-    let lease = Lease::default();
+    let lease = SenderLease::default();
     lease.join(0, u32::MAX);
     lease.finish(u32::MAX);
     assert_eq!(lease.join(1, HOLD - 1), Some(0));
@@ -45,7 +45,7 @@ fn the_clock_may_start_anew() {
 
 #[test]
 fn no_more_runs_are_taken_than_can_be_counted() {
-    let lease = Lease::default();
+    let lease = SenderLease::default();
     for _ in 0..u16::MAX {
         assert_eq!(lease.join(0, 0), Some(0));
     }
@@ -65,7 +65,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// One tunnel, and what was sent by it.
 struct Tunnel {
-    lease: Lease,
+    lease: SenderLease,
     workers: Vec<Worker>,
     /// Goes as it likes, so that owners change all the time.
     clock: AtomicU32,
@@ -148,7 +148,7 @@ impl Tunnel {
 #[test]
 fn whoever_owns_the_tunnel_its_packets_leave_in_the_order_of_their_numbers() {
     let tunnel = Tunnel {
-        lease: Lease::default(),
+        lease: SenderLease::default(),
         workers: (0..WORKERS)
             .map(|id| Worker::new(id, WORKERS).unwrap())
             .collect(),
