@@ -6,9 +6,9 @@
 #![forbid(unsafe_code)]
 
 mod core;
+mod dos_protection;
 pub mod endpoint;
 mod peer;
-mod screen;
 mod v2;
 
 pub use crate::core::{denial, event, progress, spi, words};

@@ -9,7 +9,7 @@ use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Role, SaId};
 use crate::core::progress::Asked;
-use crate::screen::source::Source;
+use crate::dos_protection::source::Source;
 use crate::v2::channel::window::Answered;
 use crate::v2::established::{Effect, Established};
 
@@ -35,7 +35,7 @@ impl Endpoint {
                     self.effects.extend(sa.take_effects());
                 }
                 if !matches!(sa, Sa::HalfOpen(_)) {
-                    self.screen.leave(id);
+                    self.dos_protection.leave(id);
                     self.spis.authenticated(sa.our_spi());
                 }
                 self.put(sa);
@@ -48,7 +48,7 @@ impl Endpoint {
                 self.effects.extend(effects);
                 self.deadlines.set(id, None);
                 self.spis.remove(our_spi);
-                self.screen.leave(id);
+                self.dos_protection.leave(id);
                 if let Some(answered) = answered {
                     self.remember_closed(now, our_spi, answered);
                 }
@@ -179,7 +179,7 @@ impl Endpoint {
         };
         let (peer, role, remote) = (sa.peer(), sa.role(), sa.remote().ip());
         if let Some(before) = self.peers.saw(peer, remote) {
-            self.screen.forget_address(Source::Peer(before));
+            self.dos_protection.forget_address(Source::Peer(before));
         }
         self.env(now).note_asked(peer, Asked::came_up);
         if role == Role::Responder {

@@ -35,11 +35,11 @@ use crate::core::env::{Core, Env};
 use crate::core::event::{DownReason, Event, PeerCounters, SaId, Transmit};
 use crate::core::progress::{Asked, Progress};
 use crate::core::spi::SpiPool;
+use crate::dos_protection::DosProtection;
+use crate::dos_protection::rate_limit::RateLimit;
+use crate::dos_protection::source::Source;
 use crate::peer::config::{Encapsulation, KeyLog, Limits, PeerConfig};
 use crate::peer::peers::Peers;
-use crate::screen::Screen;
-use crate::screen::allowance::Allowance;
-use crate::screen::source::Source;
 use crate::v2::channel::window::Answered;
 use crate::v2::established::Effect;
 use crate::v2::handshake::initiator::Initiator;
@@ -58,7 +58,7 @@ pub struct Endpoint {
     sas: Table,
     spis: Spis,
     // What those who have not authenticated may cost.
-    screen: Screen,
+    dos_protection: DosProtection,
     closed: BTreeMap<u64, Answered>,
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
@@ -66,9 +66,9 @@ pub struct Endpoint {
     effects: VecDeque<Effect>,
     // Answers to messages of IKE SAs and to packets of CHILD SAs that we do not have,
     // and what others say of ours.
-    ike_answers: Allowance,
-    esp_answers: Allowance,
-    hints: Allowance,
+    ike_answer_limit: RateLimit,
+    esp_answer_limit: RateLimit,
+    invalid_spi_limit: RateLimit,
 }
 
 impl Endpoint {
@@ -94,14 +94,14 @@ impl Endpoint {
             peers: Peers::default(),
             sas: Table::default(),
             spis: Spis::default(),
-            screen: Screen::default(),
+            dos_protection: DosProtection::default(),
             closed: BTreeMap::new(),
             closed_order: VecDeque::new(),
             deadlines: Deadlines::default(),
             effects: VecDeque::new(),
-            ike_answers: Allowance::default(),
-            esp_answers: Allowance::default(),
-            hints: Allowance::default(),
+            ike_answer_limit: RateLimit::default(),
+            esp_answer_limit: RateLimit::default(),
+            invalid_spi_limit: RateLimit::default(),
         }
     }
 
@@ -184,10 +184,10 @@ impl Endpoint {
     /// Forgets a peer and deletes its SAs. Its counters stay.
     pub fn remove_peer(&mut self, now: Instant, peer: TunnelId) {
         self.delete_all(now, peer);
-        self.screen.forget(peer);
+        self.dos_protection.forget(peer);
         self.core.asked.remove(&peer);
         if let Some(address) = self.peers.remove(peer) {
-            self.screen.forget_address(Source::Peer(address));
+            self.dos_protection.forget_address(Source::Peer(address));
         }
     }
 
@@ -376,7 +376,7 @@ impl Endpoint {
     /// IKE SAs that peers began and did not authenticate yet.
     #[must_use]
     pub fn half_open(&self) -> usize {
-        self.screen.half_open()
+        self.dos_protection.half_open()
     }
 
     /// What became of messages that came to nothing, whoever sent them.

@@ -7,8 +7,8 @@ use super::{Endpoint, Standing};
 use crate::core::denial::Denial;
 use crate::core::event::{DownReason, Event, SaId};
 use crate::core::progress::Came;
-use crate::screen::source::Source;
-use crate::screen::{Asked, Room, cost_of_key_exchange, cost_of_selection};
+use crate::dos_protection::source::Source;
+use crate::dos_protection::{Room, UnprovedInit, cost_of_key_exchange, cost_of_selection};
 use crate::v2::handshake::nat::AddressPair;
 use crate::v2::handshake::responder::{Outcome, Refused, init_response_header, select};
 use crate::v2::messages::admission::admits;
@@ -132,7 +132,7 @@ impl Endpoint {
                     now,
                     core: &mut self.core,
                 };
-                let known = (&self.peers, &mut self.screen);
+                let known = (&self.peers, &mut self.dos_protection);
                 match sa.handle_message(&mut env, known, at, &message, datagram) {
                     Outcome::Waiting(sa) => Next::Sa(Sa::HalfOpen(sa)),
                     Outcome::Up(sa) => Next::after(sa),
@@ -163,7 +163,7 @@ impl Endpoint {
             return self.keep_silent(now, at);
         }
         let origin = (at.remote, header.spi_i);
-        if let Some(id) = self.screen.begun(origin) {
+        if let Some(id) = self.dos_protection.half_open_of(origin) {
             let mut env = crate::core::env::Env {
                 now,
                 core: &mut self.core,
@@ -190,7 +190,7 @@ impl Endpoint {
             }) => {
                 let limits = self.core.limits;
                 if !proved {
-                    self.screen.refused_unproved(now, source, &limits);
+                    self.dos_protection.refused_unproved(now, source, &limits);
                 }
                 self.deny(now, at, denial);
                 if let Some(why) = why {
@@ -225,18 +225,20 @@ impl Endpoint {
     ) -> Result<bool, Denial> {
         let limits = self.core.limits;
         let peers = self.peers.known_at(at.remote.ip());
-        let needed = self.screen.needs_cookie(now, source, peers, &limits);
+        let needed = self
+            .dos_protection
+            .needs_cookie(now, source, peers, &limits);
         // Only what proves the address is read before it is proved.
         let proof = read_proof(datagram).map_err(|_| Denial::Malformed)?;
         let random = &mut self.core.random.secret;
-        let asked = Asked {
+        let init = UnprovedInit {
             remote: at.remote,
             spi_i: header.spi_i,
             nonce: proof.nonce,
             cookie: proof.cookie,
         };
-        if needed && !self.screen.is_proved(now, random, &asked) {
-            let Some(cookie) = self.screen.cookie(now, random, &asked) else {
+        if needed && !self.dos_protection.is_proved(now, random, &init) {
+            let Some(cookie) = self.dos_protection.cookie(now, random, &init) else {
                 self.env(now).emit(Event::NoRandomNumbers);
                 return Err(Denial::NoRandomNumbers);
             };
@@ -246,11 +248,11 @@ impl Endpoint {
                 None => Denial::CookieAsked,
             });
         }
-        if self.screen.is_over_budget(now, source) {
+        if self.dos_protection.is_over_budget(now, source) {
             return Err(Denial::OverBudget);
         }
         match proof.cookie.filter(|_| needed) {
-            Some(cookie) if !self.screen.spend(source, cookie) => Err(Denial::CookieSpent),
+            Some(cookie) if !self.dos_protection.spend(source, cookie) => Err(Denial::CookieSpent),
             proved => Ok(proved.is_some()),
         }
     }
@@ -275,22 +277,24 @@ impl Endpoint {
         let InitRequest { offer, .. } = request;
         let selection = select(&self.peers, at, offer);
         let cost = cost_of_selection(selection.lists);
-        self.screen.charge(now, source, peers, &limits, cost);
+        self.dos_protection
+            .charge(now, source, peers, &limits, cost);
         let accepted = selection.result?;
         let half_open = accepted.check(at, header.spi_i)?;
-        match self.screen.room(now, source, &limits) {
+        match self.dos_protection.room(now, source, &limits) {
             Room::Free => {}
-            Room::Instead(oldest) => {
+            Room::ByEvicting(oldest) => {
                 self.deny_half_open(now, oldest, Denial::HalfOpenEvicted);
                 self.close(now, oldest, DownReason::Superseded, false);
             }
             Room::Full => return Err(Refused::Dropped(Denial::HalfOpenFull)),
         }
         let cost = cost_of_key_exchange(half_open.group());
-        self.screen.charge(now, source, peers, &limits, cost);
+        self.dos_protection
+            .charge(now, source, peers, &limits, cost);
         let half_open = half_open.begin(&mut self.env(now), datagram)?;
         let (id, origin) = (half_open.id(), half_open.origin());
-        self.screen.enter(now, id, origin, source);
+        self.dos_protection.enter(now, id, origin, source);
         self.spis
             .insert(half_open.our_spi(), id, Standing::HalfOpen);
         self.put(Sa::HalfOpen(Box::new(half_open)));

@@ -3,7 +3,7 @@
 //! Either end may have lost an SA that the other still has. Who lost it can only say so
 //! unauthenticated, so what we hear of it only makes us ask the peer within the SA, unless
 //! it comes with a token that only the peer can make (RFC 6290). Everything here is held
-//! to an [`Allowance`], because anybody can cause it.
+//! to an [`RateLimit`], because anybody can cause it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -71,7 +71,7 @@ impl Endpoint {
         let (ours, theirs) = (local.ip(), remote.ip());
         let source = self.peers.source(theirs);
         self.hear(now, AddressPair { local, remote }, Came::EspOfUnknownSa);
-        if self.peers.is_silenced(ours, theirs) || !self.esp_answers.take(now, source) {
+        if self.peers.is_silenced(ours, theirs) || !self.esp_answer_limit.take(now, source) {
             return;
         }
         let native = remote.port() == 0;
@@ -110,7 +110,7 @@ impl Endpoint {
         let source = self.peers.source(at.remote.ip());
         // RFC 6290 section 9.2: never of an SA that exists, whichever way it is named.
         let ours = |spi| self.spis.get(spi).is_some();
-        if ours(header.spi_i) || ours(header.spi_r) || !self.ike_answers.take(now, source) {
+        if ours(header.spi_i) || ours(header.spi_r) || !self.ike_answer_limit.take(now, source) {
             return;
         }
         let answer = Header {
@@ -154,7 +154,7 @@ impl Endpoint {
             _ => None,
         });
         let source = self.peers.source(at.remote.ip());
-        let Some(spi_out) = named.filter(|_| self.hints.take(now, source)) else {
+        let Some(spi_out) = named.filter(|_| self.invalid_spi_limit.take(now, source)) else {
             return;
         };
         let concerned = self.established_at(at.remote.ip(), |sa| sa.sends_with(spi_out));

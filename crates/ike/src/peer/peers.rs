@@ -7,9 +7,9 @@ use std::sync::Arc;
 use vgw_sa::TunnelId;
 
 use crate::core::progress::Heard;
+use crate::dos_protection::source::Source;
 use crate::peer::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use crate::peer::identity::Identity;
-use crate::screen::source::Source;
 
 /// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
 /// connections share one list of algorithms, so there are few of these.

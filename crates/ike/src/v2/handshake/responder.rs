@@ -10,9 +10,9 @@ use crate::core::denial::Denial;
 use crate::core::env::Env;
 use crate::core::event::{Nat, Role, SaId};
 use crate::core::words::few;
+use crate::dos_protection::{DosProtection, Origin};
 use crate::peer::config::{Encapsulation, PeerConfig};
 use crate::peer::peers::{Alike, Peers};
-use crate::screen::{Origin, Screen};
 use crate::v2::channel::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::{Answered, Window};
 use crate::v2::established::{Established, Foundation, demand_group, public};
@@ -309,7 +309,7 @@ impl HalfOpen {
     pub(crate) fn handle_message(
         self: Box<Self>,
         env: &mut Env<'_>,
-        (peers, screen): (&Peers, &mut Screen),
+        (peers, dos_protection): (&Peers, &mut DosProtection),
         at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
@@ -344,7 +344,7 @@ impl HalfOpen {
             .as_ref()
             .ok()
             .map(|(peer, _)| (*peer, peers.is_at(*peer, at.remote.ip())));
-        if !screen.may_authenticate(env.now, source, guessed, &limits) {
+        if !dos_protection.may_authenticate(env.now, source, guessed, &limits) {
             let peer = guessed.map(|(peer, _)| peer);
             env.deny(peer, at.remote, Denial::AuthHeld);
             // The peer sends it again; by then there may be room for it.
@@ -354,7 +354,7 @@ impl HalfOpen {
             Ok(authentic) => self.up(env, at, (message, datagram), (authentic, request)),
             Err(refusal) => {
                 if refusal.notify.kind == NotifyType::AUTHENTICATION_FAILED {
-                    screen.failed(env.now, source, guessed, &limits);
+                    dos_protection.failed(env.now, source, guessed, &limits);
                 }
                 self.refuse(env, at, datagram, refusal)
             }

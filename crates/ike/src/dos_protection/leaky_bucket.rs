@@ -1,15 +1,14 @@
-//! Debts that time pays off: how much a source cost lately, in one value and
-//! without a list of what it did when.
+//! A leaky bucket: how much a source cost lately, kept in one value.
 
 use std::time::{Duration, Instant};
 
-/// What is owed. It shrinks as time passes, a second in a second.
+/// What is owed; a second of it leaks away in a second.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Meter {
+pub(crate) struct LeakyBucket {
     clear_at: Option<Instant>,
 }
 
-impl Meter {
+impl LeakyBucket {
     /// What is owed now.
     pub(crate) fn owed(&self, now: Instant) -> Duration {
         self.clear_at
@@ -22,7 +21,7 @@ impl Meter {
         self.clear_at = Some(from + debt);
     }
 
-    /// How many debts of this size are owed, begun ones included.
+    /// How many debts of this size are owed, rounded up.
     pub(crate) fn count(&self, now: Instant, debt: Duration) -> usize {
         let owed = self.owed(now).as_nanos();
         let count = owed.div_ceil(debt.as_nanos().max(1));
@@ -34,7 +33,7 @@ impl Meter {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::Meter;
+    use super::LeakyBucket;
 
     #[test]
     #[allow(
@@ -44,19 +43,19 @@ mod tests {
     fn a_debt_is_counted_until_time_has_paid_it_off() {
         let start = Instant::now();
         let each = Duration::from_secs(6);
-        let mut meter = Meter::default();
-        assert_eq!(meter.count(start, each), 0);
+        let mut bucket = LeakyBucket::default();
+        assert_eq!(bucket.count(start, each), 0);
         for _ in 0..10 {
-            meter.add(start, each);
+            bucket.add(start, each);
         }
-        assert_eq!(meter.owed(start), 10 * each);
-        assert_eq!(meter.count(start, each), 10);
-        assert_eq!(meter.count(start + each, each), 9);
-        assert_eq!(meter.count(start + each / 2, each), 10, "begun");
-        assert_eq!(meter.count(start + 10 * each, each), 0);
-        meter.add(start + 20 * each, each);
+        assert_eq!(bucket.owed(start), 10 * each);
+        assert_eq!(bucket.count(start, each), 10);
+        assert_eq!(bucket.count(start + each, each), 9);
+        assert_eq!(bucket.count(start + each / 2, each), 10, "begun");
+        assert_eq!(bucket.count(start + 10 * each, each), 0);
+        bucket.add(start + 20 * each, each);
         assert_eq!(
-            meter.owed(start + 20 * each),
+            bucket.owed(start + 20 * each),
             each,
             "idle time is no credit"
         );

@@ -1,9 +1,9 @@
 //! Places for half-open IKE SAs, shared out by source.
 //!
-//! There are so many, a quarter of them for known peers alone. When they are taken,
-//! the oldest of the source that has most goes: whoever floods us pushes out its own.
-//! Where all have one, the oldest goes only if it had time for a round trip, so that
-//! many honest peers that begin at once do not push each other out.
+//! Their number is fixed, and a quarter of them is for known peers alone. When all are
+//! taken, the source that has most loses its oldest: whoever floods us evicts its own.
+//! Where every source has one, the oldest goes only if it had time for a round trip, so
+//! that many honest peers that begin at once do not evict each other.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +11,13 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::core::event::SaId;
-use crate::screen::source::Source;
+use crate::dos_protection::source::Source;
 
 /// Who began a half-open IKE SA: address and SPI, by which a repeated IKE_SA_INIT
 /// is known.
 pub(crate) type Origin = (SocketAddr, u64);
 
-/// Nobody waits longer for IKE_AUTH in an honest handshake, or seldom.
+/// In an honest handshake IKE_AUTH seldom takes longer than this to come.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
 /// One in so many places is for known peers alone.
 const RESERVED: usize = 4;
@@ -27,8 +27,8 @@ const RESERVED: usize = 4;
 pub(crate) enum Room {
     /// One is free.
     Free,
-    /// This half-open IKE SA has to go for it.
-    Instead(SaId),
+    /// There is one if this half-open IKE SA gives up its own.
+    ByEvicting(SaId),
     /// None.
     Full,
 }
@@ -41,28 +41,29 @@ struct Place {
 
 /// See the [module](self).
 #[derive(Default)]
-pub(super) struct Places {
+pub(super) struct HalfOpenPlaces {
     by_origin: BTreeMap<Origin, SaId>,
     all: BTreeMap<SaId, Place>,
-    /// Ids count up, so the first of each is the oldest.
+    /// Ids count up, so the first id of each source is its oldest.
     by_source: BTreeMap<Source, BTreeSet<SaId>>,
-    strangers: Class,
-    peers: Class,
+    strangers: SourceClass,
+    peers: SourceClass,
 }
 
-/// The sources of one class: by how many places they have, those with the oldest last.
+/// The sources of one class, ordered by how many places they have; of equals, the source
+/// with the oldest half-open IKE SA comes last.
 #[derive(Default)]
-struct Class {
+struct SourceClass {
     places: usize,
     by_size: BTreeSet<(usize, Reverse<SaId>, Source)>,
 }
 
-impl Places {
+impl HalfOpenPlaces {
     pub(super) fn len(&self) -> usize {
         self.all.len()
     }
 
-    pub(super) fn begun(&self, origin: Origin) -> Option<SaId> {
+    pub(super) fn of_origin(&self, origin: Origin) -> Option<SaId> {
         self.by_origin.get(&origin).copied()
     }
 
@@ -96,11 +97,11 @@ impl Places {
             }
             self.victim(now, &self.strangers)
         };
-        victim.map_or(Room::Full, Room::Instead)
+        victim.map_or(Room::Full, Room::ByEvicting)
     }
 
     /// The oldest of the source that has most.
-    fn victim(&self, now: Instant, class: &Class) -> Option<SaId> {
+    fn victim(&self, now: Instant, class: &SourceClass) -> Option<SaId> {
         let (size, Reverse(oldest), _) = class.by_size.last()?;
         let began = self.all.get(oldest)?.began;
         let old = now >= began + ROUND_TRIP;
@@ -156,9 +157,9 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Instant;
 
-    use super::{Places, ROUND_TRIP, Room};
+    use super::{HalfOpenPlaces, ROUND_TRIP, Room};
     use crate::core::event::SaId;
-    use crate::screen::source::Source;
+    use crate::dos_protection::source::Source;
 
     const PLACES: usize = 16;
 
@@ -179,9 +180,9 @@ mod tests {
     }
 
     /// Takes a place, if there is one; who had to go for it.
-    fn take(places: &mut Places, now: Instant, sa: u64, source: Source) -> Room {
+    fn take(places: &mut HalfOpenPlaces, now: Instant, sa: u64, source: Source) -> Room {
         let room = places.room(now, source, PLACES);
-        if let Room::Instead(victim) = room {
+        if let Room::ByEvicting(victim) = room {
             places.leave(victim);
         }
         if room != Room::Full {
@@ -194,7 +195,7 @@ mod tests {
     #[test]
     fn a_flood_pushes_out_its_own_and_leaves_room_for_known_peers() {
         let now = epoch();
-        let mut places = Places::default();
+        let mut places = HalfOpenPlaces::default();
         take(&mut places, now, 1, stranger(1));
         for sa in 2..=1_000 {
             take(&mut places, now, sa, stranger(2));
@@ -210,14 +211,14 @@ mod tests {
             assert_eq!(room, Room::Free);
         }
         let room = take(&mut places, now, 3_000, Source::Peer(address(9)));
-        assert_eq!(room, Room::Instead(SaId(990)), "the flood's oldest");
+        assert_eq!(room, Room::ByEvicting(SaId(990)), "the flood's oldest");
         assert_eq!(places.len(), PLACES);
     }
 
     #[test]
     fn of_many_that_begin_at_once_none_goes_before_a_round_trip() {
         let now = epoch();
-        let mut places = Places::default();
+        let mut places = HalfOpenPlaces::default();
         for number in 0..12_u32 {
             let room = take(&mut places, now, number.into(), stranger(number));
             assert_eq!(room, Room::Free);
@@ -225,13 +226,13 @@ mod tests {
         assert_eq!(take(&mut places, now, 100, stranger(100)), Room::Full);
         let later = now + ROUND_TRIP;
         let room = take(&mut places, later, 100, stranger(100));
-        assert_eq!(room, Room::Instead(SaId(0)));
+        assert_eq!(room, Room::ByEvicting(SaId(0)));
     }
 
     #[test]
     fn who_leaves_leaves_nothing_behind() {
         let now = epoch();
-        let mut places = Places::default();
+        let mut places = HalfOpenPlaces::default();
         for sa in 0..10 {
             take(
                 &mut places,

@@ -1,22 +1,23 @@
-//! What those who have not authenticated may cost, and who goes first.
+//! Protection against denial of service: what a sender that has not authenticated may
+//! cost us, and which senders are served first (RFC 7296 section 2.6, RFC 8019).
 //!
-//! - Before an address is proved: a bounded number of handshakes, and of refusals;
-//!   beyond it a cookie is asked for, for which nothing is kept or computed.
-//! - Afterwards: a share of our time for each source, and one for all strangers.
-//!   Time is not measured but reckoned, by what the computations are known to take.
-//! - Places for half-open IKE SAs are shared out by source ([`places`]).
+//! - Before a sender has proved its address, a bounded number of its handshakes and
+//!   refusals is served. Beyond that a cookie is demanded, which costs neither memory nor a
+//!   key exchange.
+//! - Afterwards each source gets a share of our time, and all strangers together get one.
+//!   Time is not measured: each computation counts for what it is known to take.
+//! - Places for half-open IKE SAs are shared out by source ([`half_open`]).
 //! - Failed authentications are slowed down, by source and by peer.
 //!
-//! A source is the address of a known peer or the network of a stranger. What one
-//! does has no effect on another but through what all strangers share, and none at
-//! all on known peers.
+//! A source is the address of a known peer or the network of a stranger. Strangers can
+//! slow down each other, but no known peer.
 
-pub(crate) mod allowance;
 mod cookie;
-pub(crate) mod meter;
-mod places;
-mod records;
+mod half_open;
+pub(crate) mod leaky_bucket;
+pub(crate) mod rate_limit;
 pub(crate) mod source;
+mod source_records;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -25,20 +26,20 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{Group, SecretRandom};
 
 use self::cookie::CookieJar;
-use self::places::Places;
-pub(crate) use self::places::{Origin, Room};
-use self::records::Records;
+use self::half_open::HalfOpenPlaces;
+pub(crate) use self::half_open::{Origin, Room};
+use self::source_records::SourceRecords;
 use vgw_sa::TunnelId;
 
 use crate::core::event::SaId;
+use crate::dos_protection::leaky_bucket::LeakyBucket;
+use crate::dos_protection::source::Source;
 use crate::peer::config::Limits;
-use crate::screen::meter::Meter;
-use crate::screen::source::Source;
 
-/// Handshakes under way and lately refused of one source, beyond which it is asked
-/// for cookies; more where more peers share the address.
+/// A source with so many handshakes under way or lately refused is asked for cookies;
+/// with more where more peers share its address.
 const UNPROVED: usize = 4;
-/// A source may exceed its share by this much; beyond it, it is not served.
+/// A source may be this far ahead of its share; beyond, it is not served.
 const AHEAD: Duration = Duration::from_secs(2);
 /// One network of strangers gets this part of our time.
 const NETWORK_PART: u32 = 20;
@@ -46,7 +47,8 @@ const NETWORK_PART: u32 = 20;
 const PEER_PART: u32 = 10;
 /// Failed authentications are counted by the minute.
 const MINUTE: Duration = Duration::from_secs(60);
-/// A peer may fail so many times as often as a source, wherever that comes from.
+/// IKE_AUTH requests that name one peer may fail this many times as often as those of one
+/// source.
 const FAILURES_OF_PEER: u32 = 3;
 /// What comparing an offer with our lists takes: so much, and so much for each list.
 const SELECTION: Duration = Duration::from_micros(50);
@@ -54,35 +56,35 @@ const SELECTION_EACH: Duration = Duration::from_micros(1);
 
 /// See the [module](self).
 #[derive(Default)]
-pub(crate) struct Screen {
+pub(crate) struct DosProtection {
     cookies: CookieJar,
-    places: Places,
-    records: Records,
+    places: HalfOpenPlaces,
+    records: SourceRecords,
     /// Refusals lately without a cookie: of strangers, and of known addresses.
-    refused: [Meter; 2],
+    refused: [LeakyBucket; 2],
     /// What all strangers cost together.
-    strangers: Meter,
+    strangers: LeakyBucket,
     /// Failed authentications that name a peer and come from elsewhere than it.
-    failed: BTreeMap<TunnelId, Meter>,
+    failed: BTreeMap<TunnelId, LeakyBucket>,
 }
 
-/// A request that may have to prove its source.
-pub(crate) struct Asked<'a> {
+/// An IKE_SA_INIT whose sender may have to prove its address.
+pub(crate) struct UnprovedInit<'a> {
     pub remote: SocketAddr,
     pub spi_i: u64,
     pub nonce: &'a [u8],
     pub cookie: Option<&'a [u8]>,
 }
 
-impl Screen {
-    /// Half-open IKE SAs.
+impl DosProtection {
+    /// How many half-open IKE SAs there are.
     pub(crate) fn half_open(&self) -> usize {
         self.places.len()
     }
 
-    /// The half-open IKE SA that was begun so.
-    pub(crate) fn begun(&self, origin: Origin) -> Option<SaId> {
-        self.places.begun(origin)
+    /// The half-open IKE SA that this initiator began with this SPI.
+    pub(crate) fn half_open_of(&self, origin: Origin) -> Option<SaId> {
+        self.places.of_origin(origin)
     }
 
     /// Whether a source must return a cookie first (RFC 7296 section 2.6).
@@ -96,7 +98,7 @@ impl Screen {
     ) -> bool {
         let threshold = limits.cookie_threshold;
         let refused = self.refused.get(usize::from(source.is_peer()));
-        let refused = refused.map_or(0, |meter| meter.count(now, each(limits, threshold)));
+        let refused = refused.map_or(0, |bucket| bucket.count(now, each(limits, threshold)));
         let own = self.records.get(source);
         let own = own.map_or(0, |own| own.refused.count(now, each(limits, UNPROVED)));
         let peers = usize::try_from(peers).unwrap_or(usize::MAX);
@@ -106,8 +108,8 @@ impl Screen {
 
     /// An IKE_SA_INIT was refused whose sender returned no cookie.
     pub(crate) fn refused_unproved(&mut self, now: Instant, source: Source, limits: &Limits) {
-        if let Some(meter) = self.refused.get_mut(usize::from(source.is_peer())) {
-            meter.add(now, each(limits, limits.cookie_threshold));
+        if let Some(bucket) = self.refused.get_mut(usize::from(source.is_peer())) {
+            bucket.add(now, each(limits, limits.cookie_threshold));
         }
         let own = self.records.entry(source);
         own.refused.add(now, each(limits, UNPROVED));
@@ -118,11 +120,10 @@ impl Screen {
         &mut self,
         now: Instant,
         random: &mut SecretRandom,
-        asked: &Asked<'_>,
+        init: &UnprovedInit<'_>,
     ) -> bool {
-        let of = (asked.remote, asked.spi_i, asked.nonce);
-        asked
-            .cookie
+        let of = (init.remote, init.spi_i, init.nonce);
+        init.cookie
             .is_some_and(|cookie| self.cookies.check(now, random, of, cookie))
     }
 
@@ -131,10 +132,10 @@ impl Screen {
         &mut self,
         now: Instant,
         random: &mut SecretRandom,
-        asked: &Asked<'_>,
+        init: &UnprovedInit<'_>,
     ) -> Option<Vec<u8>> {
         self.cookies
-            .make(now, random, asked.remote, asked.spi_i, asked.nonce)
+            .make(now, random, init.remote, init.spi_i, init.nonce)
     }
 
     /// Uses a cookie. False when that was done too often: whoever saw it on the
@@ -176,19 +177,19 @@ impl Screen {
         self.places.room(now, source, limits.half_open)
     }
 
-    /// A half-open IKE SA takes its place.
+    /// A half-open IKE SA takes a place.
     pub(crate) fn enter(&mut self, now: Instant, sa: SaId, origin: Origin, source: Source) {
         self.places.enter(now, sa, origin, source);
     }
 
-    /// And leaves it.
+    /// An SA is not half-open any more.
     pub(crate) fn leave(&mut self, sa: SaId) {
         self.places.leave(sa);
     }
 
-    /// Whether an IKE_AUTH that names this peer is looked at now. `expected` is
-    /// whether it comes from where the peer is known to be: strangers elsewhere
-    /// then cannot use up its attempts.
+    /// Whether an IKE_AUTH that names this peer is looked at now. With the peer stands
+    /// whether the message comes from the peer's known address: then only the source's own
+    /// failures count, so that strangers elsewhere cannot use up the peer's attempts.
     pub(crate) fn may_authenticate(
         &self,
         now: Instant,
@@ -197,7 +198,7 @@ impl Screen {
         limits: &Limits,
     ) -> bool {
         let most = limits.failed_authentications.max(1);
-        let allows = |meter: &Meter, most: u32| meter.owed(now) + MINUTE / most <= MINUTE;
+        let allows = |bucket: &LeakyBucket, most: u32| bucket.owed(now) + MINUTE / most <= MINUTE;
         let record = self.records.get(source);
         let of_source = record.is_none_or(|record| allows(&record.failed, most));
         let of_peer = match peer {
@@ -205,7 +206,7 @@ impl Screen {
                 let most = most.saturating_mul(FAILURES_OF_PEER);
                 self.failed
                     .get(&peer)
-                    .is_none_or(|meter| allows(meter, most))
+                    .is_none_or(|bucket| allows(bucket, most))
             }
             Some((_, true)) | None => true,
         };
@@ -239,7 +240,8 @@ impl Screen {
     }
 }
 
-/// A refusal counts as long as a half-open IKE SA lasts, if there are so many.
+/// How long each of `most` refusals counts, so that all of them last as long as a
+/// half-open IKE SA.
 fn each(limits: &Limits, most: usize) -> Duration {
     limits.half_open_timeout / u32::try_from(most.max(1)).unwrap_or(u32::MAX)
 }

@@ -2,35 +2,34 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::screen::meter::Meter;
-use crate::screen::source::Source;
+use crate::dos_protection::leaky_bucket::LeakyBucket;
+use crate::dos_protection::source::Source;
 
-/// So many networks of strangers are remembered, those heard of last.
+/// How many networks of strangers are remembered: the last ones that sent something.
 const NETWORKS: usize = 2_048;
-/// So many cookies of a source are remembered.
+/// How many used cookies of a source are remembered.
 const COOKIES: usize = 16;
-/// A cookie is good for so many uses: it is sent again with another group, and
-/// again when our answer was lost and its half-open IKE SA gone (RFC 7296
-/// section 2.6.1).
+/// How often a cookie may be used. An honest initiator sends it again with another group,
+/// and when our answer was lost and the half-open IKE SA is gone (RFC 7296 section 2.6.1).
 const USES: u8 = 4;
 
-/// What one source cost lately. It is empty until its sender returned a cookie or
-/// was refused without one, so forged addresses make only a few.
+/// What one source cost lately. There is none until its sender returned a cookie or was
+/// refused without one, so forged addresses cause only a few.
 #[derive(Default)]
-pub(super) struct Record {
-    /// Our time, multiplied so that the source's share of it pays it off.
-    pub(super) work: Meter,
+pub(super) struct SourceRecord {
+    /// Our time, multiplied so that it leaks away at the rate of the source's share.
+    pub(super) work: LeakyBucket,
     /// Refusals without a cookie.
-    pub(super) refused: Meter,
+    pub(super) refused: LeakyBucket,
     /// Failed authentications.
-    pub(super) failed: Meter,
-    /// Cookies that were used: the end of each, and how often.
+    pub(super) failed: LeakyBucket,
+    /// Cookies that were used: the last eight octets of each, and how often.
     cookies: VecDeque<(u64, u8)>,
-    /// When it was last asked for, on a clock that counts.
-    asked: u64,
+    /// When it was last used, counted in uses of any record.
+    used_at: u64,
 }
 
-impl Record {
+impl SourceRecord {
     /// Uses a cookie; false when that was done too often.
     pub(super) fn spend(&mut self, cookie: &[u8]) -> bool {
         let end = cookie
@@ -50,24 +49,24 @@ impl Record {
 
 /// All of them. Known peers have theirs as long as they are configured.
 #[derive(Default)]
-pub(super) struct Records {
-    all: BTreeMap<Source, Record>,
-    /// Networks of strangers, the one heard of longest ago first.
+pub(super) struct SourceRecords {
+    all: BTreeMap<Source, SourceRecord>,
+    /// Networks of strangers by when their records were last used.
     order: BTreeMap<u64, Source>,
     clock: u64,
 }
 
-impl Records {
-    pub(super) fn get(&self, source: Source) -> Option<&Record> {
+impl SourceRecords {
+    pub(super) fn get(&self, source: Source) -> Option<&SourceRecord> {
         self.all.get(&source)
     }
 
-    pub(super) fn entry(&mut self, source: Source) -> &mut Record {
+    pub(super) fn entry(&mut self, source: Source) -> &mut SourceRecord {
         self.clock += 1;
         let clock = self.clock;
         if !source.is_peer() {
             if let Some(record) = self.all.get(&source) {
-                self.order.remove(&record.asked);
+                self.order.remove(&record.used_at);
             } else if self.order.len() >= NETWORKS
                 && let Some((_, oldest)) = self.order.pop_first()
             {
@@ -76,13 +75,13 @@ impl Records {
             self.order.insert(clock, source);
         }
         let record = self.all.entry(source).or_default();
-        record.asked = clock;
+        record.used_at = clock;
         record
     }
 
     pub(super) fn forget(&mut self, source: Source) {
         if let Some(record) = self.all.remove(&source) {
-            self.order.remove(&record.asked);
+            self.order.remove(&record.used_at);
         }
     }
 }
@@ -91,8 +90,8 @@ impl Records {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
-    use super::{COOKIES, NETWORKS, Records, USES};
-    use crate::screen::source::Source;
+    use super::{COOKIES, NETWORKS, SourceRecords, USES};
+    use crate::dos_protection::source::Source;
 
     fn network(number: u32) -> Source {
         Source::Network(IpAddr::V4(Ipv4Addr::from(number << 8)))
@@ -100,7 +99,7 @@ mod tests {
 
     #[test]
     fn countless_networks_cost_no_memory_and_known_peers_keep_their_record() {
-        let mut records = Records::default();
+        let mut records = SourceRecords::default();
         let peer = Source::Peer(Ipv4Addr::LOCALHOST.into());
         assert!(records.entry(peer).spend(&[1; 32]));
         for number in 0..3 * u32::try_from(NETWORKS).unwrap() {
@@ -115,7 +114,7 @@ mod tests {
 
     #[test]
     fn a_cookie_is_good_for_a_few_uses() {
-        let mut records = Records::default();
+        let mut records = SourceRecords::default();
         let record = records.entry(network(1));
         let uses = (0..100).filter(|_| record.spend(&[1; 32])).count();
         assert_eq!(uses, usize::from(USES));

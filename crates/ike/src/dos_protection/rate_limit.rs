@@ -4,31 +4,31 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::screen::meter::Meter;
-use crate::screen::source::Source;
+use crate::dos_protection::leaky_bucket::LeakyBucket;
+use crate::dos_protection::source::Source;
 
-/// Of one source once a second.
+/// Each source is served once a second.
 const EACH: Duration = Duration::from_secs(1);
-/// After a pause so many at once.
+/// After a pause a source is served this often at once.
 const AT_ONCE: u32 = 4;
-/// Of all strangers together 20 a second, of all known addresses 200.
+/// All strangers together are served 20 times a second, all known addresses 200 times.
 const STRANGERS: Duration = Duration::from_millis(50);
 const KNOWN: Duration = Duration::from_millis(5);
 /// All together may be this far ahead.
 const AHEAD: Duration = Duration::from_secs(1);
-/// So many sources are remembered before those are forgotten that owe nothing: more
-/// than can owe something at once.
+/// With so many sources remembered, those that owe nothing are forgotten. More than this
+/// cannot owe something at once.
 const SOURCES: usize = 2_048;
 
 /// See the [module](self).
 #[derive(Default)]
-pub(crate) struct Allowance {
-    sources: BTreeMap<Source, Meter>,
+pub(crate) struct RateLimit {
+    sources: BTreeMap<Source, LeakyBucket>,
     /// Of strangers and of known addresses.
-    all: [Meter; 2],
+    all: [LeakyBucket; 2],
 }
 
-impl Allowance {
+impl RateLimit {
     /// Whether it may be done once more for this source; it then was.
     pub(crate) fn take(&mut self, now: Instant, source: Source) -> bool {
         let cost = if source.is_peer() { KNOWN } else { STRANGERS };
@@ -39,7 +39,7 @@ impl Allowance {
             return false;
         }
         if self.sources.len() >= SOURCES {
-            self.sources.retain(|_, meter| !meter.owed(now).is_zero());
+            self.sources.retain(|_, bucket| !bucket.owed(now).is_zero());
         }
         let own = self.sources.entry(source).or_default();
         if own.owed(now) + EACH > EACH * AT_ONCE {
@@ -56,8 +56,8 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, Instant};
 
-    use super::{AT_ONCE, Allowance, SOURCES};
-    use crate::screen::source::Source;
+    use super::{AT_ONCE, RateLimit, SOURCES};
+    use crate::dos_protection::source::Source;
 
     #[allow(
         clippy::disallowed_methods,
@@ -75,41 +75,37 @@ mod tests {
         Source::Peer(IpAddr::V4(Ipv4Addr::from(number)))
     }
 
-    fn taken(
-        allowance: &mut Allowance,
-        now: Instant,
-        sources: impl Iterator<Item = Source>,
-    ) -> u32 {
-        let taken = sources.filter(|source| allowance.take(now, *source));
+    fn taken(limit: &mut RateLimit, now: Instant, sources: impl Iterator<Item = Source>) -> u32 {
+        let taken = sources.filter(|source| limit.take(now, *source));
         u32::try_from(taken.count()).unwrap()
     }
 
     #[test]
     fn a_source_has_a_few_at_once_and_then_one_a_second() {
-        let (mut allowance, now) = (Allowance::default(), start());
+        let (mut limit, now) = (RateLimit::default(), start());
         let one = || std::iter::repeat_n(network(1), 1_000);
-        assert_eq!(taken(&mut allowance, now, one()), AT_ONCE);
+        assert_eq!(taken(&mut limit, now, one()), AT_ONCE);
         let second = Duration::from_secs(1);
-        assert_eq!(taken(&mut allowance, now + second, one()), 1);
-        assert_eq!(taken(&mut allowance, now + 100 * second, one()), AT_ONCE);
+        assert_eq!(taken(&mut limit, now + second, one()), 1);
+        assert_eq!(taken(&mut limit, now + 100 * second, one()), AT_ONCE);
     }
 
     #[test]
     fn strangers_together_are_bounded_and_take_nothing_from_known_addresses() {
-        let (mut allowance, now) = (Allowance::default(), start());
+        let (mut limit, now) = (RateLimit::default(), start());
         let strangers = (0..100_000).map(network);
-        assert_eq!(taken(&mut allowance, now, strangers), 20);
-        assert_eq!(taken(&mut allowance, now, (0..100_000).map(peer)), 200);
-        assert!(allowance.sources.len() <= SOURCES);
+        assert_eq!(taken(&mut limit, now, strangers), 20);
+        assert_eq!(taken(&mut limit, now, (0..100_000).map(peer)), 200);
+        assert!(limit.sources.len() <= SOURCES);
     }
 
     #[test]
     fn sources_that_owe_nothing_are_forgotten() {
-        let mut allowance = Allowance::default();
+        let mut limit = RateLimit::default();
         for number in 0..10 * u32::try_from(SOURCES).unwrap() {
             let now = start() + number * Duration::from_millis(50);
-            assert!(allowance.take(now, network(number)));
+            assert!(limit.take(now, network(number)));
         }
-        assert!(allowance.sources.len() <= SOURCES);
+        assert!(limit.sources.len() <= SOURCES);
     }
 }
