@@ -15,7 +15,7 @@ use vgw_admin::request::{Order, Request};
 use vgw_admin::wire::{self, Reply};
 use vgw_gateway::domain::TunnelName;
 use vgw_gateway::revision::ChangeSet;
-use vgw_ike::wire::glance;
+use vgw_ike::wire::peek_header;
 
 use crate::admin::server::Asked;
 use crate::config::{Edition, Loaded, Settings};
@@ -299,7 +299,7 @@ impl Daemon {
 
 /// Whether it asks for a new IKE SA.
 fn begins_anew(message: &Message) -> bool {
-    glance(&message.octets).is_ok_and(|seen| seen.begins)
+    peek_header(&message.octets).is_ok_and(|header| header.begins)
 }
 
 const fn rekeyed(what: wire::RekeyTarget) -> vgw_gateway::supervisor::RekeyTarget {

@@ -67,7 +67,7 @@ impl Supervisor {
                     tunnel.one_way.note_alive();
                 }
             }
-            Event::Stray { peer } => self.on_stray(now, peer),
+            Event::UnknownSa { peer } => self.on_unknown_sa(now, peer),
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer, remote, why);
             }
@@ -223,7 +223,7 @@ impl Supervisor {
     /// The peer may be there, with SAs that we do not have: the next attempt need not
     /// wait, and one that waits for its peer asks once, as after a start. Anybody can
     /// forge what comes from there, so attempts keep a distance.
-    fn on_stray(&mut self, now: Instant, id: TunnelId) {
+    fn on_unknown_sa(&mut self, now: Instant, id: TunnelId) {
         let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;

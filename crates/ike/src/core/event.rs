@@ -152,7 +152,7 @@ pub enum Event {
     /// Something came for an SA that we do not have, from where only this peer is
     /// configured, and we have no SA with it: it may be there and have some that we
     /// lost. Anybody can send such a thing, but only so often.
-    Stray {
+    UnknownSa {
         /// Which peer.
         peer: TunnelId,
     },

@@ -7,19 +7,21 @@
 //! It reads no clock and draws no randomness of its own, so a run is a function
 //! of what the random sources give and of what was put in.
 
-mod effects;
+mod ike_sa_init;
+mod lifecycle;
 mod receive;
 mod sa;
+mod same_peer;
 mod spis;
-mod stray;
 mod table;
 #[cfg(test)]
 mod tests;
+mod unknown_sa;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vgw_crypto::{RandomSources, Secret};
 use vgw_sa::TunnelId;
@@ -44,12 +46,6 @@ use crate::v2::channel::window::Answered;
 use crate::v2::established::Effect;
 use crate::v2::handshake::initiator::Initiator;
 use crate::v2::handshake::nat::AddressPair;
-
-/// The last answer of a closed SA is repeated for this long, so that a peer
-/// whose DELETE we answered learns of it even if the answer was lost.
-const REPEAT_FOR: Duration = Duration::from_secs(30);
-/// At most this many closed SAs are remembered for that.
-const MAX_CLOSED: usize = 4096;
 
 /// Negotiates IKE and CHILD SAs with every configured peer.
 pub struct Endpoint {

@@ -2,26 +2,18 @@
 
 use std::time::Instant;
 
-use super::sa::{Next, Sa};
-use super::{Endpoint, Standing};
+use super::Endpoint;
+use super::sa::{AfterHandling, Sa};
 use crate::core::denial::Denial;
-use crate::core::event::{DownReason, Event, SaId};
+use crate::core::env::Env;
+use crate::core::event::SaId;
 use crate::core::progress::Came;
-use crate::dos_protection::source::Source;
-use crate::dos_protection::{Room, UnprovedInit, cost_of_key_exchange, cost_of_selection};
 use crate::v2::handshake::nat::AddressPair;
-use crate::v2::handshake::responder::{Outcome, Refused, init_response_header, select};
+use crate::v2::handshake::responder::Outcome;
 use crate::v2::messages::admission::admits;
-use crate::v2::messages::{InitRequest, InitResponse};
-use crate::v2::why::Why;
 use crate::v2::wire::{
-    ClearMessage, DecodeError, ExchangeType, Header, decode_cleartext, decode_header,
-    encode_cleartext, glance, read_proof,
+    ClearMessage, DecodeError, ExchangeType, decode_cleartext, decode_header, peek_header,
 };
-
-/// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
-/// a longer one is not answered.
-const MAX_INIT_LEN: usize = 4096;
 
 impl Endpoint {
     pub(super) fn receive(&mut self, now: Instant, at: AddressPair, datagram: &[u8]) {
@@ -57,7 +49,7 @@ impl Endpoint {
             .map(<[u8]>::to_vec);
         match repeated {
             Some(response) => self.env(now).send(at, response),
-            None => self.receive_stray(now, at, &header, datagram),
+            None => self.receive_for_unknown_sa(now, at, &header, datagram),
         }
     }
 
@@ -65,13 +57,6 @@ impl Endpoint {
     pub(super) fn hear(&mut self, now: Instant, at: AddressPair, what: Came) {
         if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
             heard.note(now, what, at.remote);
-        }
-    }
-
-    /// Notes that an IKE_SA_INIT request was answered, for the first time or again.
-    fn note_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
-        if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
-            heard.answered(now, at.remote, spi_i);
         }
     }
 
@@ -125,202 +110,26 @@ impl Endpoint {
                 let initial_contact = !self.has_other(sa.peer(), id);
                 let outcome =
                     sa.handle_message(&mut self.env(now), at, (message, datagram), initial_contact);
-                Next::after_attempt(our_spi, outcome)
+                AfterHandling::initiating(our_spi, outcome)
             }
             Sa::HalfOpen(sa) => {
-                let mut env = crate::core::env::Env {
+                let mut env = Env {
                     now,
                     core: &mut self.core,
                 };
                 let known = (&self.peers, &mut self.dos_protection);
                 match sa.handle_message(&mut env, known, at, &message, datagram) {
-                    Outcome::Waiting(sa) => Next::Sa(Sa::HalfOpen(sa)),
-                    Outcome::Up(sa) => Next::after(sa),
-                    Outcome::Refused(answered) => Next::gone(our_spi, answered),
+                    Outcome::Waiting(sa) => AfterHandling::Sa(Sa::HalfOpen(sa)),
+                    Outcome::Up(sa) => AfterHandling::established(sa),
+                    Outcome::Refused(answered) => AfterHandling::gone(our_spi, answered),
                 }
             }
             Sa::Established(mut sa) => {
                 sa.handle_message(&mut self.env(now), at, &message, datagram);
-                Next::after(sa)
+                AfterHandling::established(sa)
             }
         };
         self.put_back(now, id, next);
-    }
-
-    /// IKE_SA_INIT request. It is answered, refused, asked for a cookie or dropped,
-    /// in the order of what that costs.
-    fn receive_init(&mut self, now: Instant, at: AddressPair, header: Header, datagram: &[u8]) {
-        self.hear(now, at, Came::InitRequest);
-        let first =
-            header.initiator && header.spi_i != 0 && header.spi_r == 0 && header.message_id == 0;
-        if !first {
-            return self.deny(now, at, Denial::OutOfPlace);
-        }
-        if datagram.len() > MAX_INIT_LEN {
-            return self.deny(now, at, Denial::TooLong);
-        }
-        if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
-            return self.keep_silent(now, at);
-        }
-        let origin = (at.remote, header.spi_i);
-        if let Some(id) = self.dos_protection.half_open_of(origin) {
-            let mut env = crate::core::env::Env {
-                now,
-                core: &mut self.core,
-            };
-            if let Some(Sa::HalfOpen(known)) = self.sas.get(id)
-                && !known.answer_again(&mut env, datagram)
-            {
-                self.deny(now, at, Denial::ChangedRequest);
-            }
-            return self.note_answered(now, at, header.spi_i);
-        }
-        let source = self.peers.source(at.remote.ip());
-        let proved = match self.prove(now, at, (&header, datagram), source) {
-            Ok(proved) => proved,
-            Err(denial) => return self.deny(now, at, denial),
-        };
-        match self.begin(now, at, (&header, datagram), source) {
-            Ok(()) => {}
-            Err(Refused::Dropped(denial)) => self.deny(now, at, denial),
-            Err(Refused::Answered {
-                denial,
-                notify,
-                why,
-            }) => {
-                let limits = self.core.limits;
-                if !proved {
-                    self.dos_protection.refused_unproved(now, source, &limits);
-                }
-                self.deny(now, at, denial);
-                if let Some(why) = why {
-                    let only = self.peers.only_at(at.local.ip(), at.remote.ip());
-                    self.env(now)
-                        .refuse(only, "unauthenticated", at.remote, why);
-                }
-                self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
-            }
-        }
-    }
-
-    /// Leaves the handshake of a peer unanswered whose tunnel was taken down by hand. A
-    /// refusal would make many a peer give up for good; without an answer it asks again.
-    fn keep_silent(&mut self, now: Instant, at: AddressPair) {
-        let silenced = self.peers.silenced_at(at.local.ip(), at.remote.ip());
-        let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
-        let why = Why::Fixed("the peer asks and gets no answer: taken down by hand");
-        let mut env = self.env(now);
-        env.deny(only, at.remote, Denial::TakenDown);
-        env.refuse(only, "unauthenticated", at.remote, why);
-    }
-
-    /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and sees
-    /// whether the source has not cost too much. Gives whether a good cookie came.
-    fn prove(
-        &mut self,
-        now: Instant,
-        at: AddressPair,
-        (header, datagram): (&Header, &[u8]),
-        source: Source,
-    ) -> Result<bool, Denial> {
-        let limits = self.core.limits;
-        let peers = self.peers.known_at(at.remote.ip());
-        let needed = self
-            .dos_protection
-            .needs_cookie(now, source, peers, &limits);
-        // Only what proves the address is read before it is proved.
-        let proof = read_proof(datagram).map_err(|_| Denial::Malformed)?;
-        let random = &mut self.core.random.secret;
-        let init = UnprovedInit {
-            remote: at.remote,
-            spi_i: header.spi_i,
-            nonce: proof.nonce,
-            cookie: proof.cookie,
-        };
-        if needed && !self.dos_protection.is_proved(now, random, &init) {
-            let Some(cookie) = self.dos_protection.cookie(now, random, &init) else {
-                self.env(now).emit(Event::NoRandomNumbers);
-                return Err(Denial::NoRandomNumbers);
-            };
-            self.answer_init(now, at, header.spi_i, InitResponse::Cookie(cookie));
-            return Err(match proof.cookie {
-                Some(_) => Denial::CookieWrong,
-                None => Denial::CookieAsked,
-            });
-        }
-        if self.dos_protection.is_over_budget(now, source) {
-            return Err(Denial::OverBudget);
-        }
-        match proof.cookie.filter(|_| needed) {
-            Some(cookie) if !self.dos_protection.spend(source, cookie) => Err(Denial::CookieSpent),
-            proved => Ok(proved.is_some()),
-        }
-    }
-
-    /// Selects a suite and sets up a half-open IKE SA.
-    fn begin(
-        &mut self,
-        now: Instant,
-        at: AddressPair,
-        (header, datagram): (&Header, &[u8]),
-        source: Source,
-    ) -> Result<(), Refused> {
-        let limits = self.core.limits;
-        let peers = self.peers.known_at(at.remote.ip());
-        let message =
-            decode_cleartext(datagram).map_err(|_| Refused::Dropped(Denial::Malformed))?;
-        let request = InitRequest::parse(message).map_err(|error| Refused::Answered {
-            denial: Denial::BadRequest,
-            notify: error.notify(),
-            why: None,
-        })?;
-        let InitRequest { offer, .. } = request;
-        let selection = select(&self.peers, at, offer);
-        let cost = cost_of_selection(selection.lists);
-        self.dos_protection
-            .charge(now, source, peers, &limits, cost);
-        let accepted = selection.result?;
-        let half_open = accepted.check(at, header.spi_i)?;
-        match self.dos_protection.room(now, source, &limits) {
-            Room::Free => {}
-            Room::ByEvicting(oldest) => {
-                self.deny_half_open(now, oldest, Denial::HalfOpenEvicted);
-                self.close(now, oldest, DownReason::Superseded, false);
-            }
-            Room::Full => return Err(Refused::Dropped(Denial::HalfOpenFull)),
-        }
-        let cost = cost_of_key_exchange(half_open.group());
-        self.dos_protection
-            .charge(now, source, peers, &limits, cost);
-        let half_open = half_open.begin(&mut self.env(now), datagram)?;
-        let (id, origin) = (half_open.id(), half_open.origin());
-        self.dos_protection.enter(now, id, origin, source);
-        self.spis
-            .insert(half_open.our_spi(), id, Standing::HalfOpen);
-        self.put(Sa::HalfOpen(Box::new(half_open)));
-        self.note_answered(now, at, header.spi_i);
-        Ok(())
-    }
-
-    /// A half-open IKE SA comes to nothing. If its peer has another IKE SA up, that is only
-    /// counted: both ends began at once, or the peer began anew.
-    pub(super) fn deny_half_open(&mut self, now: Instant, id: SaId, denial: Denial) {
-        if let Some(Sa::HalfOpen(sa)) = self.sas.get(id) {
-            let at = sa.arrival();
-            let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
-            if peer.is_some_and(|peer| self.has_sa(peer)) {
-                return self.core.denials.count(denial);
-            }
-            self.env(now).deny(peer, at.remote, denial);
-        }
-    }
-
-    /// Answers IKE_SA_INIT without keeping anything.
-    fn answer_init(&mut self, now: Instant, at: AddressPair, spi_i: u64, response: InitResponse) {
-        // RFC 7296 section 2.6: the responder's SPI stays zero.
-        let header = init_response_header(spi_i, 0);
-        let message = encode_cleartext(&header, &response.into_payloads());
-        self.env(now).send(at, message);
     }
 }
 
@@ -328,7 +137,7 @@ impl Endpoint {
 fn unreadable(at: AddressPair, datagram: &[u8], error: &DecodeError) -> Denial {
     let remote = at.remote;
     tracing::debug!(%remote, %error, "{remote}: a message cannot be read: {error}");
-    glance(datagram).err().unwrap_or(Denial::Malformed)
+    peek_header(datagram).err().unwrap_or(Denial::Malformed)
 }
 
 /// What it is that cannot be read.

@@ -20,15 +20,15 @@ pub(super) enum Sa {
     Established(Box<Established>),
 }
 
-/// What is left of an SA after a message or a deadline.
-pub(super) enum Next {
+/// What became of an SA that was handed a message or a deadline.
+pub(super) enum AfterHandling {
     Sa(Sa),
     /// It is gone.
-    Gone(Remains),
+    Gone(GoneSa),
 }
 
 /// What an SA leaves when it is gone.
-pub(super) struct Remains {
+pub(super) struct GoneSa {
     /// The SPI that the peer named us by.
     pub(super) our_spi: u64,
     /// Its last answer, which may have to be repeated.
@@ -80,43 +80,48 @@ impl Sa {
         }
     }
 
-    pub(super) fn handle_timeout(self, env: &mut Env<'_>) -> Next {
+    pub(super) fn handle_timeout(self, env: &mut Env<'_>) -> AfterHandling {
         let our_spi = self.our_spi();
         match self {
-            Self::Initiating(sa) => Next::after_attempt(our_spi, sa.handle_timeout(env)),
-            Self::HalfOpen(_) => Next::gone(our_spi, None),
+            Self::Initiating(sa) => AfterHandling::initiating(our_spi, sa.handle_timeout(env)),
+            Self::HalfOpen(_) => AfterHandling::gone(our_spi, None),
             Self::Established(mut sa) => {
                 sa.handle_timeout(env);
-                Next::after(sa)
+                AfterHandling::established(sa)
             }
         }
     }
 
-    pub(super) fn close(self, env: &mut Env<'_>, reason: DownReason, send_delete: bool) -> Next {
+    pub(super) fn close(
+        self,
+        env: &mut Env<'_>,
+        reason: DownReason,
+        send_delete: bool,
+    ) -> AfterHandling {
         let our_spi = self.our_spi();
         match self {
-            Self::Initiating(sa) => Next::after_attempt(our_spi, sa.fail(env, reason)),
-            Self::HalfOpen(_) => Next::gone(our_spi, None),
+            Self::Initiating(sa) => AfterHandling::initiating(our_spi, sa.fail(env, reason)),
+            Self::HalfOpen(_) => AfterHandling::gone(our_spi, None),
             Self::Established(mut sa) => {
                 sa.close(env, reason, send_delete);
-                Next::after(sa)
+                AfterHandling::established(sa)
             }
         }
     }
 }
 
-impl Next {
+impl AfterHandling {
     pub(super) fn gone(our_spi: u64, answered: Option<Answered>) -> Self {
-        Self::Gone(Remains {
+        Self::Gone(GoneSa {
             our_spi,
             answered,
             effects: Vec::new(),
         })
     }
 
-    pub(super) fn after(mut sa: Box<Established>) -> Self {
+    pub(super) fn established(mut sa: Box<Established>) -> Self {
         if sa.is_closed() {
-            return Self::Gone(Remains {
+            return Self::Gone(GoneSa {
                 our_spi: sa.our_spi(),
                 effects: sa.take_effects(),
                 answered: sa.into_answered(),
@@ -125,10 +130,10 @@ impl Next {
         Self::Sa(Sa::Established(sa))
     }
 
-    pub(super) fn after_attempt(our_spi: u64, outcome: initiator::Outcome) -> Self {
+    pub(super) fn initiating(our_spi: u64, outcome: initiator::Outcome) -> Self {
         match outcome {
             initiator::Outcome::Waiting(sa) => Self::Sa(Sa::Initiating(sa)),
-            initiator::Outcome::Became(sa) => Self::after(sa),
+            initiator::Outcome::Became(sa) => Self::established(sa),
             initiator::Outcome::Over => Self::gone(our_spi, None),
         }
     }

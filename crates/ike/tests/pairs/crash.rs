@@ -121,7 +121,10 @@ fn an_end_that_lost_everything_is_found_out_by_its_token_as_soon_as_a_packet_com
         assert_eq!(pair.sides[other].ends, [DownReason::PeerLostIt]);
         assert_eq!(pair.sides[other].child_ends, [DownReason::PeerLostIt]);
         pair.traffic = None;
-        assert!(pair.sides[side].strays >= 2, "the packet and the question");
+        assert!(
+            pair.sides[side].unknown_sas >= 2,
+            "the packet and the question"
+        );
         pair.establish(other);
     }
 }

@@ -103,7 +103,7 @@ pub struct Side {
     pub child_ends: Vec<DownReason>,
     pub failures: Vec<DownReason>,
     pub alive: usize,
-    pub strays: usize,
+    pub unknown_sas: usize,
     pub path_changes: usize,
     pub keepalives: usize,
 }
@@ -126,7 +126,7 @@ impl Side {
             child_ends: Vec::new(),
             failures: Vec::new(),
             alive: 0,
-            strays: 0,
+            unknown_sas: 0,
             path_changes: 0,
             keepalives: 0,
         }
@@ -189,7 +189,7 @@ impl Side {
                     .for_each(|child| child.path = path);
             }
             Event::Alive { .. } => self.alive += 1,
-            Event::Stray { .. } => self.strays += 1,
+            Event::UnknownSa { .. } => self.unknown_sas += 1,
             Event::Refused { why, .. } | Event::RekeyRefused { why, .. } => {
                 self.refusals.push(why.to_string());
             }

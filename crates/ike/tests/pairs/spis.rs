@@ -1,7 +1,7 @@
 //! The SPIs by which whoever sorts messages knows whose they are.
 
 use vgw_ike::endpoint::Standing;
-use vgw_ike::wire::{Glance, glance};
+use vgw_ike::wire::{PeekedHeader, peek_header};
 
 use crate::rig::{A, B, DELAY, Datagram, Load, Pair, seconds};
 
@@ -73,9 +73,9 @@ fn every_message_of_a_peer_but_its_first_names_one_of_them() {
     }
 }
 
-fn seen(datagram: &Datagram) -> Option<(usize, Glance)> {
+fn seen(datagram: &Datagram) -> Option<(usize, PeekedHeader)> {
     match &datagram.load {
-        Load::Ike(message) => Some((datagram.from, glance(message).unwrap())),
+        Load::Ike(message) => Some((datagram.from, peek_header(message).unwrap())),
         Load::Esp { .. } => None,
     }
 }

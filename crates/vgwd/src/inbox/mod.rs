@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 use vgw_ike::denial::Denial;
-use vgw_ike::wire::glance;
+use vgw_ike::wire::peek_header;
 
 mod known;
 mod spi_set;
@@ -94,7 +94,7 @@ pub struct Message {
     pub octets: Vec<u8>,
 }
 
-/// Why a message is dropped by what its header says, as [`glance`] gives it.
+/// Why a message is dropped by what its header says, as [`peek_header`] gives it.
 const UNREAD: [Denial; 2] = [Denial::Malformed, Denial::OtherVersion];
 
 /// Every reason for which a message is dropped here.
@@ -172,8 +172,8 @@ impl Entrance {
     pub fn put(&self, message: Message) -> bool {
         let counters = &self.shared.counters;
         let known = self.shared.known.load();
-        let seen = match glance(&message.octets) {
-            Ok(seen) => seen,
+        let header = match peek_header(&message.octets) {
+            Ok(header) => header,
             // It is told, because an IKEv1 peer would otherwise be silence.
             Err(Denial::IkeV1) => {
                 return self.put_in(known.of_address(message.remote.ip()), message);
@@ -183,14 +183,14 @@ impl Entrance {
                 return true;
             }
         };
-        let by_spi = known.by_spi(seen.our_spi);
-        if seen.begins {
+        let by_spi = known.by_spi(header.our_spi);
+        if header.begins {
             add(&counters.begins);
         } else if by_spi.is_none() {
             add(&counters.unknown_spi);
         }
         let class = by_spi
-            .filter(|_| !seen.begins)
+            .filter(|_| !header.begins)
             .unwrap_or_else(|| known.of_address(message.remote.ip()));
         self.put_in(class, message)
     }

@@ -41,8 +41,8 @@ impl Established {
                 deadlines.push(Some(self.expire_at));
                 deadlines.push(self.ask_at());
                 deadlines.push(self.next_keepalive);
-                let move_due = self.moving.due(self.established_at);
-                deadlines.push(move_due.filter(|_| self.window.is_idle()));
+                let probe_due = self.address_change.due(self.established_at);
+                deadlines.push(probe_due.filter(|_| self.window.is_idle()));
                 deadlines.extend(self.children.values().map(super::Child::deadline));
             }
             Phase::Candidate { until, .. } | Phase::Replaced { until } => {

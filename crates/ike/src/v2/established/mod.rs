@@ -1,20 +1,20 @@
 //! An IKE SA whose peer is authenticated (RFC 7296 section 1.3 on): requests
 //! go out as tasks behind the message window, the peer's are answered at once.
 
+mod address_change;
 mod child;
 mod close;
 mod collision;
-mod crash;
 mod create_child;
 mod effect;
 mod first_child;
 mod informational;
 mod liveness;
-mod path;
 mod pending;
 mod pending_ike;
 mod rekey_child;
 mod rekey_ike;
+mod state_loss;
 mod tasks;
 
 use std::collections::BTreeMap;
@@ -25,12 +25,12 @@ use std::time::{Duration, Instant};
 use vgw_crypto::IkeSuite;
 use vgw_sa::{Path, TunnelId};
 
+use self::address_change::AddressChange;
 use self::child::Child;
-use self::crash::Loss;
 pub(crate) use self::create_child::{AskedFor, refusal_of_child};
 pub(crate) use self::effect::Effect;
-use self::path::Move;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
+use self::state_loss::StateLoss;
 use self::tasks::{Active, Task, Tasks};
 
 use crate::core::denial::Denial;
@@ -68,8 +68,8 @@ pub(crate) struct Established {
     // Whom the peer's IDr asked for, in case it does not accept who we are.
     asked_for: Option<String>,
     path: Path,
-    moving: Move,
-    loss: Loss,
+    address_change: AddressChange,
+    state_loss: StateLoss,
     nat: Nat,
     // Unlike `nat.local`, without what we only pretend.
     own_nat: OwnNat,
@@ -211,8 +211,8 @@ impl Established {
             remote_id: from.remote_id,
             asked_for: None,
             path: from.path,
-            moving: Move::default(),
-            loss: Loss::default(),
+            address_change: AddressChange::default(),
+            state_loss: StateLoss::default(),
             nat: from.nat,
             own_nat: from.own_nat,
             window: from.window,
@@ -398,7 +398,7 @@ impl Established {
             }
             _ => return self.discard(env, at, Denial::OutOfPlace),
         };
-        self.heard(env, at);
+        self.note_authentic(env, at);
         self.answer(env, at, message, datagram, reply);
     }
 
@@ -420,7 +420,7 @@ impl Established {
             Err(OpenError::Malformed(error)) => return self.end_malformed(env, &error),
         };
         self.window.acknowledge();
-        self.heard_answer(env, at);
+        self.note_response(env, at);
         let Some(active) = self.active.take() else {
             return;
         };
@@ -533,7 +533,7 @@ impl Established {
     /// Starts the next task, if the window allows one.
     pub(crate) fn advance(&mut self, env: &mut Env<'_>) {
         while self.window.is_idle() && self.active.is_none() && !self.is_closed() {
-            if self.ask_new_address(env) {
+            if self.probe_new_address(env) {
                 return;
             }
             let Some(task) = self.tasks.take_due(env.now) else {
@@ -574,7 +574,7 @@ impl Established {
             Task::RekeyChild(spi_in) => self.start_rekey_child(env, spi_in),
             Task::RekeyIke => self.start_rekey_ike(env),
             Task::GiveToken => self.start_give_token(env),
-            Task::InvalidSpi(spi) => Some(crash::invalid_spi(spi)),
+            Task::InvalidSpi(spi) => Some(state_loss::invalid_spi(spi)),
             Task::Liveness => Some(informational::liveness()),
         }
     }

@@ -2,7 +2,7 @@
 //! them cannot be sent in any case, because a datagram cannot hold it.
 
 use super::payload::{Delete, Payload};
-use super::put::{Length, put16};
+use super::writer::{Length, put16};
 use super::{
     HEADER_LEN, Header, INITIATOR_FLAG, MAJOR_VERSION, PAYLOAD_HEADER_LEN, PayloadType, ProtocolId,
     RESPONSE_FLAG, sa, ts,

@@ -16,19 +16,19 @@ pub mod iana;
 mod decode;
 mod encode;
 mod fault;
-mod glance;
 mod payload;
-mod put;
+mod peek_header;
 mod sa;
 mod ts;
+mod writer;
 
 pub use decode::{Proof, decode_cleartext, decode_header, decode_payloads, read_proof};
 pub use encode::{begin_sealed, encode_cleartext, encode_payloads};
-pub use glance::{Glance, glance};
 pub use iana::{
     AuthMethod, ExchangeType, IdType, NotifyType, PayloadType, ProtocolId, TransformType,
 };
 pub use payload::{Auth, Delete, Id, KeyExchange, Notify, Payload, Proposal, Transform};
+pub use peek_header::{PeekedHeader, peek_header};
 
 /// Octets of the IKE header (RFC 7296 section 3.1).
 pub const HEADER_LEN: usize = 28;

@@ -4,7 +4,7 @@
 use super::fault::{Parsed, content, end, fault, number8, number16, octets};
 use super::iana::{ProtocolId, TransformType};
 use super::payload::{Proposal, Transform};
-use super::put::{Length, put16};
+use super::writer::{Length, put16};
 use super::{MAX_PROPOSALS, MAX_TRANSFORMS};
 
 /// Last Substruc: another proposal follows.

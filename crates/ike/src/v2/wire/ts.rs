@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use vgw_sa::TrafficSelector;
 
 use super::fault::{Parsed, content, fault, number8, number16, number32, number64, octets};
-use super::put::{Length, put16};
+use super::writer::{Length, put16};
 
 const TS_IPV4_ADDR_RANGE: u8 = 7;
 const TS_IPV6_ADDR_RANGE: u8 = 8;

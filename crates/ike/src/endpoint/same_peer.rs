@@ -1,102 +1,25 @@
-//! What one SA means for others: rekeys, restarts of the peer, duplicates.
+//! What one IKE SA means for others with the same peer: rekeys, INITIAL_CONTACT,
+//! duplicates.
 
 use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use super::sa::{Next, Remains, Sa};
-use super::{Endpoint, MAX_CLOSED, REPEAT_FOR, Standing};
-use crate::core::env::Env;
+use super::sa::Sa;
+use super::{Endpoint, Standing};
 use crate::core::event::{DownReason, Role, SaId};
 use crate::core::progress::Asked;
 use crate::dos_protection::source::Source;
-use crate::v2::channel::window::Answered;
 use crate::v2::established::{Effect, Established};
 
-/// A peer may have this many IKE SAs in use; more than one are left when it
-/// began anew without saying so.
+/// A peer may have this many IKE SAs in use. It has more than one when it began anew
+/// without INITIAL_CONTACT.
 const MAX_IKE_SAS: usize = 4;
-/// And this many that are rekeyed or being deleted, before the oldest are
-/// forgotten: a peer may rekey without pause and never delete.
+/// A peer may have this many IKE SAs that are rekeyed or being deleted. Beyond, the oldest
+/// are forgotten: a peer may rekey without pause and never delete.
 const MAX_OLD_IKE_SAS: usize = 32;
 
 impl Endpoint {
-    /// Keeps an SA, under its deadline.
-    pub(super) fn put(&mut self, sa: Sa) {
-        self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));
-        self.sas.insert(sa);
-    }
-
-    /// Keeps what is left of an SA.
-    pub(super) fn put_back(&mut self, now: Instant, id: SaId, next: Next) {
-        match next {
-            Next::Sa(mut sa) => {
-                if let Sa::Established(sa) = &mut sa {
-                    self.effects.extend(sa.take_effects());
-                }
-                if !matches!(sa, Sa::HalfOpen(_)) {
-                    self.dos_protection.leave(id);
-                    self.spis.authenticated(sa.our_spi());
-                }
-                self.put(sa);
-            }
-            Next::Gone(Remains {
-                our_spi,
-                answered,
-                effects,
-            }) => {
-                self.effects.extend(effects);
-                self.deadlines.set(id, None);
-                self.spis.remove(our_spi);
-                self.dos_protection.leave(id);
-                if let Some(answered) = answered {
-                    self.remember_closed(now, our_spi, answered);
-                }
-            }
-        }
-    }
-
-    fn remember_closed(&mut self, now: Instant, our_spi: u64, answered: Answered) {
-        if self.closed.len() >= MAX_CLOSED {
-            self.forget_oldest_closed();
-        }
-        self.closed.insert(our_spi, answered);
-        self.closed_order.push_back((now + REPEAT_FOR, our_spi));
-    }
-
-    pub(super) fn forget_oldest_closed(&mut self) {
-        if let Some((_, our_spi)) = self.closed_order.pop_front() {
-            self.closed.remove(&our_spi);
-        }
-    }
-
-    /// Closes an SA and does what follows from it.
-    pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, send_delete: bool) {
-        if let Some(sa) = self.sas.remove(id) {
-            let next = sa.close(&mut self.env(now), reason, send_delete);
-            self.put_back(now, id, next);
-        }
-        self.settle(now);
-    }
-
-    /// Does something to an established SA and what follows from it.
-    pub(super) fn with_established(
-        &mut self,
-        now: Instant,
-        id: SaId,
-        change: impl FnOnce(&mut Established, &mut Env<'_>),
-    ) {
-        match self.sas.remove(id) {
-            Some(Sa::Established(mut sa)) => {
-                change(&mut sa, &mut self.env(now));
-                self.put_back(now, id, Next::after(sa));
-                self.settle(now);
-            }
-            Some(other) => self.sas.insert(other),
-            None => {}
-        }
-    }
-
     fn established(&self, id: SaId) -> Option<&Established> {
         match self.sas.get(id)? {
             Sa::Established(sa) => Some(sa),
@@ -116,7 +39,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Bounds what a peer makes us keep beside the IKE SAs in use.
+    /// Forgets the oldest IKE SAs that are not in use, where there are too many.
     fn forget_old(&mut self, now: Instant, peer: TunnelId) {
         let old: Vec<_> = self
             .sas
@@ -136,7 +59,7 @@ impl Endpoint {
         !self.others(peer, Some(except)).is_empty()
     }
 
-    /// Does what SAs asked for while they were handled.
+    /// Does what IKE SAs asked for while they were handled.
     pub(super) fn settle(&mut self, now: Instant) {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
@@ -183,8 +106,8 @@ impl Endpoint {
         }
         self.env(now).note_asked(peer, Asked::came_up);
         if role == Role::Responder {
-            // The peer came first; it will not miss an attempt it has not
-            // authenticated itself to.
+            // The peer's attempt came first. Ours ends without a DELETE where the peer
+            // has not answered IKE_SA_INIT.
             let useless: Vec<_> = self
                 .attempts_of(peer)
                 .filter(|attempt| match self.sas.get(*attempt) {
@@ -201,7 +124,7 @@ impl Endpoint {
                 .established(other)
                 .is_some_and(|sa| sa.established_at() < began);
             if contact && before {
-                // RFC 7296 section 2.4: the peer lost it, so nobody need be told.
+                // RFC 7296 section 2.4: the peer has lost it, so no DELETE is sent.
                 self.close(now, other, DownReason::Superseded, false);
             } else if !before {
                 self.resolve_duplicate(now, id, other);
@@ -215,8 +138,8 @@ impl Endpoint {
         self.forget_old(now, peer);
     }
 
-    /// Both sides set up an IKE SA at once. One is enough: as at a rekey, the
-    /// one with the lowest nonce is closed by who began it.
+    /// Both ends set up an IKE SA at once, and one is enough. As at a rekey (RFC 7296
+    /// section 2.8.2), the one with the lowest nonce is closed by its initiator.
     fn resolve_duplicate(&mut self, now: Instant, new: SaId, other: SaId) {
         let (Some(a), Some(b)) = (self.established(new), self.established(other)) else {
             return;

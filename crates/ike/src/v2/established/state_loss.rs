@@ -1,5 +1,5 @@
-//! What shows that an end has lost SAs: what the peer says in clear, its token, and
-//! packets of CHILD SAs that we do not have (RFC 7296 section 2.21.4, RFC 6290).
+//! Signs that an end has lost SAs: INVALID_IKE_SPI in clear, the peer's token, and packets
+//! of CHILD SAs that we do not have (RFC 7296 section 2.21.4, RFC 6290).
 
 use std::time::{Duration, Instant};
 
@@ -16,23 +16,23 @@ use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::Notifies;
 use crate::v2::wire::{ClearMessage, Notify, NotifyType, Payload};
 
-/// What anybody can say in clear makes us ask the peer no more often than this. The same
-/// holds for telling it of its packets.
+/// Unauthenticated signs make us check liveness no more often than this, and send
+/// INVALID_SPI no more often either.
 const PAUSE: Duration = Duration::from_secs(10);
 
-/// The peer's token, and what we did lately because of what is not authentic.
+/// The peer's token, and when we last acted on unauthenticated signs.
 #[derive(Debug, Default)]
-pub(super) struct Loss {
+pub(super) struct StateLoss {
     /// The peer's token for this SA.
     token: Option<Secret>,
-    /// When something said in clear last made us ask whether the peer lives.
-    asked_at: Option<Instant>,
-    /// When the peer was last told of a packet that it sent us.
-    told_at: Option<Instant>,
+    /// When such a sign last made us check liveness.
+    checked_at: Option<Instant>,
+    /// When the peer was last sent INVALID_SPI.
+    invalid_spi_at: Option<Instant>,
 }
 
 impl Established {
-    /// The peer's token, from the message that made this SA.
+    /// Keeps the peer's token, from the message that made this SA.
     pub(crate) fn with_token_of(mut self, notifies: &Notifies) -> Self {
         self.keep_token(notifies);
         self
@@ -41,7 +41,7 @@ impl Established {
     /// Keeps the token of a protected message, if there is one (RFC 6290 section 4.4).
     pub(super) fn keep_token(&mut self, notifies: &Notifies) {
         if let Some(token) = crash_token::given(notifies) {
-            self.loss.token = Some(token);
+            self.state_loss.token = Some(token);
         }
     }
 
@@ -55,8 +55,8 @@ impl Established {
     }
 
     /// A message in clear that names this SA. It is not answered and changes nothing by
-    /// itself (RFC 7296 section 2.21.4), but a token that nobody else can know shows that
-    /// the peer has lost the SA (RFC 6290 section 4.5), from whatever address it comes.
+    /// itself (RFC 7296 section 2.21.4). If it holds the peer's token, the peer has lost the
+    /// SA (RFC 6290 section 4.5), from whatever address it comes.
     pub(super) fn handle_unprotected(
         &mut self,
         env: &mut Env<'_>,
@@ -70,33 +70,34 @@ impl Established {
         if !message.header.response || !says_so {
             return self.discard(env, at, Denial::NotEncrypted);
         }
-        let token = self.loss.token.as_ref();
+        let token = self.state_loss.token.as_ref();
         if token.is_some_and(|token| crash_token::shown(token, &message.payloads)) {
             return self.close(env, DownReason::PeerLostIt, false);
         }
         self.discard(env, at, Denial::LossUnproved);
-        self.take_hint(env);
+        self.suspect_state_loss(env);
     }
 
-    /// Somebody says that the peer has lost this SA or a part of it: it is asked.
-    pub(crate) fn take_hint(&mut self, env: &mut Env<'_>) {
-        if self.phase == Phase::Up && is_over(self.loss.asked_at, env.now) {
-            self.loss.asked_at = Some(env.now);
+    /// Somebody says that the peer has lost this SA or a part of it: its liveness is checked.
+    pub(crate) fn suspect_state_loss(&mut self, env: &mut Env<'_>) {
+        if self.phase == Phase::Up && may_act_again(self.state_loss.checked_at, env.now) {
+            self.state_loss.checked_at = Some(env.now);
             self.tasks.plan(Task::Liveness, env.now);
             self.advance(env);
         }
     }
 
-    /// A packet came from the peer with an SPI that we do not receive with: it is told.
+    /// A packet came from the peer with an SPI that we do not receive with: it is sent
+    /// INVALID_SPI.
     pub(crate) fn report_unknown_spi(&mut self, env: &mut Env<'_>, spi: u32) {
-        if self.phase == Phase::Up && is_over(self.loss.told_at, env.now) {
-            self.loss.told_at = Some(env.now);
+        if self.phase == Phase::Up && may_act_again(self.state_loss.invalid_spi_at, env.now) {
+            self.state_loss.invalid_spi_at = Some(env.now);
             self.tasks.plan(Task::InvalidSpi(spi), env.now);
             self.advance(env);
         }
     }
 
-    /// As initiator of a rekeyed IKE SA, we can give our token only once it is there
+    /// As initiator of a rekeyed IKE SA, we can give our token only once the SA is there
     /// (RFC 6290 section 4.3).
     pub(super) fn give_token_later(&mut self, env: &Env<'_>) {
         if self.role == Role::Initiator && self.own_token(env).is_some() {
@@ -119,6 +120,6 @@ pub(super) fn invalid_spi(spi: u32) -> (Active, Vec<Payload>) {
     (Active::Liveness, vec![notify])
 }
 
-fn is_over(last: Option<Instant>, now: Instant) -> bool {
+fn may_act_again(last: Option<Instant>, now: Instant) -> bool {
     last.is_none_or(|last| last + PAUSE <= now)
 }

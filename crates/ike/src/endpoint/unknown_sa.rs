@@ -1,9 +1,9 @@
-//! What comes for SAs that we do not have (RFC 7296 sections 1.5 and 2.21.4).
+//! Messages and packets for SAs that we do not have (RFC 7296 sections 1.5 and 2.21.4).
 //!
-//! Either end may have lost an SA that the other still has. Who lost it can only say so
-//! unauthenticated, so what we hear of it only makes us ask the peer within the SA, unless
-//! it comes with a token that only the peer can make (RFC 6290). Everything here is held
-//! to an [`RateLimit`], because anybody can cause it.
+//! Either end may have lost an SA that the other still has, and can only say so in clear.
+//! So a message that says so makes us check within the SA whether the peer lives, unless it
+//! holds the token that only the peer can make (RFC 6290). Everything here is held to a
+//! [`RateLimit`](crate::dos_protection::rate_limit::RateLimit), because anybody can cause it.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -26,7 +26,7 @@ use crate::v2::wire::{
 
 impl Endpoint {
     /// A message that names no IKE SA of ours.
-    pub(super) fn receive_stray(
+    pub(super) fn receive_for_unknown_sa(
         &mut self,
         now: Instant,
         at: AddressPair,
@@ -53,9 +53,9 @@ impl Endpoint {
             return;
         };
         if message.sealed.is_some() {
-            self.answer_stray(now, at, header);
+            self.answer_unknown_sa(now, at, header);
         } else if header.exchange == ExchangeType::INFORMATIONAL {
-            self.take_hint(now, at, &message);
+            self.receive_invalid_spi(now, at, &message);
         }
     }
 
@@ -102,11 +102,11 @@ impl Endpoint {
         let payloads = [Payload::Notify(Notify::invalid_spi(spi))];
         let message = encode_cleartext(&header, &payloads);
         self.env(now).send(at, message);
-        self.tell_of_stray(now, at);
+        self.report_unknown_sa(now, at);
     }
 
     /// Says that we do not have the IKE SA of a protected request, and proves it.
-    fn answer_stray(&mut self, now: Instant, at: AddressPair, header: &Header) {
+    fn answer_unknown_sa(&mut self, now: Instant, at: AddressPair, header: &Header) {
         let source = self.peers.source(at.remote.ip());
         // RFC 6290 section 9.2: never of an SA that exists, whichever way it is named.
         let ours = |spi| self.spis.get(spi).is_some();
@@ -134,21 +134,21 @@ impl Endpoint {
         let payloads: Vec<Payload> = notifies.into_iter().map(Payload::Notify).collect();
         let message = encode_cleartext(&answer, &payloads);
         self.env(now).send(at, message);
-        self.tell_of_stray(now, at);
+        self.report_unknown_sa(now, at);
     }
 
-    /// Whoever is configured to be there may have SAs that we lost.
-    fn tell_of_stray(&mut self, now: Instant, at: AddressPair) {
+    /// The peer that is configured at this address may have SAs that we lost.
+    fn report_unknown_sa(&mut self, now: Instant, at: AddressPair) {
         if let Some(peer) = self.peers.only_at(at.local.ip(), at.remote.ip())
             && !self.has_sa(peer)
         {
-            self.env(now).emit(Event::Stray { peer });
+            self.env(now).emit(Event::UnknownSa { peer });
         }
     }
 
-    /// INVALID_SPI in clear: the peer may have lost a CHILD SA. It is asked whether it
-    /// lives, if the SPI is one that we do send with.
-    fn take_hint(&mut self, now: Instant, at: AddressPair, message: &ClearMessage) {
+    /// INVALID_SPI in clear: the peer may have lost a CHILD SA. If it names an SPI that we
+    /// send with, the peer's liveness is checked.
+    fn receive_invalid_spi(&mut self, now: Instant, at: AddressPair, message: &ClearMessage) {
         let named = message.payloads.iter().find_map(|payload| match payload {
             Payload::Notify(notify) => notify.named_invalid_spi(),
             _ => None,
@@ -159,11 +159,11 @@ impl Endpoint {
         };
         let concerned = self.established_at(at.remote.ip(), |sa| sa.sends_with(spi_out));
         if let Some(sa) = concerned {
-            self.with_established(now, sa, |sa, env| sa.take_hint(env));
+            self.with_established(now, sa, |sa, env| sa.suspect_state_loss(env));
         }
     }
 
-    /// The first IKE SA in use whose peer is at this address and that is so.
+    /// The first IKE SA in use whose peer is at this address and for which this holds.
     fn established_at(&self, remote: IpAddr, is: impl Fn(&Established) -> bool) -> Option<SaId> {
         self.sas.at(remote).find_map(|sa| match sa {
             Sa::Established(sa) if sa.is_up() && is(sa) => Some(sa.id()),

@@ -6,7 +6,7 @@ use super::{ExchangeType, HEADER_LEN, INITIATOR_FLAG, MAJOR_VERSION, RESPONSE_FL
 
 /// Enough of a header to say whose message it may be. Nothing of it is authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Glance {
+pub struct PeekedHeader {
     /// The SPI that names the IKE SA at our end: which of the two it is, the
     /// Initiator flag says (RFC 7296 section 3.1).
     pub our_spi: u64,
@@ -20,19 +20,19 @@ pub struct Glance {
 /// # Errors
 /// Where [`super::decode_header`] would refuse it: [`Denial::Malformed`], or by the version
 /// that it is of. The header of IKEv1 has the same fields (RFC 2408 section 3.1).
-pub fn glance(datagram: &[u8]) -> Result<Glance, Denial> {
-    let (glance, major) = whole(datagram).ok_or(Denial::Malformed)?;
+pub fn peek_header(datagram: &[u8]) -> Result<PeekedHeader, Denial> {
+    let (header, major) = whole(datagram).ok_or(Denial::Malformed)?;
     match major {
-        MAJOR_VERSION => Ok(glance),
+        MAJOR_VERSION => Ok(header),
         1 => Err(Denial::IkeV1),
         _ => Err(Denial::OtherVersion),
     }
 }
 
-/// What is to see, and the major version, of a message that is as long as its header says.
-fn whole(datagram: &[u8]) -> Option<(Glance, u8)> {
-    let header: &[u8; HEADER_LEN] = datagram.first_chunk()?;
-    let (spi_i, rest) = header.split_first_chunk::<8>()?;
+/// What can be seen, and the major version, of a message that is as long as its header says.
+fn whole(datagram: &[u8]) -> Option<(PeekedHeader, u8)> {
+    let octets: &[u8; HEADER_LEN] = datagram.first_chunk()?;
+    let (spi_i, rest) = octets.split_first_chunk::<8>()?;
     let (spi_r, rest) = rest.split_first_chunk::<8>()?;
     let (&[_, version, exchange, flags], rest) = rest.split_first_chunk::<4>()?;
     let length = u32::from_be_bytes(*rest.last_chunk()?);
@@ -41,9 +41,9 @@ fn whole(datagram: &[u8]) -> Option<(Glance, u8)> {
     }
     let from_initiator = flags & INITIATOR_FLAG != 0;
     let our_spi = if from_initiator { spi_r } else { spi_i };
-    let glance = Glance {
+    let header = PeekedHeader {
         our_spi: u64::from_be_bytes(*our_spi),
         begins: ExchangeType(exchange) == ExchangeType::IKE_SA_INIT && flags & RESPONSE_FLAG == 0,
     };
-    Some((glance, version >> 4))
+    Some((header, version >> 4))
 }

@@ -10,14 +10,13 @@
 //! answers no request that it did not get. A peer that forges its own source can
 //! deceive this; MOBIKE's COOKIE2 would stop it, and few peers know that.
 //!
-//! A packet that somebody sent on thus brings one empty request to his address,
+//! Whoever sends a peer's packet on from another address thus gets one empty request there,
 //! and nothing else.
 //!
-//! A host behind a NAT should not do even this, by the same section, lest one packet
-//! break the connection. That is meant for a host whose own mapping may be what changed;
-//! a NAT with one address for us alone, which the configuration names, is not such. With
-//! any other, the address that we have is asked first, and the new one only if the answer
-//! does not come from there.
+//! By the same section a host behind a NAT should not do even this, because its own mapping
+//! may be what changed. A NAT that has one address for us alone, and is configured, does
+//! not change its mapping. Behind any other, the address that we have is asked first, and
+//! the new one only if the answer does not come from there.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -28,76 +27,77 @@ use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Event};
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
 
-/// A request that asks a new address is sent there alone for this long, then also
-/// where the path leads: the peer may never have been at the new address. This
-/// leaves slow networks time to answer.
-const ALONE: Duration = Duration::from_secs(1);
+/// A probe is sent to the new address alone for this long, which leaves slow networks time
+/// to answer. Then it is repeated on the path as well: the peer may never have been at the
+/// new address.
+const PROBED_ALONE: Duration = Duration::from_secs(1);
 
-/// After a new address was asked, the next is asked not before this: others of our
-/// requests come between, and a peer cannot make us move without pause.
+/// The pause between two probes: it leaves room for our other requests, and a peer cannot
+/// make us move all the time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is known of the peer's new address.
+/// What is known of the peer's new address. A probe is a request that is sent there alone.
 #[derive(Debug, Default)]
-pub(super) struct Move {
+pub(super) struct AddressChange {
     /// The newest address that an authentic packet came from, if not the path's.
-    candidate: Option<Candidate>,
-    /// Where the request under way was sent, if nowhere else.
-    asked: Option<Asked>,
-    /// No address is asked before.
+    newest: Option<NewAddress>,
+    /// The probe under way.
+    probe: Option<Probe>,
+    /// The next probe is not sent before.
     not_before: Option<Instant>,
     /// The last address that was not followed because another is configured.
     refused: Option<IpAddr>,
     /// The last answer to what was sent on the path came from elsewhere.
-    path_fails: bool,
+    path_in_doubt: bool,
 }
 
 #[derive(Debug)]
-struct Candidate {
+struct NewAddress {
     remote: SocketAddr,
-    /// Nothing was sent there since a packet last came from there.
-    earned: bool,
-    /// It may be asked alone.
-    trusted: bool,
+    /// One message may go there: nothing did since a packet last came from there.
+    send_credit: bool,
+    /// Whether a probe may go there. Not while the address we have is to be asked first.
+    may_be_probed: bool,
 }
 
 #[derive(Debug)]
-struct Asked {
+struct Probe {
     remote: SocketAddr,
+    /// Until when it is sent nowhere else.
     until: Instant,
 }
 
-impl Move {
-    /// When [`Self::begin_asking`] gives an address, if the message window allows it.
+impl AddressChange {
+    /// When [`Self::begin_probe`] gives an address, if the message window allows it.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
-        let candidate = self.candidate.as_ref()?;
-        let ready = candidate.earned && candidate.trusted;
+        let new = self.newest.as_ref()?;
+        let ready = new.send_credit && new.may_be_probed;
         ready.then(|| self.not_before.unwrap_or(now))
     }
 
-    /// The address to ask now.
-    fn begin_asking(&mut self, now: Instant) -> Option<SocketAddr> {
+    /// The address to probe now.
+    fn begin_probe(&mut self, now: Instant) -> Option<SocketAddr> {
         self.due(now).filter(|at| *at <= now)?;
-        let remote = self.take_earned()?;
-        self.asked = Some(Asked {
+        let remote = self.take_send_credit()?;
+        self.probe = Some(Probe {
             remote,
-            until: now + ALONE,
+            until: now + PROBED_ALONE,
         });
         self.not_before = Some(now + PAUSE);
         Some(remote)
     }
 
     /// Where one message may go because a packet came from there.
-    fn take_earned(&mut self) -> Option<SocketAddr> {
-        let candidate = self.candidate.as_mut().filter(|c| c.earned)?;
-        candidate.earned = false;
-        Some(candidate.remote)
+    fn take_send_credit(&mut self) -> Option<SocketAddr> {
+        let new = self.newest.as_mut().filter(|new| new.send_credit)?;
+        new.send_credit = false;
+        Some(new.remote)
     }
 
-    /// Whether the request under way was sent to the candidate alone.
-    fn asks_candidate(&self) -> bool {
-        match (&self.asked, &self.candidate) {
-            (Some(asked), Some(candidate)) => asked.remote == candidate.remote,
+    /// Whether the probe under way went to the newest address.
+    fn probes_newest(&self) -> bool {
+        match (&self.probe, &self.newest) {
+            (Some(probe), Some(newest)) => probe.remote == newest.remote,
             _ => false,
         }
     }
@@ -106,39 +106,39 @@ impl Move {
 impl Established {
     /// An authentic ESP packet, the newest of its CHILD SA, came from here.
     pub(crate) fn note_path(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
-        self.consider(env, remote);
+        self.consider_address(env, remote);
         self.advance(env);
     }
 
     /// An authentic IKE message came from the peer.
-    pub(super) fn heard(&mut self, env: &mut Env<'_>, at: AddressPair) {
+    pub(super) fn note_authentic(&mut self, env: &mut Env<'_>, at: AddressPair) {
         self.last_heard = env.now;
         // One to port 500 says nothing of where ESP in UDP comes from.
         if at.local == self.path.local {
-            self.consider(env, at.remote);
+            self.consider_address(env, at.remote);
         }
     }
 
     /// The answer to the request under way came.
-    pub(super) fn heard_answer(&mut self, env: &mut Env<'_>, at: AddressPair) {
-        let asked = self.moving.asked.take();
-        if asked.is_none() {
-            self.moving.path_fails = at.remote != self.path.remote;
+    pub(super) fn note_response(&mut self, env: &mut Env<'_>, at: AddressPair) {
+        let probe = self.address_change.probe.take();
+        if probe.is_none() {
+            self.address_change.path_in_doubt = at.remote != self.path.remote;
         }
-        if asked.is_some() || (self.is_wary() && !self.moving.path_fails) {
-            self.moving.not_before = Some(env.now + PAUSE);
+        if probe.is_some() || (self.is_behind_unknown_nat() && !self.address_change.path_in_doubt) {
+            self.address_change.not_before = Some(env.now + PAUSE);
         }
-        if asked.is_some_and(|asked| asked.remote == at.remote) && at.local == self.path.local {
+        if probe.is_some_and(|probe| probe.remote == at.remote) && at.local == self.path.local {
             self.move_to(env, at.remote);
         }
-        self.heard(env, at);
+        self.note_authentic(env, at);
     }
 
     /// RFC 7296 section 2.23: only a peer behind a NAT may be elsewhere. Where its
     /// address is configured, only the port may change.
-    fn consider(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
+    fn consider_address(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
         if remote == self.path.remote {
-            self.moving.candidate = None;
+            self.address_change.newest = None;
             return;
         }
         if !self.nat.remote {
@@ -146,7 +146,7 @@ impl Established {
         }
         let (from, configured) = (remote.ip(), self.config.remote);
         if let Some(configured) = configured.filter(|ip| *ip != from) {
-            if self.moving.refused.replace(from) != Some(from) {
+            if self.address_change.refused.replace(from) != Some(from) {
                 let why = format!(
                     "authentic packets come from {from}, expected {configured}: \
                      traffic stays with the configured address"
@@ -155,46 +155,46 @@ impl Established {
             }
             return;
         }
-        let trusted = !self.is_wary() || self.moving.path_fails;
-        let before = self.moving.candidate.replace(Candidate {
+        let may_be_probed = !self.is_behind_unknown_nat() || self.address_change.path_in_doubt;
+        let before = self.address_change.newest.replace(NewAddress {
             remote,
-            earned: true,
-            trusted,
+            send_credit: true,
+            may_be_probed,
         });
-        if !trusted {
+        if !may_be_probed {
             if before.is_none_or(|before| before.remote != remote) {
                 let from = self.path.remote;
                 self.diagnose(env, Diagnostic::AddressInDoubt { from, to: remote });
             }
-            self.ask_path(env);
+            self.probe_path(env);
         }
-        if self.moving.asked.is_none() {
+        if self.address_change.probe.is_none() {
             // A request that waits for its answer may have gone to an address
             // that the peer has left.
             self.window.hasten(env.now, &env.limits());
         }
     }
 
-    /// Whether what the peer's address seems to be may be our own NAT's doing.
-    fn is_wary(&self) -> bool {
+    /// Whether our own NAT may be what makes the peer seem to be elsewhere.
+    fn is_behind_unknown_nat(&self) -> bool {
         self.own_nat == OwnNat::Unknown
     }
 
     /// Asks whether the peer is still where it was. A request under way is such a
     /// question.
-    fn ask_path(&mut self, env: &mut Env<'_>) {
+    fn probe_path(&mut self, env: &mut Env<'_>) {
         if self.phase == Phase::Up && self.window.is_idle() {
-            let at = self.moving.not_before.unwrap_or(env.now);
+            let at = self.address_change.not_before.unwrap_or(env.now);
             self.tasks.plan(Task::Liveness, at);
         }
     }
 
     /// Asks a new address for a sign of life, if there is one and it is time.
-    pub(super) fn ask_new_address(&mut self, env: &mut Env<'_>) -> bool {
+    pub(super) fn probe_new_address(&mut self, env: &mut Env<'_>) -> bool {
         if self.phase != Phase::Up {
             return false;
         }
-        let Some(remote) = self.moving.begin_asking(env.now) else {
+        let Some(remote) = self.address_change.begin_probe(env.now) else {
             return false;
         };
         let (peer, from) = (&self.config.name, self.path.remote);
@@ -215,16 +215,16 @@ impl Established {
     /// a packet came from since the last time.
     pub(super) fn repeat(&mut self, env: &mut Env<'_>, message: Vec<u8>) {
         let alone = self
-            .moving
-            .asked
+            .address_change
+            .probe
             .as_ref()
-            .is_some_and(|a| env.now < a.until);
+            .is_some_and(|probe| env.now < probe.until);
         if !alone {
-            self.moving.asked = None;
+            self.address_change.probe = None;
             env.send(self.way(), message.clone());
         }
-        if (!alone || self.moving.asks_candidate())
-            && let Some(remote) = self.moving.take_earned()
+        if (!alone || self.address_change.probes_newest())
+            && let Some(remote) = self.address_change.take_send_credit()
         {
             let way = AddressPair {
                 remote,
@@ -241,7 +241,7 @@ impl Established {
             "{peer}: the peer answers at {remote} instead of {from}"
         );
         self.path.remote = remote;
-        self.moving.path_fails = false;
+        self.address_change.path_in_doubt = false;
         env.count(self.peer, |c| c.path_changes += 1);
         if self.phase == Phase::Up {
             env.emit(Event::PathChanged {

@@ -1,0 +1,94 @@
+//! An IKE SA is taken out, changed and put back, or its end leaves something.
+
+use std::time::{Duration, Instant};
+
+use super::Endpoint;
+use super::sa::{AfterHandling, GoneSa, Sa};
+use crate::core::env::Env;
+use crate::core::event::{DownReason, SaId};
+use crate::v2::channel::window::Answered;
+use crate::v2::established::Established;
+
+/// The last answer of a closed SA is repeated for this long, so that a peer
+/// whose DELETE we answered learns of it even if the answer was lost.
+const REPEAT_FOR: Duration = Duration::from_secs(30);
+/// At most this many closed SAs are remembered for that.
+const MAX_CLOSED: usize = 4096;
+
+impl Endpoint {
+    /// Puts an SA into the table, and its deadline among the others.
+    pub(super) fn put(&mut self, sa: Sa) {
+        self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));
+        self.sas.insert(sa);
+    }
+
+    /// Puts back what was taken out, or keeps what an SA that is gone leaves.
+    pub(super) fn put_back(&mut self, now: Instant, id: SaId, next: AfterHandling) {
+        match next {
+            AfterHandling::Sa(mut sa) => {
+                if let Sa::Established(sa) = &mut sa {
+                    self.effects.extend(sa.take_effects());
+                }
+                if !matches!(sa, Sa::HalfOpen(_)) {
+                    self.dos_protection.leave(id);
+                    self.spis.authenticated(sa.our_spi());
+                }
+                self.put(sa);
+            }
+            AfterHandling::Gone(GoneSa {
+                our_spi,
+                answered,
+                effects,
+            }) => {
+                self.effects.extend(effects);
+                self.deadlines.set(id, None);
+                self.spis.remove(our_spi);
+                self.dos_protection.leave(id);
+                if let Some(answered) = answered {
+                    self.remember_closed(now, our_spi, answered);
+                }
+            }
+        }
+    }
+
+    fn remember_closed(&mut self, now: Instant, our_spi: u64, answered: Answered) {
+        if self.closed.len() >= MAX_CLOSED {
+            self.forget_oldest_closed();
+        }
+        self.closed.insert(our_spi, answered);
+        self.closed_order.push_back((now + REPEAT_FOR, our_spi));
+    }
+
+    pub(super) fn forget_oldest_closed(&mut self) {
+        if let Some((_, our_spi)) = self.closed_order.pop_front() {
+            self.closed.remove(&our_spi);
+        }
+    }
+
+    /// Closes an SA and does what follows from it.
+    pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, send_delete: bool) {
+        if let Some(sa) = self.sas.remove(id) {
+            let next = sa.close(&mut self.env(now), reason, send_delete);
+            self.put_back(now, id, next);
+        }
+        self.settle(now);
+    }
+
+    /// Does something to an established SA and what follows from it.
+    pub(super) fn with_established(
+        &mut self,
+        now: Instant,
+        id: SaId,
+        change: impl FnOnce(&mut Established, &mut Env<'_>),
+    ) {
+        match self.sas.remove(id) {
+            Some(Sa::Established(mut sa)) => {
+                change(&mut sa, &mut self.env(now));
+                self.put_back(now, id, AfterHandling::established(sa));
+                self.settle(now);
+            }
+            Some(other) => self.sas.insert(other),
+            None => {}
+        }
+    }
+}
