@@ -1,19 +1,17 @@
 //! A daemon under attack, or the customer's: asked by its control socket, so that
 //! every question ends in time, whatever the daemon is doing.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde::Deserialize;
-use serde_json::{Value, json};
 use socket2::{Domain, SockAddr, Socket, Type};
+use vgw_admin::wire::{Reply, Request, Status, Tunnel};
 use vgw_lab::{Namespace, Process, wait_until};
 
 /// With 500 connections it takes a while.
@@ -89,15 +87,16 @@ impl Control {
     /// # Errors
     /// When it does not come within `limit`.
     pub fn status(&self, limit: Duration) -> Result<Status> {
-        let answer = self.ask(&json!({"request": "status"}), limit)?;
-        let reply: Reply = serde_json::from_str(&answer)?;
-        reply.status.context("the daemon answered by no status")
+        match serde_json::from_str(&self.ask(&Request::Status, limit)?)? {
+            Reply::Status { status } => Ok(*status),
+            other => bail!("the daemon answered {other:?} to a request for its status"),
+        }
     }
 
     /// How long a status takes that is not read. None: longer than `limit`.
     pub fn time_of_status(&self, limit: Duration) -> Option<Duration> {
         let began = Instant::now();
-        let answer = self.ask(&json!({"request": "status"}), limit);
+        let answer = self.ask(&Request::Status, limit);
         answer.is_ok().then(|| began.elapsed())
     }
 
@@ -105,11 +104,11 @@ impl Control {
     ///
     /// # Errors
     /// When it is not.
-    pub fn order(&self, request: &Value) -> Result<()> {
-        let answer = self.ask(request, QUIET)?;
-        let reply: Reply = serde_json::from_str(&answer)?;
-        ensure!(reply.reply == "done", "{request} was answered by {answer}");
-        Ok(())
+    pub fn order(&self, request: &Request) -> Result<()> {
+        match serde_json::from_str(&self.ask(request, QUIET)?)? {
+            Reply::Done { .. } => Ok(()),
+            other => bail!("{request:?} was answered by {other:?}"),
+        }
     }
 
     /// One tunnel of its status (`held/1`), of a daemon that is not attacked.
@@ -124,7 +123,7 @@ impl Control {
             .with_context(|| format!("the status has no tunnel {name}"))
     }
 
-    fn ask(&self, request: &Value, limit: Duration) -> Result<String> {
+    fn ask(&self, request: &Request, limit: Duration) -> Result<String> {
         let until = Instant::now() + limit;
         let left = || {
             let left = until.saturating_duration_since(Instant::now());
@@ -135,7 +134,7 @@ impl Control {
         socket.set_write_timeout(left())?;
         socket.connect(&SockAddr::unix(&self.0)?)?;
         let mut stream = UnixStream::from(std::os::fd::OwnedFd::from(socket));
-        writeln!(stream, "{request}")?;
+        writeln!(stream, "{}", serde_json::to_string(request)?)?;
         stream.set_read_timeout(left())?;
         let mut answer = String::new();
         BufReader::new(&stream).read_line(&mut answer)?;
@@ -143,47 +142,4 @@ impl Control {
         ensure!(!answer.is_empty(), "the daemon closed the connection");
         Ok(answer)
     }
-}
-
-#[derive(Debug, Deserialize)]
-struct Reply {
-    reply: String,
-    status: Option<Status>,
-}
-
-/// What is looked at of a status. An older daemon counts less.
-#[derive(Debug, Deserialize)]
-pub struct Status {
-    connections: Vec<Connection>,
-    pub half_open: u64,
-    #[serde(default)]
-    pub ike_messages: Messages,
-    #[serde(default)]
-    pub denied: BTreeMap<String, u64>,
-}
-
-/// IKE messages that arrived, and those of them that were dropped unread.
-#[derive(Debug, Default, Deserialize)]
-pub struct Messages {
-    pub received: BTreeMap<String, u64>,
-    pub dropped: BTreeMap<String, u64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Connection {
-    tunnels: Vec<Tunnel>,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Tunnel {
-    name: String,
-    pub up: bool,
-    pub counters: Counters,
-}
-
-#[derive(Debug, Deserialize)]
-pub struct Counters {
-    /// IKE SAs since the start that were no rekeys.
-    pub ike_established: u64,
-    pub ike_rekeys: u64,
 }

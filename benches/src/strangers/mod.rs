@@ -17,9 +17,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use vgw_admin::wire::Status;
 use vgw_harness::workspace;
 
-use self::daemon::Status;
 use self::made::Made;
 use self::scene::{Scene, identities};
 use self::users::{Felt, count_arrivals, feel};

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use serde_json::json;
+use vgw_admin::wire::Request;
 use vgw_harness::stage::{SOON, Stage};
 use vgw_harness::workspace;
 use vgw_lab::probe::ping;
@@ -66,8 +66,11 @@ impl Scene {
         for tunnel in [HELD, "tried/1", TRIED] {
             scene.await_tunnel(tunnel, true)?;
         }
-        let down = json!({"request": "tunnel_down", "tunnel": "tried/1"});
-        scene.customer.control().order(&down)?;
+        let tunnel = "tried/1".to_owned();
+        scene
+            .customer
+            .control()
+            .order(&Request::TunnelDown { tunnel })?;
         scene.await_tunnel("tried/1", false)?;
         // The routes of many connections take longer than a tunnel.
         let host = &scene.stage.topology.on_premises_host;

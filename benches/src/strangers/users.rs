@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use vgw_admin::wire::{RekeyTarget, Request};
 use vgw_harness::tools::{count_packets, counted_packets};
 use vgw_lab::probe::FlowReport;
 use vgw_lab::{Namespace, interrupt};
@@ -160,12 +160,12 @@ fn repeat(
 /// Takes a tunnel down at the customer's end and brings it up again; how long the
 /// latter takes.
 fn handshake(customer: &Control) -> Result<Option<Duration>> {
-    let order = |request: &str| json!({"request": request, "tunnel": TRIED});
-    customer.order(&order("tunnel_down"))?;
+    let tunnel = || TRIED.to_owned();
+    customer.order(&Request::TunnelDown { tunnel: tunnel() })?;
     // Time for its DELETE, so that one does not hinder the other.
     std::thread::sleep(PAUSE);
     let began = Instant::now();
-    customer.order(&order("tunnel_up"))?;
+    customer.order(&Request::TunnelUp { tunnel: tunnel() })?;
     until(began, || Ok(customer.tunnel(TRIED)?.up))
 }
 
@@ -173,7 +173,10 @@ fn handshake(customer: &Control) -> Result<Option<Duration>> {
 fn rekey(customer: &Control) -> Result<Option<Duration>> {
     let before = customer.tunnel(HELD)?.counters.ike_rekeys;
     let began = Instant::now();
-    let request: Value = json!({"request": "rekey", "tunnel": HELD, "what": "ike"});
+    let request = Request::Rekey {
+        tunnel: HELD.to_owned(),
+        what: RekeyTarget::Ike,
+    };
     if customer.order(&request).is_err() {
         // It is down, which is said elsewhere.
         return Ok(None);

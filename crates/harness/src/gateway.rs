@@ -6,9 +6,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
+use vgw_admin::wire::{Connection, Status, Tunnel};
 use vgw_lab::{Namespace, Process, wait_until};
-
-use crate::status::{Connection, Status, Tunnel};
 
 /// How long the daemon may take to answer after its start.
 const START: Duration = Duration::from_secs(10);

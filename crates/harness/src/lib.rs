@@ -14,7 +14,6 @@ pub mod machine;
 pub mod pair;
 pub mod sites;
 pub mod stage;
-pub mod status;
 pub mod strongswan;
 pub mod tools;
 mod vici;

@@ -1,12 +1,12 @@
 //! Two customers' sites, each with a strongSwan and a VPN connection of its own.
 
 use anyhow::Result;
+use vgw_admin::wire::Traffic;
 use vgw_lab::Lab;
 use vgw_lab::topology::{Branch, branch_cidr, on_premises_cidr, vpc_cidr};
 
 use crate::gateway::Gateway;
 use crate::stage::{SOON, Stage};
-use crate::status::Traffic;
 use crate::strongswan::StrongSwan;
 
 /// The first tunnels of the two connections, the only ones that are up.

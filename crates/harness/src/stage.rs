@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use vgw_admin::wire::Status;
 use vgw_lab::probe::{EchoFlow, FlowReport, ping};
 use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST, on_premises_cidr, vpc_cidr};
 use vgw_lab::{Lab, Namespace, Watcher, wait_until};
@@ -262,11 +263,19 @@ pub fn await_reason(gateway: &Gateway, words: &[&str]) -> Result<String> {
     let mut seen = Vec::new();
     let outcome = wait_until("a reason in the status", SOON, || {
         let status = gateway.status()?;
-        seen = status.reasons().iter().map(ToString::to_string).collect();
+        seen = reasons(status);
         let fits = |why: &&String| words.iter().all(|word| why.contains(word));
         Ok(seen.iter().find(fits).cloned())
     });
     outcome.with_context(|| format!("the status says {seen:?}, nothing that names {words:?}"))
+}
+
+/// Every line of a status that says why something is not as it should be.
+fn reasons(status: Status) -> Vec<String> {
+    let tunnels = status.connections.into_iter().flat_map(|c| c.tunnels);
+    let last = tunnels.filter_map(|tunnel| Some(tunnel.last?.why));
+    let refusals = status.refusals.into_iter().map(|refusal| refusal.why);
+    last.chain(refusals).chain(status.problems).collect()
 }
 
 /// Waits until a flow has had so many more echoes.
