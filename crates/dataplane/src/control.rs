@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use ipnet::IpNet;
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, InsideAddress, NATT_PORT, NextHop, Path, TunnelId,
+    Changes, ChildSa, ChildTraffic, HostService, InsideAddress, NATT_PORT, NextHop, Path, TunnelId,
     TunnelPolicy, TunnelTraffic,
 };
 use zeroize::Zeroizing;
@@ -23,7 +23,6 @@ use crate::links::foreign_link::ForeignLink;
 use crate::links::outside_link::OutsideLink;
 use crate::tables::OutsideEnds;
 use crate::tables::counters::{Count, DropReason, RefusedBatches};
-use crate::tables::host_firewall::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Misplaced;
 use crate::tables::seen_paths::SeenPath;
@@ -258,7 +257,7 @@ impl DataPlane {
     }
 
     /// Replaces the services of the gateway's own host that tunnels may reach.
-    pub fn set_host_services(&self, services: HostServices) {
+    pub fn set_host_services(&self, services: Vec<HostService>) {
         self.shared.engine.set_host_services(services);
         self.shared.wake();
     }

@@ -61,7 +61,6 @@ pub use packet::mss::mss;
 pub use packet::mtu::{Family, inner_mtu};
 pub use packet::vnet::{VNET_HEADER_LEN, VnetHeader};
 pub use tables::counters::DropReason;
-pub use tables::host_firewall::{HostService, HostServices};
 pub use tables::lookup::Lookup;
 pub use tables::misplaced::Misplaced;
 pub use tables::seen_paths::SeenPath;

@@ -4,9 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vgw_ike::event::IkeKeyLog;
-use vgw_sa::{Changes, ChildSa, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy};
-
-use crate::domain::HostService;
+use vgw_sa::{Changes, ChildSa, HostService, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy};
 
 /// One thing to do, in order.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use ipnet::{IpNet, Ipv4Net};
 use vgw_crypto::{Encryption, Group, Integrity};
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
-use vgw_sa::DfPolicy;
+use vgw_sa::{DfPolicy, HostService};
 
 /// Which end of the connections this daemon is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,31 +133,6 @@ impl From<IpAddr> for OutsideAddress {
             public: None,
         }
     }
-}
-
-/// A service of this machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum HostService {
-    /// Everything, whatever the protocol.
-    All,
-    /// A port, or several.
-    Ports {
-        /// Over which protocol.
-        protocol: Transport,
-        /// Lowest port.
-        first: u16,
-        /// Highest port.
-        last: u16,
-    },
-}
-
-/// A protocol with ports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// Transmission Control Protocol.
-    Tcp,
-    /// User Datagram Protocol.
-    Udp,
 }
 
 /// The customer's end of a connection.

@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod host_service;
 mod inside;
 mod path;
 mod policy;
@@ -14,6 +15,7 @@ mod traffic_selector;
 mod tunnel;
 
 pub use child::ChildSa;
+pub use host_service::{HostService, Transport};
 pub use inside::{Changes, InsideAddress, NextHop};
 pub use path::Path;
 pub use policy::{DfPolicy, TunnelPolicy};

@@ -9,9 +9,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use vgw_admin::wire;
-use vgw_dataplane::{ControlError, DataPlane, HostServices, SeenPath, StraySpi};
+use vgw_dataplane::{ControlError, DataPlane, SeenPath, StraySpi};
 use vgw_gateway::command::Command;
-use vgw_gateway::domain::{HostService, Transport};
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
@@ -346,7 +345,7 @@ impl Shell {
                 Ok(())
             }
             Command::SetHostServices(services) => {
-                self.plane.set_host_services(host_services(&services));
+                self.plane.set_host_services(services);
                 Ok(())
             }
             Command::ChangeInside(changes) => {
@@ -447,24 +446,4 @@ fn tunnel_samples(
             one_way: tunnel.one_way.is_some(),
             udp_fallback: tunnel.udp_fallback.is_some(),
         })
-}
-
-fn host_services(services: &[HostService]) -> HostServices {
-    let ports = |service: &HostService| match *service {
-        HostService::All => None,
-        HostService::Ports {
-            protocol,
-            first,
-            last,
-        } => Some(vgw_dataplane::HostService {
-            protocol: match protocol {
-                Transport::Tcp => 6,
-                Transport::Udp => 17,
-            },
-            first_port: first,
-            last_port: last,
-        }),
-    };
-    let only: Option<Vec<_>> = services.iter().map(ports).collect();
-    only.map_or(HostServices::All, HostServices::Only)
 }

@@ -11,13 +11,12 @@ use ipnet::IpNet;
 use thiserror::Error;
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy,
-    TunnelTraffic,
+    Changes, ChildSa, ChildTraffic, HostService, InsideAddress, NextHop, Path, TunnelId,
+    TunnelPolicy, TunnelTraffic,
 };
 
 use crate::links::outside_link::OutsideLink;
 use crate::tables::counters::{Count, Traffic};
-use crate::tables::host_firewall::HostServices;
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Examples;
 use crate::tables::seen_paths::{SeenPath, SeenPaths};
@@ -374,8 +373,8 @@ impl Engine {
     }
 
     /// Replaces the services of the gateway's own host that tunnels may reach.
-    pub(crate) fn set_host_services(&self, services: HostServices) {
-        self.change(|tables| tables.set_host_services(services));
+    pub(crate) fn set_host_services(&self, services: Vec<HostService>) {
+        self.change(|tables| tables.set_host_services(services.into()));
     }
 
     /// Changes our inside addresses.

@@ -5,7 +5,7 @@
 //! what answers the host, and the services that are configured. Each packet is
 //! judged by itself: nothing is remembered of the host's own connections.
 
-use vgw_sa::InsideAddress;
+use vgw_sa::{HostService, InsideAddress, Transport};
 
 use crate::packet::headers::{ICMP, ICMPV6, TCP, UDP};
 use crate::packet::inner::InnerPacket;
@@ -19,7 +19,7 @@ const ANSWER_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 /// Services of the host that are open to tunnels.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum HostServices {
+pub(crate) enum HostServices {
     /// These, beside what routing needs and what answers the host.
     Only(Vec<HostService>),
     /// All of them: the host takes everything, as if it stood behind the gateway.
@@ -33,25 +33,20 @@ impl Default for HostServices {
     }
 }
 
-/// A port, or several, of the host.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct HostService {
-    /// TCP or UDP, by its IP protocol number.
-    pub protocol: u8,
-    /// Lowest port.
-    pub first_port: u16,
-    /// Highest port.
-    pub last_port: u16,
+impl From<Vec<HostService>> for HostServices {
+    fn from(services: Vec<HostService>) -> Self {
+        if services.contains(&HostService::All) {
+            return Self::All;
+        }
+        Self::Only(services)
+    }
 }
 
 impl HostServices {
-    fn open(&self, protocol: u8, port: u16) -> bool {
+    fn open(&self, protocol: Transport, port: u16) -> bool {
         match self {
             Self::All => true,
-            Self::Only(services) => services.iter().any(|service| {
-                service.protocol == protocol
-                    && (service.first_port..=service.last_port).contains(&port)
-            }),
+            Self::Only(services) => services.iter().any(|service| service.is_at(protocol, port)),
         }
     }
 
@@ -74,11 +69,11 @@ impl HostServices {
                 // To the port only: who chooses BGP's as its own may mean any service.
                 let bgp =
                     to == BGP_PORT && inside.is_some_and(|inside| inside.peer == packet.source());
-                bgp || !opens_connection(*flags) || self.open(TCP, to)
+                bgp || !opens_connection(*flags) || self.open(Transport::Tcp, to)
             }
             (UDP, [_, _, d0, d1, ..]) => {
                 let to = u16::from_be_bytes([*d0, *d1]);
-                ANSWER_PORTS.contains(&to) || self.open(UDP, to)
+                ANSWER_PORTS.contains(&to) || self.open(Transport::Udp, to)
             }
             // Another protocol, or so little that it cannot be told.
             _ => false,
@@ -111,7 +106,7 @@ mod tests {
 
     use vgw_sa::{InsideAddress, TunnelId};
 
-    use super::{HostService, HostServices, TCP, UDP};
+    use super::{HostService, HostServices, TCP, Transport, UDP};
     use crate::packet::inner::InnerPacket;
     use crate::packet::inner::tests::ipv4;
 
@@ -191,12 +186,15 @@ mod tests {
 
     #[test]
     fn a_configured_service_is_open_and_no_other() {
-        let service = |protocol, first_port, last_port| HostService {
+        let service = |protocol, first, last| HostService::Ports {
             protocol,
-            first_port,
-            last_port,
+            first,
+            last,
         };
-        let services = HostServices::Only(vec![service(TCP, 22, 22), service(UDP, 5000, 5009)]);
+        let services = HostServices::from(vec![
+            service(Transport::Tcp, 22, 22),
+            service(Transport::Udp, 5000, 5009),
+        ]);
         assert!(admits(&services, &tcp(SITE, 40_000, 22, SYN)));
         assert!(!admits(&services, &tcp(SITE, 40_000, 23, SYN)));
         assert!(admits(&services, &udp(5009)) && !admits(&services, &udp(5010)));

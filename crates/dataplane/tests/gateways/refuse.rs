@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use ipnet::IpNet;
-use vgw_dataplane::{DataPlaneEvent, DropReason, HostService, HostServices, SeenPath};
-use vgw_sa::{ChildSa, InsideAddress, TunnelId};
+use vgw_dataplane::{DataPlaneEvent, DropReason, SeenPath};
+use vgw_sa::{ChildSa, HostService, InsideAddress, Transport, TunnelId};
 
 use crate::rig::{Forger, GCM, Rig, TUNNEL, inner};
 
@@ -80,13 +80,12 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
     send();
     right.await_drops(DropReason::HostClosed, 1);
 
-    let service = HostService {
-        protocol: 17,
-        first_port: 7000,
-        last_port: 7000,
+    let open = HostService::Ports {
+        protocol: Transport::Udp,
+        first: 7000,
+        last: 7000,
     };
-    let open = HostServices::Only(vec![service]);
-    right.plane.set_host_services(open.clone());
+    right.plane.set_host_services(vec![open]);
     send();
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
 
@@ -95,8 +94,8 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         peer: rig.left.inside[0],
         tunnels: tunnel.into(),
     };
-    for services in [open, HostServices::All] {
-        right.plane.set_host_services(services);
+    for service in [open, HostService::All] {
+        right.plane.set_host_services(vec![service]);
         let of_tunnel = |tunnel| vec![(right.inside[0], Some(inside(tunnel)))];
         right.plane.change_inside_addresses(of_tunnel(TUNNEL));
         send();

@@ -1,7 +1,8 @@
 //! Services of the gateway's own machine, as text.
 
+use vgw_sa::{HostService, Transport};
+
 use super::Refusal;
-use crate::domain::{HostService, Transport};
 
 /// What a service may look like.
 const EXPECTED: &str =
@@ -40,8 +41,7 @@ fn port(text: &str) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    use super::host_service;
-    use crate::domain::{HostService, Transport};
+    use super::{HostService, Transport, host_service};
 
     #[test]
     fn a_service_is_a_protocol_and_its_ports_or_all() {

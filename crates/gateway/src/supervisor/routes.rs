@@ -9,11 +9,11 @@
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
-use vgw_sa::{InsideAddress, NextHop, TunnelId, TunnelPolicy};
+use vgw_sa::{HostService, InsideAddress, NextHop, TunnelId, TunnelPolicy};
 
 use super::selection::TunnelIndex;
 use super::told::Told;
-use crate::domain::{Connection, Gateway, HostService, Tunnel};
+use crate::domain::{Connection, Gateway, Tunnel};
 
 /// A connection with its tunnels' numbers and the one that carries.
 #[derive(Clone, Copy)]

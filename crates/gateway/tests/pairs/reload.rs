@@ -1,11 +1,11 @@
 //! A changed configuration, applied as a difference.
 
 use vgw_crypto::{Encryption, Secret};
-use vgw_gateway::domain::{Gateway, HostService};
+use vgw_gateway::domain::Gateway;
 use vgw_gateway::status::{State, TunnelIndex};
 use vgw_gateway::supervisor::{Change, LONGEST_WAIT};
 use vgw_ike::config::Psk;
-use vgw_sa::{DfPolicy, TunnelPolicy};
+use vgw_sa::{DfPolicy, HostService, TunnelPolicy};
 use vgw_sim::setup;
 use vgw_sim::world::World;
 

@@ -2,8 +2,9 @@
 
 use ipnet::IpNet;
 use toml::de::DeValue;
-use vgw_gateway::domain::{Gateway, HostService, OutsideAddress, Side};
+use vgw_gateway::domain::{Gateway, OutsideAddress, Side};
 use vgw_gateway::rules::{CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
+use vgw_sa::HostService;
 
 use super::connection;
 use super::customer::{Customer, STAND_IN_ADDRESS, STAND_IN_PREFIX, customers};

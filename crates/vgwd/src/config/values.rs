@@ -5,9 +5,10 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{HostService, OutsideAddress};
+use vgw_gateway::domain::OutsideAddress;
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::identity::Identity;
+use vgw_sa::HostService;
 
 use super::suggestion;
 
