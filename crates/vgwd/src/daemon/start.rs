@@ -167,11 +167,8 @@ fn tell_of(plane: &DataPlane) {
     };
     let offloads = list(&offloads);
     let accelerated = list(&vgw_crypto::accelerated());
+    // No fields beside it: the text log would say everything twice.
     tracing::info!(
-        workers_in,
-        workers_out,
-        offloads,
-        accelerated,
         "data plane: {workers_in} threads receive from outside, {workers_out} from the TUN \
          device; offloads of the kernel: {offloads}; wide instructions of the CPU for: \
          {accelerated}"
