@@ -18,37 +18,44 @@ use tokio::task::{AbortHandle, yield_now};
 /// No descriptors, most likely; they come back.
 const RETRY: Duration = Duration::from_millis(100);
 
-/// Accepts clients for good: what `accept` gives when polled is served by `serve`, at
+/// Serves clients until `end`: what `accept` gives when polled is served by `serve`, at
 /// most `most` at once. `what` names the socket in the log.
-pub async fn serve<C, T: Future<Output = io::Result<()>> + Send + 'static>(
+pub async fn serve_until<C, A, T: Future<Output = io::Result<()>> + Send + 'static>(
+    end: impl Future<Output = ()>,
     what: &'static str,
     most: usize,
-    accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<C>>,
+    accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(C, A)>>,
     serve: impl Fn(C, Place) -> T,
 ) {
     let table = Arc::new(Table::default());
-    loop {
-        let client = match poll_fn(&accept).await {
-            Ok(client) => client,
-            Err(error) => {
-                tracing::warn!(%error, "a client of the {what} was not accepted: {error}");
-                tokio::time::sleep(RETRY).await;
-                continue;
-            }
-        };
-        table.make_room(most).await;
-        let place = table.enter();
-        let number = place.number;
-        let client = serve(client, place);
-        let task = tokio::spawn(async move {
-            if let Err(error) = client.await {
-                tracing::debug!(%error, "a client of the {what} was let go: {error}");
-            }
-        });
-        table.set_task(number, task.abort_handle());
-        // Its request may have come with it. Read now, it is not the next one to
-        // make room, however many are accepted after it.
-        yield_now().await;
+    let serving = async {
+        loop {
+            let client = match poll_fn(&accept).await {
+                Ok((client, _)) => client,
+                Err(error) => {
+                    tracing::warn!(%error, "a client of the {what} was not accepted: {error}");
+                    tokio::time::sleep(RETRY).await;
+                    continue;
+                }
+            };
+            table.make_room(most).await;
+            let place = table.enter();
+            let number = place.number;
+            let client = serve(client, place);
+            let task = tokio::spawn(async move {
+                if let Err(error) = client.await {
+                    tracing::debug!(%error, "a client of the {what} was let go: {error}");
+                }
+            });
+            table.set_task(number, task.abort_handle());
+            // Its request may have come with it. Read now, it is not the next one to
+            // make room, however many are accepted after it.
+            yield_now().await;
+        }
+    };
+    tokio::select! {
+        () = serving => {}
+        () = end => {}
     }
 }
 
@@ -175,7 +182,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::{Semaphore, mpsc};
 
-    use super::{Place, serve};
+    use super::{Place, serve_until};
 
     const MOST: usize = 4;
 
@@ -186,7 +193,7 @@ mod tests {
         let clients = Mutex::new(clients);
         let accept = move |context: &mut Context<'_>| {
             let next = clients.lock().unwrap().poll_recv(context);
-            next.map(|client| client.ok_or_else(|| io::Error::other("none is left")))
+            next.map(|client| Ok((client.ok_or_else(|| io::Error::other("none is left"))?, ())))
         };
         let answer = move |mut client: DuplexStream, place: Place| {
             let permits = Arc::clone(&permits);
@@ -200,7 +207,8 @@ mod tests {
                 }
             }
         };
-        tokio::spawn(serve("test", MOST, accept, answer));
+        let end = std::future::pending();
+        tokio::spawn(serve_until(end, "test", MOST, accept, answer));
         sender
     }
 

@@ -74,15 +74,10 @@ impl Listener {
 
     /// Serves clients until the receiver of `asked` is gone.
     pub async fn serve(self, asked: mpsc::Sender<Asked>) {
-        let accept = |context: &mut Context<'_>| {
-            let accepted = self.socket.poll_accept(context);
-            accepted.map_ok(|(client, _)| client)
-        };
+        let accept = |context: &mut Context<'_>| self.socket.poll_accept(context);
         let serve = |client, place| serve_client(client, place, asked.clone());
-        tokio::select! {
-            () = clients::serve("control socket", MAX_CLIENTS, accept, serve) => {}
-            () = asked.closed() => {}
-        }
+        let end = asked.closed();
+        clients::serve_until(end, "control socket", MAX_CLIENTS, accept, serve).await;
     }
 }
 

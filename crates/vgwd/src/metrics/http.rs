@@ -37,15 +37,10 @@ pub async fn serve(listener: TcpListener, asked: mpsc::Sender<Asked>) {
         fresh: FRESH,
         last: Mutex::default(),
     });
-    let accept = |context: &mut Context<'_>| {
-        let accepted = listener.poll_accept(context);
-        accepted.map_ok(|(client, _)| client)
-    };
+    let accept = |context: &mut Context<'_>| listener.poll_accept(context);
     let serve = |client, place| serve_client(client, place, Arc::clone(&scrapes));
-    tokio::select! {
-        () = clients::serve("metrics", MAX_CLIENTS, accept, serve) => {}
-        () = scrapes.asked.closed() => {}
-    }
+    let end = scrapes.asked.closed();
+    clients::serve_until(end, "metrics", MAX_CLIENTS, accept, serve).await;
 }
 
 async fn serve_client(
