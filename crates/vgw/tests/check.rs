@@ -31,15 +31,10 @@ impl Files {
         let (config, keys) = (folder.path().join("vgw.toml"), folder.path().join("keys"));
         fs::create_dir(&keys).unwrap();
         set(&keys, 0, 0o755);
-        let text = "[gateway]\noutside_addresses = [\"203.0.113.1\", \"203.0.113.2\"]\n\
-            [vpc]\ncidrs = [\"10.0.0.0/16\"]\n\
-            [[customer_gateway]]\nid = \"cgw-office\"\nip_address = \"198.51.100.7\"\n\
-            [[vpn_connection]]\nid = \"vpn-office\"\ncustomer_gateway = \"cgw-office\"\n\
-            static_routes = [\"192.168.0.0/24\"]\n\
-            [[vpn_connection.tunnel]]\ntunnel_inside_cidr = \"169.254.10.0/30\"\n\
-            pre_shared_key_file = \"./keys/one\"\npre_shared_key_generate = true\n\
-            [[vpn_connection.tunnel]]\ntunnel_inside_cidr = \"169.254.10.4/30\"\n\
-            pre_shared_key = \"battery.staple\"\n";
+        let text = include_str!("../../vgwd/tests/smallest.toml").replace(
+            "pre_shared_key = \"abcdefgh.1\"",
+            "pre_shared_key_file = \"./keys/one\"\npre_shared_key_generate = true",
+        );
         fs::write(&config, text).unwrap();
         set(&config, NOBODYS_ID, 0o600);
         Self {

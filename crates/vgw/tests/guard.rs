@@ -21,31 +21,25 @@ const BRANCH: &str = r#"
 
 /// A configuration for this VPC, whose keys cannot be had.
 fn configuration(vpc: &Namespace, socket: &Path) -> String {
-    let (netns, socket) = (vpc.name(), socket.display());
-    format!(
-        r#"
-    [gateway]
-    outside_addresses = ["203.0.113.1", "203.0.113.2"]
-    [vpc]
-    cidrs = ["10.0.0.0/16", "fd00:10::/64"]
-    netns = "{netns}"
-    [control]
-    socket = "{socket}"
-    [[customer_gateway]]
-    id = "cgw-office"
-    ip_address = "198.51.100.7"
-    [[vpn_connection]]
-    id = "vpn-office"
-    customer_gateway = "cgw-office"
-    static_routes = ["192.168.10.0/24", "fd00:20::/64"]
-    [[vpn_connection.tunnel]]
-    tunnel_inside_cidr = "169.254.10.0/30"
-    pre_shared_key_file = "/nowhere"
-    [[vpn_connection.tunnel]]
-    tunnel_inside_cidr = "169.254.10.4/30"
-    pre_shared_key_credential = "none"
-"#
-    )
+    let control = format!(
+        "[control]\nsocket = {socket:?}\n[vpc]\nnetns = {:?}",
+        vpc.name()
+    );
+    include_str!("../../vgwd/tests/smallest.toml")
+        .replace("[vpc]", &control)
+        .replace("\"10.0.0.0/16\"", "\"10.0.0.0/16\", \"fd00:10::/64\"")
+        .replace(
+            "\"192.168.0.0/24\"",
+            "\"192.168.10.0/24\", \"fd00:20::/64\"",
+        )
+        .replace(
+            "pre_shared_key = \"abcdefgh.1",
+            "pre_shared_key_file = \"/nowhere",
+        )
+        .replace(
+            "pre_shared_key = \"abcdefgh.2",
+            "pre_shared_key_credential = \"none",
+        )
 }
 
 fn vgw(arguments: &[&str], file: &Path) -> Output {

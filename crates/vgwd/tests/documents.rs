@@ -26,26 +26,7 @@ const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
 const METRICS: &str = include_str!("../../../docs/metrics.md");
 const CHANGES: &str = include_str!("../../../docs/changes.md");
 const EXAMPLE: &str = include_str!("../../../config/vgw.toml");
-const TWO_TUNNELS: &str = r#"
-[gateway]
-outside_addresses = ["203.0.113.1", "203.0.113.2"]
-[vpc]
-cidrs = ["10.0.0.0/16"]
-[[customer_gateway]]
-id = "cgw-office"
-ip_address = "198.51.100.7"
-[[vpn_connection]]
-id = "vpn-office"
-customer_gateway = "cgw-office"
-static_routes = ["192.168.0.0/24"]
-[[vpn_connection.tunnel]]
-tunnel_inside_cidr = "169.254.10.0/30"
-pre_shared_key = "correct.horse"
-OPTION
-[[vpn_connection.tunnel]]
-tunnel_inside_cidr = "169.254.10.4/30"
-pre_shared_key = "battery.staple"
-"#;
+const SMALLEST: &str = include_str!("smallest.toml");
 /// Options of a tunnel, each with another value than its default.
 const CHANGED: [(&str, &str); 21] = [
     ("encapsulation", "\"udp\""),
@@ -293,7 +274,8 @@ fn what_a_change_does_is_said_of_every_option() {
 /// What a reload with this option in its first tunnel says of the tunnel.
 fn said_of(option: &str) -> Option<String> {
     let load = |option: &str| {
-        let text = TWO_TUNNELS.replace("OPTION", option);
+        let head = "[[vpn_connection.tunnel]]\n";
+        let text = SMALLEST.replacen(head, &format!("{head}{option}\n"), 1);
         config::load_str(&text, "test").unwrap().gateway
     };
     let random = RandomSources::new(SysRng, SysRng);

@@ -257,23 +257,11 @@ fn what_the_machine_itself_sends_to_a_site_comes_from_its_address_in_the_vpc() {
     sources(["src 10.0.1.9 ", ""]);
 }
 
-/// A configuration for this VPC.
-fn loaded(vpc: &Namespace) -> Loaded {
-    let text = configuration(
-        vpc,
-        [
-            r#"pre_shared_key = "correct.horse.battery""#,
-            r#"pre_shared_key = "staple.correct.horse""#,
-        ],
-    );
-    config::load_str(&text, "test").unwrap()
-}
-
 /// Starts the thread that keeps the routes of this VPC.
 pub fn keep(vpc: &Namespace) -> Kernel {
     let Loaded {
         gateway, settings, ..
-    } = loaded(vpc);
+    } = config::load_str(&configuration(vpc), "test").unwrap();
     let failed = |why: String| eprintln!("{why}");
     let keeper = Keeper::start(&settings, Desired::of(&gateway, &settings), failed).unwrap();
     let all = [

@@ -12,33 +12,15 @@ use vgw_lab::Namespace;
 mod forwarding;
 mod keeper;
 
-/// A configuration for this VPC, whose tunnels have their keys by these lines. Further
-/// tables may follow it.
-fn configuration(vpc: &Namespace, keys: [&str; 2]) -> String {
-    let netns = vpc.name();
-    let [first, second] = keys;
-    format!(
-        r#"
-        [gateway]
-        outside_addresses = ["203.0.113.1", "203.0.113.2"]
-        [vpc]
-        cidrs = ["10.0.0.0/16", "fd00:10::/64"]
-        netns = "{netns}"
-        [[customer_gateway]]
-        id = "cgw-office"
-        ip_address = "198.51.100.7"
-        [[vpn_connection]]
-        id = "vpn-office"
-        customer_gateway = "cgw-office"
-        static_routes = ["192.168.10.0/24", "fd00:20::/64"]
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.0/30"
-        {first}
-        [[vpn_connection.tunnel]]
-        tunnel_inside_cidr = "169.254.10.4/30"
-        {second}
-        "#
-    )
+/// A configuration for this VPC.
+fn configuration(vpc: &Namespace) -> String {
+    include_str!("../smallest.toml")
+        .replace("[vpc]", &format!("[vpc]\nnetns = {:?}", vpc.name()))
+        .replace("\"10.0.0.0/16\"", "\"10.0.0.0/16\", \"fd00:10::/64\"")
+        .replace(
+            "\"192.168.0.0/24\"",
+            "\"192.168.10.0/24\", \"fd00:20::/64\"",
+        )
 }
 
 /// What ip(8) says in a namespace.

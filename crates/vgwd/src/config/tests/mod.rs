@@ -10,30 +10,7 @@ mod total;
 use super::{Loaded, Problem, load_str};
 
 /// A configuration with nothing in it that need not be.
-const SMALLEST: &str = r#"
-[gateway]
-outside_addresses = ["203.0.113.1", "203.0.113.2"]
-
-[vpc]
-cidrs = ["10.0.0.0/16"]
-
-[[customer_gateway]]
-id = "cgw-office"
-ip_address = "198.51.100.7"
-
-[[vpn_connection]]
-id = "vpn-office"
-customer_gateway = "cgw-office"
-static_routes = ["192.168.0.0/24"]
-
-[[vpn_connection.tunnel]]
-tunnel_inside_cidr = "169.254.10.0/30"
-pre_shared_key = "abcdefgh.1"
-
-[[vpn_connection.tunnel]]
-tunnel_inside_cidr = "169.254.10.4/30"
-pre_shared_key = "abcdefgh.2"
-"#;
+const SMALLEST: &str = include_str!("../../../tests/smallest.toml");
 
 /// The same connection as [`SMALLEST`]'s, at its other end.
 const OTHER_END: &str = r#"
