@@ -13,6 +13,7 @@ use crate::core::progress::Asked;
 use crate::core::spi::SpiPool;
 use crate::peer::config::{KeyLog, Lifetime, Limits};
 use crate::v2::channel::crash_token;
+use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::channel::sealed::IV_KEY_LEN;
 use crate::v2::handshake::auth::Mistaken;
@@ -163,8 +164,10 @@ impl Env<'_> {
     }
 
     /// Sends an IKE message.
-    pub fn send(&mut self, way: AddressPair, message: Vec<u8>) {
-        self.transmit(way, Content::Ike(message));
+    pub fn send(&mut self, way: AddressPair, message: Datagrams) {
+        for datagram in message.0 {
+            self.transmit(way, Content::Ike(datagram));
+        }
     }
 
     /// Sends a datagram.

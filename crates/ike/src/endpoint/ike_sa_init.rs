@@ -10,6 +10,7 @@ use crate::core::event::{DownReason, Event, SaId};
 use crate::core::progress::Came;
 use crate::dos_protection::source::Source;
 use crate::dos_protection::{Room, UnprovedInit, cost_of_key_exchange, cost_of_selection};
+use crate::v2::channel::window::INIT_ID;
 use crate::v2::handshake::nat::AddressPair;
 use crate::v2::handshake::responder::{Refused, init_response_header, select};
 use crate::v2::messages::{InitRequest, InitResponse};
@@ -31,8 +32,10 @@ impl Endpoint {
         datagram: &[u8],
     ) {
         self.hear(now, at, Came::InitRequest);
-        let first =
-            header.initiator && header.spi_i != 0 && header.spi_r == 0 && header.message_id == 0;
+        let first = header.initiator
+            && header.spi_i != 0
+            && header.spi_r == 0
+            && header.message_id == INIT_ID;
         if !first {
             return self.deny(now, at, Denial::OutOfPlace);
         }
@@ -200,7 +203,7 @@ impl Endpoint {
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);
         let message = encode_cleartext(&header, &response.into_payloads());
-        self.env(now).send(at, message);
+        self.env(now).send(at, message.into());
     }
 
     /// Notes that an IKE_SA_INIT request was answered, for the first time or again.

@@ -46,7 +46,7 @@ impl Endpoint {
             .closed
             .get(&our_spi)
             .and_then(|answered| answered.again(datagram))
-            .map(<[u8]>::to_vec);
+            .cloned();
         match repeated {
             Some(response) => self.env(now).send(at, response),
             None => self.receive_for_unknown_sa(now, at, &header, datagram),

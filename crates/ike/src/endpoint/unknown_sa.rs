@@ -101,7 +101,7 @@ impl Endpoint {
         };
         let payloads = [Payload::Notify(Notify::invalid_spi(spi))];
         let message = encode_cleartext(&header, &payloads);
-        self.env(now).send(at, message);
+        self.env(now).send(at, message.into());
         self.report_unknown_sa(now, at);
     }
 
@@ -133,7 +133,7 @@ impl Endpoint {
         }
         let payloads: Vec<Payload> = notifies.into_iter().map(Payload::Notify).collect();
         let message = encode_cleartext(&answer, &payloads);
-        self.env(now).send(at, message);
+        self.env(now).send(at, message.into());
         self.report_unknown_sa(now, at);
     }
 

@@ -2,6 +2,7 @@
 //! with retransmission, and the tokens by which a peer proves that it lost the SA.
 
 pub(crate) mod crash_token;
+pub(crate) mod datagrams;
 pub(crate) mod keys;
 pub(crate) mod sealed;
 pub(crate) mod window;

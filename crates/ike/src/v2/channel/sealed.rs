@@ -3,6 +3,7 @@
 
 use vgw_crypto::{AeadKey, CbcKey, Encryption, IkeSuite, KeyError, MacKey, Secret};
 
+use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::wire::{Header, Payload, Sealed, begin_sealed, encode_payloads};
 
 const AEAD_IV_LEN: usize = 8;
@@ -65,7 +66,7 @@ impl SealKey {
     }
 
     /// A whole message whose payloads are encrypted.
-    pub(crate) fn seal(&mut self, header: &Header, payloads: &[Payload]) -> Vec<u8> {
+    pub(crate) fn seal(&mut self, header: &Header, payloads: &[Payload]) -> Datagrams {
         let (first, mut body) = encode_payloads(payloads);
         let counter = self.next_iv;
         self.next_iv += 1;
@@ -80,7 +81,7 @@ impl SealKey {
                 message.extend_from_slice(&iv);
                 message.extend_from_slice(&body);
                 message.extend_from_slice(&icv);
-                message
+                message.into()
             }
             Protection::Cbc(keys) => {
                 let CbcThenMac { cipher, mac } = &**keys;
@@ -103,7 +104,7 @@ impl SealKey {
                 message.extend_from_slice(&body);
                 let icv = mac.icv(&[&message]);
                 message.extend_from_slice(&icv);
-                message
+                message.into()
             }
         }
     }

@@ -5,9 +5,14 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{Prf, Secret};
 
+use super::datagrams::Datagrams;
 use crate::peer::config::Limits;
 
-/// Message IDs of one IKE SA, both ways.
+/// The message ID of IKE_SA_INIT, either way (RFC 7296 section 2.2). All others follow
+/// from how many exchanges there were since.
+pub(crate) const INIT_ID: u32 = 0;
+
+/// Message IDs of one IKE SA, both ways, from its first message on.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     next_request: u32,
@@ -21,7 +26,7 @@ pub(crate) struct Window {
 /// Our request that waits for its answer.
 #[derive(Debug)]
 struct Outstanding {
-    message: Vec<u8>,
+    message: Datagrams,
     first_sent: Instant,
     resend_at: Instant,
     pause: Duration,
@@ -34,23 +39,17 @@ pub(crate) struct Answered {
     // A hash and not the message: an unauthenticated sender can make messages long, and
     // they are remembered with the answer that refuses them.
     request: Secret,
-    response: Vec<u8>,
+    response: Datagrams,
 }
 
 impl Answered {
-    pub(crate) fn new(id: u32, request: &[u8], response: &[u8]) -> Self {
-        Self {
-            id,
-            request: fingerprint(request),
-            response: response.to_vec(),
-        }
-    }
-
     /// The answer, if this is the same request again, octet by octet: no other
-    /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption.
-    pub(crate) fn again(&self, request: &[u8]) -> Option<&[u8]> {
+    /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption. A request
+    /// in several datagrams is known by the first, so that one repetition of it has one
+    /// answer (RFC 7383 section 2.6.1).
+    pub(crate) fn again(&self, request: &[u8]) -> Option<&Datagrams> {
         let same = self.request.expose() == fingerprint(request).expose();
-        same.then_some(self.response.as_slice())
+        same.then_some(&self.response)
     }
 }
 
@@ -65,28 +64,12 @@ pub(crate) enum Incoming<'a> {
     /// The one expected.
     Fresh,
     /// The last one again; send this.
-    Again(&'a [u8]),
+    Again(&'a Datagrams),
     /// Neither.
     OutOfWindow,
 }
 
 impl Window {
-    /// After the initial exchanges, which used IDs 0 and 1.
-    pub(crate) fn after_auth_as_initiator() -> Self {
-        Self {
-            next_request: 2,
-            ..Self::default()
-        }
-    }
-
-    /// Of a responder that has yet to answer IKE_AUTH, which has ID 1.
-    pub(crate) fn before_auth_as_responder() -> Self {
-        Self {
-            expected: 1,
-            ..Self::default()
-        }
-    }
-
     /// The ID of our next request.
     pub(crate) fn next_request(&self) -> u32 {
         self.next_request
@@ -98,7 +81,7 @@ impl Window {
     }
 
     /// Notes that the request with the next ID was sent.
-    pub(crate) fn sent(&mut self, now: Instant, limits: &Limits, message: Vec<u8>) {
+    pub(crate) fn sent(&mut self, now: Instant, limits: &Limits, message: Datagrams) {
         self.outstanding = Some(Outstanding {
             message,
             first_sent: now,
@@ -118,7 +101,7 @@ impl Window {
     }
 
     /// The request, if it is time to send it again. The pause doubles.
-    pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Vec<u8>> {
+    pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Datagrams> {
         let outstanding = self.outstanding.as_mut().filter(|o| o.resend_at <= now)?;
         outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
         outstanding.resend_at = now + outstanding.pause;
@@ -160,8 +143,12 @@ impl Window {
     }
 
     /// The expected request was answered so.
-    pub(crate) fn answered(&mut self, request: &[u8], response: &[u8]) {
-        self.answered = Some(Answered::new(self.expected, request, response));
+    pub(crate) fn answered(&mut self, request: &[u8], response: Datagrams) {
+        self.answered = Some(Answered {
+            id: self.expected,
+            request: fingerprint(request),
+            response,
+        });
         // RFC 7296 section 2.2: message IDs do not wrap.
         match self.expected.checked_add(1) {
             Some(next) => self.expected = next,
@@ -177,7 +164,22 @@ impl Window {
 
 #[cfg(test)]
 mod tests {
-    use super::{Incoming, Window};
+    use std::time::{Duration, Instant};
+
+    use super::{Datagrams, INIT_ID, Incoming, Window};
+    use crate::peer::config::Limits;
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an arbitrary start of virtual time"
+    )]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    fn of_two(first: &[u8], second: &[u8]) -> Datagrams {
+        Datagrams(vec![first.to_vec(), second.to_vec()])
+    }
 
     #[test]
     fn the_last_message_id_is_answered_once() {
@@ -185,12 +187,50 @@ mod tests {
             expected: u32::MAX,
             ..Window::default()
         };
+        let answer = Datagrams::from(b"answer".to_vec());
         assert_eq!(window.classify(u32::MAX, b"request"), Incoming::Fresh);
-        window.answered(b"request", b"answer");
+        window.answered(b"request", answer.clone());
         let again = window.classify(u32::MAX, b"request");
-        assert_eq!(again, Incoming::Again(b"answer"));
+        assert_eq!(again, Incoming::Again(&answer));
         let other = window.classify(u32::MAX, b"other");
         assert_eq!(other, Incoming::OutOfWindow);
         assert_eq!(window.classify(0, b"request"), Incoming::OutOfWindow);
+    }
+
+    #[test]
+    fn message_ids_count_the_exchanges_of_a_handshake_however_many_there_are() {
+        let now = epoch();
+        let [mut ours, mut theirs] = [Window::default(), Window::default()];
+        for id in INIT_ID..4 {
+            let request = vec![0; 28];
+            assert_eq!(ours.next_request(), id);
+            ours.sent(now, &Limits::default(), request.clone().into());
+            assert_eq!(theirs.classify(id, &request), Incoming::Fresh);
+            theirs.answered(&request, request.clone().into());
+            assert!(ours.awaits(id) && !ours.awaits(id + 1));
+            ours.acknowledge();
+        }
+        assert_eq!(theirs.next_request(), 0, "nobody asked the other way");
+    }
+
+    #[test]
+    fn a_request_of_several_datagrams_is_repeated_as_all_of_them() {
+        let now = epoch();
+        let limits = Limits::default();
+        let request = of_two(b"first", b"second");
+        let mut window = Window::default();
+        window.sent(now, &limits, request.clone());
+        assert_eq!(window.resend(now, &limits), None);
+        let later = now + Duration::from_secs(60);
+        assert_eq!(window.resend(later, &limits), Some(request));
+    }
+
+    #[test]
+    fn an_answer_to_a_request_of_several_datagrams_is_repeated_once_for_its_first() {
+        let mut window = Window::default();
+        let answer = of_two(b"answer", b"more");
+        window.answered(b"first", answer.clone());
+        assert_eq!(window.classify(0, b"first"), Incoming::Again(&answer));
+        assert_eq!(window.classify(0, b"second"), Incoming::OutOfWindow);
     }
 }

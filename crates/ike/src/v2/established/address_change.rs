@@ -25,6 +25,7 @@ use super::tasks::Task;
 use super::{Established, Phase, informational};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Event};
+use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
 
 /// A probe is sent to the new address alone for this long, which leaves slow networks time
@@ -213,7 +214,7 @@ impl Established {
 
     /// Sends the request under way again: on the path, and to a new address that
     /// a packet came from since the last time.
-    pub(super) fn repeat(&mut self, env: &mut Env<'_>, message: Vec<u8>) {
+    pub(super) fn repeat(&mut self, env: &mut Env<'_>, message: Datagrams) {
         let alone = self
             .address_change
             .probe

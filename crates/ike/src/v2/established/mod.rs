@@ -366,7 +366,7 @@ impl Established {
         match self.window.classify(message.header.message_id, datagram) {
             Incoming::Fresh => {}
             Incoming::Again(response) => {
-                env.send(at, response.to_vec());
+                env.send(at, response.clone());
                 env.count(self.peer, |c| c.duplicates += 1);
                 return;
             }
@@ -505,8 +505,8 @@ impl Established {
     ) {
         let header = self.header(request.header.exchange, request.header.message_id, true);
         let response = self.keys.seal.seal(&header, &reply.payloads);
-        self.window.answered(datagram, &response);
-        env.send(at, response);
+        env.send(at, response.clone());
+        self.window.answered(datagram, response);
         if let AfterReply::End(reason) = reply.then {
             self.close(env, reason, false);
         }

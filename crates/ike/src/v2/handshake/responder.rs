@@ -14,7 +14,7 @@ use crate::dos_protection::{DosProtection, Origin};
 use crate::peer::config::{Encapsulation, PeerConfig};
 use crate::peer::peers::{Alike, Peers};
 use crate::v2::channel::keys::{AuthKeys, IkeKeys, Nonces, SkeySeed, SpiPair};
-use crate::v2::channel::window::{Answered, Window};
+use crate::v2::channel::window::{Answered, INIT_ID, Incoming, Window};
 use crate::v2::established::{Established, Foundation, demand_group, public};
 use crate::v2::handshake::auth::{Mistaken, Signed, Unproved, said};
 use crate::v2::handshake::nat::{self, AddressPair, Detected};
@@ -39,6 +39,8 @@ pub(crate) struct HalfOpen {
     /// We said that there is a NAT before us.
     pretend: bool,
     at: AddressPair,
+    window: Window,
+    // AUTH covers both.
     init_request: Vec<u8>,
     init_response: Vec<u8>,
     began: Instant,
@@ -244,7 +246,9 @@ impl Checked {
             &init_response_header(spis.initiator, spis.responder),
             &response.into_payloads(),
         );
-        env.send(at, init_response.clone());
+        env.send(at, init_response.clone().into());
+        let mut window = Window::default();
+        window.answered(datagram, init_response.clone().into());
         Ok(HalfOpen {
             id: env.sa_id(),
             spis,
@@ -255,6 +259,7 @@ impl Checked {
             detected,
             pretend,
             at,
+            window,
             init_request: datagram.to_vec(),
             init_response,
             began: env.now,
@@ -298,11 +303,13 @@ impl HalfOpen {
 
     /// Answers a repeated IKE_SA_INIT. False: it has other octets than the one we know.
     pub(crate) fn answer_again(&self, env: &mut Env<'_>, datagram: &[u8]) -> bool {
-        let same = self.init_request == datagram;
-        if same {
-            env.send(self.at, self.init_response.clone());
+        match self.window.classify(INIT_ID, datagram) {
+            Incoming::Again(response) => {
+                env.send(self.at, response.clone());
+                true
+            }
+            Incoming::Fresh | Incoming::OutOfWindow => false,
         }
-        same
     }
 
     /// IKE_AUTH.
@@ -330,7 +337,7 @@ impl HalfOpen {
                     peer: only,
                     ..refusal
                 };
-                return self.refuse(env, at, datagram, refusal);
+                return self.refuse(env, at, (message, datagram), refusal);
             }
         };
         if is_silenced(peers, at, &request) {
@@ -356,7 +363,7 @@ impl HalfOpen {
                 if refusal.notify.kind == NotifyType::AUTHENTICATION_FAILED {
                     dos_protection.failed(env.now, source, guessed, &limits);
                 }
-                self.refuse(env, at, datagram, refusal)
+                self.refuse(env, at, (message, datagram), refusal)
             }
         }
     }
@@ -372,7 +379,7 @@ impl HalfOpen {
         if spis != (self.spis.initiator, self.spis.responder) || !header.initiator {
             return Err(Denial::WrongSpis);
         }
-        if header.message_id != 1 {
+        if self.window.classify(header.message_id, datagram) != Incoming::Fresh {
             return Err(Denial::WrongId);
         }
         let sealed = message.sealed.as_ref().ok_or(Denial::NotEncrypted)?;
@@ -503,7 +510,7 @@ impl HalfOpen {
             },
             nat,
             own_nat,
-            window: Window::before_auth_as_responder(),
+            window: self.window,
         };
         let sa = Established::new(env, foundation, &proof);
         let mut sa = Box::new(sa.with_token_of(&request.notifies));
@@ -519,7 +526,7 @@ impl HalfOpen {
         mut self: Box<Self>,
         env: &mut Env<'_>,
         at: AddressPair,
-        datagram: &[u8],
+        (message, datagram): (&ClearMessage, &[u8]),
         refusal: Refusal,
     ) -> Outcome {
         let Refusal {
@@ -540,12 +547,13 @@ impl HalfOpen {
             exchange: ExchangeType::IKE_AUTH,
             initiator: false,
             response: true,
-            message_id: 1,
+            message_id: message.header.message_id,
         };
         let payloads = [Payload::Notify(notify)];
         let response = self.keys.seal.seal(&header, &payloads);
         env.send(at, response.clone());
-        Outcome::Refused(Some(Answered::new(1, datagram, &response)))
+        self.window.answered(datagram, response);
+        Outcome::Refused(self.window.into_answered())
     }
 }
 
@@ -661,6 +669,6 @@ pub(crate) fn init_response_header(spi_i: u64, spi_r: u64) -> Header {
         exchange: ExchangeType::IKE_SA_INIT,
         initiator: false,
         response: true,
-        message_id: 0,
+        message_id: INIT_ID,
     }
 }

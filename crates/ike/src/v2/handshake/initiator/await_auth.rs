@@ -10,7 +10,6 @@ use crate::core::event::{DownReason, Nat, Role};
 use crate::core::progress::Asked;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
-use crate::v2::channel::window::Window;
 use crate::v2::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
 use crate::v2::handshake::auth::{Mistaken, Signed, said};
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
@@ -89,7 +88,7 @@ impl AwaitAuth {
     pub(super) fn answered(
         self: Box<Self>,
         env: &mut Env<'_>,
-        attempt: Attempt,
+        mut attempt: Attempt,
         at: AddressPair,
         message: &ClearMessage,
         datagram: &[u8],
@@ -106,6 +105,7 @@ impl AwaitAuth {
             attempt.discard(env, at, Denial::NotAuthentic);
             return self.waiting(attempt);
         };
+        attempt.window.acknowledge();
         env.note_asked(attempt.peer, Asked::auth_answered);
         let response = decode_payloads(first, &plaintext)
             .map_err(|e| e.to_string())
@@ -172,10 +172,10 @@ impl AwaitAuth {
         };
         attempt.way.remote = at.remote;
         let began = attempt.began;
-        let (foundation, pending) = self.foundation(&attempt);
+        let (foundation, pending) = self.foundation(attempt);
         let sa = Established::new(env, foundation, &proof);
         let mut sa = Box::new(sa.with_token_of(&notifies));
-        env.count(attempt.peer, |c| c.ike_established += 1);
+        env.count(sa.peer(), |c| c.ike_established += 1);
         sa.announce(env, None);
         sa.first_child(env, pending, &child);
         sa.came_up(false, began);
@@ -190,22 +190,22 @@ impl AwaitAuth {
         reason: DownReason,
     ) -> Outcome {
         attempt.report(env, reason);
-        let (foundation, pending) = self.foundation(&attempt);
+        let (foundation, pending) = self.foundation(attempt);
         env.release_spi(pending.spi_in);
         Outcome::Became(Box::new(Established::unauthenticated(env, foundation)))
     }
 
-    fn foundation(self, attempt: &Attempt) -> (Foundation, PendingChild) {
+    fn foundation(self, attempt: Attempt) -> (Foundation, PendingChild) {
         let foundation = Foundation {
             id: attempt.id,
             peer: attempt.peer,
-            config: attempt.config.clone(),
+            remote_id: attempt.config.remote_id.clone(),
+            config: attempt.config,
             role: Role::Initiator,
             spis: self.spis,
             suite: self.suite,
             keys: self.keys,
             nonces: self.nonces,
-            remote_id: attempt.config.remote_id.clone(),
             path: Path {
                 local: attempt.way.local,
                 remote: attempt.way.remote,
@@ -213,7 +213,7 @@ impl AwaitAuth {
             },
             nat: self.nat,
             own_nat: self.own_nat,
-            window: Window::after_auth_as_initiator(),
+            window: attempt.window,
         };
         (foundation, self.child)
     }

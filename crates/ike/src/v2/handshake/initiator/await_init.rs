@@ -48,17 +48,18 @@ impl AwaitInit {
                 notifies: Notifies(nat.to_vec()),
             },
         };
+        // RFC 7296 section 2.6: whatever was asked for before, this is the first message.
+        attempt.window = Window::default();
         let header = Header {
             spi_i: attempt.spi_i,
             spi_r: 0,
             exchange: ExchangeType::IKE_SA_INIT,
             initiator: true,
             response: false,
-            message_id: 0,
+            message_id: attempt.window.next_request(),
         };
         self.request = encode_cleartext(&header, &request.into_payloads());
-        attempt.window = Window::default();
-        attempt.send(env, self.request.clone());
+        attempt.send(env, self.request.clone().into());
         attempt.note_init(env);
     }
 

@@ -22,6 +22,7 @@ use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, SaId};
 use crate::core::progress::Asked;
 use crate::peer::config::PeerConfig;
+use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::window::Window;
 use crate::v2::established::Established;
 use crate::v2::handshake::nat::{AddressPair, IKE_PORT, NAT_T_PORT};
@@ -262,7 +263,7 @@ impl Attempt {
         env.note_asked(self.peer, |asked, now| asked.sent_auth(now, floated));
     }
 
-    fn send(&mut self, env: &mut Env<'_>, message: Vec<u8>) {
+    fn send(&mut self, env: &mut Env<'_>, message: Datagrams) {
         env.send(self.way, message.clone());
         let limits = env.limits();
         self.window.sent(env.now, &limits, message);
