@@ -16,12 +16,16 @@ use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Transmit};
 use vgw_sa::TunnelId;
 use vgw_sim::plane::Plane;
+use vgw_sim::setup;
 
 use crate::Failure;
 use crate::many::{Sites, connection, customer, gateway};
 
 /// Between two handshakes.
 const PACE: Duration = Duration::from_millis(20);
+
+/// Between two reloads. All that are measured take less than a CHILD SA's lifetime.
+const RELOAD_PACE: Duration = Duration::from_millis(1);
 
 /// The times that a changed configuration takes.
 pub struct Took {
@@ -49,7 +53,7 @@ impl Cloud {
         Self {
             sites,
             plane: Plane::new(outside.map(|ours| ours.address).collect()),
-            supervisor: Supervisor::new(now, config.clone(), random(0)),
+            supervisor: Supervisor::new(now, setup::checked(config.clone()), random(0)),
             config,
             now,
             seed: 1,
@@ -81,7 +85,8 @@ impl Cloud {
 
     /// Puts a configuration in force.
     pub fn apply(&mut self, config: Gateway) -> Took {
-        self.now += PACE;
+        self.now += RELOAD_PACE;
+        let config = setup::checked(config);
         let before = Arc::clone(self.supervisor.revision());
         let began = Instant::now();
         let changes = ChangeSet::between(&before, config);

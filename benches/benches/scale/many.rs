@@ -2,7 +2,6 @@
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use vgw_gateway::domain::{Connection, CustomerGateway, DpdAction, Gateway, Side};
@@ -58,9 +57,8 @@ pub fn connection(sites: Sites, number: u32) -> Connection {
     connection.static_routes = vec![IpNet::V4(site(number))];
     for (inside, tunnel) in inside(number).into_iter().zip(&mut connection.tunnels) {
         tunnel.inside_cidr = inside;
-        // Nobody is asked whether it lives, and nothing expires while it is measured.
+        // Nobody is asked whether it lives.
         tunnel.dpd_action = DpdAction::None;
-        tunnel.phase2.lifetime = Duration::from_secs(28_800);
     }
     connection
 }

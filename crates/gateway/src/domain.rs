@@ -1,7 +1,7 @@
-//! The nouns of a site-to-site VPN, checked: what a configuration means.
+//! The nouns of a site-to-site VPN: what a configuration means.
 //!
-//! [`crate::rules`] makes these from what an operator wrote; nothing else does,
-//! so whoever holds a [`Gateway`] need not ask whether it is allowed.
+//! Anyone may put one together; [`crate::rules`] says whether it is allowed, and alone
+//! makes the [`Checked`](crate::rules::Checked) gateway that can be put in force.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -275,6 +275,17 @@ pub struct TunnelName {
     pub connection: String,
     /// 1 or 2.
     pub number: u8,
+}
+
+impl TunnelName {
+    /// One of a connection's tunnels.
+    #[must_use]
+    pub fn of(connection: &Connection, number: u8) -> Self {
+        Self {
+            connection: connection.id.clone(),
+            number,
+        }
+    }
 }
 
 impl std::fmt::Display for TunnelName {

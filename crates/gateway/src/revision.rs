@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use crate::domain::{Connection, Gateway};
 use crate::fields::gateway_fields;
+use crate::rules::Checked;
 
-/// A configuration as it is put in force. It never changes; the next one shares with it
+/// A configuration as it is put in force, which keeps every rule. It never changes; the next one shares with it
 /// the connections that stay as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Revision {
@@ -20,8 +21,9 @@ pub struct Revision {
     connections: Vec<Arc<Connection>>,
 }
 
-impl From<Gateway> for Revision {
-    fn from(mut gateway: Gateway) -> Self {
+impl From<Checked<Gateway>> for Revision {
+    fn from(gateway: Checked<Gateway>) -> Self {
+        let mut gateway = gateway.into_inner();
         let connections = std::mem::take(&mut gateway.connections);
         Self {
             own: gateway,

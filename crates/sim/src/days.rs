@@ -467,7 +467,7 @@ impl Days {
                 seconds(30)
             };
         }
-        let config = node.config.clone();
+        let config = setup::checked(node.config.clone());
         self.world.operate(place, |supervisor, now| {
             let in_force = Arc::clone(supervisor.revision());
             let changes = ChangeSet::between(&in_force, config);
@@ -477,6 +477,7 @@ impl Days {
                     cloudhub: !before.cloudhub,
                     ..before
                 };
+                let other = setup::checked(other);
                 supervisor.apply(now, ChangeSet::between(&in_force, other));
             }
             supervisor.apply(now, changes)
@@ -525,7 +526,7 @@ fn pair(dice: &mut Dice, gateway: u8, customer: u8, behind_nat: bool) -> (Connec
         tunnel.phase2.esn = vec![dice.per_mille(700)];
         tunnel.phase1.lifetime = dice.between(seconds(1800), seconds(28_800));
         tunnel.phase2.lifetime = dice.between(seconds(900), seconds(3600));
-        tunnel.phase2.lifetime_packets = dice.per_mille(300).then_some(200);
+        tunnel.phase2.lifetime_packets = dice.per_mille(300).then_some(1_000);
         tunnel.dpd_timeout = dice.between(seconds(30), seconds(40));
         if dice.per_mille(300) {
             tunnel.encapsulation = Encapsulation::Udp;

@@ -12,6 +12,7 @@ use vgw_ike::event::Content;
 use crate::dice::Dice;
 use crate::network::{Load, Packet};
 use crate::plane::Plane;
+use crate::setup;
 
 /// How often the supervisor is told what the data plane counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ impl Node {
         let outside = self.config.outside_addresses.iter();
         self.plane = Plane::new(outside.map(|ours| ours.address).collect());
         let random = self.dice.sources();
-        let mut supervisor = Supervisor::new(now, self.config.clone(), random);
+        let mut supervisor = Supervisor::new(now, setup::checked(self.config.clone()), random);
         supervisor.set_token_key(self.token_key.clone());
         self.supervisor = Some(supervisor);
         self.next_count = now + COUNT_EVERY;

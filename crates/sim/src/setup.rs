@@ -8,6 +8,7 @@ use vgw_crypto::{Encryption, Group, Integrity, Secret};
 use vgw_gateway::domain::{
     Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
 };
+use vgw_gateway::rules::{self, Checked};
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
 use vgw_sa::DfPolicy;
@@ -42,6 +43,19 @@ pub fn customer(number: u8) -> Gateway {
         initiate_to_recover: true,
         connections: Vec::new(),
     }
+}
+
+/// The gateway, which must keep every rule.
+///
+/// # Panics
+/// If it does not.
+#[must_use]
+#[expect(
+    clippy::panic,
+    reason = "a simulation with such a gateway is wrong itself"
+)]
+pub fn checked(gateway: Gateway) -> Checked<Gateway> {
+    rules::check(gateway).unwrap_or_else(|broken| panic!("not allowed: {broken:#?}"))
 }
 
 /// An outside address of a virtual private gateway; `tunnel` is 1 or 2.

@@ -12,6 +12,7 @@ use vgw_gateway::supervisor::{Change, Supervisor};
 use crate::dice::Dice;
 use crate::network::{Load, Network, Packet};
 use crate::node::Node;
+use crate::setup;
 
 mod traffic;
 
@@ -105,6 +106,7 @@ impl World {
     /// Puts a changed configuration in force on a machine that is on, as a daemon does that
     /// has read its file again.
     pub fn reload(&mut self, place: usize, config: Gateway) -> Option<Vec<Change>> {
+        let config = setup::checked(config);
         self.operate(place, |supervisor, now| {
             let changes = ChangeSet::between(supervisor.revision(), config);
             supervisor.apply(now, changes)

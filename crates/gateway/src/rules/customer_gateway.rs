@@ -3,30 +3,23 @@
 use vgw_ike::identity::Identity;
 
 use super::options::{self, CUSTOMER_ASN};
-use super::{Refusal, Violation, Violations, field, network};
+use super::{Findings, Refusal, Subject, Violation, network};
 use crate::domain::CustomerGateway;
 
 /// Longest identity, in octets: what a DNS name may have.
 const IDENTITY_LENGTH: usize = 255;
 
-/// Names everything that is wrong with a customer gateway called `place` in
-/// the configuration.
+/// Names everything that is wrong with a customer gateway.
 #[must_use]
-pub fn customer_gateway(place: &str, customer: &CustomerGateway) -> Vec<Violation> {
-    let mut violations = Violations::default();
-    violations.check(&field(place, "id"), options::id(&customer.id));
+pub fn customer_gateway(customer: &CustomerGateway) -> Vec<Violation> {
+    let mut findings = Findings::about(Subject::CustomerGateway(customer.id.clone()));
+    findings.check("id", options::id(&customer.id));
     if let Some(address) = customer.ip_address {
-        violations.check(
-            &field(place, "ip_address"),
-            network::outside_address(address),
-        );
+        findings.check("ip_address", network::outside_address(address));
     }
-    violations.check(&field(place, "identity"), identity(&customer.identity));
-    violations.check(
-        &field(place, "bgp_asn"),
-        CUSTOMER_ASN.check(u64::from(customer.asn)),
-    );
-    violations.0
+    findings.check("identity", identity(&customer.identity));
+    findings.check("bgp_asn", CUSTOMER_ASN.check(u64::from(customer.asn)));
+    findings.violations
 }
 
 /// Checks what an ID payload may carry.
@@ -63,7 +56,7 @@ fn is_host_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{customer_gateway, identity};
+    use super::{Subject, customer_gateway, identity};
     use crate::domain::CustomerGateway;
     use vgw_ike::identity::Identity;
 
@@ -80,24 +73,23 @@ mod tests {
     fn a_customer_gateway_may_have_any_asn_but_zero() {
         for (asn, good) in [(0, false), (1, true), (4_294_967_295, true)] {
             let customer = CustomerGateway { asn, ..office() };
-            let violations = customer_gateway("customer_gateway[1]", &customer);
+            let violations = customer_gateway(&customer);
             assert_eq!(violations.is_empty(), good, "{violations:?}");
         }
     }
 
     #[test]
-    fn a_violation_names_the_field_it_is_in() {
+    fn a_violation_names_the_object_and_the_field() {
         let customer = CustomerGateway {
             id: "a b".to_owned(),
             asn: 0,
             ..office()
         };
-        let violations = customer_gateway("customer_gateway[3]", &customer);
-        let fields: Vec<&str> = violations.iter().map(|v| v.field.as_str()).collect();
-        assert_eq!(
-            fields,
-            ["customer_gateway[3].id", "customer_gateway[3].bgp_asn"]
-        );
+        let violations = customer_gateway(&customer);
+        let fields: Vec<&str> = violations.iter().map(|v| v.field.name).collect();
+        assert_eq!(fields, ["id", "bgp_asn"]);
+        let subject = Subject::CustomerGateway("a b".to_owned());
+        assert!(violations.iter().all(|v| v.subject == subject));
     }
 
     #[test]

@@ -1,16 +1,21 @@
 //! Rules of a gateway and its connections.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::options::{self, CUSTOMER_ASN, OUTSIDE_MTU, gateway_asn};
-use super::{Violation, Violations, customer_gateway, field, item, network, tunnel, uniqueness};
-use crate::domain::{Connection, Gateway, OutsideAddress, Side};
+use super::{
+    Code, Field, Findings, Refusal, Subject, Violation, customer_gateway, network, tunnel,
+    uniqueness,
+};
+use crate::domain::{Connection, Gateway, OutsideAddress, Side, TunnelName};
 
 /// Static routes from one customer gateway (AWS quota).
 pub const MAX_STATIC_ROUTES: usize = 100;
+
+/// The option with our outside addresses.
+pub(super) const OUTSIDE_ADDRESSES: &str = "outside_addresses";
 
 /// Characters of a pre-shared key that is generated, as AWS's.
 pub const GENERATED_PSK_LENGTH: usize = 32;
@@ -18,38 +23,32 @@ pub const GENERATED_PSK_LENGTH: usize = 32;
 /// Names everything that is wrong with a gateway; empty when it is allowed.
 #[must_use]
 pub fn gateway(gateway: &Gateway) -> Vec<Violation> {
-    let mut violations = Violations::default();
-    own(&mut violations, gateway);
-    for (index, connection) in gateway.connections.iter().enumerate() {
-        check_connection(
-            &mut violations,
-            &item("vpn_connection", index),
-            gateway,
-            connection,
-        );
+    let mut violations = own(gateway);
+    violations.extend(vpc(gateway));
+    for connection in &gateway.connections {
+        violations.extend(check_connection(gateway, connection));
     }
-    uniqueness::check(&mut violations, gateway);
-    violations.0
+    violations.extend(uniqueness::check(gateway));
+    violations
 }
 
-fn own(violations: &mut Violations, gateway: &Gateway) {
+fn own(gateway: &Gateway) -> Vec<Violation> {
+    let mut findings = Findings::about(Subject::Gateway);
     let asn = match gateway.side {
         Side::VirtualPrivateGateway => gateway_asn(gateway.asn),
         Side::CustomerGateway => CUSTOMER_ASN.check(u64::from(gateway.asn)),
     };
-    violations.check("gateway.asn", asn);
-    violations.check(
-        "gateway.outside_mtu",
-        OUTSIDE_MTU.check(u64::from(gateway.outside_mtu)),
-    );
+    findings.check("asn", asn);
+    let outside_mtu = OUTSIDE_MTU.check(u64::from(gateway.outside_mtu));
+    findings.check("outside_mtu", outside_mtu);
     if gateway.cloudhub && gateway.side == Side::CustomerGateway {
-        violations.refuse(
-            "gateway.cloudhub",
+        findings.refuse(
+            Code::InvalidParameterCombination,
+            "cloudhub",
             "true",
             "false, as a customer gateway is not where sites meet",
         );
     }
-    let place = "gateway.outside_addresses";
     let (least, expected) = match gateway.side {
         Side::VirtualPrivateGateway => (
             2,
@@ -57,38 +56,39 @@ fn own(violations: &mut Violations, gateway: &Gateway) {
         ),
         Side::CustomerGateway => (1, "one at least"),
     };
-    if gateway.outside_addresses.len() < least {
-        let count = gateway.outside_addresses.len();
-        violations.refuse(place, format!("{count} addresses"), expected);
+    let count = gateway.outside_addresses.len();
+    if count < least {
+        findings.refuse(
+            Code::InvalidParameterValue,
+            OUTSIDE_ADDRESSES,
+            format!("{count} addresses"),
+            expected,
+        );
     }
-    outside_addresses(violations, place, &gateway.outside_addresses);
-    let place = match gateway.side {
-        Side::VirtualPrivateGateway => "vpc.cidrs",
-        Side::CustomerGateway => "on_premises.cidrs",
-    };
-    for (index, net) in gateway.cidrs.iter().enumerate() {
-        let this = item(place, index);
-        if net.prefix_len() == 0 {
-            violations.refuse(&this, net.to_string(), "a network, not everything");
-        }
-        violations.check(&this, network::prefix(*net));
-        first_overlap(violations, place, index, &gateway.cidrs);
-    }
+    outside_addresses(&mut findings, &gateway.outside_addresses);
+    findings.violations
 }
 
-fn outside_addresses(violations: &mut Violations, place: &str, ours: &[OutsideAddress]) {
+fn outside_addresses(findings: &mut Findings, ours: &[OutsideAddress]) {
     let mut seen = BTreeSet::new();
     for (index, OutsideAddress { address, public }) in ours.iter().enumerate() {
-        let this = item(place, index);
+        let this = Field::item(OUTSIDE_ADDRESSES, index);
         for address in std::iter::once(address).chain(public) {
-            violations.check(&this, network::outside_address(*address));
+            findings.check(this, network::outside_address(*address));
             if !seen.insert(*address) {
-                violations.refuse(&this, format!("{address} again"), "each address once");
+                let found = format!("{address} again");
+                findings.refuse(
+                    Code::InvalidParameterValue,
+                    this,
+                    found,
+                    "each address once",
+                );
             }
         }
         if let Some(public) = public.filter(|public| public.is_ipv4() != address.is_ipv4()) {
-            violations.refuse(
-                &this,
+            findings.refuse(
+                Code::InvalidParameterValue,
+                this,
                 format!("{public} as public address of {address}"),
                 "one of the same family",
             );
@@ -96,99 +96,108 @@ fn outside_addresses(violations: &mut Violations, place: &str, ours: &[OutsideAd
     }
 }
 
-fn first_overlap(violations: &mut Violations, place: &str, index: usize, nets: &[IpNet]) {
+fn vpc(gateway: &Gateway) -> Vec<Violation> {
+    let mut findings = Findings::about(Subject::Vpc);
+    for (index, net) in gateway.cidrs.iter().enumerate() {
+        let this = Field::item("cidrs", index);
+        if net.prefix_len() == 0 {
+            findings.refuse(
+                Code::InvalidParameterValue,
+                this,
+                net.to_string(),
+                "a network, not everything",
+            );
+        }
+        findings.check(this, network::prefix(*net));
+        first_overlap(&mut findings, this, index, &gateway.cidrs);
+    }
+    findings.violations
+}
+
+/// Notes the first of the earlier prefixes that the one at `index` overlaps with.
+fn first_overlap(findings: &mut Findings, this: Field, index: usize, nets: &[IpNet]) {
     let Some(net) = nets.get(index) else { return };
-    let earlier = nets.iter().take(index).enumerate();
-    if let Some((at, other)) = earlier
-        .into_iter()
-        .find(|(_, other)| network::overlap(net, other))
-    {
-        violations.clash(
-            &item(place, index),
-            &item(place, at),
-            net.to_string(),
-            format!("no overlap with {other}"),
-        );
+    let mut earlier = nets.iter().take(index).enumerate();
+    if let Some((at, other)) = earlier.find(|(_, other)| network::overlap(net, other)) {
+        let refusal = Refusal::new(net.to_string(), format!("no overlap with {other}"));
+        let other = Field::item(this.name, at);
+        findings.clash_within(Code::PrefixOverlap, this, other, refusal);
     }
 }
 
-fn check_connection(
-    violations: &mut Violations,
-    place: &str,
-    gateway: &Gateway,
-    connection: &Connection,
-) {
-    violations.check(&field(place, "id"), options::id(&connection.id));
-    violations.0.extend(customer_gateway(
-        &field(place, "customer_gateway"),
-        &connection.customer_gateway,
-    ));
-    asns(violations, place, gateway, connection);
-    static_routes(
-        violations,
-        &field(place, "static_routes"),
-        gateway,
-        connection,
-    );
-    vpc_cidrs(violations, &field(place, "vpc_cidrs"), gateway, connection);
-    selectors(
-        violations,
-        &field(place, "local"),
-        &connection.local_network_cidrs,
-    );
-    selectors(
-        violations,
-        &field(place, "remote"),
-        &connection.remote_network_cidrs,
-    );
-    for (index, this) in connection.tunnels.iter().enumerate() {
-        let place = item(&field(place, "tunnel"), index);
-        tunnel::check(violations, &place, gateway, connection, this);
+fn check_connection(gateway: &Gateway, connection: &Connection) -> Vec<Violation> {
+    let mut findings = Findings::about(Subject::VpnConnection(connection.id.clone()));
+    findings.check("id", options::id(&connection.id));
+    let customer = customer_gateway(&connection.customer_gateway);
+    findings.violations.extend(customer);
+    asns(&mut findings, gateway, connection);
+    static_routes(&mut findings, gateway, connection);
+    vpc_cidrs(&mut findings, gateway, connection);
+    for net in &connection.local_network_cidrs {
+        let name = by_family(net, "local_ipv4_network_cidr", "local_ipv6_network_cidr");
+        findings.check(name, network::prefix(*net));
     }
+    for net in &connection.remote_network_cidrs {
+        let name = by_family(net, "remote_ipv4_network_cidr", "remote_ipv6_network_cidr");
+        findings.check(name, network::prefix(*net));
+    }
+    let mut violations = findings.violations;
+    for (number, this) in (1..).zip(&connection.tunnels) {
+        violations.extend(tunnel::check(gateway, connection, number, this));
+    }
+    violations.extend(same_outside_address(connection));
+    violations
+}
+
+fn by_family(net: &IpNet, ipv4: &'static str, ipv6: &'static str) -> &'static str {
+    match net {
+        IpNet::V4(_) => ipv4,
+        IpNet::V6(_) => ipv6,
+    }
+}
+
+fn same_outside_address(connection: &Connection) -> Vec<Violation> {
     let [first, second] = &connection.tunnels;
+    let [one, two] = [1, 2].map(|number| Subject::Tunnel(TunnelName::of(connection, number)));
+    let mut findings = Findings::about(two);
     if first.outside_address == second.outside_address {
-        violations.clash(
-            &field(place, "tunnel[2].outside_address"),
-            &field(place, "tunnel[1].outside_address"),
+        let refusal = Refusal::new(
             first.outside_address.to_string(),
             "another outside address than tunnel 1 has",
         );
+        let other = (&one, "outside_address");
+        let code = Code::InvalidParameterCombination;
+        findings.clash(code, "outside_address", other, refusal);
     }
+    findings.violations
 }
 
-fn asns(violations: &mut Violations, place: &str, gateway: &Gateway, connection: &Connection) {
-    let customer = connection.customer_gateway.asn;
-    let place = field(place, "customer_gateway");
-    match gateway.side {
-        Side::VirtualPrivateGateway if customer == gateway.asn => violations.clash(
-            &place,
-            "gateway.asn",
-            format!("bgp_asn {customer}"),
-            "another ASN than the gateway's own",
-        ),
-        Side::CustomerGateway if customer != gateway.asn => violations.clash(
-            &place,
-            "gateway.asn",
-            format!("bgp_asn {customer}"),
-            format!(
-                "our own ASN, {}, as we are the customer gateway",
-                gateway.asn
-            ),
-        ),
-        _ => {}
-    }
+fn asns(findings: &mut Findings, gateway: &Gateway, connection: &Connection) {
+    let (ours, customer) = (gateway.asn, connection.customer_gateway.asn);
+    let expected = match gateway.side {
+        Side::VirtualPrivateGateway if customer == ours => {
+            "another ASN than the gateway's own".to_owned()
+        }
+        Side::CustomerGateway if customer != ours => {
+            format!("our own ASN, {ours}, as we are the customer gateway")
+        }
+        _ => return,
+    };
+    findings.clash(
+        Code::InvalidParameterCombination,
+        "customer_gateway",
+        (&Subject::Gateway, "asn"),
+        Refusal::new(format!("bgp_asn {customer}"), expected),
+    );
 }
 
-fn static_routes(
-    violations: &mut Violations,
-    place: &str,
-    gateway: &Gateway,
-    connection: &Connection,
-) {
+fn static_routes(findings: &mut Findings, gateway: &Gateway, connection: &Connection) {
+    const NAME: &str = "static_routes";
     let routes = &connection.static_routes;
     if routes.len() > MAX_STATIC_ROUTES {
-        violations.refuse(
-            place,
+        findings.refuse(
+            Code::RouteLimitExceeded,
+            NAME,
             format!("{} prefixes", routes.len()),
             format!("at most {MAX_STATIC_ROUTES}"),
         );
@@ -198,25 +207,25 @@ fn static_routes(
         Side::CustomerGateway => connection.vpc_cidrs.as_slice(),
     };
     for (index, route) in routes.iter().enumerate() {
-        let this = item(place, index);
-        violations.check(&this, network::prefix(*route));
+        let this = Field::item(NAME, index);
+        findings.check(this, network::prefix(*route));
         if let Some(local) = own.iter().find(|local| local.contains(route)) {
-            violations.refuse(
-                &this,
-                route.to_string(),
-                format!("a prefix outside the VPC's {local}"),
-            );
+            let expected = format!("a prefix outside the VPC's {local}");
+            findings.refuse(Code::PrefixOverlap, this, route.to_string(), expected);
         }
         if routes.iter().take(index).any(|earlier| earlier == route) {
-            violations.refuse(&this, format!("{route} again"), "each prefix once");
+            let found = format!("{route} again");
+            findings.refuse(Code::RouteAlreadyExists, this, found, "each prefix once");
         }
     }
 }
 
-fn vpc_cidrs(violations: &mut Violations, place: &str, gateway: &Gateway, connection: &Connection) {
+fn vpc_cidrs(findings: &mut Findings, gateway: &Gateway, connection: &Connection) {
+    const NAME: &str = "vpc_cidrs";
     if connection.vpc_cidrs.is_empty() && gateway.side == Side::CustomerGateway {
-        violations.refuse(
-            place,
+        findings.refuse(
+            Code::MissingParameter,
+            NAME,
             "nothing",
             "the VPC's prefixes, which a customer gateway sends into the tunnels",
         );
@@ -225,38 +234,23 @@ fn vpc_cidrs(violations: &mut Violations, place: &str, gateway: &Gateway, connec
         return;
     }
     for (index, net) in connection.vpc_cidrs.iter().enumerate() {
-        let this = item(place, index);
-        violations.check(&this, network::prefix(*net));
+        let this = Field::item(NAME, index);
+        findings.check(this, network::prefix(*net));
         let within = gateway.cidrs.iter().any(|cidr| cidr.contains(net));
-        match gateway.side {
-            Side::VirtualPrivateGateway if !within => violations.clash(
-                &this,
-                "vpc.cidrs",
-                net.to_string(),
+        let clash = match gateway.side {
+            Side::VirtualPrivateGateway if !within => Some((
+                Code::InvalidParameterCombination,
                 "one of vpc.cidrs or a part of it",
-            ),
-            Side::CustomerGateway if within => violations.clash(
-                &this,
-                "on_premises.cidrs",
-                net.to_string(),
-                "a prefix outside on_premises.cidrs",
-            ),
-            _ => {}
-        }
-        first_overlap(violations, place, index, &connection.vpc_cidrs);
-    }
-}
-
-/// `place` ends in `local` or `remote`.
-fn selectors(violations: &mut Violations, place: &str, nets: &[IpNet]) {
-    for net in nets {
-        let family = match net.addr() {
-            IpAddr::V4(_) => "ipv4",
-            IpAddr::V6(_) => "ipv6",
+            )),
+            Side::CustomerGateway if within => {
+                Some((Code::PrefixOverlap, "a prefix outside on_premises.cidrs"))
+            }
+            _ => None,
         };
-        violations.check(
-            &format!("{place}_{family}_network_cidr"),
-            network::prefix(*net),
-        );
+        if let Some((code, expected)) = clash {
+            let refusal = Refusal::new(net.to_string(), expected);
+            findings.clash(code, this, (&Subject::Vpc, "cidrs"), refusal);
+        }
+        first_overlap(findings, this, index, &connection.vpc_cidrs);
     }
 }

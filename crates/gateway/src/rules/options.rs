@@ -135,6 +135,12 @@ pub fn id(name: &str) -> Result<(), Refusal> {
     ))
 }
 
+/// Why an object may not have the id that another one has.
+#[must_use]
+pub fn repeated_id(name: &str) -> Refusal {
+    Refusal::new(format!("{name:?} again"), "a name of its own")
+}
+
 #[cfg(test)]
 mod tests {
     use super::{Bounds, gateway_asn, id, psk};

@@ -8,10 +8,12 @@ use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
 use vgw_sa::DfPolicy;
 
-use super::{DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, gateway};
+use super::{
+    Code, DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, Field, Subject, check, gateway,
+};
 use crate::domain::{
     Connection, CustomerGateway, DpdAction, Gateway, OutsideAddress, Phase1, Phase2, Side,
-    StartupAction, Tunnel,
+    StartupAction, Tunnel, TunnelName,
 };
 
 fn tunnel(outside: &str, inside: &str) -> Tunnel {
@@ -99,14 +101,24 @@ fn refused(change: impl FnOnce(&mut Gateway)) -> Vec<String> {
     change(&mut changed);
     gateway(&changed)
         .into_iter()
-        .map(|violation| violation.field)
+        .map(|violation| said(&violation.subject, violation.field))
         .collect()
+}
+
+/// A subject and its field as these tests write them.
+fn said(subject: &Subject, field: Field) -> String {
+    match subject {
+        Subject::Gateway => format!("gateway.{field}"),
+        Subject::Vpc => format!("vpc.{field}"),
+        Subject::CustomerGateway(id) | Subject::VpnConnection(id) => format!("{id}.{field}"),
+        Subject::Tunnel(name) => format!("{name}.{field}"),
+    }
 }
 
 /// As [`refused`], with a change to the first connection's first tunnel.
 fn refused_tunnel(change: impl FnOnce(&mut Tunnel)) -> Vec<String> {
     let fields = refused(|gateway| change(&mut gateway.connections[0].tunnels[0]));
-    let prefix = "vpn_connection[1].tunnel[1].";
+    let prefix = "vpn-1/1.";
     let own = fields
         .iter()
         .map(|field| field.strip_prefix(prefix).unwrap_or(field));
@@ -116,6 +128,10 @@ fn refused_tunnel(change: impl FnOnce(&mut Tunnel)) -> Vec<String> {
 #[test]
 fn a_gateway_that_keeps_every_rule_has_no_violations() {
     assert_eq!(gateway(&good()), []);
+    assert_eq!(
+        check(good()).map(|checked| checked.into_inner()),
+        Ok(good())
+    );
 }
 
 #[test]
@@ -229,32 +245,31 @@ fn a_clash_names_the_later_field_and_the_earlier_one() {
     gateways.connections[1].tunnels[1].inside_cidr = "169.254.11.0/30".parse().unwrap();
     let violations = gateway(&gateways);
     assert_eq!(violations.len(), 1);
-    assert_eq!(
-        violations[0].field,
-        "vpn_connection[2].tunnel[2].tunnel_inside_cidr"
-    );
-    assert_eq!(
-        violations[0].clashes_with.as_deref(),
-        Some("vpn_connection[1].tunnel[1].tunnel_inside_cidr")
-    );
+    let tunnel = |connection: &str, number| {
+        let connection = connection.to_owned();
+        Subject::Tunnel(TunnelName { connection, number })
+    };
+    let field = Field::from("tunnel_inside_cidr");
+    assert_eq!(violations[0].code, Code::InvalidCidrInUse);
+    assert_eq!(violations[0].subject, tunnel("vpn-2", 2));
+    assert_eq!(violations[0].field, field);
+    let earlier = Some((tunnel("vpn-1", 1), field));
+    assert_eq!(violations[0].clashes_with, earlier);
 }
 
 #[test]
 fn what_connections_share_is_refused_in_the_later_one() {
     assert_eq!(
         refused(|g| g.connections[1].id = "vpn-1".to_owned()),
-        ["vpn_connection[2].id"]
+        ["vpn-1.id"]
     );
     assert_eq!(
         refused(|g| g.connections[1].static_routes = vec!["192.168.0.0/16".parse().unwrap()]),
-        ["vpn_connection[2].static_routes[1]"]
+        ["vpn-2.static_routes[1]"]
     );
     assert_eq!(
         refused(|g| g.connections[1].customer_gateway = connection(1).customer_gateway),
-        [
-            "vpn_connection[2].tunnel[1].outside_address",
-            "vpn_connection[2].tunnel[2].outside_address"
-        ]
+        ["vpn-2/1.outside_address", "vpn-2/2.outside_address"]
     );
 }
 
@@ -276,7 +291,7 @@ fn the_two_ends_of_a_tunnel_need_different_identities() {
         let connection = &mut g.connections[0];
         connection.tunnels[1].identity = connection.customer_gateway.identity.clone();
     };
-    assert_eq!(refused(reflected), ["vpn_connection[1].tunnel[2].identity"]);
+    assert_eq!(refused(reflected), ["vpn-1/2.identity"]);
 }
 
 #[test]

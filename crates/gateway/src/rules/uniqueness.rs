@@ -6,73 +6,79 @@ use std::net::IpAddr;
 use ipnet::{IpNet, Ipv4Net};
 use vgw_ike::identity::Identity;
 
-use super::{Violations, field, item};
-use crate::domain::{Connection, Gateway, Side, Tunnel};
+use super::options::repeated_id;
+use super::{Code, Field, Findings, Refusal, Subject, Violation};
+use crate::domain::{Connection, Gateway, Side, Tunnel, TunnelName};
 
-/// Checks what two connections or two tunnels may not share.
-pub(super) fn check(violations: &mut Violations, gateway: &Gateway) {
-    ids(violations, &gateway.connections);
-    routes(violations, gateway);
-    tunnels(violations, gateway);
+/// Names what two connections or two tunnels share and may not.
+pub(super) fn check(gateway: &Gateway) -> Vec<Violation> {
+    let mut violations = ids(&gateway.connections);
+    violations.extend(routes(gateway));
+    violations.extend(tunnels(gateway));
+    violations
 }
 
-fn ids(violations: &mut Violations, connections: &[Connection]) {
-    let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
-    for (index, connection) in connections.iter().enumerate() {
-        let at = *seen.entry(&connection.id).or_insert(index);
-        if at != index {
-            violations.clash(
-                &field(&item("vpn_connection", index), "id"),
-                &field(&item("vpn_connection", at), "id"),
-                format!("{:?} again", connection.id),
-                "a name of its own",
-            );
+fn ids(connections: &[Connection]) -> Vec<Violation> {
+    let mut seen = BTreeSet::new();
+    let mut violations = Vec::new();
+    for Connection { id, .. } in connections {
+        if !seen.insert(id) {
+            let mut findings = Findings::about(Subject::VpnConnection(id.clone()));
+            let Refusal { found, expected } = repeated_id(id);
+            findings.refuse(Code::DuplicateId, "id", found, expected);
+            violations.extend(findings.violations);
         }
     }
+    violations
 }
 
-/// A prefix, where it stands and whose it is.
+/// A prefix, and which of a connection's prefixes it is.
 struct Routed<'a> {
-    place: String,
     connection: &'a str,
+    field: Field,
     net: IpNet,
 }
 
 /// Sites that share prefixes cannot all be reached (AWS: CloudHub sites must
 /// not have overlapping ranges).
-fn routes(violations: &mut Violations, gateway: &Gateway) {
+fn routes(gateway: &Gateway) -> Vec<Violation> {
     let name = match gateway.side {
         Side::VirtualPrivateGateway => "static_routes",
         Side::CustomerGateway => "vpc_cidrs",
     };
+    let mut violations = Vec::new();
     let mut seen: Vec<Routed<'_>> = Vec::new();
     let mut first_with: BTreeMap<IpNet, usize> = BTreeMap::new();
-    for (index, connection) in gateway.connections.iter().enumerate() {
-        let place = field(&item("vpn_connection", index), name);
+    for connection in &gateway.connections {
+        let mut findings = Findings::about(Subject::VpnConnection(connection.id.clone()));
         let prefixes = gateway.remote_prefixes(connection);
         for (at, prefix) in prefixes.iter().enumerate() {
             let clash = first_overlap(&first_with, prefix).and_then(|first| seen.get(first));
             if let Some(other) = clash {
-                violations.clash(
-                    &item(&place, at),
-                    &other.place,
-                    prefix.to_string(),
-                    format!(
-                        "no overlap with {} of connection {:?}",
-                        other.net, other.connection
-                    ),
+                let expected = format!(
+                    "no overlap with {} of connection {:?}",
+                    other.net, other.connection
+                );
+                let subject = Subject::VpnConnection(other.connection.to_owned());
+                findings.clash(
+                    Code::PrefixOverlap,
+                    Field::item(name, at),
+                    (&subject, other.field),
+                    Refusal::new(prefix.to_string(), expected),
                 );
             }
         }
+        violations.extend(findings.violations);
         for (at, net) in prefixes.iter().enumerate() {
             first_with.entry(net.trunc()).or_insert(seen.len());
             seen.push(Routed {
-                place: item(&place, at),
                 connection: &connection.id,
+                field: Field::item(name, at),
                 net: *net,
             });
         }
     }
+    violations
 }
 
 /// The least number that stands beside a prefix which overlaps with this one: either
@@ -87,9 +93,9 @@ fn first_overlap(numbers: &BTreeMap<IpNet, usize>, prefix: &IpNet) -> Option<usi
     holding.chain(within).min().copied()
 }
 
-/// A tunnel with its connection and its place in the configuration.
+/// A tunnel with its connection.
 struct Placed<'a> {
-    place: String,
+    name: TunnelName,
     connection: &'a Connection,
     tunnel: &'a Tunnel,
 }
@@ -129,42 +135,48 @@ impl<'a> Earlier<'a> {
     }
 }
 
-fn tunnels(violations: &mut Violations, gateway: &Gateway) {
+fn tunnels(gateway: &Gateway) -> Vec<Violation> {
+    let mut violations = Vec::new();
     let mut seen = Earlier::default();
-    for (index, connection) in gateway.connections.iter().enumerate() {
-        let parent = field(&item("vpn_connection", index), "tunnel");
-        for (at, tunnel) in connection.tunnels.iter().enumerate() {
+    for connection in &gateway.connections {
+        for (number, tunnel) in (1..).zip(&connection.tunnels) {
             let this = Placed {
-                place: item(&parent, at),
+                name: TunnelName::of(connection, number),
                 connection,
                 tunnel,
             };
+            let mut findings = Findings::about(Subject::Tunnel(this.name.clone()));
             let candidates = seen.candidates(gateway, &this).into_iter();
             for earlier in candidates.filter_map(|number| seen.all.get(number)) {
-                inside_cidr(violations, earlier, &this);
-                peer(violations, gateway, earlier, &this);
+                inside_cidr(&mut findings, earlier, &this);
+                peer(&mut findings, gateway, earlier, &this);
             }
+            violations.extend(findings.violations);
             seen.push(gateway, this);
         }
     }
+    violations
 }
 
-fn inside_cidr(violations: &mut Violations, earlier: &Placed<'_>, this: &Placed<'_>) {
+fn inside_cidr(findings: &mut Findings, earlier: &Placed<'_>, this: &Placed<'_>) {
+    const NAME: &str = "tunnel_inside_cidr";
     let cidr = this.tunnel.inside_cidr;
     if cidr.trunc() != earlier.tunnel.inside_cidr.trunc() {
         return;
     }
-    violations.clash(
-        &field(&this.place, "tunnel_inside_cidr"),
-        &field(&earlier.place, "tunnel_inside_cidr"),
-        format!("{cidr} again"),
-        "a /30 of its own for each tunnel of the gateway",
+    let expected = "a /30 of its own for each tunnel of the gateway";
+    findings.clash(
+        Code::InvalidCidrInUse,
+        NAME,
+        (&Subject::Tunnel(earlier.name.clone()), NAME),
+        Refusal::new(format!("{cidr} again"), expected),
     );
 }
 
 /// IKE finds the tunnel by both ends' addresses and the peer's identity, so
 /// these may not all be the same.
-fn peer(violations: &mut Violations, gateway: &Gateway, earlier: &Placed<'_>, this: &Placed<'_>) {
+fn peer(findings: &mut Findings, gateway: &Gateway, earlier: &Placed<'_>, this: &Placed<'_>) {
+    const NAME: &str = "outside_address";
     let (local, remote) = ends(gateway, this);
     let (other_local, other_remote) = ends(gateway, earlier);
     let (_, identity) = gateway.identities(this.connection, this.tunnel);
@@ -173,15 +185,16 @@ fn peer(violations: &mut Violations, gateway: &Gateway, earlier: &Placed<'_>, th
     if local != other_local || !same_place || identity != other_identity {
         return;
     }
-    violations.clash(
-        &field(&this.place, "outside_address"),
-        &field(&earlier.place, "outside_address"),
-        format!("{local} with a peer called {identity}"),
-        format!(
-            "another outside address, or a peer with another identity, than {} has, \
-             which could not be told apart from it",
-            earlier.place
-        ),
+    let expected = format!(
+        "another outside address, or a peer with another identity, than {} has, \
+         which could not be told apart from it",
+        earlier.name
+    );
+    findings.clash(
+        Code::IndistinguishablePeers,
+        NAME,
+        (&Subject::Tunnel(earlier.name.clone()), NAME),
+        Refusal::new(format!("{local} with a peer called {identity}"), expected),
     );
 }
 

@@ -1,9 +1,10 @@
 //! What leads from one configuration to the next: found apart from the supervisor, which
 //! does it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use ipnet::Ipv4Net;
 use vgw_crypto::Secret;
 use vgw_gateway::domain::{Gateway, OutsideAddress, Side};
 use vgw_gateway::revision::{ChangeSet, Revision};
@@ -17,7 +18,23 @@ use crate::rig::{VGW, both_up, seconds, spis, tunnel, up};
 fn three() -> Gateway {
     let mut gateway = setup::gateway(1);
     gateway.connections = (1..=3).map(|n| setup::connection(1, n)).collect();
+    // A part of the VPC each, and the customers' own addresses, so that a customer gateway
+    // may have all of them, too.
+    let customers = (1..=3).map(setup::customer_address);
+    let customers = customers.map(OutsideAddress::from);
+    gateway.outside_addresses.extend(customers);
+    for (part, connection) in (1..).zip(&mut gateway.connections) {
+        let first = Ipv4Addr::new(10, 1, part, 0);
+        connection.vpc_cidrs = vec![Ipv4Net::new_assert(first, 24).into()];
+    }
     gateway
+}
+
+/// The same connections at their other end.
+fn become_customer(gateway: &mut Gateway) {
+    gateway.side = Side::CustomerGateway;
+    gateway.asn = 65_000;
+    gateway.cidrs = (1..=3).map(setup::site).collect();
 }
 
 /// Ids of what is to be no more, and of what is new or changed.
@@ -74,11 +91,11 @@ fn every_kind_of_change_names_the_connections_that_it_concerns_and_no_other() {
             &[],
             &["vpn-1-1"],
         ),
-        (|g| g.cidrs.clear(), &[], &[]),
+        (|g| g.cidrs.push(setup::vpc(2)), &[], &[]),
         (|g| g.cloudhub ^= true, &[], &[]),
         (|g| g.initiate_to_recover ^= true, &[], &[]),
         (|g| g.outside_mtu -= 1, &[], ALL),
-        (|g| g.side = Side::CustomerGateway, &[], ALL),
+        (become_customer, &[], ALL),
         (
             |g| {
                 let address: IpAddr = "192.0.2.1".parse().unwrap();
@@ -89,9 +106,10 @@ fn every_kind_of_change_names_the_connections_that_it_concerns_and_no_other() {
         ),
     ];
     for (number, (change, removed, upserts)) in cases.into_iter().enumerate() {
-        let base = Arc::new(Revision::from(three()));
+        let base = Arc::new(Revision::from(setup::checked(three())));
         let mut next = three();
         change(&mut next);
+        let next = setup::checked(next);
         let changes = ChangeSet::between(&base, next.clone());
         assert_eq!(ids(&changes), [removed, upserts], "case {number}");
         assert_eq!(**changes.next(), Revision::from(next), "case {number}");
@@ -100,11 +118,11 @@ fn every_kind_of_change_names_the_connections_that_it_concerns_and_no_other() {
 
 #[test]
 fn connections_that_stay_as_they_are_are_shared_with_the_configuration_before() {
-    let base = Arc::new(Revision::from(three()));
+    let base = Arc::new(Revision::from(setup::checked(three())));
     let mut next = three();
     next.connections[1].failback ^= true;
     next.outside_mtu = 1_400;
-    let changes = ChangeSet::between(&base, next);
+    let changes = ChangeSet::between(&base, setup::checked(next));
     let pairs = base.connections().iter().zip(changes.next().connections());
     let shared: Vec<bool> = pairs.map(|(one, other)| Arc::ptr_eq(one, other)).collect();
     assert_eq!(shared, [true, false, true]);
@@ -114,7 +132,8 @@ fn connections_that_stay_as_they_are_are_shared_with_the_configuration_before() 
 fn overlap(world: &mut World, first: Gateway, second: Gateway) -> [Vec<Change>; 2] {
     let changed = world.operate(VGW, |supervisor, now| {
         let base = Arc::clone(supervisor.revision());
-        let changes = [first, second].map(|next| ChangeSet::between(&base, next));
+        let next = [first, second].map(setup::checked);
+        let changes = next.map(|next| ChangeSet::between(&base, next));
         changes.map(|changes| supervisor.apply(now, changes))
     });
     changed.unwrap()

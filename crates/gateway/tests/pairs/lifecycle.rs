@@ -135,16 +135,16 @@ fn a_child_sa_is_rekeyed_for_its_packets_before_they_are_used_up() {
         connection
             .tunnels
             .iter_mut()
-            .for_each(|t| t.phase2.lifetime_packets = Some(200));
+            .for_each(|t| t.phase2.lifetime_packets = Some(1_000));
     });
     flows(&mut world);
-    world.run(seconds(100));
+    world.run(seconds(500));
     assert!(tunnel(&world, VGW, 1).counters.child_rekeys >= 4);
     assert!(
         tunnel(&world, VGW, 1)
             .children
             .iter()
-            .all(|c| c.traffic.sequence < 250)
+            .all(|c| c.traffic.sequence < 1_250)
     );
     assert_eq!(missing(&world), 0);
 }

@@ -21,7 +21,7 @@ const SUBJECTS: [&str; 6] = ["tunnel", "connection", "peer", "remote", "error", 
 fn live(world: &mut World) {
     // The keys of the first tunnel differ.
     let config = world.nodes[CGW].config.clone();
-    let key = Psk(vgw_crypto::Secret::new(b"another".to_vec()));
+    let key = Psk(vgw_crypto::Secret::new(b"another.key".to_vec()));
     world.nodes[CGW].config.connections[0].tunnels[0].psk = key;
     world.start_all();
     world.run(seconds(60));
@@ -201,7 +201,7 @@ fn a_tunnel_that_is_asked_for_again_at_once_goes_down_by_what_ended_it() {
 fn a_failure_that_is_repeated_is_one_line_at_each_end_in_ten_minutes() {
     let mut world = world(1, |end, connection| {
         if end == CGW {
-            connection.tunnels[0].psk = Psk(vgw_crypto::Secret::new(b"another".to_vec()));
+            connection.tunnels[0].psk = Psk(vgw_crypto::Secret::new(b"another.key".to_vec()));
         }
     });
     world.nodes[VGW].config.initiate_to_recover = false;

@@ -1,12 +1,18 @@
 //! Tunnels that are up, and whose traffic selectors are not the configured networks.
 
+use std::time::Instant;
+
 use ipnet::IpNet;
 use tracing::Level;
 use vgw_gateway::domain::Connection;
+use vgw_gateway::status::State;
+use vgw_gateway::supervisor::{Supervisor, peer_config};
+use vgw_sim::dice::Dice;
 use vgw_sim::error_log::ErrorLog;
+use vgw_sim::setup;
 use vgw_sim::world::World;
 
-use crate::rig::{CGW, VGW, both_up, seconds, tunnel, up, world};
+use crate::rig::{CGW, VGW, both_up, initiate, name, seconds, tunnel, up, world};
 
 fn nets(text: &str) -> Vec<IpNet> {
     text.split(' ').map(|net| net.parse().unwrap()).collect()
@@ -108,13 +114,20 @@ fn a_peer_that_wants_less_of_us_is_said_until_it_is_configured() {
 fn nothing_is_said_of_selectors_for_everything_and_of_inside_addresses() {
     let world = up(|_, _| {});
     assert_eq!(said(&world), ["", ""]);
-    let world = up(|end, connection| {
-        if end == CGW {
-            connection.local_network_cidrs = nets("172.16.1.0/24 169.254.1.8/30 169.254.1.12/30");
-            connection.remote_network_cidrs = nets("10.1.0.0/16 169.254.1.8/30");
-        }
-    });
-    assert_eq!(said(&world), ["", ""]);
+    // A customer gateway of ours may not say so, but others may.
+    let mut connection = setup::connection(1, 1);
+    let mut gateway = setup::gateway(1);
+    gateway.connections.push(connection.clone());
+    let (now, random) = (Instant::now(), Dice::new(1).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(gateway), random);
+    connection.local_network_cidrs = nets("172.16.1.0/24 169.254.1.8/30 169.254.1.12/30");
+    connection.remote_network_cidrs = nets("10.1.0.0/16 169.254.1.8/30");
+    let first = &connection.tunnels[0];
+    let peer = peer_config(&setup::customer(1), &connection, first, &name(1));
+    initiate(now, &mut supervisor, peer, 2);
+    let tunnel = supervisor.status(now).connections[0].tunnels[0].clone();
+    assert_eq!(tunnel.state, State::Up);
+    assert_eq!(tunnel.mismatches, [""; 0]);
 }
 
 #[test]
@@ -157,9 +170,9 @@ fn a_network_that_a_peer_wants_is_looked_for_behind_other_peers_whenever_those_c
         ("192.168.0.0/16", true, true),
         ("192.168.9.0/25", true, false),
         ("192.168.9.0/25 192.168.9.128/25", true, true),
-        ("0.0.0.0/0", true, true),
-        ("0.0.0.0/0", false, false),
-        ("0.0.0.0/0", true, true),
+        ("192.0.0.0/2", true, true),
+        ("192.0.0.0/2", false, false),
+        ("192.0.0.0/2", true, true),
         (alone, true, false),
     ] {
         let mut config = world.nodes[VGW].config.clone();

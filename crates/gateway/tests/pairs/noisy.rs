@@ -38,7 +38,13 @@ impl Noisy {
         gateway.initiate_to_recover = false;
         gateway.connections.push(setup::connection(1, 1));
         let random = Dice::new(1).sources();
-        let vgw = Supervisor::with_limits(now, gateway, Limits::default(), KeyLog::On, random);
+        let vgw = Supervisor::with_limits(
+            now,
+            setup::checked(gateway),
+            Limits::default(),
+            KeyLog::On,
+            random,
+        );
         let mut noisy = Self {
             now,
             vgw,
@@ -134,7 +140,7 @@ fn customer(now: Instant, seed: u64) -> Supervisor {
     let mut customer = setup::customer(1);
     let connection = setup::initiating(setup::connection(1, 1));
     customer.connections.push(connection);
-    Supervisor::new(now, customer, Dice::new(seed).sources())
+    Supervisor::new(now, setup::checked(customer), Dice::new(seed).sources())
 }
 
 #[test]

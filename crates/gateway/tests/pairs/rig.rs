@@ -1,9 +1,15 @@
 //! One virtual private gateway and its customer gateways.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use vgw_gateway::domain::{Connection, TunnelName};
 use vgw_gateway::status::{State, TunnelIndex, TunnelStatus};
+use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::config::{Limits, PeerConfig};
+use vgw_ike::endpoint::Endpoint;
+use vgw_ike::event::Content;
+use vgw_sa::TunnelId;
+use vgw_sim::dice::Dice;
 use vgw_sim::setup;
 use vgw_sim::world::{Tally, World};
 
@@ -96,6 +102,25 @@ pub fn flows(world: &mut World) -> [usize; 2] {
 pub fn missing(world: &World) -> u64 {
     let gone = |t: Tally| t.not_sent + t.lost + t.stale;
     world.flows.iter().map(|flow| gone(flow.tally)).sum()
+}
+
+/// Has a peer that is no gateway of ours initiate once, until neither has more to say.
+pub fn initiate(now: Instant, supervisor: &mut Supervisor, peer: PeerConfig, seed: u64) {
+    let mut endpoint = Endpoint::new(Limits::default(), Dice::new(seed).sources());
+    endpoint.set_peer(now, TunnelId(0), peer);
+    endpoint.initiate(now, TunnelId(0)).unwrap();
+    while let Some(transmit) = endpoint.poll_transmit() {
+        let (ours, theirs) = (transmit.remote, transmit.local);
+        if let Content::Ike(message) = transmit.content {
+            supervisor.handle_datagram(now, ours, theirs, &message);
+        }
+        while supervisor.poll_command().is_some() {}
+        while let Some(answer) = supervisor.poll_transmit() {
+            if let Content::Ike(message) = answer.content {
+                endpoint.handle_datagram(now, answer.remote, answer.local, &message);
+            }
+        }
+    }
 }
 
 pub fn name(number: u8) -> TunnelName {

@@ -6,18 +6,14 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::{Supervisor, peer_config};
-use vgw_ike::config::Limits;
 use vgw_ike::denial::Denial;
-use vgw_ike::endpoint::Endpoint;
-use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, encode_cleartext};
-use vgw_sa::TunnelId;
 use vgw_sim::dice::Dice;
 use vgw_sim::error_log::{ErrorLog, Line};
 use vgw_sim::setup;
 
-use crate::rig::name;
+use crate::rig::{initiate, name};
 
 /// A gateway with so many customers, all of whom may come from anywhere.
 fn gateway(customers: u8) -> Gateway {
@@ -33,7 +29,6 @@ fn gateway(customers: u8) -> Gateway {
 
 /// One attempt by somebody who says that it is this.
 fn attempt(now: Instant, supervisor: &mut Supervisor, from: SocketAddr, identity: &str, seed: u64) {
-    let mut endpoint = Endpoint::new(Limits::default(), Dice::new(seed).sources());
     let connection = setup::connection(1, 1);
     let customer = setup::customer(1);
     let tunnel = &connection.tunnels[0];
@@ -41,25 +36,13 @@ fn attempt(now: Instant, supervisor: &mut Supervisor, from: SocketAddr, identity
     peer.local = from.ip();
     peer.local_id = identity.parse().unwrap();
     peer.psk.0 = vgw_crypto::Secret::new(b"not the key of anybody".to_vec());
-    endpoint.set_peer(now, TunnelId(0), peer);
-    endpoint.initiate(now, TunnelId(0)).unwrap();
-    while let Some(transmit) = endpoint.poll_transmit() {
-        if let Content::Ike(message) = transmit.content {
-            supervisor.handle_datagram(now, transmit.remote, from, &message);
-        }
-        while supervisor.poll_command().is_some() {}
-        while let Some(answer) = supervisor.poll_transmit() {
-            if let Content::Ike(message) = answer.content {
-                endpoint.handle_datagram(now, from, answer.local, &message);
-            }
-        }
-    }
+    initiate(now, supervisor, peer, seed);
 }
 
 #[test]
 fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
     let now = Instant::now();
-    let mut supervisor = Supervisor::new(now, gateway(200), Dice::new(1).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(gateway(200)), Dice::new(1).sources());
     let from = "192.0.2.9:500".parse().unwrap();
     let log = ErrorLog::up_to(Level::WARN);
     log.watch(None, || {
@@ -99,7 +82,7 @@ fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
 #[test]
 fn a_wrong_key_shows_at_the_tunnel_whose_identity_it_came_with_and_from_where() {
     let now = Instant::now();
-    let mut supervisor = Supervisor::new(now, gateway(3), Dice::new(2).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(gateway(3)), Dice::new(2).sources());
     let from = "192.0.2.9:500".parse().unwrap();
     attempt(now, &mut supervisor, from, "fqdn:site-2.example", 7);
     let status = supervisor.status(now);
@@ -139,7 +122,7 @@ fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_li
     let mut gateway = setup::gateway(1);
     gateway.initiate_to_recover = false;
     gateway.connections.push(setup::connection(1, 1));
-    let mut supervisor = Supervisor::new(now, gateway, Dice::new(1).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(gateway), Dice::new(1).sources());
     let local = (setup::outside(1, 1), 500).into();
     let peer = SocketAddr::new(setup::customer_address(1), 500);
     let stranger = "192.0.2.9:500".parse().unwrap();
@@ -178,7 +161,7 @@ fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_li
 #[test]
 fn that_a_message_was_dropped_does_not_hide_why_the_peer_was_refused_just_before() {
     let now = Instant::now();
-    let mut supervisor = Supervisor::new(now, gateway(1), Dice::new(2).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(gateway(1)), Dice::new(2).sources());
     let from = "192.0.2.9:500".parse().unwrap();
     attempt(now, &mut supervisor, from, "fqdn:nobody.example", 7);
     let local = (setup::outside(1, 1), 500).into();
@@ -207,7 +190,7 @@ fn waiting(customers: u8) -> Gateway {
 /// after the first time, after the second, and long after that.
 fn pointed_to(config: Gateway, stranger: SocketAddr) -> [Vec<String>; 3] {
     let now = Instant::now();
-    let mut supervisor = Supervisor::new(now, config, Dice::new(1).sources());
+    let mut supervisor = Supervisor::new(now, setup::checked(config), Dice::new(1).sources());
     [(0, true), (30, true), (200, false)].map(|(second, asks)| {
         let now = now + Duration::from_secs(second);
         if asks {
@@ -236,8 +219,9 @@ fn a_stranger_may_be_a_peer_if_it_asks_again_where_few_are_awaited_and_until_it_
     assert_eq!(pointed_to(waiting(4), stranger), never);
     // Who is configured at another of our addresses comes to the wrong one.
     let mut config = waiting(2);
-    for tunnel in &mut config.connections[0].tunnels {
-        tunnel.outside_address = setup::outside(1, 2);
+    config.outside_addresses.push(setup::outside(1, 3).into());
+    for (tunnel, ours) in config.connections[0].tunnels.iter_mut().zip([2, 3]) {
+        tunnel.outside_address = setup::outside(1, ours);
     }
     let known = (setup::customer_address(1), 500).into();
     assert_eq!(pointed_to(config, known), never);

@@ -5,29 +5,27 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use vgw_gateway::domain::{Gateway, TunnelName};
+use vgw_gateway::rules::Subject;
 use vgw_gateway::supervisor::peer_config;
 use vgw_ike::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use vgw_ike::proposal::{Mismatch, offer_ike, select_ike};
 
 use super::document::Notes;
+use super::places::Places;
 
 /// A tunnel with what is chosen before its peer says who it is.
 struct Tunnel {
-    place: String,
     name: TunnelName,
     ike: IkeAlgorithms,
     encapsulation: Encapsulation,
 }
 
 /// Warns of tunnels whose peers may get what is chosen for another's, and be refused.
-pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, gateway: &Gateway) {
+pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, places: &Places, gateway: &Gateway) {
     let mut alike: BTreeMap<(IpAddr, Option<IpAddr>), Vec<Tunnel>> = BTreeMap::new();
-    for (index, connection) in (1..).zip(&gateway.connections) {
+    for connection in &gateway.connections {
         for (number, tunnel) in (1..).zip(&connection.tunnels) {
-            let name = TunnelName {
-                connection: connection.id.clone(),
-                number,
-            };
+            let name = TunnelName::of(connection, number);
             let PeerConfig {
                 local,
                 remote,
@@ -37,7 +35,6 @@ pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, gateway: &Gateway
             } = peer_config(gateway, connection, tunnel, &name);
             let others = alike.entry((local, remote)).or_default();
             let this = Tunnel {
-                place: format!("vpn_connection[{index}].tunnel[{number}]"),
                 name,
                 ike,
                 encapsulation,
@@ -50,7 +47,8 @@ pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, gateway: &Gateway
             }
             let conflict = others.iter().find_map(|other| conflict(other, &this));
             if let Some(conflict) = conflict {
-                notes.warn(&this.place, conflict);
+                let place = places.subject(&Subject::Tunnel(this.name.clone()));
+                notes.warn(&place, conflict);
             }
             others.push(this);
         }

@@ -7,7 +7,7 @@ use vgw_gateway::domain::{Connection, CustomerGateway, Gateway, Side, Tunnel};
 use vgw_gateway::rules::{DEFAULT_NETWORK_CIDR_V4, DEFAULT_NETWORK_CIDR_V6};
 use vgw_ike::identity::Identity;
 
-use super::customer::{Customer, Customers, STAND_IN_ADDRESS, STAND_IN_PREFIX, id};
+use super::customer::{Customer, Customers, Ids, STAND_IN_ADDRESS, STAND_IN_PREFIX};
 use super::document::{Notes, Table};
 use super::keys::KeySource;
 use super::{tunnel, values};
@@ -20,9 +20,10 @@ pub(super) fn read(
     keys: &mut dyn KeySource,
     gateway: &Gateway,
     customers: &mut Customers,
+    ids: &mut Ids,
     index: usize,
 ) -> Connection {
-    let id = id(&mut table, notes);
+    let id = ids.read(&mut table, notes);
     let static_routes = table
         .list(notes, "static_routes", &STAND_IN_PREFIX, values::prefix)
         .unwrap_or_default();
@@ -41,10 +42,9 @@ pub(super) fn read(
         .unwrap_or(true);
     let tunnels = tunnels(&mut table, notes, keys, gateway, index);
     let customer_gateway = customer(&mut table, notes, customers, &tunnels);
-    let place = table.place().to_owned();
     table.finish(notes);
 
-    let connection = Connection {
+    Connection {
         id,
         customer_gateway,
         static_routes,
@@ -54,9 +54,7 @@ pub(super) fn read(
         failback,
         source_check,
         tunnels,
-    };
-    warn_of_what_goes_nowhere(notes, &place, gateway, &connection);
-    connection
+    }
 }
 
 /// The customer's side and the cloud's side. IPv6 is negotiated only where
@@ -163,34 +161,5 @@ fn stand_in(place: &str, tunnels: &[Tunnel; 2]) -> CustomerGateway {
         ip_address: Some(ip_address),
         identity: Identity::KeyId(place.as_bytes().to_vec()),
         asn: values::default_number(vgw_gateway::rules::CUSTOMER_ASN),
-    }
-}
-
-fn warn_of_what_goes_nowhere(
-    notes: &mut Notes,
-    place: &str,
-    gateway: &Gateway,
-    connection: &Connection,
-) {
-    let name = match gateway.side {
-        Side::VirtualPrivateGateway => "static_routes",
-        Side::CustomerGateway => "vpc_cidrs",
-    };
-    let routes = gateway.remote_prefixes(connection);
-    let (_, selectors) = gateway.selectors(connection);
-    if routes.is_empty() {
-        let message = "is empty: nothing will be sent into this connection's tunnels";
-        notes.warn(&format!("{place}.{name}"), message);
-    }
-    for (index, route) in routes.iter().enumerate() {
-        if !selectors.iter().any(|selector| selector.contains(route)) {
-            let message = format!(
-                "{route} is not within the traffic selectors, which drop what lies outside them"
-            );
-            notes.warn(
-                &format!("{place}.{name}[{}]", index.saturating_add(1)),
-                message,
-            );
-        }
     }
 }

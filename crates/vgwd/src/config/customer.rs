@@ -1,14 +1,16 @@
 //! Customer gateways, and what stands for what of them could not be read.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use ipnet::{IpNet, Ipv4Net};
 use vgw_gateway::domain::CustomerGateway;
-use vgw_gateway::rules::{self, CUSTOMER_ASN};
+use vgw_gateway::rules::{self, CUSTOMER_ASN, Refusal};
 use vgw_ike::identity::Identity;
 
 use super::document::{Notes, Table};
+use super::places::Places;
 use super::values::{self, default_number};
 
 /// Stands for an address or prefix that could not be read (RFC 5737).
@@ -47,12 +49,11 @@ impl Customer {
 #[derive(Default)]
 pub(super) struct Customers {
     all: Vec<Customer>,
-    /// Where the first of each name is.
     by_id: BTreeMap<String, usize>,
 }
 
 impl Customers {
-    /// The first of this name.
+    /// The one of this name.
     pub(super) fn find(&mut self, id: &str) -> Option<&mut Customer> {
         self.all.get_mut(*self.by_id.get(id)?)
     }
@@ -63,7 +64,7 @@ impl Customers {
 
     fn push(&mut self, customer: Customer) {
         let id = customer.gateway.id.clone();
-        self.by_id.entry(id).or_insert(self.all.len());
+        self.by_id.insert(id, self.all.len());
         self.all.push(customer);
     }
 }
@@ -71,31 +72,24 @@ impl Customers {
 /// Reads them.
 pub(super) fn customers(root: &mut Table<'_>, notes: &mut Notes) -> Customers {
     let mut customers = Customers::default();
+    let mut ids = Ids::default();
     for table in root.tables(notes, "customer_gateway") {
-        let place = table.place().to_owned();
-        let gateway = customer(table, notes);
-        for violation in rules::customer_gateway(&place, &gateway) {
-            notes.violation(&violation);
-        }
-        let twin = customers.find(&gateway.id);
-        if let Some(twin) = twin.filter(|_| !notes.is_doubtful(&format!("{place}.id"))) {
-            let message = format!(
-                "found {:?} again, expected a name of its own ({} has it)",
-                gateway.id, twin.place
-            );
-            notes.refuse(&format!("{place}.id"), message);
-        }
         customers.push(Customer {
-            place,
-            gateway,
+            place: table.place().to_owned(),
+            gateway: customer(table, notes, &mut ids),
             used: false,
         });
+    }
+    let all = || customers.all.iter().map(|customer| &customer.gateway);
+    let places = Places::of_customers(all());
+    for violation in all().flat_map(rules::customer_gateway) {
+        notes.violation(&places, &violation);
     }
     customers
 }
 
-fn customer(mut table: Table<'_>, notes: &mut Notes) -> CustomerGateway {
-    let id = id(&mut table, notes);
+fn customer(mut table: Table<'_>, notes: &mut Notes, ids: &mut Ids) -> CustomerGateway {
+    let id = ids.read(&mut table, notes);
     let ip_address = table.read(notes, "ip_address", values::address);
     let identity = table.read(notes, "identity", values::identity);
     if !table.has("ip_address") && !table.has("identity") {
@@ -116,11 +110,33 @@ fn customer(mut table: Table<'_>, notes: &mut Notes) -> CustomerGateway {
     }
 }
 
-/// The `id` of a table, which it must have.
-pub(super) fn id(table: &mut Table<'_>, notes: &mut Notes) -> String {
-    let expected = "a name in quotes";
-    let parse = |value| values::text(value, expected).map(str::to_owned);
-    table
-        .require(notes, "id", parse, expected)
-        .unwrap_or_else(|| "unnamed".to_owned())
+/// The ids of tables of one kind, each with the name of its place.
+#[derive(Default)]
+pub(super) struct Ids(BTreeMap<String, String>);
+
+impl Ids {
+    /// The `id` of a table, which it must have and no other may have. Its place, which
+    /// cannot be an id, stands in for one that is missing or taken.
+    pub(super) fn read(&mut self, table: &mut Table<'_>, notes: &mut Notes) -> String {
+        let expected = "a name in quotes";
+        let parse = |value| values::text(value, expected).map(str::to_owned);
+        let Some(id) = table.require(notes, "id", parse, expected) else {
+            return table.place().to_owned();
+        };
+        let field = table.field("id");
+        match self.0.entry(id) {
+            Entry::Vacant(free) => {
+                let id = free.key().clone();
+                free.insert(field);
+                id
+            }
+            Entry::Occupied(taken) => {
+                let Refusal { found, expected } = rules::repeated_id(taken.key());
+                let message = format!("found {found}, expected {expected}");
+                notes.broken_rule(&field, Some(taken.get()), message);
+                notes.stand_in(&field);
+                table.place().to_owned()
+            }
+        }
+    }
 }

@@ -10,6 +10,7 @@ use std::ops::Range;
 use toml::de::{DeTable, DeValue};
 use vgw_gateway::rules::{Refusal, Violation};
 
+use super::places::Places;
 use super::problem::{Lines, Problem};
 use super::suggestion;
 
@@ -72,21 +73,27 @@ impl Notes {
     }
 
     /// Notes a broken rule, unless it follows from a value that could not be read.
-    pub(super) fn violation(&mut self, violation: &Violation) {
-        let related = violation.clashes_with.as_deref();
+    pub(super) fn violation(&mut self, places: &Places, violation: &Violation) {
+        let field = places.field(&violation.subject, violation.field);
+        let with = violation.clashes_with.as_ref();
+        let with = with.map(|(subject, field)| places.field(subject, *field));
         // What it clashes with counts as a whole: an item that could not be read may be
         // the one that is missed.
-        let follows = |other| self.is_stood_in(other) || self.is_doubtful(other);
-        if self.is_stood_in(&violation.field) || related.is_some_and(follows) {
+        let follows = |other: &str| self.is_stood_in(other) || self.is_doubtful(other);
+        if self.is_stood_in(&field) || with.as_deref().is_some_and(follows) {
             return;
         }
-        let mut message = violation.to_string();
-        if let Some(line) = related.and_then(|related| self.line(related)) {
+        self.broken_rule(&field, with.as_deref(), violation.to_string());
+        self.broken.insert(field);
+    }
+
+    /// Notes an error in `field`, which the value of the other one makes an error.
+    pub(super) fn broken_rule(&mut self, field: &str, with: Option<&str>, mut message: String) {
+        if let Some(line) = with.and_then(|with| self.line(with)) {
             message.push_str(&format!(" (see line {line})"));
         }
-        let problem = self.problem(&violation.field, message);
+        let problem = self.problem(field, message);
         self.problems.push(problem);
-        self.broken.insert(violation.field.clone());
     }
 
     pub(super) fn warn(&mut self, field: &str, message: impl Into<String>) {

@@ -1,8 +1,10 @@
-//! Whether the machine fits the tunnels, as far as a file tells.
+//! Whether the machine and the routes fit the tunnels, as far as a file tells.
 
 use vgw_gateway::domain::{Gateway, Side, TunnelName};
+use vgw_gateway::rules::{Field, Subject};
 
 use super::document::Notes;
+use super::places::Places;
 use super::settings::Settings;
 use crate::mtu;
 
@@ -39,28 +41,59 @@ pub(super) fn warn_of_packets_too_large(notes: &mut Notes, gateway: &Gateway, tu
     );
 }
 
+/// The option of a connection with what is sent into its tunnels.
+const fn routes_option(side: Side) -> &'static str {
+    match side {
+        Side::VirtualPrivateGateway => "static_routes",
+        Side::CustomerGateway => "vpc_cidrs",
+    }
+}
+
+/// Warns of routes into tunnels that drop what takes them, and of connections without one.
+pub(super) fn warn_of_what_goes_nowhere(notes: &mut Notes, places: &Places, gateway: &Gateway) {
+    let name = routes_option(gateway.side);
+    for connection in &gateway.connections {
+        let subject = Subject::VpnConnection(connection.id.clone());
+        let routes = gateway.remote_prefixes(connection);
+        let (_, selectors) = gateway.selectors(connection);
+        if routes.is_empty() {
+            let message = "is empty: nothing will be sent into this connection's tunnels";
+            notes.warn(&places.field(&subject, name.into()), message);
+        }
+        for (index, route) in routes.iter().enumerate() {
+            if !selectors.iter().any(|selector| selector.contains(route)) {
+                let message = format!(
+                    "{route} is not within the traffic selectors, which drop what lies outside them"
+                );
+                let field = Field::item(name, index);
+                notes.warn(&places.field(&subject, field), message);
+            }
+        }
+    }
+}
+
 /// Warns of default routes that the machine shares with the VPC.
-pub(super) fn warn_of_default_routes(notes: &mut Notes, gateway: &Gateway, settings: &Settings) {
+pub(super) fn warn_of_default_routes(
+    notes: &mut Notes,
+    places: &Places,
+    gateway: &Gateway,
+    settings: &Settings,
+) {
     if settings.network_namespace.is_some() {
         return;
     }
-    let key = match gateway.side {
-        Side::VirtualPrivateGateway => "static_routes",
-        Side::CustomerGateway => "vpc_cidrs",
-    };
-    let routes = (1..)
-        .zip(&gateway.connections)
-        .flat_map(|(number, connection)| {
-            let routes = (1..).zip(gateway.remote_prefixes(connection));
-            routes.map(move |(item, route)| (number, item, route))
-        });
+    let routes = gateway.connections.iter().flat_map(|connection| {
+        let routes = gateway.remote_prefixes(connection).iter().enumerate();
+        routes.map(move |(index, route)| (connection, index, route))
+    });
     let mut default = routes.filter(|(.., route)| route.prefix_len() == 0);
-    let Some((number, item, route)) = default.next() else {
+    let Some((connection, index, route)) = default.next() else {
         return;
     };
-    let (number, item): (usize, usize) = (number, item);
+    let subject = Subject::VpnConnection(connection.id.clone());
+    let field = Field::item(routes_option(gateway.side), index);
     notes.warn(
-        &format!("vpn_connection[{number}].{key}[{item}]"),
+        &places.field(&subject, field),
         format!(
             "is {route}, and the VPC has no namespace of its own (netns): all that \
              this machine sends takes the tunnel, but for the tunnels' own packets and what a \

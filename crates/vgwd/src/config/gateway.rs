@@ -7,7 +7,7 @@ use vgw_gateway::rules::{CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
 use vgw_sa::HostService;
 
 use super::connection;
-use super::customer::{Customer, STAND_IN_ADDRESS, STAND_IN_PREFIX, customers};
+use super::customer::{Customer, Ids, STAND_IN_ADDRESS, STAND_IN_PREFIX, customers};
 use super::document::{Notes, Table};
 use super::keys::KeySource;
 use super::settings::NetworkNamespace;
@@ -73,8 +73,17 @@ pub(super) fn read(
         initiate_to_recover: initiate_to_recover.unwrap_or(true),
         connections: Vec::new(),
     };
+    let mut ids = Ids::default();
     for (index, table) in root.tables(notes, "vpn_connection").into_iter().enumerate() {
-        let connection = connection::read(table, notes, keys, &gateway, &mut customers, index);
+        let connection = connection::read(
+            table,
+            notes,
+            keys,
+            &gateway,
+            &mut customers,
+            &mut ids,
+            index,
+        );
         gateway.connections.push(connection);
     }
     for customer in customers.all().iter().filter(|customer| !customer.used) {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 use vgw_gateway::domain::Gateway;
-use vgw_gateway::rules;
+use vgw_gateway::rules::{self, Checked, Subject};
 use zeroize::Zeroizing;
 
 mod access;
@@ -27,6 +27,7 @@ mod fit;
 mod gateway;
 mod keys;
 mod new_keys;
+mod places;
 mod problem;
 pub(crate) mod settings;
 mod suggestion;
@@ -38,6 +39,7 @@ mod tests;
 
 use document::{Notes, Table};
 use keys::{InlineOnly, KeySource, Machine, Purpose, Unread};
+use places::Places;
 
 use crate::kernel::Desired;
 
@@ -49,8 +51,8 @@ pub use settings::{Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace,
 /// A configuration that may be used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Loaded {
-    /// The gateway and its connections, checked by [`vgw_gateway::rules`].
-    pub gateway: Gateway,
+    /// The gateway and its connections.
+    pub gateway: Checked<Gateway>,
     /// Everything else.
     pub settings: Settings,
     /// What is allowed but probably not meant, and keys that are generated.
@@ -203,19 +205,23 @@ fn interpret(
         return Err(notes.verdict().err().unwrap_or_default());
     }
     let (gateway, settings) = read(document.get_ref(), &mut notes, keys);
-    for violation in rules::gateway(&gateway) {
-        // Those of a customer gateway are found where it is defined.
-        if !violation.field.contains(".customer_gateway.") {
-            notes.violation(&violation);
-        }
-    }
-    alike::warn_of_peers_that_look_alike(&mut notes, &gateway);
+    let places = Places::of(&gateway);
+    fit::warn_of_what_goes_nowhere(&mut notes, &places, &gateway);
+    alike::warn_of_peers_that_look_alike(&mut notes, &places, &gateway);
     fit::warn_of_packets_too_large(&mut notes, &gateway, settings.tun.mtu);
-    fit::warn_of_default_routes(&mut notes, &gateway, &settings);
+    fit::warn_of_default_routes(&mut notes, &places, &gateway, &settings);
+    let checked = rules::check(gateway);
+    // Those of a customer gateway are found where it is defined.
+    let broken = checked.as_ref().err().into_iter().flatten();
+    for violation in broken.filter(|v| !matches!(v.subject, Subject::CustomerGateway(_))) {
+        notes.violation(&places, violation);
+    }
     if let Some(mode) = mode {
         notes.judge_inline_keys(mode);
     }
     let warnings = notes.verdict()?;
+    // Without a problem there is none of these: what they follow from would be one.
+    let gateway = checked.map_err(|_| Vec::new())?;
     Ok(Loaded {
         gateway,
         settings,
