@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
 use vgw_harness::iperf3::Transfer;
-use vgw_harness::pair::{AES_128_GCM, Pair, Setup};
+use vgw_harness::our_pair::{AES_128_GCM, Pair, Setup};
 use vgw_harness::stage::{SOON, Stage};
 use vgw_harness::tools::run as tool;
 use vgw_harness::workspace;

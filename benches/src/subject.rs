@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::ValueEnum;
-use vgw_harness::pair::{AES_128_GCM, Pair, Setup};
+use vgw_harness::our_pair::{AES_128_GCM, Pair, Setup};
 use vgw_harness::stage::Stage;
 use vgw_harness::strongswan::StrongSwan;
 use vgw_lab::Process;

@@ -8,14 +8,14 @@
 )]
 
 pub mod gateway;
-pub mod guest;
 pub mod iperf3;
-pub mod machine;
-pub mod pair;
-pub mod sites;
+pub mod nspawn;
+pub mod our_pair;
+pub mod qemu;
 pub mod stage;
 pub mod strongswan;
 pub mod tools;
+pub mod two_sites;
 mod vici;
 pub mod workspace;
 

@@ -25,7 +25,7 @@ pub async fn serve_until<C, A, T: Future<Output = io::Result<()>> + Send + 'stat
     what: &'static str,
     most: usize,
     accept: impl Fn(&mut Context<'_>) -> Poll<io::Result<(C, A)>>,
-    serve: impl Fn(C, Place) -> T,
+    serve: impl Fn(C, ClientSlot) -> T,
 ) {
     let table = Arc::new(Table::default());
     let serving = async {
@@ -39,9 +39,9 @@ pub async fn serve_until<C, A, T: Future<Output = io::Result<()>> + Send + 'stat
                 }
             };
             table.make_room(most).await;
-            let place = table.enter();
-            let number = place.number;
-            let client = serve(client, place);
+            let slot = table.enter();
+            let number = slot.number;
+            let client = serve(client, slot);
             let task = tokio::spawn(async move {
                 if let Err(error) = client.await {
                     tracing::debug!(%error, "a client of the {what} was let go: {error}");
@@ -59,9 +59,9 @@ pub async fn serve_until<C, A, T: Future<Output = io::Result<()>> + Send + 'stat
     }
 }
 
-/// A client's place among those that are served; it is free again when dropped.
+/// A client's slot among those that are served; it is free again when dropped.
 #[derive(Debug)]
-pub struct Place {
+pub struct ClientSlot {
     table: Arc<Table>,
     number: u64,
 }
@@ -90,16 +90,16 @@ struct Client {
     task: Option<AbortHandle>,
 }
 
-impl Place {
+impl ClientSlot {
     /// The client waits for us from now on: it has asked for something.
-    pub fn is_ours(&self) {
+    pub fn client_waits(&self) {
         if let Some(client) = self.table.clients().served.get_mut(&self.number) {
             client.waited_for_since = None;
         }
     }
 
     /// We wait for the client from now on: to ask, or to take its answer.
-    pub fn is_clients(&self) {
+    pub fn we_wait(&self) {
         let mut clients = self.table.clients();
         clients.moves += 1;
         let moves = clients.moves;
@@ -111,7 +111,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for ClientSlot {
     fn drop(&mut self) {
         self.table.clients().served.remove(&self.number);
         self.table.changed.notify_one();
@@ -131,7 +131,7 @@ impl Table {
         }
     }
 
-    fn enter(self: &Arc<Self>) -> Place {
+    fn enter(self: &Arc<Self>) -> ClientSlot {
         let mut clients = self.clients();
         clients.last_number += 1;
         clients.moves += 1;
@@ -141,7 +141,7 @@ impl Table {
             task: None,
         };
         clients.served.insert(number, client);
-        Place {
+        ClientSlot {
             table: Arc::clone(self),
             number,
         }
@@ -182,7 +182,7 @@ mod tests {
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
     use tokio::sync::{Semaphore, mpsc};
 
-    use super::{Place, serve_until};
+    use super::{ClientSlot, serve_until};
 
     const MOST: usize = 4;
 
@@ -195,14 +195,14 @@ mod tests {
             let next = clients.lock().unwrap().poll_recv(context);
             next.map(|client| Ok((client.ok_or_else(|| io::Error::other("none is left"))?, ())))
         };
-        let answer = move |mut client: DuplexStream, place: Place| {
+        let answer = move |mut client: DuplexStream, slot: ClientSlot| {
             let permits = Arc::clone(&permits);
             async move {
                 loop {
                     let octet = client.read_u8().await?;
-                    place.is_ours();
+                    slot.client_waits();
                     permits.acquire().await.map_err(io::Error::other)?.forget();
-                    place.is_clients();
+                    slot.we_wait();
                     client.write_u8(octet).await?;
                 }
             }

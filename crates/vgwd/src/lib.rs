@@ -9,12 +9,13 @@
     reason = "the daemon is the shell that reads the clock and does I/O; the bans are for the pure crates"
 )]
 
-mod absent;
-pub mod admin;
+pub mod admin_server;
 mod clients;
 pub mod command_line;
 pub mod config;
+mod crash_detection_key;
 pub mod daemon;
+mod driver;
 pub mod failure;
 pub mod inbox;
 pub mod kernel;
@@ -23,13 +24,8 @@ pub mod logging;
 pub mod metrics;
 mod mtu;
 pub mod namespace;
-mod narrow;
-mod notify;
 pub mod privileges;
+mod problems;
 pub mod seccomp;
 mod secret_file;
-mod shell;
-mod source_routes;
-mod token_key;
-mod told;
-mod unsent;
+mod service_manager;

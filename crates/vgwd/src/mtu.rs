@@ -94,15 +94,15 @@ fn best(gateway: &Gateway, tunnel: &Tunnel, udp: bool) -> Option<usize> {
     encryption.filter_map(of_encryption).max()
 }
 
-/// Tells of each tunnel that carries less than the TUN device lets through,
-/// once for each MTU that it has: not at every rekey.
+/// Warns of each tunnel that carries less than the TUN device lets through, once for each
+/// MTU that it has and not at every rekey.
 #[derive(Debug)]
-pub struct Notices {
+pub struct MtuWarnings {
     tun_mtu: u16,
     given: BTreeSet<(TunnelName, usize)>,
 }
 
-impl Notices {
+impl MtuWarnings {
     /// For a TUN device of this MTU.
     #[must_use]
     pub const fn new(tun_mtu: u16) -> Self {
@@ -137,7 +137,7 @@ impl Notices {
 mod tests {
     use vgw_gateway::domain::TunnelName;
 
-    use super::{Notices, advice};
+    use super::{MtuWarnings, advice};
 
     #[test]
     fn what_fits_needs_no_advice_and_none_is_given_that_cannot_be_followed() {
@@ -154,13 +154,13 @@ mod tests {
             connection: "vpn-office".to_owned(),
             number,
         });
-        let mut notices = Notices::new(1446);
-        assert_eq!(notices.news(&first, 1446), None);
-        assert_eq!(notices.news(&first, 1438), Some(1438));
-        assert_eq!(notices.news(&second, 1438), Some(1438));
-        assert_eq!(notices.news(&first, 1422), Some(1422));
+        let mut mtu_warnings = MtuWarnings::new(1446);
+        assert_eq!(mtu_warnings.news(&first, 1446), None);
+        assert_eq!(mtu_warnings.news(&first, 1438), Some(1438));
+        assert_eq!(mtu_warnings.news(&second, 1438), Some(1438));
+        assert_eq!(mtu_warnings.news(&first, 1422), Some(1422));
         for again in [1438, 1422] {
-            assert_eq!(notices.news(&first, again), None);
+            assert_eq!(mtu_warnings.news(&first, again), None);
         }
     }
 }

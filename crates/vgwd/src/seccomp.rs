@@ -18,9 +18,9 @@ use seccompiler::{
     SeccompFilter, SeccompRule,
 };
 
-/// What a thread is for.
+/// Kinds of threads, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part {
+pub enum ThreadKind {
     /// The control loop, with admin socket, metrics and configuration.
     Control,
     /// Netlink.
@@ -130,9 +130,9 @@ const CONTROL: &[c_long] = &[
 /// # Errors
 /// When the kernel has no seccomp, or refuses: a service manager's filter must allow
 /// seccomp(2).
-pub fn confine(part: Part) -> io::Result<()> {
-    // In this order: no further filter can be added after that of the part.
-    for program in [old_clone(), program(part)] {
+pub fn confine(kind: ThreadKind) -> io::Result<()> {
+    // In this order: no further filter can be added after the second.
+    for program in [old_clone(), program(kind)] {
         let program = program.map_err(io::Error::other)?;
         seccompiler::apply_filter(&program).map_err(|error| {
             io::Error::other(format!("confining the thread by seccomp: {error}"))
@@ -153,12 +153,12 @@ fn old_clone() -> Result<BpfProgram, BackendError> {
     .try_into()
 }
 
-fn program(part: Part) -> Result<BpfProgram, BackendError> {
-    let own: &[c_long] = match part {
-        Part::Control => CONTROL,
-        Part::Packets => PACKETS,
-        Part::Notify => &[libc::SYS_connect],
-        Part::Kernel | Part::Log => &[],
+fn program(kind: ThreadKind) -> Result<BpfProgram, BackendError> {
+    let own: &[c_long] = match kind {
+        ThreadKind::Control => CONTROL,
+        ThreadKind::Packets => PACKETS,
+        ThreadKind::Notify => &[libc::SYS_connect],
+        ThreadKind::Kernel | ThreadKind::Log => &[],
     };
     let always = |call: &c_long| (*call, Vec::new());
     let mut rules: BTreeMap<c_long, Vec<SeccompRule>> =
@@ -167,15 +167,15 @@ fn program(part: Part) -> Result<BpfProgram, BackendError> {
     rules.insert(libc::SYS_mmap, vec![no_code.clone()]);
     rules.insert(libc::SYS_mprotect, vec![no_code]);
     let local = SeccompRule::new(vec![masked(0, WHOLE, libc::AF_UNIX)?])?;
-    match part {
-        Part::Control => {
+    match kind {
+        ThreadKind::Control => {
             rules.insert(libc::SYS_socket, [vec![local], udp()?].concat());
             rules.extend(threads()?);
         }
-        Part::Notify => {
+        ThreadKind::Notify => {
             rules.insert(libc::SYS_socket, vec![local]);
         }
-        Part::Kernel | Part::Packets | Part::Log => {}
+        ThreadKind::Kernel | ThreadKind::Packets | ThreadKind::Log => {}
     }
     SeccompFilter::new(
         rules,

@@ -53,7 +53,7 @@ const CHANGED: [(&str, &str); 21] = [
 ];
 const ALERTS: &str = include_str!("../../../config/alerts.yml");
 /// Every series that there is.
-const SERIES: &str = include_str!("../src/metrics/all_down.txt");
+const SERIES: &str = include_str!("../src/metrics/every_series.txt");
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")

@@ -12,12 +12,12 @@ use std::net::{TcpListener, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::panic::catch_unwind;
 
-use vgwd::seccomp::{Part, confine};
+use vgwd::seccomp::{ThreadKind, confine};
 
 /// Does it on a thread that is confined.
-fn confined<T: Send>(part: Part, work: impl FnOnce() -> T + Send) -> T {
+fn confined<T: Send>(kind: ThreadKind, work: impl FnOnce() -> T + Send) -> T {
     let body = || {
-        confine(part).unwrap();
+        confine(kind).unwrap();
         work()
     };
     std::thread::scope(|scope| scope.spawn(body).join().unwrap())
@@ -34,7 +34,7 @@ fn start_thread() -> io::Result<()> {
 
 #[test]
 fn a_thread_that_reads_packets_opens_nothing_and_starts_nothing() {
-    for part in [Part::Packets, Part::Kernel, Part::Log] {
+    for part in [ThreadKind::Packets, ThreadKind::Kernel, ThreadKind::Log] {
         confined(part, || {
             assert!(refused(File::open("/proc/self/status")), "{part:?}");
             assert!(refused(UnixDatagram::unbound()), "{part:?}");
@@ -50,7 +50,7 @@ fn a_thread_that_reads_packets_opens_nothing_and_starts_nothing() {
 
 #[test]
 fn the_control_loop_reads_files_and_starts_no_process() {
-    confined(Part::Control, || {
+    confined(ThreadKind::Control, || {
         File::open("/proc/self/status").unwrap();
         UnixDatagram::unbound().unwrap();
         assert!(refused(TcpListener::bind("127.0.0.1:0")));
@@ -61,7 +61,7 @@ fn the_control_loop_reads_files_and_starts_no_process() {
 
 #[test]
 fn a_confined_thread_can_panic_and_wait() {
-    confined(Part::Packets, || {
+    confined(ThreadKind::Packets, || {
         let caught = catch_unwind(|| panic!("as a worker may"));
         assert!(caught.is_err());
         std::thread::sleep(std::time::Duration::from_millis(1));

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use vgw_harness::pair::{AES_128_GCM, Setup};
+use vgw_harness::our_pair::{AES_128_GCM, Setup};
 use vgw_harness::stage::{LATER, SOON, Stage, await_echoes};
 use vgw_lab::probe::FlowReport;
 use vgw_lab::topology::GATEWAY_OUTSIDE;

@@ -14,7 +14,7 @@ use vgw_ike::words::few;
 use super::print;
 use vgwd::config::{self, Outline, Settings};
 use vgwd::failure::Failure;
-use vgwd::kernel::{self, Guard, KernelError, Netlink};
+use vgwd::kernel::{self, GuardRoutes, KernelError, Netlink};
 use vgwd::namespace::run_in;
 
 /// Sees that nothing leaves in clear that is for a tunnel, with or without a
@@ -25,12 +25,12 @@ pub(super) fn guard(file: &Path) -> Result<(), Failure> {
         desired,
         problems,
     } = config::outline(file).map_err(Failure::Configuration)?;
-    let guard = Guard::of(&settings.tun.name);
+    let guard = GuardRoutes::of(&settings.tun.name);
     with_netlink(&settings, async |netlink| {
         guard.put_up(&netlink, &desired).await
     })?;
     let guarded = desired.guarded();
-    let guarded = guarded.iter().map(|placed| placed.prefix());
+    let guarded = guarded.iter().map(|prefix| prefix.net());
     print::line(&words(guarded.collect()));
     if problems.is_empty() {
         Ok(())

@@ -6,14 +6,14 @@
 //! hosts that use the tunnels, and a watcher on the internet sees whether anything of
 //! theirs gets out.
 
-mod end;
 mod failover;
-mod pass;
+mod gateway;
 mod preflight;
 mod rekey;
 mod report;
 mod screen;
 mod setup;
+mod traffic;
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -22,7 +22,7 @@ use anyhow::{Context, Result};
 use vgw_lab::topology::{ON_PREMISES_HOST, Topology, VPC_HOST};
 use vgw_lab::{Lab, Watcher, interrupt, wait_until};
 
-use end::End;
+use gateway::GatewayProcess;
 use report::Report;
 use screen::Screen;
 
@@ -44,8 +44,8 @@ pub struct Args {
 #[derive(Debug)]
 struct Stage {
     // Fields are dropped in this order: the daemons end before their networks.
-    cloud: End,
-    customer: End,
+    cloud: GatewayProcess,
+    customer: GatewayProcess,
     topology: Topology,
 }
 
@@ -87,8 +87,12 @@ fn perform(args: &Args, screen: &mut Screen) -> Result<()> {
     let files = setup::write(scratch.path())?;
     let start = Instant::now();
     let mut stage = Stage {
-        cloud: End::start("virtual private gateway", &topology.vpc, &files.cloud)?,
-        customer: End::start("customer gateway", &topology.on_premises, &files.customer)?,
+        cloud: GatewayProcess::start("virtual private gateway", &topology.vpc, &files.cloud)?,
+        customer: GatewayProcess::start(
+            "customer gateway",
+            &topology.on_premises,
+            &files.customer,
+        )?,
         topology,
     };
     let outcome = show(&mut stage, start, args, screen);
@@ -112,10 +116,10 @@ fn show(stage: &mut Stage, start: Instant, args: &Args, screen: &mut Screen) -> 
     screen.tunnels_up(tunnels_up);
 
     screen.step("Sending a ping each way through the tunnels");
-    pass::pings(stage, screen)?;
+    traffic::pings(stage, screen)?;
 
     screen.step("Moving bulk data from the VPC to the premises over one TCP connection");
-    let throughput = pass::bulk(stage, screen)?;
+    let throughput = traffic::bulk(stage, screen)?;
 
     screen.step("Cutting the line under the active tunnel");
     let failover = failover::run(stage, screen)?;

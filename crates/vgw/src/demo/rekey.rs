@@ -7,7 +7,7 @@ use vgw_admin::wire::{Counters, RekeyTarget};
 use vgw_lab::probe::EchoFlow;
 use vgw_lab::wait_until;
 
-use super::end::End;
+use super::gateway::GatewayProcess;
 use super::report::Rekeys;
 use super::screen::Screen;
 use super::{Stage, hosts};
@@ -56,7 +56,7 @@ fn await_echoes(flow: &EchoFlow) -> Result<()> {
 }
 
 /// Has `end` change the keys of the active tunnel, and waits until it has.
-fn rekey(end: &mut End, what: RekeyTarget) -> Result<()> {
+fn rekey(end: &mut GatewayProcess, what: RekeyTarget) -> Result<()> {
     let (tunnel, before) = active(end)?;
     end.rekey(&tunnel, what)?;
     wait_until("new keys", LIMIT, || {
@@ -73,7 +73,7 @@ fn done(counters: &Counters, what: RekeyTarget) -> u64 {
 }
 
 /// The tunnel that an end sends through, and what it counted.
-fn active(end: &mut End) -> Result<(String, Counters)> {
+fn active(end: &mut GatewayProcess) -> Result<(String, Counters)> {
     let connection = end.connection()?;
     connection
         .and_then(|connection| connection.tunnels.into_iter().find(|tunnel| tunnel.active))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE, ON_PREMISES_HOST, Topology, VPC_HOST};
 
 use super::Stage;
-use super::end::End;
+use super::gateway::GatewayProcess;
 use super::report::Report;
 use super::setup::{ON_PREMISES_CIDR, VPC_CIDR};
 
@@ -150,7 +150,7 @@ impl Screen {
         }
     }
 
-    fn log(&self, end: &End) {
+    fn log(&self, end: &GatewayProcess) {
         self.say(&format!(
             "The {}'s last words:\n{}",
             end.name(),

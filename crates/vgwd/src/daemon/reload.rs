@@ -17,13 +17,13 @@ use vgw_gateway::revision::{ChangeSet, Revision};
 
 use super::{Daemon, unix_time};
 use crate::config::{self, Edition, NewKeys, Settings};
-use crate::inbox::Addresses;
-use crate::kernel::Surroundings;
+use crate::inbox::PeerAddresses;
+use crate::kernel::DesiredByConfig;
 use crate::key_log::KeyLog;
-use crate::metrics::Reloaded;
+use crate::metrics::LastReload;
 
 /// What a file gave: a configuration, or what is wrong with it.
-pub(super) type Outcome = Result<Read, Vec<String>>;
+pub(super) type Outcome = Result<ReadConfiguration, Vec<String>>;
 /// Takes the answer to a request.
 type Asker = oneshot::Sender<Arc<Reply>>;
 
@@ -31,28 +31,28 @@ type Asker = oneshot::Sender<Arc<Reply>>;
 struct InForce {
     revision: Arc<Revision>,
     credentials: Arc<BTreeMap<String, Edition>>,
-    surroundings: Surroundings,
+    desired: DesiredByConfig,
 }
 
 /// A configuration that was read, and what follows from it.
-pub(super) struct Read {
+pub(super) struct ReadConfiguration {
     settings: Settings,
     new_keys: NewKeys,
     credentials: Arc<BTreeMap<String, Edition>>,
     changes: ChangeSet,
-    surroundings: Surroundings,
-    addresses: Addresses,
+    desired: DesiredByConfig,
+    addresses: PeerAddresses,
     /// What is to be said of it beside what it changes.
     remarks: Vec<String>,
 }
 
 /// The reload under way, and those who asked for one.
 pub(super) struct Reloads {
-    pub(super) last: Reloaded,
+    pub(super) last: LastReload,
     began: Instant,
     reading: Option<JoinHandle<Outcome>>,
     askers: Vec<Asker>,
-    /// Asked for since, and by whom: the file may have changed after it was read.
+    /// Who asked since the file was read: it may have changed, so it is read once more.
     again: Option<Vec<Asker>>,
 }
 
@@ -60,7 +60,7 @@ impl Reloads {
     /// The configuration of the start is in force since then, seconds since 1970.
     pub(super) fn new(started: f64) -> Self {
         Self {
-            last: Reloaded {
+            last: LastReload {
                 succeeded: true,
                 succeeded_at: started,
                 took: 0.0,
@@ -98,17 +98,17 @@ fn read(path: &Path, running: &Settings, before: &InForce) -> Outcome {
     let warnings = loaded.warnings.iter();
     let warnings = warnings.map(|warning| format!("warning: {warning}"));
     let kept = kept_credentials(&before.credentials, &loaded.credentials);
-    let mut surroundings = Surroundings::of(&loaded.gateway, running);
-    if surroundings == before.surroundings {
-        surroundings = before.surroundings.clone();
+    let mut desired = DesiredByConfig::of(&loaded.gateway, running);
+    if desired == before.desired {
+        desired = before.desired.clone();
     }
-    Ok(Read {
+    Ok(ReadConfiguration {
         remarks: warnings.chain(kept).collect(),
         settings: loaded.settings,
         new_keys: loaded.new_keys,
         credentials: Arc::new(loaded.credentials),
-        surroundings,
-        addresses: Addresses::of(&loaded.gateway),
+        desired,
+        addresses: PeerAddresses::of(&loaded.gateway),
         changes: ChangeSet::between(&before.revision, loaded.gateway),
     })
 }
@@ -131,9 +131,9 @@ impl Daemon {
 
     fn in_force(&self) -> InForce {
         InForce {
-            revision: Arc::clone(self.shell.revision()),
+            revision: Arc::clone(self.driver.revision()),
             credentials: Arc::clone(&self.credentials),
-            surroundings: self.surroundings.clone(),
+            desired: self.desired.clone(),
         }
     }
 
@@ -169,7 +169,7 @@ impl Daemon {
 
     /// Everything is checked before anything is done. What can fail of that comes first:
     /// if it does, nothing is in force that was not before.
-    fn try_reload(&mut self, read: Read) -> Result<Vec<String>, Vec<String>> {
+    fn try_reload(&mut self, read: ReadConfiguration) -> Result<Vec<String>, Vec<String>> {
         self.refuse_unbound_addresses(read.changes.next().own())?;
         let key_log = self.changed_key_log(&read.settings.key_log)?;
         read.new_keys.write().map_err(|why| vec![why])?;
@@ -186,7 +186,7 @@ impl Daemon {
     }
 
     /// Puts a checked configuration in force, and says what that changes.
-    fn take_over(&mut self, read: Read, key_log: Option<KeyLog>) -> Vec<String> {
+    fn take_over(&mut self, read: ReadConfiguration, key_log: Option<KeyLog>) -> Vec<String> {
         let mut lines = Vec::new();
         let level = read.settings.log.level;
         if level != self.settings.log.level {
@@ -196,24 +196,25 @@ impl Daemon {
             });
         }
         if let Some(key_log) = key_log {
-            self.shell.set_key_log(key_log);
+            self.driver.set_key_log(key_log);
             KeyLog::warn(&read.settings.key_log);
             lines.push("key_log: changed".to_owned());
         }
         let limits = read.settings.limits;
         if limits != self.settings.limits {
-            self.shell.drive(|supervisor| supervisor.set_limits(limits));
+            self.driver
+                .drive(|supervisor| supervisor.set_limits(limits));
             lines.push("limits: changed".to_owned());
         }
         lines.extend(settings_that_wait(&self.settings, &read.settings));
         let now = Instant::now();
         let before = self.in_force();
-        self.surroundings = read.surroundings;
+        self.desired = read.desired;
         // First, as a new route may be one to a new peer.
-        self.shell.set_surroundings(self.surroundings.clone());
-        self.shell.expect_from(read.addresses);
+        self.driver.set_desired_by_config(self.desired.clone());
+        self.driver.expect_from(read.addresses);
         let changes = self
-            .shell
+            .driver
             .drive(|supervisor| supervisor.apply(now, read.changes));
         lines.extend(changes.iter().map(ToString::to_string));
         if lines.is_empty() {

@@ -16,18 +16,18 @@ use vgw_gateway::supervisor::Supervisor;
 use super::paths::PathNews;
 use super::reload::Reloads;
 use super::{Daemon, Inputs, signals, unix_time};
-use crate::admin::server::Listener;
+use crate::admin_server::server::Listener;
 use crate::config::{self, Loaded};
-use crate::inbox::{self, Addresses, Message};
-use crate::kernel::{Desired, Keeper, Surroundings};
+use crate::driver::Driver;
+use crate::inbox::{self, Message, PeerAddresses};
+use crate::kernel::{Desired, DesiredByConfig, Keeper};
 use crate::key_log::KeyLog;
 use crate::logging::Logging;
-use crate::mtu::Notices;
+use crate::mtu::MtuWarnings;
 use crate::namespace::run_in;
-use crate::notify::Notifier;
-use crate::seccomp::{Part, confine};
-use crate::shell::Shell;
-use crate::{metrics, privileges, token_key};
+use crate::seccomp::{ThreadKind, confine};
+use crate::service_manager::Notifier;
+use crate::{crash_detection_key, metrics, privileges};
 
 /// Requests that may wait.
 const REQUESTS: usize = 16;
@@ -52,8 +52,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     logging.start_writer()?;
     let notifier = Notifier::start().context("starting the thread of the service manager")?;
 
-    let (entrance, ike, directory) = inbox::open();
-    directory.expect_from(Addresses::of(&loaded.gateway));
+    let (sender, ike, known_senders) = inbox::open();
+    known_senders.expect_from(PeerAddresses::of(&loaded.gateway));
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
@@ -69,7 +69,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
             local,
             remote,
             message: octets,
-        } => entrance.put(Message {
+        } => sender.put(Message {
             local,
             remote,
             octets,
@@ -81,12 +81,13 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         outside: opened.outside,
         workers: workers(&loaded.settings.data_plane),
     };
-    let plane = DataPlane::start_confined(config, Box::new(on_event), || confine(Part::Packets))
-        .context("starting the data plane")?;
+    let plane =
+        DataPlane::start_confined(config, Box::new(on_event), || confine(ThreadKind::Packets))
+            .context("starting the data plane")?;
     tell_of(&plane);
 
     let now = Instant::now();
-    let surroundings = Surroundings::of(&loaded.gateway, &loaded.settings);
+    let desired = DesiredByConfig::of(&loaded.gateway, &loaded.settings);
     let ours = loaded.gateway.outside_addresses.iter();
     let bound = ours.map(|ours| ours.address).collect();
     let mut supervisor = Supervisor::with_limits(
@@ -96,18 +97,20 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         opened.key_log.wants_ike(),
         random()?,
     );
-    supervisor.set_token_key(token_key::open(loaded.settings.state_directory.as_deref()));
+    supervisor.set_token_key(crash_detection_key::open(
+        loaded.settings.state_directory.as_deref(),
+    ));
     let host = kernel.local_addresses.clone();
     let tun_link = kernel.tun_link.clone();
-    let notices = Notices::new(loaded.settings.tun.mtu);
-    let shell = Shell::new(
+    let mtu_warnings = MtuWarnings::new(loaded.settings.tun.mtu);
+    let driver = Driver::new(
         now,
         supervisor,
         plane,
         kernel,
-        directory,
+        known_senders,
         opened.key_log,
-        notices,
+        mtu_warnings,
     );
 
     let (asked_sender, asked) = mpsc::channel(REQUESTS);
@@ -137,14 +140,14 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         bound,
         settings: loaded.settings,
         credentials: Arc::new(loaded.credentials),
-        surroundings,
+        desired,
         reloads: Reloads::new(unix_time()),
         started: unix_time(),
         logging,
         notifier,
-        shell,
+        driver,
     };
-    confine(Part::Control)?;
+    confine(ThreadKind::Control)?;
     Ok((daemon, inputs))
 }
 

@@ -1,7 +1,7 @@
 //! IKE messages on their way from the data plane's workers to the control loop.
 //!
 //! Anyone can send them, and more than the loop can take. So each is looked at on
-//! the worker's thread, and waits in the queue of its [`Class`]: what is known
+//! the worker's thread, and waits in the queue of its [`SenderClass`]: what is known
 //! comes before what is not, and whoever fills a queue stands in the way of his
 //! own class only. Each queue is bounded in messages and in octets.
 //!
@@ -19,17 +19,17 @@ use tokio::sync::mpsc;
 use vgw_ike::denial::Denial;
 use vgw_ike::wire::peek_header;
 
-mod known;
+mod known_senders;
 mod spi_set;
 mod unread;
 
-use known::Known;
-pub use known::{Addresses, Directory};
-pub use unread::Unread;
+use known_senders::SenderTable;
+pub use known_senders::{KnownSenders, PeerAddresses};
+pub use unread::UnreadMessage;
 
 /// Whose message it may be. The order is that of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum SenderClass {
     /// It names an IKE SA with a configured peer, established or begun by us.
     Established,
     /// It names an IKE SA whose peer has yet to authenticate, or comes from an
@@ -39,7 +39,7 @@ pub enum Class {
     Stranger,
 }
 
-impl Class {
+impl SenderClass {
     /// Every class, in order of its index.
     const ALL: [Self; 3] = [Self::Established, Self::Handshake, Self::Stranger];
 
@@ -73,14 +73,14 @@ impl Class {
 
 /// Who is taken first, turn by turn, while all have something. So what is known
 /// comes first, and nobody starves.
-const TURNS: [Class; 7] = [
-    Class::Established,
-    Class::Established,
-    Class::Handshake,
-    Class::Established,
-    Class::Established,
-    Class::Handshake,
-    Class::Stranger,
+const TURNS: [SenderClass; 7] = [
+    SenderClass::Established,
+    SenderClass::Established,
+    SenderClass::Handshake,
+    SenderClass::Established,
+    SenderClass::Established,
+    SenderClass::Handshake,
+    SenderClass::Stranger,
 ];
 
 /// An IKE message that arrived, the non-ESP marker already taken off.
@@ -100,12 +100,12 @@ const UNREAD: [Denial; 2] = [Denial::Malformed, Denial::OtherVersion];
 /// Every reason for which a message is dropped here.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
     let unread = UNREAD.into_iter().map(Denial::name);
-    unread.chain(Class::ALL.into_iter().map(full))
+    unread.chain(SenderClass::ALL.into_iter().map(full))
 }
 
 /// IKE messages since the start, before any was answered.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Counted {
+pub struct MessageCounts {
     /// Well-formed ones, by class.
     pub received: Vec<(&'static str, u64)>,
     /// Those that were dropped, by reason.
@@ -127,54 +127,55 @@ struct Counters {
 
 #[derive(Debug, Default)]
 struct Shared {
-    known: ArcSwap<Known>,
+    known: ArcSwap<SenderTable>,
     counters: Counters,
-    unread: unread::Kept,
+    unread: unread::UnreadSample,
     /// Octets that wait, by class.
     waiting: [AtomicUsize; 3],
 }
 
-/// Where workers put messages. It never blocks.
+/// The workers' end, where they put messages. It never blocks.
 #[derive(Debug)]
-pub struct Entrance {
+pub struct InboxSender {
     shared: Arc<Shared>,
     queues: [mpsc::Sender<Message>; 3],
 }
 
-/// Where the loop takes them.
+/// The loop's end, where it takes them.
 #[derive(Debug)]
-pub struct Exit {
+pub struct InboxReceiver {
     shared: Arc<Shared>,
     queues: [mpsc::Receiver<Message>; 3],
     /// Whose turn it is, an index of [`TURNS`].
     turn: usize,
 }
 
-/// The ends of a new inbox: workers', the loop's, and that of whoever says who is known.
+/// A new inbox: the workers' end, the loop's, and what keeps the table of known senders current.
 #[must_use]
-pub fn open() -> (Entrance, Exit, Directory) {
+pub fn open() -> (InboxSender, InboxReceiver, KnownSenders) {
     let shared = Arc::<Shared>::default();
-    let [established, handshake, stranger] = Class::ALL.map(|class| mpsc::channel(class.room().0));
-    let entrance = Entrance {
+    let [established, handshake, stranger] =
+        SenderClass::ALL.map(|class| mpsc::channel(class.room().0));
+    let sender = InboxSender {
         shared: Arc::clone(&shared),
         queues: [established.0, handshake.0, stranger.0],
     };
-    let exit = Exit {
+    let receiver = InboxReceiver {
         shared: Arc::clone(&shared),
         queues: [established.1, handshake.1, stranger.1],
         turn: 0,
     };
-    (entrance, exit, Directory::new(shared))
+    (sender, receiver, KnownSenders::new(shared))
 }
 
-impl Entrance {
+impl InboxSender {
     /// Puts a message into the queue of its class. False: that is full.
     pub fn put(&self, message: Message) -> bool {
         let counters = &self.shared.counters;
         let known = self.shared.known.load();
         let header = match peek_header(&message.octets) {
             Ok(header) => header,
-            // It is told, because an IKEv1 peer would otherwise be silence.
+            // Passed on, so that status can say that the peer speaks IKEv1.
             Err(Denial::IkeV1) => {
                 return self.put_in(known.of_address(message.remote.ip()), message);
             }
@@ -195,7 +196,7 @@ impl Entrance {
         self.put_in(class, message)
     }
 
-    fn put_in(&self, class: Class, message: Message) -> bool {
+    fn put_in(&self, class: SenderClass, message: Message) -> bool {
         let counters = &self.shared.counters;
         count(&counters.received, class);
         let taken = self.queue(class, message);
@@ -205,21 +206,21 @@ impl Entrance {
         taken
     }
 
-    fn drop_unread(&self, message: &Message, denial: Denial, known: &Known) {
+    fn drop_unread(&self, message: &Message, denial: Denial, known: &SenderTable) {
         let mut counters = UNREAD.iter().zip(&self.shared.counters.unread);
         if let Some((_, counter)) = counters.find(|(of, _)| **of == denial) {
             add(counter);
         }
-        let unread = Unread {
+        let unread = UnreadMessage {
             local: message.local,
             remote: message.remote,
             denial,
         };
-        let configured = known.of_address(message.remote.ip()) == Class::Handshake;
+        let configured = known.of_address(message.remote.ip()) == SenderClass::Handshake;
         self.shared.unread.note(unread, configured);
     }
 
-    fn queue(&self, class: Class, message: Message) -> bool {
+    fn queue(&self, class: SenderClass, message: Message) -> bool {
         let index = class.index();
         let (Some(queue), Some(waiting)) = (self.queues.get(index), self.shared.waiting.get(index))
         else {
@@ -236,7 +237,7 @@ impl Entrance {
     }
 }
 
-impl Exit {
+impl InboxReceiver {
     /// The next message; waits for one. Dropped before it is ready, it loses none.
     pub async fn take(&mut self) -> Message {
         if let Some(message) = self.try_take() {
@@ -245,9 +246,9 @@ impl Exit {
         let [established, handshake, stranger] = &mut self.queues;
         let (class, message) = tokio::select! {
             biased;
-            Some(message) = established.recv() => (Class::Established, message),
-            Some(message) = handshake.recv() => (Class::Handshake, message),
-            Some(message) = stranger.recv() => (Class::Stranger, message),
+            Some(message) = established.recv() => (SenderClass::Established, message),
+            Some(message) = handshake.recv() => (SenderClass::Handshake, message),
+            Some(message) = stranger.recv() => (SenderClass::Stranger, message),
             // The data plane is gone, and that is told elsewhere.
             else => std::future::pending().await,
         };
@@ -259,7 +260,7 @@ impl Exit {
     pub fn try_take(&mut self) -> Option<Message> {
         let first = TURNS.get(self.turn).copied();
         self.turn = (self.turn + 1) % TURNS.len();
-        let classes = first.into_iter().chain(Class::ALL);
+        let classes = first.into_iter().chain(SenderClass::ALL);
         for class in classes {
             let queue = self.queues.get_mut(class.index())?;
             if let Ok(message) = queue.try_recv() {
@@ -270,7 +271,7 @@ impl Exit {
         None
     }
 
-    fn taken(&self, class: Class, message: &Message) {
+    fn taken(&self, class: SenderClass, message: &Message) {
         if let Some(waiting) = self.shared.waiting.get(class.index()) {
             waiting.fetch_sub(message.octets.len(), Ordering::Relaxed);
         }
@@ -278,17 +279,17 @@ impl Exit {
 }
 
 impl Counters {
-    fn read(&self) -> Counted {
+    fn read(&self) -> MessageCounts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let named = |counters: &[AtomicU64; 3], name: fn(Class) -> &'static str| -> Vec<_> {
-            let classes = Class::ALL.into_iter().zip(counters);
+        let named = |counters: &[AtomicU64; 3], name: fn(SenderClass) -> &'static str| -> Vec<_> {
+            let classes = SenderClass::ALL.into_iter().zip(counters);
             classes.map(|(class, n)| (name(class), read(n))).collect()
         };
         let unread = UNREAD.into_iter().zip(&self.unread);
         let mut dropped: Vec<_> = unread.map(|(of, n)| (of.name(), read(n))).collect();
         dropped.extend(named(&self.full, full));
-        Counted {
-            received: named(&self.received, Class::name),
+        MessageCounts {
+            received: named(&self.received, SenderClass::name),
             dropped,
             begins: read(&self.begins),
             unknown_spi: read(&self.unknown_spi),
@@ -297,15 +298,15 @@ impl Counters {
 }
 
 /// The reason for what found its class's queue full.
-const fn full(class: Class) -> &'static str {
+const fn full(class: SenderClass) -> &'static str {
     match class {
-        Class::Established => "established_queue_full",
-        Class::Handshake => "handshake_queue_full",
-        Class::Stranger => "stranger_queue_full",
+        SenderClass::Established => "established_queue_full",
+        SenderClass::Handshake => "handshake_queue_full",
+        SenderClass::Stranger => "stranger_queue_full",
     }
 }
 
-fn count(counters: &[AtomicU64; 3], class: Class) {
+fn count(counters: &[AtomicU64; 3], class: SenderClass) {
     if let Some(counter) = counters.get(class.index()) {
         add(counter);
     }

@@ -10,12 +10,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use vgw_ike::denial::Denial;
 
-/// So many of each sort.
+/// Messages that are kept, of configured addresses and of all others.
 const ROOM: usize = 64;
 
 /// A message that was dropped unread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unread {
+pub struct UnreadMessage {
     /// The outside address and port that it came to.
     pub local: SocketAddr,
     /// Where it came from.
@@ -24,16 +24,16 @@ pub struct Unread {
     pub denial: Denial,
 }
 
-/// Those that the loop has not taken yet.
+/// A sample of them that the loop has not taken yet.
 #[derive(Debug, Default)]
-pub(super) struct Kept {
-    peers: Mutex<Vec<Unread>>,
-    strangers: Mutex<Vec<Unread>>,
+pub(super) struct UnreadSample {
+    peers: Mutex<Vec<UnreadMessage>>,
+    strangers: Mutex<Vec<UnreadMessage>>,
 }
 
-impl Kept {
+impl UnreadSample {
     /// Keeps one, if there is room for it and nobody else is at it.
-    pub(super) fn note(&self, unread: Unread, configured: bool) {
+    pub(super) fn note(&self, unread: UnreadMessage, configured: bool) {
         let kept = if configured {
             &self.peers
         } else {
@@ -44,7 +44,7 @@ impl Kept {
             Err(TryLockError::Poisoned(error)) => error.into_inner(),
             Err(TryLockError::WouldBlock) => return,
         };
-        let same = |other: &Unread| {
+        let same = |other: &UnreadMessage| {
             other.remote.ip() == unread.remote.ip() && other.denial == unread.denial
         };
         if kept.len() < ROOM && !kept.iter().any(same) {
@@ -53,8 +53,8 @@ impl Kept {
     }
 
     /// Takes them, those of configured addresses first.
-    pub(super) fn take(&self) -> Vec<Unread> {
-        let lock = |kept| -> MutexGuard<'_, Vec<Unread>> {
+    pub(super) fn take(&self) -> Vec<UnreadMessage> {
+        let lock = |kept| -> MutexGuard<'_, Vec<UnreadMessage>> {
             Mutex::lock(kept).unwrap_or_else(PoisonError::into_inner)
         };
         let mut unread = std::mem::take(&mut *lock(&self.peers));

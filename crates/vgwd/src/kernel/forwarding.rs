@@ -1,5 +1,5 @@
-//! Whether the kernel lets packets pass between the VPC's hosts and the sites: what it
-//! forwards, and what it drops by the reverse path.
+//! Whether the kernel forwards packets between the VPC's hosts and the sites, and whether its
+//! reverse path filter drops any of them. Judges facts that `read_forwarding` reads.
 //!
 //! Only settings that do harm are reported. Without a link that hosts of the VPC are
 //! behind, all that sites reach is this machine, and nothing is forwarded. A strict

@@ -1,5 +1,5 @@
-//! The thread that keeps the VPC's kernel as it should be. It alone changes links,
-//! addresses and routes, and it alone may.
+//! The thread that keeps links, addresses and routes of the VPC as they should be. No other
+//! thread may change them.
 
 use std::collections::BTreeSet;
 use std::future::pending;
@@ -14,32 +14,32 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 
-use super::pace::Pace;
-use super::placed::Placed;
+use super::backoff::Backoff;
+use super::route_table::PrefixInTable;
 use super::watch::{Change, Watch};
-use super::{Desired, Guard, Link, LocalAddress, Netlink, surroundings};
+use super::{Desired, GuardRoutes, LocalAddress, Netlink, TunLink, read_forwarding};
 use crate::config::settings::{NetworkNamespace, Settings};
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
-use crate::seccomp::{Part, confine};
-use crate::told::Told;
+use crate::problems::StandingProblems;
+use crate::seccomp::{ThreadKind, confine};
 
 /// What the kernel refused is tried again after so long, if nothing changes before.
 const RETRY: Duration = Duration::from_secs(5);
-/// What others change of the machine around us is looked at after so long, together with
-/// what they change meanwhile.
+/// After a change by others of what is forwarded, so long is waited for more of them before
+/// it is looked at.
 const SETTLED: Duration = Duration::from_secs(1);
 
 /// The thread, which has put the guard routes in place and waits for the TUN device.
 #[derive(Debug)]
 pub struct Keeper {
     begin: oneshot::Sender<u32>,
-    kernel: Kernel,
+    kernel: KernelHandle,
 }
 
 /// What the rest of the daemon has of the kernel.
 #[derive(Debug)]
-pub struct Kernel {
+pub struct KernelHandle {
     /// What should be. When it is dropped, everything stays as it is and the
     /// thread ends.
     pub desired: watch::Sender<Desired>,
@@ -109,7 +109,7 @@ impl Keeper {
         is_ready
             .recv()
             .map_err(|_| io::Error::other("the thread vgw-kernel panicked"))??;
-        let kernel = Kernel {
+        let kernel = KernelHandle {
             desired,
             problems,
             local_addresses,
@@ -120,7 +120,7 @@ impl Keeper {
 
     /// Has everything kept as desired from now on, now that there is a TUN device
     /// with this index.
-    pub fn keep(self, tun_index: u32) -> Kernel {
+    pub fn keep(self, tun_index: u32) -> KernelHandle {
         // A thread that has ended has told why.
         let _ = self.begin.send(tun_index);
         self.kernel
@@ -150,7 +150,7 @@ fn work(
         asked,
         watch,
     } = opened;
-    let guard = Guard::of(&settings.tun.name);
+    let guard = GuardRoutes::of(&settings.tun.name);
     runtime.block_on(async {
         let desired = ends.desired.borrow().clone();
         if let Err(error) = guard.put_up(&netlink, &desired).await {
@@ -161,7 +161,7 @@ fn work(
             // The daemon did not start.
             return Ok(());
         };
-        let link = Link::new(netlink, index, settings.tun.mtu, guard);
+        let link = TunLink::new(netlink, index, settings.tun.mtu, guard);
         let namespace = settings.network_namespace.as_ref();
         keep(&link, &asked, watch, ends, namespace).await
     })
@@ -177,7 +177,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
         Watch::open()?
     };
     drop_privileges(&NETLINK).map_err(io::Error::other)?;
-    confine(Part::Kernel)?;
+    confine(ThreadKind::Kernel)?;
     Ok(Opened {
         runtime,
         netlink,
@@ -188,7 +188,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
 
 /// Keeps everything as desired until nobody desires anything any more.
 async fn keep(
-    link: &Link,
+    link: &TunLink,
     asked: &vgw_dataplane::Netlink,
     mut watch: Watch,
     mut ends: Ends,
@@ -200,22 +200,22 @@ async fn keep(
     let mut wanted = ends.desired.borrow_and_update().clone();
     let mut guarded = wanted.guarded();
     let mut report = Report::default();
-    let mut pace = Pace::default();
+    let mut backoff = Backoff::default();
     let mut due = Some(Instant::now());
     // Whether others gave reason to look.
     let mut by_others = false;
-    // When to look at the machine around.
-    let mut look_around = due;
+    // When to look at what is forwarded.
+    let mut look_at_forwarding = due;
     loop {
         tokio::select! {
             changes = watch.next() => {
                 let changes = changes?;
                 if changes.iter().any(|change| concerns(change, link.index(), &wanted, &guarded)) {
                     by_others = true;
-                    due = Some(due.unwrap_or_else(|| Instant::now() + pace.delay()));
+                    due = Some(due.unwrap_or_else(|| Instant::now() + backoff.delay()));
                 }
-                if changes.iter().any(|change| surroundings::concerns(change, &wanted)) {
-                    look_around = Some(look_around.unwrap_or_else(|| Instant::now() + SETTLED));
+                if changes.iter().any(|change| read_forwarding::concerns(change, &wanted)) {
+                    look_at_forwarding = Some(look_at_forwarding.unwrap_or_else(|| Instant::now() + SETTLED));
                 }
                 if changes.contains(&Change::Missed) {
                     addresses = read_addresses(link).await?;
@@ -234,36 +234,41 @@ async fn keep(
                 guarded = wanted.guarded();
                 by_others = false;
                 due = Some(Instant::now());
-                look_around = due;
+                look_at_forwarding = due;
             }
             () = at(due) => {
                 let before = link.changes();
                 let failed = link.reconcile(&wanted).await;
                 let now = Instant::now();
                 if by_others && link.changes() != before {
-                    pace.note_restored(now);
+                    backoff.note_restored(now);
                 }
                 by_others = false;
-                due = (!failed.is_empty()).then(|| now + RETRY.max(pace.delay()));
+                due = (!failed.is_empty()).then(|| now + RETRY.max(backoff.delay()));
                 report.failed = failed.iter().map(ToString::to_string).collect();
-                report.tell(&pace, &ends.problems);
+                report.tell(&backoff, &ends.problems);
             }
-            () = at(look_around) => {
-                look_around = None;
-                let around = surroundings::problems_now(link, asked, &addresses, &wanted, namespace);
-                report.around.update(around.await);
-                report.tell(&pace, &ends.problems);
+            () = at(look_at_forwarding) => {
+                look_at_forwarding = None;
+                let found = read_forwarding::problems_now(link, asked, &addresses, &wanted, namespace);
+                report.forwarding.update(found.await);
+                report.tell(&backoff, &ends.problems);
             }
-            () = at(pace.over_at()) => {
-                pace.rest(Instant::now());
-                report.tell(&pace, &ends.problems);
+            () = at(backoff.over_at()) => {
+                backoff.rest(Instant::now());
+                report.tell(&backoff, &ends.problems);
             }
         }
     }
 }
 
 /// Whether a change may be one of what we keep.
-fn concerns(change: &Change, tun: u32, wanted: &Desired, guarded: &BTreeSet<Placed>) -> bool {
+fn concerns(
+    change: &Change,
+    tun: u32,
+    wanted: &Desired,
+    guarded: &BTreeSet<PrefixInTable>,
+) -> bool {
     match change {
         Change::Link { index, .. } | Change::LinkGone { index } => *index == tun,
         Change::Address(address) | Change::AddressGone(address) => {
@@ -271,8 +276,10 @@ fn concerns(change: &Change, tun: u32, wanted: &Desired, guarded: &BTreeSet<Plac
             let mut cidrs = wanted.cidrs.iter();
             address.index == tun || cidrs.any(|cidr| cidr.contains(&address.net.addr()))
         }
-        Change::Route { prefix } => Placed::everywhere(*prefix).any(|at| guarded.contains(&at)),
-        Change::Rule => guarded.iter().any(|placed| placed.is_apart()),
+        Change::Route { prefix } => {
+            PrefixInTable::in_each_table(*prefix).any(|at| guarded.contains(&at))
+        }
+        Change::Rule => guarded.iter().any(|prefix| prefix.is_in_tunnel_table()),
         Change::NetConf => false,
         Change::Missed => true,
     }
@@ -290,14 +297,14 @@ struct Report {
     failed: Vec<String>,
     /// As it was logged: what failed, and whether there was a complaint.
     logged: (Vec<String>, bool),
-    /// What the machine around has wrong.
-    around: Told,
+    /// What keeps the VPC's hosts and the sites apart.
+    forwarding: StandingProblems,
 }
 
 impl Report {
     /// Tells what is not as it should be; in the log, only when it is news.
-    fn tell(&mut self, pace: &Pace, problems: &watch::Sender<Vec<String>>) {
-        let complaint = pace.complaint();
+    fn tell(&mut self, backoff: &Backoff, problems: &watch::Sender<Vec<String>>) {
+        let complaint = backoff.complaint();
         // How often we restored is no news.
         let news = (self.failed.clone(), complaint.is_some());
         let now: Vec<String> = self.failed.iter().cloned().chain(complaint).collect();
@@ -313,13 +320,13 @@ impl Report {
         self.logged = news;
         problems.send_replace(
             now.into_iter()
-                .chain(self.around.lines().cloned())
+                .chain(self.forwarding.lines().cloned())
                 .collect(),
         );
     }
 }
 
-async fn read_addresses(link: &Link) -> io::Result<BTreeSet<LocalAddress>> {
+async fn read_addresses(link: &TunLink) -> io::Result<BTreeSet<LocalAddress>> {
     link.all_addresses().await.map_err(io::Error::other)
 }
 

@@ -12,8 +12,9 @@ use netlink_packet_route::route::{
 use rtnetlink::RouteMessageBuilder;
 
 use super::difference::Difference;
-use super::placed::{APART, MAIN, Placed};
-use super::{KernelError, Netlink, failed};
+use super::netlink::failed;
+use super::route_table::{MAIN_TABLE, PrefixInTable, TUNNEL_TABLE};
+use super::{KernelError, Netlink};
 
 /// The number that marks our routes in the kernel's table (`ip route` shows
 /// `proto 203`); no routing daemon in Debian's `rt_protos` has it.
@@ -51,13 +52,13 @@ impl Netlink {
         self.count(self.handle.route().del(route).execute().await)
     }
 
-    /// The prefixes of all guard routes that our own packets pass by.
-    pub(super) async fn apart(&self) -> Result<BTreeSet<IpNet>, KernelError> {
+    /// The prefixes of all our routes in the table that our own packets skip.
+    pub(super) async fn tunnel_table_prefixes(&self) -> Result<BTreeSet<IpNet>, KernelError> {
         let found = self.our_routes().await?;
-        let placed = found.iter().filter_map(placed_of);
-        Ok(placed
-            .filter(|placed| placed.is_apart())
-            .map(Placed::prefix)
+        let prefixes = found.iter().filter_map(prefix_of);
+        Ok(prefixes
+            .filter(|prefix| prefix.is_in_tunnel_table())
+            .map(PrefixInTable::net)
             .collect())
     }
 
@@ -67,10 +68,10 @@ impl Netlink {
     pub(super) async fn add_tun_routes(
         &self,
         index: u32,
-        wanted: &BTreeSet<Placed>,
+        wanted: &BTreeSet<PrefixInTable>,
         sources: &BTreeSet<IpAddr>,
     ) -> Result<(), KernelError> {
-        let wanted = wanted.iter().map(|placed| TunRoute::to(*placed, sources));
+        let wanted = wanted.iter().map(|prefix| TunRoute::to(*prefix, sources));
         let routes = self.tun_routes(index, &wanted.collect()).await?;
         let mut result = Ok(());
         for route in routes.missing {
@@ -84,7 +85,7 @@ impl Netlink {
             } else {
                 self.add_route(message).await
             };
-            let doing = format!("adding the route to {}", route.placed);
+            let doing = format!("adding the route to {}", route.prefix);
             result = result.and(outcome.map_err(failed(doing)));
         }
         result
@@ -94,16 +95,16 @@ impl Netlink {
     pub(super) async fn remove_tun_routes(
         &self,
         index: u32,
-        wanted: &BTreeSet<Placed>,
+        wanted: &BTreeSet<PrefixInTable>,
     ) -> Result<(), KernelError> {
         let mut result = Ok(());
         let found = self.tun_routes(index, &BTreeSet::new()).await?.surplus;
         let right = |route: &TunRoute| {
-            wanted.contains(&route.placed) && route.priority == tun_priority(route.placed.prefix)
+            wanted.contains(&route.prefix) && route.priority == tun_priority(route.prefix.net)
         };
         for route in found.iter().filter(|route| !right(route)) {
             let request = self.remove_route(route.message(index)?);
-            let doing = format!("removing the route to {}", route.placed);
+            let doing = format!("removing the route to {}", route.prefix);
             result = result.and(request.await.map_err(failed(doing)));
         }
         result
@@ -132,7 +133,7 @@ pub(super) const fn tun_priority(prefix: IpNet) -> u32 {
 /// A route of ours to the TUN device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct TunRoute {
-    placed: Placed,
+    prefix: PrefixInTable,
     priority: u32,
     /// What the machine itself sends from, where it has not chosen.
     source: Option<IpAddr>,
@@ -140,11 +141,11 @@ struct TunRoute {
 
 impl TunRoute {
     /// As it should be.
-    fn to(placed: Placed, sources: &BTreeSet<IpAddr>) -> Self {
-        let ipv6 = placed.prefix.addr().is_ipv6();
+    fn to(prefix: PrefixInTable, sources: &BTreeSet<IpAddr>) -> Self {
+        let ipv6 = prefix.net.addr().is_ipv6();
         Self {
-            placed,
-            priority: tun_priority(placed.prefix),
+            prefix,
+            priority: tun_priority(prefix.net),
             source: sources.iter().copied().find(|a| a.is_ipv6() == ipv6),
         }
     }
@@ -154,34 +155,34 @@ impl TunRoute {
     fn of(route: &RouteMessage, index: u32) -> Option<Self> {
         let leads = route.header.kind == RouteType::Unicast
             && route.attributes.contains(&RouteAttribute::Oif(index));
-        let placed = placed_of(route).filter(|_| leads)?;
+        let prefix = prefix_of(route).filter(|_| leads)?;
         let source = route.attributes.iter().find_map(|a| match a {
             RouteAttribute::PrefSource(RouteAddress::Inet(a)) => Some(IpAddr::V4(*a)),
             RouteAttribute::PrefSource(RouteAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
             _ => None,
         });
         Some(Self {
-            placed,
+            prefix,
             priority: priority_of(route),
             source,
         })
     }
 
     fn takes_place_of(&self, other: &Self) -> bool {
-        (self.placed, self.priority) == (other.placed, other.priority)
+        (self.prefix, self.priority) == (other.prefix, other.priority)
     }
 
     fn message(&self, index: u32) -> Result<RouteMessage, KernelError> {
-        let prefix = self.placed.prefix;
+        let PrefixInTable { net, table } = self.prefix;
         // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
-        let scope = match prefix {
+        let scope = match net {
             IpNet::V4(_) => RouteScope::Link,
             IpNet::V6(_) => RouteScope::Universe,
         };
         let mut route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
-            .map_err(failed(format!("the route to {prefix}")))?
-            .table_id(self.placed.table)
+            .destination_prefix(net.network(), net.prefix_len())
+            .map_err(failed(format!("the route to {net}")))?
+            .table_id(table)
             .output_interface(index)
             .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
             .scope(scope)
@@ -200,16 +201,16 @@ impl TunRoute {
 
 fn is_ours(route: &RouteMessage) -> bool {
     let ours = route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL);
-    ours && placed_of(route).is_some()
+    ours && prefix_of(route).is_some()
 }
 
 /// The prefix and table of a route in a table that we use.
-pub(super) fn placed_of(route: &RouteMessage) -> Option<Placed> {
+pub(super) fn prefix_of(route: &RouteMessage) -> Option<PrefixInTable> {
     let table = u32::from(route.header.table);
-    let prefix = destination_of(route)?;
-    [MAIN, APART]
+    let net = destination_of(route)?;
+    [MAIN_TABLE, TUNNEL_TABLE]
         .contains(&table)
-        .then_some(Placed { prefix, table })
+        .then_some(PrefixInTable { net, table })
 }
 
 /// Its metric, as `ip route` says; the less, the more preferred.

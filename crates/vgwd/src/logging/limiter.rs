@@ -88,7 +88,7 @@ mod tests {
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::{Allowance, BURST, Limiter, PER_SECOND};
-    use crate::logging::queue::{Losses, Queue};
+    use crate::logging::queue::{LostLines, Queue};
 
     fn taken(allowance: &Allowance, tries: u64, now: u64) -> u64 {
         let tries = 0..tries;
@@ -126,7 +126,7 @@ mod tests {
             tracing::debug!("asked for");
             writer.drain();
         });
-        let expected = Losses {
+        let expected = LostLines {
             lost: 0,
             held_back: 5000,
         };

@@ -23,7 +23,7 @@ const TELL_EVERY: Duration = Duration::from_secs(1);
 
 /// Log lines that nobody will read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Losses {
+pub struct LostLines {
     /// Lost because the log's reader was too slow, or was gone.
     pub lost: u64,
     /// Held back because there were too many in a short time.
@@ -49,7 +49,7 @@ pub(super) struct Writer<S> {
     queue: Queue,
     lines: Receiver<Vec<u8>>,
     sink: S,
-    told: Losses,
+    told: LostLines,
     told_at: Option<Instant>,
 }
 
@@ -68,7 +68,7 @@ impl Queue {
             queue: queue.clone(),
             lines,
             sink,
-            told: Losses::default(),
+            told: LostLines::default(),
             told_at: None,
         };
         (queue, writer)
@@ -102,8 +102,8 @@ impl Queue {
         self.0.held_back.fetch_add(1, Ordering::Relaxed);
     }
 
-    pub(super) fn losses(&self) -> Losses {
-        Losses {
+    pub(super) fn losses(&self) -> LostLines {
+        LostLines {
             lost: self.0.lost.load(Ordering::Relaxed),
             held_back: self.0.held_back.load(Ordering::Relaxed),
         }
@@ -212,7 +212,7 @@ mod tests {
 
     use tracing_subscriber::fmt::MakeWriter;
 
-    use super::{Losses, MAX_BYTES, MAX_LINE, MAX_LINES, Queue};
+    use super::{LostLines, MAX_BYTES, MAX_LINE, MAX_LINES, Queue};
 
     type Written = Arc<Mutex<Vec<Vec<u8>>>>;
 
@@ -277,7 +277,7 @@ mod tests {
         queue.push(b"one".to_vec());
         queue.push(b"two".to_vec());
         writer.drain();
-        let lost = Losses {
+        let lost = LostLines {
             lost: 1,
             held_back: 0,
         };

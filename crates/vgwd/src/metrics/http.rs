@@ -14,8 +14,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
-use super::{Format, Process, Sample, plain, text};
-use crate::clients::{self, Place};
+use super::{MetricsFormat, Process, Sample, plain, text};
+use crate::clients::{self, ClientSlot};
 
 /// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 16;
@@ -28,28 +28,28 @@ const FRESH: Duration = Duration::from_secs(1);
 const PLAIN: &str = "text/plain; charset=utf-8";
 
 /// A sample is asked for; it goes here.
-pub type Asked = oneshot::Sender<Sample>;
+pub type SampleRequest = oneshot::Sender<Sample>;
 
 /// Serves scrapes until the receiver of `asked` is gone.
-pub async fn serve(listener: TcpListener, asked: mpsc::Sender<Asked>) {
+pub async fn serve(listener: TcpListener, asked: mpsc::Sender<SampleRequest>) {
     let scrapes = Arc::new(Scrapes {
         asked,
         fresh: FRESH,
         last: Mutex::default(),
     });
     let accept = |context: &mut Context<'_>| listener.poll_accept(context);
-    let serve = |client, place| serve_client(client, place, Arc::clone(&scrapes));
+    let serve = |client, slot| serve_client(client, slot, Arc::clone(&scrapes));
     let end = scrapes.asked.closed();
     clients::serve_until(end, "metrics", MAX_CLIENTS, accept, serve).await;
 }
 
 async fn serve_client(
     mut client: TcpStream,
-    place: Place,
+    slot: ClientSlot,
     scrapes: Arc<Scrapes>,
 ) -> io::Result<()> {
     let head = timeout(PATIENCE, read_head(&mut client)).await??;
-    place.is_ours();
+    slot.client_waits();
     let (status, kind, body) = match Target::of(&head) {
         Target::Metrics(format) => match scrapes.text(format).await {
             Some(text) => ("200 OK", format.content_type(), text),
@@ -59,7 +59,7 @@ async fn serve_client(
         Target::WrongMethod => failed("405 Method Not Allowed", "only GET\n"),
         Target::NotHttp => failed("400 Bad Request", "expected GET /metrics HTTP/1.1\n"),
     };
-    place.is_clients();
+    slot.we_wait();
     let head = response_head(status, kind, body.len());
     let answer = async {
         client.write_all(head.as_bytes()).await?;
@@ -80,21 +80,21 @@ fn failed(status: &'static str, why: &str) -> Answer {
 /// for a sample once for all that come within [`FRESH`], and a thread that nobody
 /// waits for makes the text of it.
 struct Scrapes {
-    asked: mpsc::Sender<Asked>,
+    asked: mpsc::Sender<SampleRequest>,
     fresh: Duration,
     /// Held while a new one is made, so that the others wait for it.
     last: Mutex<Option<(Instant, Texts)>>,
 }
 
-/// The last scrape in each format, in the order of [`Format::ALL`].
-type Texts = [Arc<str>; Format::ALL.len()];
+/// The last scrape in each format, in the order of [`MetricsFormat::ALL`].
+type Texts = [Arc<str>; MetricsFormat::ALL.len()];
 
 impl Scrapes {
     /// None: the daemon is stopping.
-    async fn text(&self, format: Format) -> Option<Arc<str>> {
+    async fn text(&self, format: MetricsFormat) -> Option<Arc<str>> {
         let of = |[open, plain]: &Texts| match format {
-            Format::OpenMetrics => Arc::clone(open),
-            Format::Plain => Arc::clone(plain),
+            MetricsFormat::OpenMetrics => Arc::clone(open),
+            MetricsFormat::Plain => Arc::clone(plain),
         };
         let mut last = self.last.lock().await;
         if let Some((made, known)) = &*last
@@ -141,7 +141,7 @@ fn ended(head: &[u8]) -> bool {
 /// What a request's head asks for.
 #[derive(Debug, PartialEq, Eq)]
 enum Target {
-    Metrics(Format),
+    Metrics(MetricsFormat),
     Unknown,
     WrongMethod,
     NotHttp,
@@ -164,7 +164,7 @@ impl Target {
         let path = target.split(|octet| *octet == b'?').next();
         match (method, path) {
             _ if !version.starts_with(b"HTTP/1.") || !ended(head) => Self::NotHttp,
-            (b"GET", Some(b"/metrics")) => Self::Metrics(Format::wanted(&accepted(head))),
+            (b"GET", Some(b"/metrics")) => Self::Metrics(MetricsFormat::wanted(&accepted(head))),
             (b"GET", _) => Self::Unknown,
             _ => Self::WrongMethod,
         }
@@ -197,22 +197,22 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{Mutex, mpsc};
 
-    use super::{Asked, MAX_CLIENTS, Scrapes, Target, serve};
-    use crate::metrics::{Format, Sample};
+    use super::{MAX_CLIENTS, SampleRequest, Scrapes, Target, serve};
+    use crate::metrics::{MetricsFormat, Sample};
 
     #[test]
     fn only_a_get_of_the_metrics_is_answered_with_them() {
         let target = |text: &str| Target::of(text.as_bytes());
         assert_eq!(
             target("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Target::Metrics(Format::Plain)
+            Target::Metrics(MetricsFormat::Plain)
         );
         let open = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\
                     ACCEPT:application/openmetrics-text\r\n\r\n";
-        assert_eq!(target(open), Target::Metrics(Format::OpenMetrics));
+        assert_eq!(target(open), Target::Metrics(MetricsFormat::OpenMetrics));
         assert_eq!(
             target("GET /metrics?x=1 HTTP/1.0\n\n"),
-            Target::Metrics(Format::Plain)
+            Target::Metrics(MetricsFormat::Plain)
         );
         assert_eq!(target("GET / HTTP/1.1\r\n\r\n"), Target::Unknown);
         assert_eq!(
@@ -249,7 +249,7 @@ mod tests {
     async fn a_scrape_is_answered_however_many_clients_say_nothing() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, mut asked) = mpsc::channel::<Asked>(1);
+        let (sender, mut asked) = mpsc::channel::<SampleRequest>(1);
         tokio::spawn(serve(listener, sender));
         let mut silent = Vec::new();
         for _ in 0..10 * MAX_CLIENTS {
@@ -272,7 +272,7 @@ mod tests {
     async fn scrapers_who_come_together_cost_the_loop_one_sample() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let (sender, mut asked) = mpsc::channel::<Asked>(8);
+        let (sender, mut asked) = mpsc::channel::<SampleRequest>(8);
         tokio::spawn(serve(listener, sender));
         let mut scrapers = Vec::new();
         for _ in 0..8 {
@@ -293,7 +293,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_sample_is_not_used_for_longer_than_it_is_fresh() {
-        let (asked, mut wanted) = mpsc::channel::<Asked>(1);
+        let (asked, mut wanted) = mpsc::channel::<SampleRequest>(1);
         let scrapes = Scrapes {
             asked,
             fresh: Duration::ZERO,
@@ -307,7 +307,7 @@ mod tests {
                 };
                 wanted.recv().await.unwrap().send(sample).unwrap();
             };
-            let (text, ()) = tokio::join!(scrapes.text(Format::Plain), give);
+            let (text, ()) = tokio::join!(scrapes.text(MetricsFormat::Plain), give);
             let line = format!("vgw_ike_half_open {half_open}\n");
             assert!(text.unwrap().contains(&line));
         }

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus, over HTTP.
+//! Metrics for Prometheus, over HTTP. `series` lists every one, `every_series.txt` shows them.
 //!
 //! A sample of everything is taken once a second at most, however many scrape, and made
 //! into text on another thread. Per tunnel AWS's three, TunnelState, TunnelDataIn and
@@ -6,12 +6,12 @@
 //! by reason; and for the process what is usual. Every configured tunnel is a series, up or
 //! not, so that an alert on it can be written before it first fails.
 
-mod collector;
-mod format;
+mod content_type;
 mod http;
 mod process;
+mod series;
 
-pub use collector::{Reloaded, Sample, TunnelSample, text};
-pub use format::{Format, plain};
-pub use http::{Asked, serve};
+pub use content_type::{MetricsFormat, plain};
+pub use http::{SampleRequest, serve};
 pub use process::Process;
+pub use series::{LastReload, Sample, TunnelSample, text};

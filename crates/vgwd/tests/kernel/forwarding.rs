@@ -1,5 +1,5 @@
 use vgw_lab::{Lab, Namespace, wait_until};
-use vgwd::kernel::Kernel;
+use vgwd::kernel::KernelHandle;
 
 use crate::ip;
 use crate::keeper::{SOON, keep, vpc};
@@ -11,7 +11,7 @@ fn set(vpc: &Namespace, parameters: &[(&str, &str)]) {
 }
 
 /// Waits until the problems that hold these words are so many.
-fn await_problems(kernel: &Kernel, words: &str, expected: usize) {
+fn await_problems(kernel: &KernelHandle, words: &str, expected: usize) {
     let problems = || kernel.problems.borrow().clone();
     let outcome = wait_until(words, SOON, || {
         let found = problems()

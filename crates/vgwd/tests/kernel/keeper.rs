@@ -8,7 +8,9 @@ use ipnet::IpNet;
 use nix::net::if_::if_nametoindex;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
 use vgwd::config::{self, Loaded};
-use vgwd::kernel::{Desired, Guard, Keeper, Kernel, Link, Netlink, OwnTraffic, flush};
+use vgwd::kernel::{
+    Desired, GuardRoutes, Keeper, KernelHandle, Netlink, OwnTraffic, TunLink, flush,
+};
 
 use crate::{configuration, ip, own_routes};
 
@@ -60,7 +62,7 @@ fn desired(routes: &[&str]) -> Desired {
 fn reconcile(vpc: &Namespace, desired: &Desired) {
     let failed = with_netlink(vpc, async |netlink| {
         let index = if_nametoindex("vgw0").unwrap();
-        let link = Link::new(netlink, index, MTU, Guard::of("vgw0"));
+        let link = TunLink::new(netlink, index, MTU, GuardRoutes::of("vgw0"));
         link.reconcile(desired).await
     });
     assert_eq!(failed, []);
@@ -116,7 +118,7 @@ fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
         routes: prefixes(&["192.168.30.0/24", "fd00:30::/64"]),
         ..Desired::default()
     };
-    let add = async |netlink: Netlink| Guard::of("vgw1").put_up(&netlink, &other).await;
+    let add = async |netlink: Netlink| GuardRoutes::of("vgw1").put_up(&netlink, &other).await;
     with_netlink(&vpc, add).unwrap();
     reconcile(&vpc, &desired(&["192.168.10.0/24", "fd00:20::/64"]));
     assert_eq!(routes(&vpc, false), ["192.168.10.0/24", "fd00:20::/64"]);
@@ -258,7 +260,7 @@ fn what_the_machine_itself_sends_to_a_site_comes_from_its_address_in_the_vpc() {
 }
 
 /// Starts the thread that keeps the routes of this VPC.
-pub fn keep(vpc: &Namespace) -> Kernel {
+pub fn keep(vpc: &Namespace) -> KernelHandle {
     let Loaded {
         gateway, settings, ..
     } = config::load_str(&configuration(vpc), "test").unwrap();

@@ -5,8 +5,8 @@
 //! accepted of it, and the other is not disturbed.
 
 use anyhow::{Context, Result, ensure};
-use vgw_harness::sites::{Sites, TUNNELS};
 use vgw_harness::stage::{SOON, await_reason};
+use vgw_harness::two_sites::{Sites, TUNNELS};
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{BRANCH_HOST, ON_PREMISES_HOST, VPC_HOST};
 

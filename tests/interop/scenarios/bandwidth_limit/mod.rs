@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use vgw_admin::wire::Traffic;
-use vgw_harness::sites::Sites;
 use vgw_harness::stage::SOON;
+use vgw_harness::two_sites::Sites;
 use vgw_lab::probe::{Arrivals, Stream};
 use vgw_lab::topology::{BRANCH_HOST, ON_PREMISES_HOST, VPC_HOST};
 use vgw_lab::{Namespace, wait_until};

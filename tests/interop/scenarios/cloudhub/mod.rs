@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_harness::iperf3::Transfer;
-use vgw_harness::sites::Sites;
 use vgw_harness::stage::{SOON, await_echoes};
 use vgw_harness::tools::{count_packets, counted_packets};
+use vgw_harness::two_sites::Sites;
 use vgw_lab::probe::{EchoFlow, ping};
 use vgw_lab::topology::{BRANCH_HOST, ON_PREMISES_HOST, VPC_HOST};
 use vgw_lab::{Namespace, wait_until};

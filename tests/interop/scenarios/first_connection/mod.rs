@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use vgw_harness::gateway::Gateway;
-use vgw_harness::guest::{Guest, GuestSite};
+use vgw_harness::qemu::{Guest, GuestSite};
 use vgw_harness::stage::{SOON, Stage, await_echoes};
 use vgw_lab::Namespace;
 use vgw_lab::probe::{EchoFlow, ping};

@@ -12,9 +12,9 @@ use std::net::{IpAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vgw_harness::sites::Sites;
 use vgw_harness::stage::SOON;
 use vgw_harness::tools::run as tool;
+use vgw_harness::two_sites::Sites;
 use vgw_lab::probe::ping;
 use vgw_lab::topology::{BRANCH_HOST, ON_PREMISES_HOST, VPC_HOST, router};
 use vgw_lab::{Namespace, wait_until};

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use vgw_harness::gateway::Gateway;
-use vgw_harness::guest::{Guest, GuestSite};
+use vgw_harness::qemu::{Guest, GuestSite};
 use vgw_harness::stage::{SOON, Stage, await_echoes};
 use vgw_harness::tools::nft;
 use vgw_lab::probe::{EchoFlow, ping};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vgw_harness::guest::{Guest, Image};
+use vgw_harness::qemu::{Guest, Image};
 use vgw_harness::stage::Stage;
 
 /// The demo takes less than a minute where nothing is emulated.

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vgw_admin::wire::Status;
 use vgw_harness::gateway::program;
-use vgw_harness::machine::{Disk, Machine};
+use vgw_harness::nspawn::{Disk, Machine};
 use vgw_harness::stage::{LATER, SOON, Stage};
 use vgw_harness::tools::run as tool;
 use vgw_lab::{Lab, wait_until};

@@ -1,5 +1,5 @@
-//! The shell around the supervisor: carries out what it says, in the order in
-//! which it must be, and gives it what the data plane counted.
+//! Drives the supervisor: hands it what happens, carries out the commands that it gives, each
+//! before the message that relies on it is sent, and tells it what the data plane counted.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -18,69 +18,60 @@ use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{Content, Transmit};
 use vgw_sa::{Changes, TunnelId};
 
-use crate::absent::AbsentAddresses;
-use crate::admin::convert::{self, Mtus, Surroundings};
-use crate::inbox::{Addresses, Directory, Unread};
-use crate::kernel::{self, Desired, Kernel};
+use crate::admin_server::status::{self, DaemonFacts, Mtus};
+use crate::inbox::{KnownSenders, PeerAddresses, UnreadMessage};
+use crate::kernel::{Desired, DesiredByConfig, KernelHandle};
 use crate::key_log::KeyLog;
-use crate::logging::Losses;
+use crate::logging::LostLines;
 use crate::metrics::{Sample, TunnelSample};
-use crate::mtu::Notices;
-use crate::narrow::{Narrow, NarrowLinks};
-use crate::source_routes::SourceRoutes;
-use crate::unsent::Unsent;
+use crate::mtu::MtuWarnings;
+use crate::problems::{OutsideProblems, SmallMtuLink};
 
-/// So many refused commands are logged in a minute: a peer that sets up SAs again
-/// and again can bring them about.
+/// Refused commands that are logged in a minute: a peer can cause them by setting up SAs again
+/// and again.
 const FAILURES: u32 = 20;
 
-/// The supervisor and everything that obeys it.
+/// The supervisor and what its commands are for.
 #[derive(Debug)]
-pub struct Shell {
+pub struct Driver {
     supervisor: Supervisor,
     plane: DataPlane,
-    /// What the kernel should have; None once it is left as it is.
+    /// What the kernel should have; None once nothing is to be changed any more.
     desired: Option<watch::Sender<Desired>>,
     kernel_problems: watch::Receiver<Vec<String>>,
-    directory: Directory,
+    known_senders: KnownSenders,
     key_log: KeyLog,
-    notices: Notices,
+    mtu_warnings: MtuWarnings,
     failure_lines: LineLimit,
-    narrow: NarrowLinks,
-    absent: AbsentAddresses,
-    source_routes: SourceRoutes,
-    unsent: Unsent,
+    problems: OutsideProblems,
     started: Instant,
 }
 
-impl Shell {
-    /// Puts them together. `directory` knows the configured addresses already.
+impl Driver {
+    /// Puts them together. `known_senders` knows the configured addresses already.
     pub fn new(
         now: Instant,
         supervisor: Supervisor,
         plane: DataPlane,
-        kernel: Kernel,
-        directory: Directory,
+        kernel: KernelHandle,
+        known_senders: KnownSenders,
         key_log: KeyLog,
-        notices: Notices,
+        mtu_warnings: MtuWarnings,
     ) -> Self {
-        let mut shell = Self {
+        let mut driver = Self {
             supervisor,
             plane,
             desired: Some(kernel.desired),
             kernel_problems: kernel.problems,
-            directory,
+            known_senders,
             key_log,
-            notices,
+            mtu_warnings,
             failure_lines: LineLimit::new(FAILURES),
-            narrow: NarrowLinks::default(),
-            absent: AbsentAddresses::default(),
-            source_routes: SourceRoutes::default(),
-            unsent: Unsent::default(),
+            problems: OutsideProblems::default(),
             started: now,
         };
-        shell.drain();
-        shell
+        driver.drain();
+        driver
     }
 
     /// When [`Supervisor::handle_timeout`] is due.
@@ -119,13 +110,13 @@ impl Shell {
     }
 
     /// Peers may come from these addresses.
-    pub fn expect_from(&self, addresses: Addresses) {
-        self.directory.expect_from(addresses);
+    pub fn expect_from(&self, addresses: PeerAddresses) {
+        self.known_senders.expect_from(addresses);
     }
 
     /// The kernel is to be as this configuration needs it, but for what commands say.
-    pub fn set_surroundings(&self, surroundings: kernel::Surroundings) {
-        self.want_of_kernel(|desired| desired.set_surroundings(surroundings));
+    pub fn set_desired_by_config(&self, by_config: DesiredByConfig) {
+        self.want_of_kernel(|desired| desired.set_by_config(by_config));
     }
 
     /// Tells the supervisor what the data plane counted.
@@ -158,9 +149,9 @@ impl Shell {
 
     /// Tells the supervisor of IKE messages that were dropped unread.
     pub fn tell_unread(&mut self, now: Instant) {
-        let unread = self.directory.take_unread();
+        let unread = self.known_senders.take_unread();
         self.drive(|supervisor| {
-            for Unread {
+            for UnreadMessage {
                 local,
                 remote,
                 denial,
@@ -180,15 +171,15 @@ impl Shell {
     /// MTU of links and routes again, and tells of what is not as it should be.
     pub fn look_outside(&mut self, now: Instant) {
         let missing = self.plane.missing_addresses();
-        for address in self.absent.update(&missing) {
+        for address in self.problems.missing_addresses.update(&missing) {
             self.drive(|supervisor| supervisor.note_outside_address(now, address));
         }
         self.plane.look_outside();
-        let narrow: Vec<Narrow> = self
+        let small: Vec<SmallMtuLink> = self
             .plane
             .small_mtu_links()
             .into_iter()
-            .map(|narrow| Narrow {
+            .map(|narrow| SmallMtuLink {
                 link: narrow.link,
                 outside_mtu: narrow.settings_mtu,
                 tunnels: narrow
@@ -198,16 +189,18 @@ impl Shell {
                     .collect(),
             })
             .collect();
-        self.narrow.update(&narrow);
+        self.problems.small_mtu_links.update(&small);
         let ends: Vec<TunnelEnds> = self.supervisor.ends().collect();
         let foreign = |local, remote| self.plane.foreign_link(local, remote);
-        self.source_routes.look(&ends, foreign);
+        self.problems.foreign_links.look(&ends, foreign);
         let refused = self.plane.take_send_error();
-        self.unsent.update(now, refused.as_ref(), &missing);
+        self.problems
+            .send_errors
+            .update(now, refused.as_ref(), &missing);
     }
 
-    /// Everything there is to see, with traffic as of now.
-    pub fn status(&mut self, now: Instant, log: Losses) -> wire::Status {
+    /// The whole status, with traffic as of now.
+    pub fn status(&mut self, now: Instant, log: LostLines) -> wire::Status {
         self.sample(now);
         let status = self.supervisor.status(now);
         let tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
@@ -219,7 +212,7 @@ impl Shell {
             })
             .collect();
         let kernel_problems = self.kernel_problems.borrow();
-        let surroundings = Surroundings {
+        let facts = DaemonFacts {
             mtus,
             tun_mtu: self.plane.tun_mtu(),
             workers: self.plane.workers(),
@@ -229,21 +222,18 @@ impl Shell {
             misplaced: self.misplaced(),
             refused_batches: self.plane.refused_batches(),
             log,
-            ike: self.directory.counted(),
+            ike: self.known_senders.counted(),
             problems: kernel_problems
                 .iter()
-                .chain(self.absent.lines())
-                .chain(self.source_routes.lines())
-                .chain(self.unsent.lines())
-                .chain(self.narrow.lines())
+                .chain(self.problems.lines())
                 .cloned()
                 .collect(),
         };
-        convert::status(status, surroundings)
+        status::status(status, facts)
     }
 
     /// Everything that is measured, as of now.
-    pub fn metrics(&mut self, now: Instant, log: Losses) -> Sample {
+    pub fn metrics(&mut self, now: Instant, log: LostLines) -> Sample {
         self.sample(now);
         let status = self.supervisor.status(now);
         Sample {
@@ -255,7 +245,7 @@ impl Shell {
             drops: self.drops(),
             refused_batches: self.plane.refused_batches(),
             log,
-            ike: self.directory.counted(),
+            ike: self.known_senders.counted(),
             half_open: status.half_open,
             denied: status.denied.iter().collect(),
             key_pairs: status.key_pairs,
@@ -306,12 +296,14 @@ impl Shell {
             }
         }
         // So that the answer to what is sent now is seen to be no stranger's.
-        self.directory.update(&self.supervisor);
+        self.known_senders.update(&self.supervisor);
         while let Some(transmit) = self.supervisor.poll_transmit() {
             let sent = self.send(&transmit);
             let Transmit { local, remote, .. } = transmit;
             let now = Instant::now();
-            self.unsent.note_ike(now, local.ip(), remote.ip(), &sent);
+            self.problems
+                .send_errors
+                .note_ike(now, local.ip(), remote.ip(), &sent);
             if let Err(error) = sent {
                 // As if it had been lost on the way; IKE sends again.
                 tracing::debug!(%local, %remote, %error, "a datagram was not sent from {local} to {remote}: {error}");
@@ -322,7 +314,7 @@ impl Shell {
     fn notice_mtu(&mut self, tunnel: TunnelId) {
         let mtu = self.plane.tunnel_mtu(tunnel);
         if let (Some(name), Some(mtu)) = (self.supervisor.tunnel_name(tunnel), mtu) {
-            self.notices.tell(name, mtu);
+            self.mtu_warnings.tell(name, mtu);
         }
     }
 
@@ -385,7 +377,7 @@ impl Shell {
         }
     }
 
-    /// `change` says whether it changes something.
+    /// `change` gives whether it changed something.
     fn want_of_kernel(&self, change: impl FnOnce(&mut Desired) -> bool) {
         if let Some(desired) = &self.desired {
             desired.send_if_modified(change);
@@ -401,7 +393,7 @@ impl Shell {
     }
 }
 
-/// Says whether that changes something.
+/// Gives whether that changed something.
 fn change_set<K: Ord + Copy>(set: &mut BTreeSet<K>, changes: &Changes<K, ()>) -> bool {
     let mut changed = false;
     for (entry, wanted) in changes {

@@ -1,25 +1,25 @@
-//! How soon what others undo is done again.
+//! How soon we restore what another program changed: at once, and ever later against one that
+//! does so again and again.
 
 use std::time::{Duration, Instant};
 
 /// Changes that come so close together are taken as one.
 const BATCH: Duration = Duration::from_millis(2);
-/// Restorations that are made at once, before we take it for a fight.
+/// Restorations that are made at once, before we take it for a fight with another program.
 const AT_ONCE: u32 = 8;
 /// No restoration waits longer.
 const LONGEST: Duration = Duration::from_secs(10);
 /// After so long without a restoration, a fight is over.
 const OVER: Duration = Duration::from_secs(30);
 
-/// Counts what we had to restore, and slows down against a program that keeps
-/// undoing it.
+/// Counts what we had to restore.
 #[derive(Debug, Default)]
-pub(super) struct Pace {
+pub(super) struct Backoff {
     restored: u32,
     last: Option<Instant>,
 }
 
-impl Pace {
+impl Backoff {
     /// How long to wait after a change by somebody else before it is looked at.
     pub(super) fn delay(&self) -> Duration {
         let doublings = self.restored.saturating_sub(AT_ONCE).min(31);
@@ -61,42 +61,42 @@ impl Pace {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{BATCH, LONGEST, OVER, Pace};
+    use super::{BATCH, Backoff, LONGEST, OVER};
 
     #[test]
     fn a_few_restorations_are_made_at_once_and_a_fight_is_slowed_down_and_told() {
         let now = Instant::now();
-        let mut pace = Pace::default();
+        let mut backoff = Backoff::default();
         for _ in 0..8 {
-            pace.note_restored(now);
-            assert_eq!(pace.delay(), BATCH);
-            assert_eq!(pace.complaint(), None);
+            backoff.note_restored(now);
+            assert_eq!(backoff.delay(), BATCH);
+            assert_eq!(backoff.complaint(), None);
         }
-        pace.note_restored(now);
-        assert_eq!(pace.delay(), BATCH * 2);
-        let complaint = pace.complaint().unwrap();
+        backoff.note_restored(now);
+        assert_eq!(backoff.delay(), BATCH * 2);
+        let complaint = backoff.complaint().unwrap();
         assert!(complaint.contains("restored 9 times"), "{complaint}");
         for _ in 0..1000 {
-            pace.note_restored(now);
+            backoff.note_restored(now);
         }
-        assert_eq!(pace.delay(), LONGEST);
+        assert_eq!(backoff.delay(), LONGEST);
     }
 
     #[test]
     fn a_fight_is_over_only_when_it_has_been_quiet_for_a_while() {
         let now = Instant::now();
-        let mut pace = Pace::default();
-        assert_eq!(pace.over_at(), None);
+        let mut backoff = Backoff::default();
+        assert_eq!(backoff.over_at(), None);
         for _ in 0..20 {
-            pace.note_restored(now);
+            backoff.note_restored(now);
         }
-        let over = pace.over_at().unwrap();
+        let over = backoff.over_at().unwrap();
         assert_eq!(over, now + OVER);
-        pace.rest(over - Duration::from_millis(1));
-        assert!(pace.complaint().is_some());
-        pace.rest(over);
-        assert_eq!(pace.complaint(), None);
-        assert_eq!(pace.delay(), BATCH);
-        assert_eq!(pace.over_at(), None);
+        backoff.rest(over - Duration::from_millis(1));
+        assert!(backoff.complaint().is_some());
+        backoff.rest(over);
+        assert_eq!(backoff.complaint(), None);
+        assert_eq!(backoff.delay(), BATCH);
+        assert_eq!(backoff.over_at(), None);
     }
 }

@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use vgw_admin::request::{MAX_REQUEST, Request, RequestError, parse_request};
 use vgw_admin::wire::Reply;
 
-use crate::clients::{self, Place};
+use crate::clients::{self, ClientSlot};
 
 /// Clients at once; a further one takes the place of one that says nothing.
 const MAX_CLIENTS: usize = 32;
@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A request and where its answer goes.
 #[derive(Debug)]
-pub struct Asked {
+pub struct PendingRequest {
     /// What is asked.
     pub request: Request,
     /// Takes the answer, which others may get too; dropped without one when the
@@ -73,9 +73,9 @@ impl Listener {
     }
 
     /// Serves clients until the receiver of `asked` is gone.
-    pub async fn serve(self, asked: mpsc::Sender<Asked>) {
+    pub async fn serve(self, asked: mpsc::Sender<PendingRequest>) {
         let accept = |context: &mut Context<'_>| self.socket.poll_accept(context);
-        let serve = |client, place| serve_client(client, place, asked.clone());
+        let serve = |client, slot| serve_client(client, slot, asked.clone());
         let end = asked.closed();
         clients::serve_until(end, "control socket", MAX_CLIENTS, accept, serve).await;
     }
@@ -120,8 +120,8 @@ fn remove_stale(path: &Path) -> io::Result<()> {
 
 async fn serve_client(
     client: UnixStream,
-    place: Place,
-    asked: mpsc::Sender<Asked>,
+    slot: ClientSlot,
+    asked: mpsc::Sender<PendingRequest>,
 ) -> io::Result<()> {
     let (read, mut write) = client.into_split();
     let mut read = BufReader::new(read);
@@ -132,11 +132,11 @@ async fn serve_client(
         if line.is_empty() {
             return Ok(());
         }
-        place.is_ours();
+        slot.client_waits();
         let too_long = line.last() != Some(&b'\n') && line.len() > MAX_REQUEST;
         let reply = answer(line.trim_ascii_end(), &asked).await;
         let octets = spawn_blocking(move || on_a_line(&reply)).await??;
-        place.is_clients();
+        slot.we_wait();
         timeout(PATIENCE, write.write_all(&octets)).await??;
         if too_long {
             return Ok(());
@@ -159,13 +159,13 @@ async fn read_line(read: &mut BufReader<OwnedReadHalf>, line: &mut Vec<u8>) -> i
     read.take(most).read_until(b'\n', line).await
 }
 
-async fn answer(line: &[u8], asked: &mpsc::Sender<Asked>) -> Arc<Reply> {
+async fn answer(line: &[u8], asked: &mpsc::Sender<PendingRequest>) -> Arc<Reply> {
     let request = match parse_request(line) {
         Ok(request) => request,
         Err(error) => return Arc::new(refusal(&error)),
     };
     let (reply, answer) = oneshot::channel();
-    let sent = asked.send(Asked { request, reply }).await;
+    let sent = asked.send(PendingRequest { request, reply }).await;
     match (sent, answer.await) {
         (Ok(()), Ok(reply)) => reply,
         _ => Arc::new(Reply::Failed {

@@ -1,4 +1,4 @@
-//! Reads what [`forwarding`](super::forwarding) judges.
+//! Reads from the kernel the facts that [`forwarding`](super::forwarding) judges.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -14,10 +14,10 @@ use vgw_dataplane::Family;
 
 use super::forwarding::{Facts, LinkConf, has_neighbours, problems};
 use super::watch::{Change, state_of};
-use super::{Desired, Link, LocalAddress, Netlink};
+use super::{Desired, LocalAddress, Netlink, TunLink};
 use crate::config::settings::NetworkNamespace;
 
-/// Whether a change may be one of what is judged.
+/// Whether a change may be one of those facts.
 pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {
     match change {
         Change::Route { prefix } => {
@@ -37,7 +37,7 @@ pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {
 /// The problems that there are now, each with what to type. What the kernel does not
 /// tell is no problem.
 pub(super) async fn problems_now(
-    link: &Link,
+    link: &TunLink,
     asked: &vgw_dataplane::Netlink,
     addresses: &BTreeSet<LocalAddress>,
     wanted: &Desired,

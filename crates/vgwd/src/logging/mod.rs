@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, Registry, reload};
 use self::limiter::Limiter;
 use self::queue::{Queue, Writer};
 use crate::config::{Log, LogFormat};
-use crate::seccomp::{Part, confine};
+use crate::seccomp::{ThreadKind, confine};
 
 mod escape;
 mod journal;
@@ -26,7 +26,7 @@ mod limiter;
 mod queue;
 mod text;
 
-pub use queue::Losses;
+pub use queue::LostLines;
 
 /// The target of lines about the log itself, which are never held back.
 const ABOUT_THE_LOG: &str = "vgwd::logging";
@@ -100,7 +100,7 @@ impl Logging {
             std::thread::Builder::new()
                 .name("vgw-log".to_owned())
                 .spawn(|| {
-                    if let Err(error) = confine(Part::Log) {
+                    if let Err(error) = confine(ThreadKind::Log) {
                         tracing::error!(%error, "the thread that writes the log is not confined: {error}");
                     }
                     writer.run();
@@ -120,7 +120,7 @@ impl Logging {
 
     /// Lines that were not written since the start.
     #[must_use]
-    pub fn losses(&self) -> Losses {
+    pub fn losses(&self) -> LostLines {
         self.queue.losses()
     }
 }

@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
-use crate::seccomp::{Part, confine};
+use crate::seccomp::{ThreadKind, confine};
 
-/// What may wait for a service manager that does not read; more is not said.
+/// Messages that may wait for a service manager that does not read; further ones are dropped.
 const WAITING: usize = 8;
 /// At the end, the service manager has so long to take what is left.
 const FLUSH: Duration = Duration::from_secs(1);
@@ -52,7 +52,7 @@ impl Notifier {
             .name("vgw-notify".to_owned())
             .spawn(move || {
                 let _running: SyncSender<()> = running;
-                if let Err(error) = confine(Part::Notify) {
+                if let Err(error) = confine(ThreadKind::Notify) {
                     tracing::error!(%error, "the thread that tells the service manager is not confined: {error}");
                 }
                 to_send.into_iter().for_each(|said| send(&said));

@@ -11,23 +11,23 @@ use std::net::IpAddr;
 use vgw_dataplane::ForeignLink;
 use vgw_gateway::status::TunnelEnds;
 
-use crate::told::Told;
+use super::StandingProblems;
 
-/// Ends that are looked at in one go: a millisecond or so.
+/// Pairs of addresses that are looked at in one go, which takes a millisecond or so.
 const AT_ONCE: usize = 64;
 
-/// What is known of it.
+/// The links that are known to be another's.
 #[derive(Debug, Default)]
-pub struct SourceRoutes {
+pub struct ForeignLinks {
     /// The last ends that were looked at: our address and the peer's.
     last: Option<(IpAddr, IpAddr)>,
     foreign: BTreeMap<(IpAddr, IpAddr), ForeignLink>,
-    told: Told,
+    problems: StandingProblems,
 }
 
-impl SourceRoutes {
-    /// Asks for the links by which packets to the next peers leave, of many peers for some
-    /// each time, and logs what is news.
+impl ForeignLinks {
+    /// Asks by which links packets to the next peers leave, and logs what is new. Of many peers
+    /// it asks for some each time.
     pub fn look(
         &mut self,
         tunnels: &[TunnelEnds],
@@ -49,12 +49,12 @@ impl SourceRoutes {
         if next.next().is_none() {
             self.last = None;
         }
-        self.told.update(lines(tunnels, &self.foreign));
+        self.problems.update(lines(tunnels, &self.foreign));
     }
 
     /// A line for each problem, with what to type.
     pub fn lines(&self) -> impl Iterator<Item = &String> {
-        self.told.lines()
+        self.problems.lines()
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
     use vgw_gateway::domain::TunnelName;
     use vgw_gateway::status::TunnelEnds;
 
-    use super::{AT_ONCE, SourceRoutes};
+    use super::{AT_ONCE, ForeignLinks};
 
     const FIRST: &str = "192.0.2.1";
     const SECOND: &str = "203.0.113.1";
@@ -155,7 +155,7 @@ mod tests {
     fn told(up: bool, ask: impl Fn(IpAddr, IpAddr) -> Option<ForeignLink>) -> Vec<String> {
         let peer = parse("198.51.100.7");
         let tunnels = [tunnel(1, FIRST, peer, true), tunnel(2, SECOND, peer, up)];
-        let mut routes = SourceRoutes::default();
+        let mut routes = ForeignLinks::default();
         routes.look(&tunnels, ask);
         routes.lines().cloned().collect()
     }
@@ -192,7 +192,7 @@ mod tests {
         let tunnels: Vec<_> = (0..count)
             .map(|number| tunnel(2, SECOND, peer(number), false))
             .collect();
-        let mut routes = SourceRoutes::default();
+        let mut routes = ForeignLinks::default();
         let asked = Cell::new(0);
         let ask = |local, remote| {
             asked.set(asked.get() + 1);

@@ -1,4 +1,4 @@
-//! What the kernel delivers to the machine itself because of an address.
+//! Addresses of links, and what the kernel delivers to the machine itself because of them.
 
 use std::net::{IpAddr, Ipv4Addr};
 

@@ -1,4 +1,4 @@
-//! Who is known: the table that workers look into, and who keeps it true.
+//! Which senders are known: the table that workers look into, and what keeps it current.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,21 +8,22 @@ use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::endpoint::Standing;
 
 use super::spi_set::SpiSet;
-use super::{Class, Counted, Shared, Unread};
+use super::{MessageCounts, SenderClass, Shared, UnreadMessage};
 
-/// Immutable; swapped whole, and a new one shares what did not change.
+/// What tells the class of a message. Immutable: it is swapped whole, and a new one shares with
+/// the old what did not change.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Known {
+pub(super) struct SenderTable {
     established: Arc<SpiSet>,
     half_open: Arc<SpiSet>,
-    addresses: Addresses,
+    addresses: PeerAddresses,
 }
 
 /// The addresses that peers are configured with.
 #[derive(Debug, Clone, Default)]
-pub struct Addresses(Arc<[IpAddr]>);
+pub struct PeerAddresses(Arc<[IpAddr]>);
 
-impl Addresses {
+impl PeerAddresses {
     /// Those of this configuration.
     #[must_use]
     pub fn of(gateway: &Gateway) -> Self {
@@ -39,7 +40,7 @@ impl Addresses {
     }
 }
 
-impl FromIterator<IpAddr> for Addresses {
+impl FromIterator<IpAddr> for PeerAddresses {
     fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
         let mut addresses: Vec<IpAddr> = addresses.into_iter().collect();
         addresses.sort_unstable();
@@ -48,13 +49,15 @@ impl FromIterator<IpAddr> for Addresses {
     }
 }
 
-impl Known {
+impl SenderTable {
     /// The class of a message that names this SPI, if it is one of ours.
-    pub(super) fn by_spi(&self, spi: u64) -> Option<Class> {
+    pub(super) fn by_spi(&self, spi: u64) -> Option<SenderClass> {
         if self.established.contains(spi) {
-            return Some(Class::Established);
+            return Some(SenderClass::Established);
         }
-        self.half_open.contains(spi).then_some(Class::Handshake)
+        self.half_open
+            .contains(spi)
+            .then_some(SenderClass::Handshake)
     }
 
     fn of(&mut self, standing: Standing) -> &mut Arc<SpiSet> {
@@ -65,25 +68,25 @@ impl Known {
     }
 
     /// The class of a message from here that names none of our IKE SAs.
-    pub(super) fn of_address(&self, remote: IpAddr) -> Class {
+    pub(super) fn of_address(&self, remote: IpAddr) -> SenderClass {
         if self.addresses.contains(remote) {
-            Class::Handshake
+            SenderClass::Handshake
         } else {
-            Class::Stranger
+            SenderClass::Stranger
         }
     }
 }
 
-/// Tells workers who is known.
+/// Keeps the workers' table current.
 #[derive(Debug)]
-pub struct Directory {
+pub struct KnownSenders {
     shared: Arc<Shared>,
     /// Which of the supervisor's IKE SAs the table shows.
     established: Option<u64>,
     half_open: Option<u64>,
 }
 
-impl Directory {
+impl KnownSenders {
     pub(super) const fn new(shared: Arc<Shared>) -> Self {
         Self {
             shared,
@@ -93,7 +96,7 @@ impl Directory {
     }
 
     /// Peers may come from these addresses.
-    pub fn expect_from(&self, addresses: Addresses) {
+    pub fn expect_from(&self, addresses: PeerAddresses) {
         self.change(|known| known.addresses = addresses);
     }
 
@@ -125,21 +128,21 @@ impl Directory {
         self.change(|known| *known.of(standing) = spis);
     }
 
-    fn change(&self, change: impl FnOnce(&mut Known)) {
-        let mut known = Known::clone(&self.shared.known.load());
+    fn change(&self, change: impl FnOnce(&mut SenderTable)) {
+        let mut known = SenderTable::clone(&self.shared.known.load());
         change(&mut known);
         self.shared.known.store(Arc::new(known));
     }
 
     /// Takes what was dropped unread and is to be said.
     #[must_use]
-    pub fn take_unread(&self) -> Vec<Unread> {
+    pub fn take_unread(&self) -> Vec<UnreadMessage> {
         self.shared.unread.take()
     }
 
     /// What was counted since the start.
     #[must_use]
-    pub fn counted(&self) -> Counted {
+    pub fn counted(&self) -> MessageCounts {
         self.shared.counters.read()
     }
 }

@@ -17,14 +17,14 @@ use vgw_gateway::domain::TunnelName;
 use vgw_gateway::revision::ChangeSet;
 use vgw_ike::wire::peek_header;
 
-use crate::admin::server::Asked;
+use crate::admin_server::server::PendingRequest;
 use crate::config::{Edition, Loaded, Settings};
+use crate::driver::Driver;
 use crate::inbox::{self, Message};
-use crate::kernel::Surroundings;
+use crate::kernel::DesiredByConfig;
 use crate::logging::Logging;
-use crate::notify::Notifier;
-use crate::shell::Shell;
-use crate::{metrics, notify};
+use crate::service_manager::Notifier;
+use crate::{metrics, service_manager};
 
 mod paths;
 mod reload;
@@ -34,19 +34,19 @@ use self::paths::PathNews;
 use self::reload::Reloads;
 
 /// For so long, and for so many IKE messages, the loop looks at nothing else.
-const TURN: Duration = Duration::from_millis(5);
-const MESSAGES: usize = 64;
+const TURN_TIME: Duration = Duration::from_millis(5);
+const TURN_MESSAGES: usize = 64;
 /// Threads that make texts of status and metrics.
-const CLERKS: usize = 2;
+const TEXT_THREADS: usize = 2;
 /// How often the supervisor learns what the data plane counted.
 const SAMPLE: Duration = Duration::from_secs(1);
 /// How long peers may take to confirm that their SAs are deleted.
-const FAREWELL: Duration = Duration::from_secs(3);
+const SHUTDOWN_LIMIT: Duration = Duration::from_secs(3);
 
 /// Everything that can wake the loop.
 struct Inputs {
     /// IKE messages from the data plane.
-    ike: inbox::Exit,
+    ike: inbox::InboxReceiver,
     /// Packets that came by new paths.
     paths: PathNews,
     /// The addresses of this machine in the VPC's namespace.
@@ -56,9 +56,9 @@ struct Inputs {
     /// A data plane that cannot go on.
     failures: mpsc::UnboundedReceiver<String>,
     /// The admin socket.
-    asked: mpsc::Receiver<Asked>,
+    asked: mpsc::Receiver<PendingRequest>,
     /// Scrapes.
-    scrapes: mpsc::Receiver<metrics::Asked>,
+    scrapes: mpsc::Receiver<metrics::SampleRequest>,
     hangup: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -71,7 +71,7 @@ struct Daemon {
     /// What runs.
     settings: Settings,
     credentials: Arc<BTreeMap<String, Edition>>,
-    surroundings: Surroundings,
+    desired: DesiredByConfig,
     reloads: Reloads,
     /// Seconds since 1970.
     started: f64,
@@ -79,7 +79,7 @@ struct Daemon {
     bound: Vec<IpAddr>,
     logging: Logging,
     notifier: Notifier,
-    shell: Shell,
+    driver: Driver,
 }
 
 /// Runs until SIGTERM or SIGINT.
@@ -94,7 +94,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(CLERKS)
+        .max_blocking_threads(TEXT_THREADS)
         .build()
         .context("starting the event loop")?;
     runtime.block_on(async {
@@ -103,7 +103,7 @@ pub fn run(path: &Path, loaded: Loaded) -> Result<()> {
         tracing::info!(version = env!("CARGO_PKG_VERSION"), "{}", daemon.summary());
         let outcome = daemon.serve(&mut inputs).await;
         daemon.notifier.stopping();
-        daemon.farewell(&mut inputs).await;
+        daemon.shut_down(&mut inputs).await;
         outcome
     })
 }
@@ -115,7 +115,7 @@ impl Inputs {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             ticks
         };
-        (ticks(SAMPLE), notify::watchdog_period().map(ticks))
+        (ticks(SAMPLE), service_manager::watchdog_period().map(ticks))
     }
 }
 
@@ -137,20 +137,20 @@ impl Daemon {
                     return Ok(());
                 }
                 () = tick(&mut inputs.watchdog) => self.notifier.watchdog(),
-                () = due(self.shell.deadline()) => self.on_timeout(),
+                () = due(self.driver.deadline()) => self.on_timeout(),
                 _ = inputs.hangup.recv() => self.reload(None),
                 outcome = self.reloads.outcome() => self.on_read(outcome),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
                 Ok(()) = inputs.host.changed() => {
-                    self.shell.set_host_addresses(&inputs.host.borrow_and_update());
+                    self.driver.set_host_addresses(&inputs.host.borrow_and_update());
                 }
-                Ok(()) = inputs.tun_link.changed() => self.shell.look_at_tun(),
-                () = inputs.paths.wait() => self.shell.follow_paths(Instant::now()),
+                Ok(()) = inputs.tun_link.changed() => self.driver.look_at_tun(),
+                () = inputs.paths.wait() => self.driver.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
                     let now = Instant::now();
-                    self.shell.sample(now);
-                    self.shell.tell_unread(now);
-                    self.shell.look_outside(now);
+                    self.driver.sample(now);
+                    self.driver.tell_unread(now);
+                    self.driver.look_outside(now);
                 }
                 Some(scrape) = inputs.scrapes.recv() => {
                     // A scraper that has gone away needs no answer.
@@ -166,12 +166,12 @@ impl Daemon {
     }
 
     /// Takes what waits, up to a portion, and ends early for a timer that is due.
-    fn on_messages(&mut self, first: Message, rest: &mut inbox::Exit) {
-        let until = Instant::now() + TURN;
+    fn on_messages(&mut self, first: Message, rest: &mut inbox::InboxReceiver) {
+        let until = Instant::now() + TURN_TIME;
         self.on_message(&first);
-        for _ in 1..MESSAGES {
+        for _ in 1..TURN_MESSAGES {
             let now = Instant::now();
-            if now >= until || self.shell.deadline().is_some_and(|due| due <= now) {
+            if now >= until || self.driver.deadline().is_some_and(|due| due <= now) {
                 return;
             }
             let Some(message) = rest.try_take() else {
@@ -188,21 +188,21 @@ impl Daemon {
             remote,
             octets,
         } = message;
-        self.shell
+        self.driver
             .drive(|supervisor| supervisor.handle_datagram(now, *local, *remote, octets));
     }
 
     fn on_timeout(&mut self) {
         let now = Instant::now();
-        self.shell
+        self.driver
             .drive(|supervisor| supervisor.handle_timeout(now));
     }
 
     /// Answers all who wait, and those who want the status with the same one.
-    fn on_asked(&mut self, first: Asked, rest: &mut mpsc::Receiver<Asked>) {
+    fn on_asked(&mut self, first: PendingRequest, rest: &mut mpsc::Receiver<PendingRequest>) {
         let mut status = None;
         let mut next = Some(first);
-        while let Some(Asked { request, reply }) = next {
+        while let Some(PendingRequest { request, reply }) = next {
             next = rest.try_recv().ok();
             let answer = match request {
                 Request::Status => Arc::clone(status.get_or_insert_with(|| self.status())),
@@ -225,19 +225,19 @@ impl Daemon {
         metrics::Sample {
             started: self.started,
             reloaded: self.reloads.last,
-            ..self.shell.metrics(Instant::now(), self.logging.losses())
+            ..self.driver.metrics(Instant::now(), self.logging.losses())
         }
     }
 
     fn status(&mut self) -> Arc<Reply> {
         let now = Instant::now();
-        let status = Box::new(self.shell.status(now, self.logging.losses()));
+        let status = Box::new(self.driver.status(now, self.logging.losses()));
         Arc::new(Reply::Status { status })
     }
 
     fn obey(&mut self, order: Order, tunnel: &TunnelName) -> Reply {
         let now = Instant::now();
-        let outcome = self.shell.drive(|supervisor| match order {
+        let outcome = self.driver.drive(|supervisor| match order {
             Order::Down => supervisor.tunnel_down(now, tunnel),
             Order::Up => supervisor.tunnel_up(now, tunnel),
             Order::Rekey(what) => supervisor.rekey(now, tunnel, rekeyed(what)),
@@ -258,17 +258,17 @@ impl Daemon {
     }
 
     /// Tells every peer that its SAs end, and waits a little for their answers.
-    async fn farewell(&mut self, inputs: &mut Inputs) {
-        self.shell.leave_kernel();
+    async fn shut_down(&mut self, inputs: &mut Inputs) {
+        self.driver.leave_kernel();
         let now = Instant::now();
-        self.shell.drive(|supervisor| {
+        self.driver.drive(|supervisor| {
             let before = supervisor.revision();
             let nothing = ChangeSet::between(before, before.without_connections());
             supervisor.apply(now, nothing);
         });
-        let last = now + FAREWELL;
-        while !self.shell.is_quiet() {
-            let deadline = self.shell.deadline().map_or(last, |at| at.min(last));
+        let last = now + SHUTDOWN_LIMIT;
+        while !self.driver.is_quiet() {
+            let deadline = self.driver.deadline().map_or(last, |at| at.min(last));
             tokio::select! {
                 message = timeout_at(deadline.into(), inputs.ike.take()) => match message {
                     // A refusal would make a peer wait longer before it tries the
@@ -286,7 +286,7 @@ impl Daemon {
     }
 
     fn summary(&self) -> String {
-        let revision = self.shell.revision();
+        let revision = self.driver.revision();
         let outside = revision.own().outside_addresses.iter();
         let outside: Vec<String> = outside.map(|ours| ours.seen().to_string()).collect();
         let connections = match revision.connections().len() {

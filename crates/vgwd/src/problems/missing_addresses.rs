@@ -1,17 +1,17 @@
-//! Outside addresses that are not this machine's, yet or any more.
+//! Outside addresses that this machine does not have, not yet or not any more.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 /// Those that are missing now.
 #[derive(Debug, Default)]
-pub struct AbsentAddresses {
+pub struct MissingAddresses {
     lines: BTreeMap<IpAddr, String>,
 }
 
-impl AbsentAddresses {
-    /// Takes what is missing now, logs what is news, and gives the addresses that are
-    /// back, or there at last.
+impl MissingAddresses {
+    /// Takes the addresses that are missing now, logs what is new, and gives those that are
+    /// there again.
     pub fn update(&mut self, missing: &[IpAddr]) -> Vec<IpAddr> {
         let known = std::mem::take(&mut self.lines);
         for address in missing {
@@ -48,12 +48,12 @@ fn line(address: IpAddr) -> String {
 mod tests {
     use std::net::IpAddr;
 
-    use super::AbsentAddresses;
+    use super::MissingAddresses;
 
     #[test]
     fn an_address_is_told_of_while_it_is_missing_and_given_when_it_comes() {
         let [a, b]: [IpAddr; 2] = ["203.0.113.1", "2001:db8::1"].map(|a| a.parse().unwrap());
-        let mut absent = AbsentAddresses::default();
+        let mut absent = MissingAddresses::default();
         assert!(absent.update(&[a, b]).is_empty());
         let lines: Vec<&String> = absent.lines().collect();
         assert!(lines[0].contains("ip address add 203.0.113.1/32 "));

@@ -1,19 +1,20 @@
-//! What the kernel would not send: no loss on the way, but this machine's doing.
+//! Packets that this machine's own kernel refuses to send: its firewall forbids them, or it
+//! has no route.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use crate::told::Told;
+use super::StandingProblems;
 
-/// What was refused is told of for so long, unless it went out since: longer than the
-/// pauses between attempts to initiate.
+/// For so long a refusal is reported, unless something was sent since: longer than the pause
+/// between two attempts to initiate.
 const MEMORY: Duration = Duration::from_secs(60);
-/// Peers of which it is remembered; strangers, whose requests are answered, can be many.
+/// Peers whose refusals are remembered: strangers, whose requests are answered, can be many.
 const PEERS: usize = 64;
 
-/// Who forbade it.
+/// What forbids it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Cause {
     /// A chain of the firewall, nftables' or iptables'.
@@ -23,7 +24,7 @@ enum Cause {
 }
 
 impl Cause {
-    /// Of an error that is nobody's loss on the way, who caused it.
+    /// What caused this error; None for one that is like a loss on the way.
     fn of(error: &io::Error) -> Option<Self> {
         match error.raw_os_error()? {
             libc::EPERM => Some(Self::Firewall),
@@ -33,16 +34,16 @@ impl Cause {
     }
 }
 
-/// What was refused lately.
+/// What was refused of late.
 #[derive(Debug, Default)]
-pub struct Unsent {
+pub struct SendErrors {
     /// IKE messages, by our address and the peer's.
     ike: BTreeMap<(IpAddr, IpAddr), (Cause, Instant)>,
     esp: Option<(Cause, Instant)>,
-    told: Told,
+    problems: StandingProblems,
 }
 
-impl Unsent {
+impl SendErrors {
     /// An IKE message was sent, or not.
     pub fn note_ike(&mut self, now: Instant, local: IpAddr, remote: IpAddr, sent: &io::Result<()>) {
         let ends = (local, remote);
@@ -55,9 +56,9 @@ impl Unsent {
         }
     }
 
-    /// Takes the error of the last ESP packet that was not sent since this was called last,
-    /// forgets what is over, and logs what is news. From `missing` addresses there is no
-    /// route: a problem that is told of already.
+    /// Takes the error of the last ESP packet that was not sent since the last call, forgets
+    /// what is over, and logs what is new. `missing` addresses have no routes, which is reported
+    /// already.
     pub fn update(&mut self, now: Instant, esp: Option<&io::Error>, missing: &[IpAddr]) {
         if let Some(cause) = esp.and_then(Cause::of) {
             self.esp = Some((cause, now));
@@ -68,15 +69,15 @@ impl Unsent {
         self.esp = self
             .esp
             .filter(|(cause, at)| fresh(*at) && (*cause == Cause::Firewall || missing.is_empty()));
-        self.told.update(self.now());
+        self.problems.update(self.now());
     }
 
     /// A line for each problem, with what to look at.
     pub fn lines(&self) -> impl Iterator<Item = &String> {
-        self.told.lines()
+        self.problems.lines()
     }
 
-    /// Of each of our addresses, one peer stands for all.
+    /// The problems that there are now. For each of our addresses one peer stands for all.
     fn now(&self) -> BTreeSet<String> {
         let mut told: BTreeMap<IpAddr, String> = BTreeMap::new();
         for ((local, remote), (cause, _)) in &self.ike {
@@ -111,13 +112,13 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, Instant};
 
-    use super::{MEMORY, PEERS, Unsent};
+    use super::{MEMORY, PEERS, SendErrors};
 
     fn refused(errno: i32) -> io::Error {
         io::Error::from_raw_os_error(errno)
     }
 
-    fn lines(unsent: &Unsent) -> Vec<&str> {
+    fn lines(unsent: &SendErrors) -> Vec<&str> {
         unsent.lines().map(String::as_str).collect()
     }
 
@@ -135,8 +136,8 @@ mod tests {
                 "`ip route get 192.0.2.1 from 203.0.113.1`",
             ),
         ] {
-            let mut unsent = Unsent::default();
-            let note = |unsent: &mut Unsent, sent| {
+            let mut unsent = SendErrors::default();
+            let note = |unsent: &mut SendErrors, sent| {
                 unsent.note_ike(start, local, peer, &sent);
                 unsent.update(start, None, &[]);
             };
@@ -153,7 +154,7 @@ mod tests {
     #[test]
     fn esp_is_told_of_apart_and_losses_are_nobody_s_fault() {
         let now = Instant::now();
-        let mut unsent = Unsent::default();
+        let mut unsent = SendErrors::default();
         unsent.update(now, Some(&refused(libc::ENOBUFS)), &[]);
         assert!(lines(&unsent).is_empty());
         unsent.update(now, Some(&refused(libc::EPERM)), &[]);
@@ -168,7 +169,7 @@ mod tests {
     fn an_address_that_is_missing_has_no_routes_and_that_is_said_elsewhere() {
         let [local, peer]: [IpAddr; 2] = ["203.0.113.1", "192.0.2.1"].map(|a| a.parse().unwrap());
         let now = Instant::now();
-        let mut unsent = Unsent::default();
+        let mut unsent = SendErrors::default();
         unsent.note_ike(now, local, peer, &Err(refused(libc::ENETUNREACH)));
         let esp = refused(libc::ENETUNREACH);
         unsent.update(now, Some(&esp), &[local]);
@@ -179,7 +180,7 @@ mod tests {
     fn many_strangers_take_no_more_room_than_a_few_and_one_line() {
         let local = Ipv4Addr::new(203, 0, 113, 1).into();
         let now = Instant::now();
-        let mut unsent = Unsent::default();
+        let mut unsent = SendErrors::default();
         for number in 0..1000 {
             let stranger = Ipv4Addr::from(0xC000_0200 + number).into();
             unsent.note_ike(now, local, stranger, &Err(refused(libc::EPERM)));

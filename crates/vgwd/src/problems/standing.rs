@@ -1,14 +1,14 @@
-//! Problems of which each is one line: in `vgw status` while there are, in the log when
-//! they come and go.
+//! Problems that are one line each: in `vgw status` while they last, in the log when they come
+//! and go.
 
 use std::collections::BTreeSet;
 
-/// Those that there are now.
+/// The problems that there are now.
 #[derive(Debug, Default)]
-pub struct Told(BTreeSet<String>);
+pub struct StandingProblems(BTreeSet<String>);
 
-impl Told {
-    /// Takes the lines of now, and logs those that are new or gone.
+impl StandingProblems {
+    /// Takes the problems that there are now, and logs those that are new or gone.
     pub fn update(&mut self, now: BTreeSet<String>) {
         for line in now.difference(&self.0) {
             tracing::warn!("{line}");

@@ -20,9 +20,10 @@ use netlink_packet_route::route::{
 use rtnetlink::RouteMessageBuilder;
 
 use super::difference::Difference;
-use super::placed::Placed;
-use super::routes::{ROUTE_PROTOCOL, placed_of, priority_of, tun_priority};
-use super::{Desired, KernelError, Netlink, failed};
+use super::netlink::failed;
+use super::route_table::PrefixInTable;
+use super::routes::{ROUTE_PROTOCOL, prefix_of, priority_of, tun_priority};
+use super::{Desired, KernelError, Netlink};
 
 /// The guard routes of one gateway.
 ///
@@ -32,12 +33,12 @@ use super::{Desired, KernelError, Netlink, failed};
 /// `reordering` there, which nothing reads where no packet passes. The mark is not
 /// in the priority, because that must stay better than every route of others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Guard {
+pub struct GuardRoutes {
     mark: u32,
 }
 
-impl Guard {
-    /// That of the gateway whose TUN device has this name.
+impl GuardRoutes {
+    /// Those of the gateway whose TUN device has this name.
     #[must_use]
     pub fn of(tun_name: &str) -> Self {
         // FNV-1a of 32 bits: the same in every version of ours.
@@ -49,8 +50,8 @@ impl Guard {
         Self { mark: hash | 1 }
     }
 
-    /// Sees that nothing of what is desired for tunnels leaves in clear, before there is
-    /// a TUN device.
+    /// Adds the guard routes and rules of what is desired, which takes no TUN device: from
+    /// then on nothing that is for a tunnel leaves in clear.
     ///
     /// # Errors
     /// The first thing that failed; all are tried.
@@ -59,15 +60,15 @@ impl Guard {
         routes.and(netlink.add_rules(desired).await)
     }
 
-    /// Adds what is missing for these prefixes; where another gateway guards a
-    /// prefix, nothing is. All are tried, whatever fails before.
+    /// Adds the guard routes of these prefixes that are missing. A prefix that another gateway
+    /// guards needs none. All are tried, whatever fails before.
     ///
     /// # Errors
     /// The first that failed.
     pub(super) async fn add_missing(
         self,
         netlink: &Netlink,
-        prefixes: &BTreeSet<Placed>,
+        prefixes: &BTreeSet<PrefixInTable>,
     ) -> Result<(), KernelError> {
         let found = netlink.our_routes().await?;
         let closed = found.iter().filter_map(guarded).collect();
@@ -86,7 +87,7 @@ impl Guard {
     pub(super) async fn remove_all_but(
         self,
         netlink: &Netlink,
-        kept: &BTreeSet<Placed>,
+        kept: &BTreeSet<PrefixInTable>,
     ) -> Result<Vec<IpNet>, KernelError> {
         let found = netlink.our_routes().await?;
         let own = found.iter().filter(|route| self.owns(route));
@@ -98,7 +99,7 @@ impl Guard {
             let doing = format!("removing the guard of {prefix}");
             result = result.and(outcome.map_err(failed(doing)));
         }
-        result.map(|()| surplus.into_iter().map(Placed::prefix).collect())
+        result.map(|()| surplus.into_iter().map(PrefixInTable::net).collect())
     }
 
     fn owns(self, route: &RouteMessage) -> bool {
@@ -108,16 +109,16 @@ impl Guard {
         })
     }
 
-    fn route_of(self, placed: Placed) -> Result<RouteMessage, KernelError> {
-        let prefix = placed.prefix;
+    fn route_of(self, prefix: PrefixInTable) -> Result<RouteMessage, KernelError> {
+        let PrefixInTable { net, table } = prefix;
         let mut route = RouteMessageBuilder::<IpAddr>::new()
-            .destination_prefix(prefix.network(), prefix.prefix_len())
+            .destination_prefix(net.network(), net.prefix_len())
             .map_err(failed(format!("the guard of {prefix}")))?
-            .table_id(placed.table)
+            .table_id(table)
             .kind(RouteType::Unreachable)
             .protocol(RouteProtocol::Other(ROUTE_PROTOCOL))
             .scope(RouteScope::Universe)
-            .priority(priority(prefix));
+            .priority(priority(net));
         let mark = RouteMetric::Reordering(self.mark);
         let attributes = &mut route.get_mut().attributes;
         attributes.push(RouteAttribute::Metrics(vec![mark]));
@@ -132,22 +133,22 @@ fn priority(prefix: IpNet) -> u32 {
 }
 
 /// What a route of ours guards, if it is a guard route of any gateway.
-fn guarded(route: &RouteMessage) -> Option<Placed> {
-    let placed = placed_of(route)?;
-    let guards = route.header.kind == RouteType::Unreachable
-        && priority_of(route) == priority(placed.prefix);
-    guards.then_some(placed)
+fn guarded(route: &RouteMessage) -> Option<PrefixInTable> {
+    let prefix = prefix_of(route)?;
+    let guards =
+        route.header.kind == RouteType::Unreachable && priority_of(route) == priority(prefix.net);
+    guards.then_some(prefix)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Guard;
+    use super::GuardRoutes;
 
     #[test]
     fn the_mark_follows_from_the_name_alone_and_differs_with_it() {
-        assert_eq!(Guard::of("vgw0"), Guard::of("vgw0"));
-        assert_ne!(Guard::of("vgw0"), Guard::of("vgw1"));
+        assert_eq!(GuardRoutes::of("vgw0"), GuardRoutes::of("vgw0"));
+        assert_ne!(GuardRoutes::of("vgw0"), GuardRoutes::of("vgw1"));
         // What another version left must be found.
-        assert_eq!(Guard::of("vgw0").mark, 0x8765_B235);
+        assert_eq!(GuardRoutes::of("vgw0").mark, 0x8765_B235);
     }
 }

@@ -16,13 +16,13 @@ const START: Duration = Duration::from_secs(10);
 
 /// A running daemon.
 #[derive(Debug)]
-pub(super) struct End {
+pub(super) struct GatewayProcess {
     name: &'static str,
     process: Process,
     socket: PathBuf,
 }
 
-impl End {
+impl GatewayProcess {
     /// Starts this very program as a daemon in `namespace`, and waits until it answers.
     pub(super) fn start(name: &'static str, namespace: &Namespace, files: &Files) -> Result<Self> {
         let program = std::env::current_exe().context("finding this program's file")?;

@@ -1,17 +1,17 @@
-//! Which format a scraper takes, and the older of the two.
+//! Which of the two text formats a scraper takes, and how one is made from the other.
 
 use std::fmt::Write;
 
 /// A text format of metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum MetricsFormat {
     /// OpenMetrics 1.0.0.
     OpenMetrics,
     /// Prometheus's own, version 0.0.4: what everything reads.
     Plain,
 }
 
-impl Format {
+impl MetricsFormat {
     /// Both.
     pub const ALL: [Self; 2] = [Self::OpenMetrics, Self::Plain];
 
@@ -104,36 +104,42 @@ pub fn plain(open: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, plain};
+    use super::{MetricsFormat, plain};
 
     #[test]
     fn a_scraper_gets_what_it_likes_best_and_everybody_else_the_plain_format() {
         let prometheus = "application/openmetrics-text;version=1.0.0;q=0.5,\
              application/openmetrics-text;version=0.0.1;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2";
         for (accept, wanted) in [
-            (prometheus, Format::OpenMetrics),
-            ("application/openmetrics-text", Format::OpenMetrics),
+            (prometheus, MetricsFormat::OpenMetrics),
+            ("application/openmetrics-text", MetricsFormat::OpenMetrics),
             (
                 "Application/OpenMetrics-Text; Version=\"1.0.0\"; Q=0.001",
-                Format::OpenMetrics,
+                MetricsFormat::OpenMetrics,
             ),
-            ("text/plain, application/openmetrics-text", Format::Plain),
+            (
+                "text/plain, application/openmetrics-text",
+                MetricsFormat::Plain,
+            ),
             (
                 "text/plain;q=0.2, application/openmetrics-text;q=0.1",
-                Format::Plain,
+                MetricsFormat::Plain,
             ),
-            ("application/openmetrics-text;q=0", Format::Plain),
-            ("application/openmetrics-text;q=much", Format::Plain),
-            ("application/openmetrics-text;version=2.0.0", Format::Plain),
+            ("application/openmetrics-text;q=0", MetricsFormat::Plain),
+            ("application/openmetrics-text;q=much", MetricsFormat::Plain),
+            (
+                "application/openmetrics-text;version=2.0.0",
+                MetricsFormat::Plain,
+            ),
             (
                 "text/plain;version=1.0.0, application/openmetrics-text;q=0.1",
-                Format::OpenMetrics,
+                MetricsFormat::OpenMetrics,
             ),
-            ("*/*", Format::Plain),
-            ("text/html", Format::Plain),
-            ("", Format::Plain),
+            ("*/*", MetricsFormat::Plain),
+            ("text/html", MetricsFormat::Plain),
+            ("", MetricsFormat::Plain),
         ] {
-            assert_eq!(Format::wanted(accept), wanted, "{accept}");
+            assert_eq!(MetricsFormat::wanted(accept), wanted, "{accept}");
         }
     }
 

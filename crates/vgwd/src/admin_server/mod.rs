@@ -1,4 +1,4 @@
 //! The daemon's end of the control socket.
 
-pub mod convert;
 pub mod server;
+pub mod status;

@@ -1,7 +1,7 @@
 //! Rules (ip-rule(8)) that let a route to a tunnel hold for everything but our own
 //! packets to the tunnel's peer.
 //!
-//! Such a route is in a table of its own, [`APART`]. For each prefix there, longer
+//! Such a route is in a table of its own, [`TUNNEL_TABLE`]. For each prefix there, longer
 //! routes of the main table come first, then that table; IKE and ESP from our outside
 //! addresses skip both and go by the rules and routes that others made. So nothing has
 //! to be copied from them and kept current, and it is right after kill -9 as well:
@@ -26,8 +26,9 @@ use rtnetlink::IpVersion;
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use super::difference::Difference;
-use super::placed::{APART, MAIN};
-use super::{Desired, KernelError, Netlink, ROUTE_PROTOCOL, failed};
+use super::netlink::failed;
+use super::route_table::{MAIN_TABLE, TUNNEL_TABLE};
+use super::{Desired, KernelError, Netlink, ROUTE_PROTOCOL};
 
 /// The first of our priorities. The kernel gives rules without one 32,765 and down.
 const FIRST: u32 = 32_000;
@@ -42,19 +43,19 @@ const UDP: u8 = 17;
 /// at any moment. They are removed in the reverse order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Rule {
-    /// Does nothing, behind all others.
-    End { ipv6: bool },
-    /// Our own packets skip the rest.
-    Own { from: IpAddr, kind: Own },
-    /// Routes of the main table to longer prefixes come first.
-    Longer(IpNet),
-    /// Then ours.
-    Ours(IpNet),
+    /// Does nothing: where our own packets skip to, behind all others.
+    SkipTarget { ipv6: bool },
+    /// Our own packets skip the others.
+    Own { from: IpAddr, kind: OwnPacket },
+    /// Looks into the main table for a route to a longer prefix than this.
+    LongerInMain(IpNet),
+    /// Looks into the tunnels' table.
+    TunnelTable(IpNet),
 }
 
-/// What we send.
+/// What we send to peers ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Own {
+enum OwnPacket {
     /// Protocol 50.
     Esp,
     /// UDP from this port.
@@ -87,10 +88,10 @@ impl Netlink {
             return Ok(());
         }
         let wanted = wanted(desired);
-        let guarded: BTreeSet<IpNet> = self.apart().await?;
+        let guarded: BTreeSet<IpNet> = self.tunnel_table_prefixes().await?;
         let needed = |rule: &Rule| match rule {
-            Rule::Ours(prefix) | Rule::Longer(prefix) => guarded.contains(prefix),
-            Rule::Own { .. } | Rule::End { .. } => {
+            Rule::TunnelTable(prefix) | Rule::LongerInMain(prefix) => guarded.contains(prefix),
+            Rule::Own { .. } | Rule::SkipTarget { .. } => {
                 let mut guarded = guarded.iter();
                 guarded.any(|prefix| is_ipv6(prefix.addr()) == rule.is_ipv6())
             }
@@ -123,13 +124,24 @@ impl Netlink {
 
 fn wanted(desired: &Desired) -> BTreeSet<Rule> {
     let mut rules = BTreeSet::new();
-    for prefix in desired.placed().filter(|placed| placed.is_apart()) {
-        let prefix = prefix.prefix();
+    for prefix in desired
+        .tun_prefixes()
+        .filter(|prefix| prefix.is_in_tunnel_table())
+    {
+        let prefix = prefix.net();
         let ipv6 = is_ipv6(prefix.addr());
-        rules.extend([Rule::End { ipv6 }, Rule::Longer(prefix), Rule::Ours(prefix)]);
+        rules.extend([
+            Rule::SkipTarget { ipv6 },
+            Rule::LongerInMain(prefix),
+            Rule::TunnelTable(prefix),
+        ]);
         let own = desired.own_traffic.iter().flat_map(|own| &own.from);
         for from in own.filter(|from| is_ipv6(**from) == ipv6) {
-            for kind in [Own::Esp, Own::Udp(IKE_PORT), Own::Udp(NATT_PORT)] {
+            for kind in [
+                OwnPacket::Esp,
+                OwnPacket::Udp(IKE_PORT),
+                OwnPacket::Udp(NATT_PORT),
+            ] {
                 rules.insert(Rule::Own { from: *from, kind });
             }
         }
@@ -144,9 +156,9 @@ const fn is_ipv6(address: IpAddr) -> bool {
 impl Rule {
     fn is_ipv6(&self) -> bool {
         match self {
-            Self::End { ipv6 } => *ipv6,
+            Self::SkipTarget { ipv6 } => *ipv6,
             Self::Own { from, .. } => is_ipv6(*from),
-            Self::Longer(prefix) | Self::Ours(prefix) => is_ipv6(prefix.addr()),
+            Self::LongerInMain(prefix) | Self::TunnelTable(prefix) => is_ipv6(prefix.addr()),
         }
     }
 
@@ -155,9 +167,9 @@ impl Rule {
         let place = |prefix: &IpNet| FIRST + 1 + 2 * (128 - u32::from(prefix.prefix_len()));
         match self {
             Self::Own { .. } => FIRST,
-            Self::Longer(prefix) => place(prefix),
-            Self::Ours(prefix) => place(prefix) + 1,
-            Self::End { .. } => LAST,
+            Self::LongerInMain(prefix) => place(prefix),
+            Self::TunnelTable(prefix) => place(prefix) + 1,
+            Self::SkipTarget { .. } => LAST,
         }
     }
 
@@ -175,15 +187,15 @@ impl Rule {
         )));
         header.action = RuleAction::ToTable;
         match *self {
-            Self::End { .. } => header.action = RuleAction::Nop,
+            Self::SkipTarget { .. } => header.action = RuleAction::Nop,
             Self::Own { from, kind } => {
                 header.action = RuleAction::Goto;
                 header.src_len = if is_ipv6(from) { 128 } else { 32 };
                 attributes.push(RuleAttribute::Goto(LAST));
                 attributes.push(RuleAttribute::Source(from));
                 match kind {
-                    Own::Esp => attributes.push(RuleAttribute::IpProtocol(ESP.into())),
-                    Own::Udp(port) => {
+                    OwnPacket::Esp => attributes.push(RuleAttribute::IpProtocol(ESP.into())),
+                    OwnPacket::Udp(port) => {
                         let ports = RulePortRange {
                             start: port,
                             end: port,
@@ -193,12 +205,12 @@ impl Rule {
                     }
                 }
             }
-            Self::Longer(prefix) => {
+            Self::LongerInMain(prefix) => {
                 let length = u32::from(prefix.prefix_len());
                 attributes.push(RuleAttribute::SuppressPrefixLen(length));
-                lead(&mut message, prefix, MAIN);
+                look_up_in(&mut message, prefix, MAIN_TABLE);
             }
-            Self::Ours(prefix) => lead(&mut message, prefix, APART),
+            Self::TunnelTable(prefix) => look_up_in(&mut message, prefix, TUNNEL_TABLE),
         }
         message
     }
@@ -220,32 +232,37 @@ impl Rule {
             _ => everywhere.parse().ok()?,
         };
         let rule = match message.header.action {
-            RuleAction::Nop => Self::End { ipv6 },
+            RuleAction::Nop => Self::SkipTarget { ipv6 },
             RuleAction::Goto => {
                 let from = find(|a| matches!(a, RuleAttribute::Source(_)))?;
                 let ports = find(|a| matches!(a, RuleAttribute::SourcePortRange(_)));
                 let (RuleAttribute::Source(from), kind) = (
                     from,
                     match ports {
-                        Some(RuleAttribute::SourcePortRange(ports)) => Own::Udp(ports.start),
-                        _ => Own::Esp,
+                        Some(RuleAttribute::SourcePortRange(ports)) => OwnPacket::Udp(ports.start),
+                        _ => OwnPacket::Esp,
                     },
                 ) else {
                     return None;
                 };
                 Self::Own { from: *from, kind }
             }
-            _ if message.attributes.contains(&RuleAttribute::Table(APART)) => Self::Ours(prefix),
-            _ => Self::Longer(prefix),
+            _ if message
+                .attributes
+                .contains(&RuleAttribute::Table(TUNNEL_TABLE)) =>
+            {
+                Self::TunnelTable(prefix)
+            }
+            _ => Self::LongerInMain(prefix),
         };
-        // What is left of it shall not stand for the whole.
+        // One that somebody changed is not ours any more: ours is added again.
         let priority = RuleAttribute::Priority(rule.priority());
         message.attributes.contains(&priority).then_some(rule)
     }
 }
 
-/// Has a rule look into a table for what goes to a prefix.
-fn lead(message: &mut RuleMessage, prefix: IpNet, table: u32) {
+/// Has a rule look into a table for where packets to a prefix go.
+fn look_up_in(message: &mut RuleMessage, prefix: IpNet, table: u32) {
     message.header.dst_len = prefix.prefix_len();
     message.attributes.push(RuleAttribute::Table(table));
     // The kernel refuses an address without a length.

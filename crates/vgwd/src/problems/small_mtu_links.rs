@@ -7,12 +7,12 @@ use vgw_dataplane::OutsideLink;
 use vgw_gateway::domain::TunnelName;
 use vgw_gateway::rules::OUTSIDE_MTU;
 
-/// Names in a line; of the others it says how many they are.
+/// Tunnels that a line names; the others it counts.
 const NAMES: usize = 3;
 
-/// A link with the tunnels that it is too narrow for.
+/// A link that carries less than configured, with the tunnels that keep to it.
 #[derive(Debug, Clone)]
-pub struct Narrow {
+pub struct SmallMtuLink {
     /// Which, and what it carries.
     pub link: OutsideLink,
     /// What the configuration says that it carries, octets.
@@ -23,14 +23,14 @@ pub struct Narrow {
 
 /// Those that there are now.
 #[derive(Debug, Default)]
-pub struct NarrowLinks {
+pub struct SmallMtuLinks {
     lines: BTreeMap<OutsideLink, String>,
 }
 
-impl NarrowLinks {
+impl SmallMtuLinks {
     /// Takes what there is now, and logs what is new and what is over: once, and
     /// not for each tunnel.
-    pub fn update(&mut self, now: &[Narrow]) {
+    pub fn update(&mut self, now: &[SmallMtuLink]) {
         let lines: BTreeMap<_, _> = now
             .iter()
             .map(|narrow| (narrow.link.clone(), line(narrow)))
@@ -53,8 +53,8 @@ impl NarrowLinks {
     }
 }
 
-fn line(narrow: &Narrow) -> String {
-    let Narrow {
+fn line(narrow: &SmallMtuLink) -> String {
+    let SmallMtuLink {
         link,
         outside_mtu,
         tunnels,
@@ -93,10 +93,10 @@ mod tests {
     use vgw_dataplane::OutsideLink;
     use vgw_gateway::domain::TunnelName;
 
-    use super::{Narrow, NarrowLinks};
+    use super::{SmallMtuLink, SmallMtuLinks};
 
-    fn narrow(mtu: usize, by_route: bool, tunnels: u8) -> Narrow {
-        Narrow {
+    fn narrow(mtu: usize, by_route: bool, tunnels: u8) -> SmallMtuLink {
+        SmallMtuLink {
             link: OutsideLink {
                 name: "line-a".into(),
                 mtu,
@@ -112,13 +112,13 @@ mod tests {
         }
     }
 
-    fn lines(links: &NarrowLinks) -> Vec<&str> {
+    fn lines(links: &SmallMtuLinks) -> Vec<&str> {
         links.lines().map(String::as_str).collect()
     }
 
     #[test]
     fn what_is_too_narrow_is_told_with_its_number_and_what_to_change_until_it_is_over() {
-        let mut links = NarrowLinks::default();
+        let mut links = SmallMtuLinks::default();
         links.update(&[narrow(1400, false, 2), narrow(1200, true, 5)]);
         assert_eq!(
             lines(&links),

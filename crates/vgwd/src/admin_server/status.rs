@@ -1,4 +1,5 @@
-//! From the supervisor's [`Status`](vgw_gateway::status::Status) to what travels.
+//! Turns the supervisor's [`Status`](vgw_gateway::status::Status) into what travels over the
+//! control socket.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,12 +18,12 @@ use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
 use vgw_sa::TunnelId;
 
-use crate::inbox::Counted;
-use crate::logging::Losses;
+use crate::inbox::MessageCounts;
+use crate::logging::LostLines;
 
 /// What the daemon knows beside the supervisor.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct DaemonFacts {
     /// How long the daemon has been running.
     pub uptime: Duration,
     /// Packets dropped, by reason.
@@ -32,9 +33,9 @@ pub struct Surroundings {
     /// Batches that the kernel refused, by where.
     pub refused_batches: [(&'static str, u64); 2],
     /// Log lines that were not written.
-    pub log: Losses,
+    pub log: LostLines,
     /// IKE messages that arrived.
-    pub ike: Counted,
+    pub ike: MessageCounts,
     /// The MTU of each tunnel that can send.
     pub mtus: BTreeMap<TunnelId, Mtus>,
     /// The TUN device's MTU, octets, if it is known.
@@ -58,10 +59,10 @@ pub struct Mtus {
 
 /// The whole status.
 #[must_use]
-pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
+pub fn status(status: Status, facts: DaemonFacts) -> wire::Status {
     wire::Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        uptime_seconds: surroundings.uptime.as_secs(),
+        uptime_seconds: facts.uptime.as_secs(),
         gateway: wire::Gateway {
             side: match status.side {
                 domain::Side::VirtualPrivateGateway => wire::Side::VirtualPrivateGateway,
@@ -76,24 +77,24 @@ pub fn status(status: Status, surroundings: Surroundings) -> wire::Status {
         connections: status
             .connections
             .into_iter()
-            .map(|status| connection(status, &surroundings.mtus, surroundings.tun_mtu))
+            .map(|status| connection(status, &facts.mtus, facts.tun_mtu))
             .collect(),
-        data_plane: data_plane(&surroundings),
+        data_plane: data_plane(&facts),
         half_open: status.half_open,
         denied: by_name(status.denied.iter()),
-        drops: by_name(surroundings.drops.into_iter()),
-        misplaced: surroundings.misplaced,
+        drops: by_name(facts.drops.into_iter()),
+        misplaced: facts.misplaced,
         log: wire::Log {
-            lines_lost: surroundings.log.lost,
-            lines_held_back: surroundings.log.held_back,
+            lines_lost: facts.log.lost,
+            lines_held_back: facts.log.held_back,
         },
-        ike_messages: ike_messages(&surroundings.ike),
-        problems: surroundings.problems,
+        ike_messages: ike_messages(&facts.ike),
+        problems: facts.problems,
         refusals: status.strangers.into_iter().map(refusal).collect(),
     }
 }
 
-fn ike_messages(counted: &Counted) -> wire::IkeMessages {
+fn ike_messages(counted: &MessageCounts) -> wire::IkeMessages {
     wire::IkeMessages {
         received: by_name(counted.received.iter().copied()),
         begin: counted.begins,
@@ -108,9 +109,9 @@ fn by_name(counted: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<Strin
         .collect()
 }
 
-fn data_plane(surroundings: &Surroundings) -> wire::DataPlane {
-    let (workers_in, workers_out) = surroundings.workers;
-    let offloads = surroundings.offloads;
+fn data_plane(facts: &DaemonFacts) -> wire::DataPlane {
+    let (workers_in, workers_out) = facts.workers;
+    let offloads = facts.offloads;
     wire::DataPlane {
         workers_in,
         workers_out,
@@ -126,8 +127,8 @@ fn data_plane(surroundings: &Surroundings) -> wire::DataPlane {
             .into_iter()
             .map(str::to_owned)
             .collect(),
-        tun_mtu: surroundings.tun_mtu,
-        refused_batches: by_name(surroundings.refused_batches.into_iter()),
+        tun_mtu: facts.tun_mtu,
+        refused_batches: by_name(facts.refused_batches.into_iter()),
     }
 }
 

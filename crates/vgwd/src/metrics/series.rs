@@ -1,4 +1,5 @@
-//! A sample of the gateway as OpenMetrics text.
+//! Every metric of the gateway: its name, its help text, and its value in a sample, as
+//! OpenMetrics text.
 
 use std::fmt::Error;
 use std::net::IpAddr;
@@ -13,8 +14,8 @@ use vgw_ike::event::PeerCounters;
 use vgw_sa::TunnelTraffic;
 
 use super::process::{NoExemplar, Process};
-use crate::inbox::Counted;
-use crate::logging::Losses;
+use crate::inbox::MessageCounts;
+use crate::logging::LostLines;
 
 /// Everything that is measured, at one moment.
 #[derive(Debug, Clone, Default)]
@@ -26,9 +27,9 @@ pub struct Sample {
     /// Batches that the kernel refused, by where.
     pub refused_batches: [(&'static str, u64); 2],
     /// Log lines that were not written.
-    pub log: Losses,
+    pub log: LostLines,
     /// IKE messages that arrived.
-    pub ike: Counted,
+    pub ike: MessageCounts,
     /// IKE SAs whose peer has not authenticated yet.
     pub half_open: usize,
     /// IKE messages that came to nothing, every reason.
@@ -38,12 +39,12 @@ pub struct Sample {
     /// When the daemon started, seconds since 1970.
     pub started: f64,
     /// The last reload.
-    pub reloaded: Reloaded,
+    pub reloaded: LastReload,
 }
 
 /// How the last reload went, or if there was none, the start.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Reloaded {
+pub struct LastReload {
     /// Whether the configuration was put in force.
     pub succeeded: bool,
     /// When one was last put in force, seconds since 1970.
@@ -265,7 +266,7 @@ impl Sample {
     }
 
     fn ike_messages(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Counted {
+        let MessageCounts {
             received,
             dropped,
             begins,
@@ -304,7 +305,7 @@ impl Sample {
 
     /// What runs, and by which configuration.
     fn daemon(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let Reloaded {
+        let LastReload {
             succeeded,
             succeeded_at,
             took,
@@ -340,7 +341,7 @@ impl Sample {
 
     fn log_lines(&self, encoder: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let help = "Log lines not written: lost to a slow reader, or held back as too many";
-        let Losses { lost, held_back } = self.log;
+        let LostLines { lost, held_back } = self.log;
         let lines = [("lost", lost), ("held_back", held_back)];
         family(encoder, "missing_log_lines", help, ("reason", &lines))
     }
@@ -395,8 +396,8 @@ mod tests {
 
     use vgw_sa::TunnelTraffic;
 
-    use super::{Reloaded, Sample, TunnelSample, text};
-    use crate::inbox::Counted;
+    use super::{LastReload, Sample, TunnelSample, text};
+    use crate::inbox::MessageCounts;
     use crate::metrics::{Process, plain};
 
     fn tunnel(number: u8) -> TunnelSample {
@@ -421,15 +422,15 @@ mod tests {
             tunnels: vec![tunnel(1), tunnel(2)],
             drops: vec![("no_sa", 0), ("replayed", 0)],
             refused_batches: [("send", 0), ("tun_write", 0)],
-            ike: Counted {
+            ike: MessageCounts {
                 received: vec![("established", 0), ("stranger", 0)],
                 dropped: vec![("malformed", 0)],
-                ..Counted::default()
+                ..MessageCounts::default()
             },
             denied: vec![("cookie_asked", 0)],
-            reloaded: Reloaded {
+            reloaded: LastReload {
                 succeeded: true,
-                ..Reloaded::default()
+                ..LastReload::default()
             },
             ..Sample::default()
         };
@@ -443,7 +444,7 @@ mod tests {
         };
         let text = text(sample, process).unwrap();
         let version = format!("version=\"{}\"", env!("CARGO_PKG_VERSION"));
-        let golden = include_str!("all_down.txt").replace("version=\"\"", &version);
+        let golden = include_str!("every_series.txt").replace("version=\"\"", &version);
         assert_eq!(text, golden);
         obeys_the_rules_of_prometheus(&plain(&text));
     }

@@ -1,4 +1,4 @@
-//! Which table the routes of a prefix are in.
+//! Which routing table the routes to a prefix are in.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -6,42 +6,42 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-/// The table of routes that our own packets to the peers must not take. It has the
-/// number of [`super::ROUTE_PROTOCOL`].
-pub(super) const APART: u32 = 203;
+/// The table of routes that our own packets to the peers must not take. Its number is that
+/// of [`super::ROUTE_PROTOCOL`].
+pub(super) const TUNNEL_TABLE: u32 = 203;
 /// Everybody's table (RT_TABLE_MAIN).
-pub(super) const MAIN: u32 = 254;
+pub(super) const MAIN_TABLE: u32 = 254;
 
 /// A prefix, and the table that its routes are in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Placed {
-    pub(super) prefix: IpNet,
+pub struct PrefixInTable {
+    pub(super) net: IpNet,
     pub(super) table: u32,
 }
 
-impl Placed {
-    /// Whether our own packets to the peers pass it by.
-    pub(super) const fn is_apart(self) -> bool {
-        self.table == APART
+impl PrefixInTable {
+    /// Whether its table is the one that our own packets to the peers skip.
+    pub(super) const fn is_in_tunnel_table(self) -> bool {
+        self.table == TUNNEL_TABLE
     }
 
-    /// A prefix in each of the tables.
-    pub(super) fn everywhere(prefix: IpNet) -> impl Iterator<Item = Self> {
-        [MAIN, APART]
+    /// A prefix in each of the two tables.
+    pub(super) fn in_each_table(net: IpNet) -> impl Iterator<Item = Self> {
+        [MAIN_TABLE, TUNNEL_TABLE]
             .into_iter()
-            .map(move |table| Self { prefix, table })
+            .map(move |table| Self { net, table })
     }
 
-    /// The prefix.
+    /// The prefix alone.
     #[must_use]
-    pub const fn prefix(self) -> IpNet {
-        self.prefix
+    pub const fn net(self) -> IpNet {
+        self.net
     }
 }
 
-impl fmt::Display for Placed {
+impl fmt::Display for PrefixInTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.prefix.fmt(f)
+        self.net.fmt(f)
     }
 }
 
@@ -58,7 +58,7 @@ pub struct OwnTraffic {
 impl OwnTraffic {
     /// Whether a route to this prefix would lead our own packets into the tunnel. A
     /// default route does wherever a peer is, also one whose address is not known.
-    pub(super) fn would_take(&self, prefix: IpNet) -> bool {
+    pub(super) fn would_be_led_by(&self, prefix: IpNet) -> bool {
         let mut within = self.to.range(prefix.network()..=prefix.broadcast());
         prefix.prefix_len() == 0 || within.next().is_some()
     }
