@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{Connection, DpdAction, Gateway, StartupAction, TunnelName};
+use vgw_gateway::domain::{Connection, DpdAction, Gateway, Side, StartupAction, TunnelName};
 use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::supervisor::RekeyTarget;
 use vgw_ike::config::Encapsulation;
@@ -474,7 +474,7 @@ impl Days {
             if number == 1 {
                 // Another one overtook it.
                 let other = Gateway {
-                    cloudhub: !before.cloudhub,
+                    cloudhub: before.side == Side::VirtualPrivateGateway && !before.cloudhub,
                     ..before
                 };
                 let other = setup::checked(other);
