@@ -3,13 +3,13 @@
 
 #![forbid(unsafe_code)]
 
-pub mod awaited;
+mod changed_options;
 pub mod command;
 pub mod domain;
-mod fields;
 pub mod line_limit;
 pub mod revision;
 pub mod rules;
 pub mod span;
 pub mod status;
 pub mod supervisor;
+pub mod why_not_up;

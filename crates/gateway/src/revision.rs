@@ -9,8 +9,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::changed_options::gateway_fields;
 use crate::domain::{Connection, Gateway};
-use crate::fields::gateway_fields;
 use crate::rules::Checked;
 
 /// A configuration as it is put in force, which keeps every rule. It never changes; the next one shares with it

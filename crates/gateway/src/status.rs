@@ -12,9 +12,9 @@ use vgw_ike::event::{Nat, PeerCounters, Role};
 use vgw_ike::identity::Identity;
 use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraffic};
 
-use crate::awaited::Awaited;
 use crate::domain::{Side, TunnelName};
 pub use crate::supervisor::{State, TunnelIndex};
+use crate::why_not_up::Awaited;
 
 /// A gateway.
 #[derive(Debug, Clone)]

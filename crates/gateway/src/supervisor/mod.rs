@@ -6,45 +6,46 @@
 //! None, in this order, so that an SA is installed before the peer learns that
 //! it may use it; then arm a timer at [`Supervisor::poll_timeout`].
 //!
-//! - [`lifecycle`] is the table of a tunnel's states, [`selection`] the choice
-//!   between two tunnels, [`retry`] the pauses between attempts, [`sas`] the
-//!   book of one tunnel's SAs, [`routes`] what leads where;
-//! - `events` takes the negotiator's news, `decisions` draws the conclusions,
-//!   `apply` a changed configuration, `anew` what begins anew with it, `operate` the
-//!   operator's wishes, `refused` what the data plane did not do, `dropped` messages that
-//!   came to nothing, `strangers` those that are no peer's, `telling` the log's lines,
-//!   `mismatch` what a tunnel that is up does not carry;
-//! - [`one_way`] watches whether what is sent finds an echo, `udp_fallback` takes ESP into
-//!   UDP where it does not.
+//! - what decides: [`lifecycle`] is the table of a tunnel's states, [`selection`] the choice
+//!   between two tunnels, [`retry`] the pauses between attempts, [`one_way`] the doubt whether
+//!   anything comes back;
+//! - what is remembered: [`tunnel`] of one tunnel, [`sas`] of its SAs, [`routes`] what leads
+//!   where, [`last_error`] what went wrong last, [`unknown_peers`] who is not configured;
+//! - what comes in: [`events`] of the negotiator, [`apply_revision`] a changed configuration,
+//!   [`operator`] the operator's wishes, [`dataplane_errors`] and [`dropped_messages`];
+//! - what follows: [`settle`] draws the conclusions, with [`restart`], [`drain`],
+//!   [`return_traffic`] and [`udp_fallback`];
+//! - what goes out: [`outbox`] commands, [`tunnel_log`] lines, [`status`] everything there is
+//!   to see, [`selector_mismatch`] what a tunnel that is up does not carry.
 
-mod anew;
-mod apply;
+mod apply_revision;
 mod change;
-mod decisions;
-mod dropped;
-mod echo;
+mod dataplane_errors;
+mod dropped_messages;
 mod events;
 mod last_error;
 mod lifecycle;
-mod mapping;
-mod mismatch;
-mod numbers;
+mod lifetime_by_volume;
 mod one_way;
-mod operate;
+mod operator;
 mod outbox;
-mod refused;
-mod report;
+mod peer_config;
+mod pending_lines;
+mod restart;
 mod retry;
+mod return_traffic;
 mod routes;
 mod sas;
 mod selection;
-mod strangers;
-mod telling;
-mod told;
-mod traffic;
+mod selector_mismatch;
+mod settle;
+mod status;
+mod tracked_map;
 mod tunnel;
+mod tunnel_ids;
+mod tunnel_log;
 mod udp_fallback;
-mod untold;
+mod unknown_peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
@@ -57,25 +58,25 @@ use vgw_ike::endpoint::{Endpoint, Standing};
 use vgw_ike::event::Transmit;
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
-pub use anew::LONGEST_WAIT;
 pub use change::Change;
 pub use lifecycle::State;
-pub use mapping::{DPD_IDLE, peer_config};
+pub use lifetime_by_volume::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use one_way::PATIENCE;
-pub use operate::{OperationError, RekeyTarget};
+pub use operator::{OperationError, RekeyTarget};
+pub use peer_config::{DPD_IDLE, peer_config};
+pub use restart::LONGEST_WAIT;
 pub use retry::LONGEST_PAUSE;
 pub use selection::{FAILBACK_HOLD, TunnelIndex};
-pub use traffic::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use tunnel::DRAIN_TIME;
 
-use self::mismatch::Round;
-use self::numbers::Numbers;
 use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::routes::Carried;
 use self::sas::Spi;
-use self::strangers::Strangers;
+use self::selector_mismatch::Round;
 use self::tunnel::Tunnel;
+use self::tunnel_ids::Numbers;
+use self::unknown_peers::Strangers;
 use crate::command::Command;
 use crate::domain::{Connection, Gateway, TunnelName};
 use crate::line_limit::{LineLimit, StrangerLines};
@@ -315,11 +316,12 @@ impl Supervisor {
             self.endpoint.note_traffic(now, spi_in);
         }
         child.traffic = *counted;
-        let lately = |asked| now < asked + traffic::ASK_AGAIN;
+        let lately = |asked| now < asked + lifetime_by_volume::ASK_AGAIN;
         if replaced || child.rekey_asked.is_some_and(lately) {
             return;
         }
-        let Some(why) = traffic::rekey_due(&tunnel.options.phase2, child.suite, counted) else {
+        let Some(why) = lifetime_by_volume::rekey_due(&tunnel.options.phase2, child.suite, counted)
+        else {
             return;
         };
         child.rekey_asked = Some(now);

@@ -12,7 +12,7 @@ use ipnet::{IpNet, Ipv4Net};
 use vgw_sa::{HostService, InsideAddress, NextHop, TunnelId, TunnelPolicy};
 
 use super::selection::TunnelIndex;
-use super::told::Told;
+use super::tracked_map::Told;
 use crate::domain::{Connection, Gateway, Tunnel};
 
 /// A connection with its tunnels' numbers and the one that carries.

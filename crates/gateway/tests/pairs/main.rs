@@ -11,18 +11,18 @@
     reason = "an arbitrary start of virtual time"
 )]
 
-mod awaited;
 mod changes;
 mod failover;
 mod groups;
 mod initiate;
 mod lifecycle;
 mod lines;
-mod mismatch;
 mod noisy;
 mod one_way;
 mod reload;
 mod rig;
-mod strangers;
+mod selector_mismatch;
 mod sweeps;
 mod tables;
+mod unknown_peers;
+mod why_not_up;

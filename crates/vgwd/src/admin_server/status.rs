@@ -7,13 +7,13 @@ use std::time::Duration;
 use vgw_admin::wire;
 use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
-use vgw_gateway::awaited::{Awaited, Row};
 use vgw_gateway::domain;
 use vgw_gateway::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, Telemetry,
     TunnelStatus,
 };
 use vgw_gateway::supervisor;
+use vgw_gateway::why_not_up::{Awaited, Row};
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
 use vgw_sa::TunnelId;

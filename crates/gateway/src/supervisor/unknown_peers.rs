@@ -10,8 +10,8 @@ use vgw_ike::why::Why;
 
 use super::Supervisor;
 use super::last_error::says_more;
-use crate::awaited::{Awaited, Unknown};
 use crate::status::{ConnectionStatus, Remark, StrangerStatus};
+use crate::why_not_up::{Awaited, Unknown};
 
 /// So many are remembered for status.
 const REMEMBERED: usize = 8;

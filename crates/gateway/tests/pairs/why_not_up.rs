@@ -3,8 +3,8 @@
 
 use std::net::SocketAddr;
 
-use vgw_gateway::awaited::{Awaited, Awaits, Finding};
 use vgw_gateway::domain::{Connection, StartupAction};
+use vgw_gateway::why_not_up::{Awaited, Awaits, Finding};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::progress::Came;
 use vgw_sim::network::Packet;

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use vgw_ike::event::{DownReason, Role, SaId};
 use vgw_ike::why::Why;
 
-use super::report::waits_for;
+use super::pending_lines::{Failure, Fall, Standing};
 use super::retry::PROVEN;
 use super::sas::Spi;
+use super::status::waits_for;
 use super::tunnel::Tunnel;
-use super::untold::{Failure, Fall, Standing};
 use crate::span::span;
 
 impl Tunnel {

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use super::mapping::peer_config;
+use super::peer_config::peer_config;
 use super::tunnel::Tunnel;
 use super::{Change, Pair, Supervisor, TunnelIndex};
+use crate::changed_options::{connection_fields, tunnel_fields};
 use crate::domain::{Connection, TunnelName};
-use crate::fields::{connection_fields, tunnel_fields};
 use crate::line_limit::{LineLimit, STATES};
 use crate::revision::ChangeSet;
 

@@ -11,10 +11,10 @@ use super::last_error::LastError;
 use super::sas::{Child, IkeSa};
 use super::tunnel::Tunnel;
 use super::{Pair, State, Supervisor, TunnelIndex, udp_fallback};
-use crate::awaited::{Awaited, Awaits};
 use crate::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
 };
+use crate::why_not_up::{Awaited, Awaits};
 
 impl Supervisor {
     /// Everything there is to see, as of `now`.
