@@ -104,12 +104,15 @@ fn clippy() -> Result<()> {
     ]))
 }
 
+/// Also what needs root, which `cargo test` alone leaves to us.
 fn units() -> Result<()> {
     finish(&mut cargo(&[
         "test",
         "--workspace",
         "--exclude",
         "vgw-interop",
+        "--",
+        "--include-ignored",
     ]))
 }
 
@@ -144,7 +147,9 @@ fn demo() -> Result<()> {
 }
 
 fn scenarios() -> Result<()> {
-    finish(cargo(&["test", "-p", "vgw-interop"]).env("VGW_BIN", vgw_binary()?))
+    let arguments = ["test", "-p", "vgw-interop", "--test", "scenarios", "--"];
+    let mut test = cargo(&arguments);
+    finish(test.arg("--include-ignored").env("VGW_BIN", vgw_binary()?))
 }
 
 /// The release binary that the demo and the scenarios run.

@@ -50,6 +50,7 @@ unsafe impl GlobalAlloc for Counting {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_tunnel_with_an_sa_in_both_directions_takes_less_than_eight_kibibytes() {
     for (encryption, integrity) in [
         (Encryption::AesGcm256, None),

@@ -94,6 +94,7 @@ mod tests {
     use crate::lab::is_dead;
 
     #[test]
+    #[ignore = "needs root"]
     fn a_group_takes_everything_that_was_started_in_it_along() {
         let lab = Lab::new("cgroup").unwrap();
         let namespace = lab.namespace("a").unwrap();

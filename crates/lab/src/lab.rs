@@ -176,6 +176,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn what_a_dead_owner_left_is_removed() {
         // Alive until everything stands: other labs may clear up at any moment.
         let mut owner = std::process::Command::new("sleep")
@@ -200,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_leftover_that_cannot_be_removed_keeps_nobody_from_going_on() {
         let mut owner = std::process::Command::new("true").spawn().unwrap();
         owner.wait().unwrap();

@@ -209,6 +209,7 @@ mod tests {
     use crate::process::with_private_run;
 
     #[test]
+    #[ignore = "needs root"]
     fn a_namespace_goes_with_its_owner_also_when_it_panics() {
         let lab = Lab::new("panic").unwrap();
         let namespace = lab.namespace("a").unwrap();
@@ -223,6 +224,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn work_and_commands_run_inside() {
         let lab = Lab::new("inside").unwrap();
         let namespace = lab.namespace("a").unwrap();
@@ -246,6 +248,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn what_others_do_with_ip_netns_meanwhile_does_not_keep_a_namespace_from_going() {
         let ip_netns = |arguments: [&str; 2]| {
             let status = Command::new("ip").arg("netns").args(arguments).status();

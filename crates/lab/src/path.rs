@@ -107,6 +107,7 @@ mod tests {
     use crate::probe::tests::{NEVER, SURELY, line};
 
     #[test]
+    #[ignore = "needs root"]
     fn a_cut_path_is_silent_and_heals() {
         let lab = Lab::new("cut").unwrap();
         let [left, router, right] = line(&lab);

@@ -187,6 +187,7 @@ mod tests {
     use crate::Lab;
 
     #[test]
+    #[ignore = "needs root"]
     fn a_process_ends_with_its_owner() {
         let lab = Lab::new("process").unwrap();
         let namespace = lab.namespace("a").unwrap();
@@ -200,6 +201,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_private_run_is_empty() {
         let output = Command::new("ls")
             .arg("-A")

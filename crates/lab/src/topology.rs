@@ -348,6 +348,7 @@ mod tests {
     use crate::probe::tests::{NEVER, SURELY};
 
     #[test]
+    #[ignore = "needs root"]
     fn each_line_of_the_vpc_reaches_the_customer_and_no_private_network_does() {
         let lab = Lab::new("topology").unwrap();
         let topology = Topology::build(&lab).unwrap();
@@ -360,6 +361,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_branch_is_reached_from_each_line_and_from_the_other_site() {
         let lab = Lab::new("branch").unwrap();
         let topology = Topology::build(&lab).unwrap();
@@ -379,6 +381,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_cut_address_leaves_the_other_line_whole() {
         let lab = Lab::new("lines").unwrap();
         let topology = Topology::build(&lab).unwrap();
@@ -390,6 +393,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_nat_before_the_gateway_owns_its_outside_addresses() {
         let lab = Lab::new("vpcnat").unwrap();
         let topology = Topology::build_with_both_nats(&lab).unwrap();

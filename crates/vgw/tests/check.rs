@@ -77,6 +77,7 @@ fn set(path: &Path, owner: u32, mode: u32) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn keys_are_judged_as_the_daemon_finds_them_and_not_as_root_does() {
     let files = Files::new();
     files.put_key(NOBODYS_ID, 0o600);
@@ -98,6 +99,7 @@ fn keys_are_judged_as_the_daemon_finds_them_and_not_as_root_does() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_folder_on_the_way_that_is_closed_is_named() {
     let files = Files::new();
     files.put_key(NOBODYS_ID, 0o600);
@@ -111,6 +113,7 @@ fn a_folder_on_the_way_that_is_closed_is_named() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_key_that_the_daemon_cannot_make_is_refused() {
     let files = Files::new();
     files.assert_refused(
@@ -126,6 +129,7 @@ fn a_key_that_the_daemon_cannot_make_is_refused() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_user_that_there_is_not_is_refused() {
     let (code, said) = Files::new().check("nobody-of-that-name");
     assert_eq!(code, 1, "{said}");

@@ -63,6 +63,7 @@ fn routes(vpc: &Namespace) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_can_be_read_is_guarded_without_keys_until_it_is_flushed() {
     let lab = Lab::new("guardcli").unwrap();
     let vpc = lab.namespace("vpc").unwrap();
@@ -109,6 +110,7 @@ fn what_can_be_read_is_guarded_without_keys_until_it_is_flushed() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_whole_configuration_is_guarded_in_silence() {
     let lab = Lab::new("guardwhole").unwrap();
     let vpc = lab.namespace("vpc").unwrap();

@@ -213,6 +213,7 @@ fn see_privileges(process: u32) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn two_daemons_bring_both_tunnels_up_obey_and_end_in_good_order() {
     let lab = Lab::new("daemon").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -345,6 +346,7 @@ fn problems_with(end: &End, words: &str) -> Vec<String> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_the_machine_has_wrong_outside_is_told_until_it_is_mended() {
     let lab = Lab::new("wrong").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -389,6 +391,7 @@ fn what_the_machine_has_wrong_outside_is_told_until_it_is_mended() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_outside_address_may_come_late_go_and_come_back_and_the_other_one_s_tunnel_stays() {
     let lab = Lab::new("late").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -438,6 +441,7 @@ fn an_outside_address_may_come_late_go_and_come_back_and_the_other_one_s_tunnel_
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_reload_does_nothing_or_all_and_takes_the_key_log_at_once() {
     let lab = Lab::new("reload").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -501,6 +505,7 @@ fn reaches_premises(host: &Namespace) -> bool {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_default_route_may_lead_into_a_tunnel_while_our_own_packets_go_to_the_peer() {
     let lab = Lab::new("default").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -568,6 +573,7 @@ fn a_default_route_may_lead_into_a_tunnel_while_our_own_packets_go_to_the_peer()
 }
 
 #[test]
+#[ignore = "needs root"]
 fn tcp_is_held_at_once_to_the_mtu_that_somebody_gives_the_tun_device() {
     let lab = Lab::new("tunmtu").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -641,6 +647,7 @@ fn flood(stop: &AtomicBool) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn status_the_watchdog_and_known_peers_are_served_while_strangers_flood_and_nobody_reads_the_log() {
     let lab = Lab::new("flood").unwrap();
     let topology = Topology::build(&lab).unwrap();

@@ -21,6 +21,7 @@ fn set(status: &str, name: &str) -> u64 {
 
 // The limits hold for the whole process, so this is the only test here.
 #[test]
+#[ignore = "needs root"]
 fn a_thread_and_those_it_starts_keep_what_is_named_and_nothing_else() {
     const NET_ADMIN: u64 = 1 << 12;
     for (kept, expected, lacking) in [

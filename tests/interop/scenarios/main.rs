@@ -51,6 +51,7 @@ macro_rules! scenarios {
     ($($name:ident),* $(,)?) => {
         $(
             #[test]
+            #[ignore = "needs root"]
             fn $name() {
                 alone(stringify!($name), $name::run);
             }

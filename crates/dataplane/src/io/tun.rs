@@ -399,6 +399,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn the_least_of_the_mtu_that_the_device_has_and_the_one_it_is_to_have_counts() {
         let lab = Lab::new("tunmtu").unwrap();
         let inside = lab.namespace("inside").unwrap();

@@ -123,6 +123,7 @@ mod tests {
     use crate::packet::mtu::Family;
 
     #[test]
+    #[ignore = "needs root"]
     fn the_settings_of_a_link_and_of_all_are_those_of_proc() {
         let lab = Lab::new("netconf").unwrap();
         let [near, far] = ["near", "far"].map(|name| lab.namespace(name).unwrap());

@@ -27,6 +27,7 @@ fn carry(from: &Side, to: &Side, family: usize, count: usize, len: usize) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn packets_travel_both_ways_in_every_suite_encapsulation_and_family() {
     use Encryption::{AesCbc128, AesCbc256, AesGcm128, AesGcm256};
     use Integrity::{HmacSha1_96, HmacSha256_128, HmacSha384_192, HmacSha512_256};
@@ -82,6 +83,7 @@ fn packets_travel_both_ways_in_every_suite_encapsulation_and_family() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_tunnel_counts_on_over_a_rekey_and_the_old_sa_receives_until_it_is_removed() {
     let rig = Rig::new("rekey");
     rig.connect(1, GCM, 0, true);
@@ -111,6 +113,7 @@ fn a_tunnel_counts_on_over_a_rekey_and_the_old_sa_receives_until_it_is_removed()
 }
 
 #[test]
+#[ignore = "needs root"]
 fn where_df_is_ignored_packets_too_large_for_the_path_arrive_by_outer_fragments() {
     let rig = Rig::new("fragment");
     for side in [&rig.left, &rig.right] {
@@ -131,6 +134,7 @@ fn where_df_is_ignored_packets_too_large_for_the_path_arrive_by_outer_fragments(
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
     let rig = Rig::new("toobig");
     rig.connect(1, GCM, 0, true);
@@ -156,6 +160,7 @@ fn a_sender_learns_the_mtu_of_the_tunnel_and_then_its_packets_fit() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ipv6_packets_of_its_smallest_mtu_arrive_however_narrow_the_path() {
     let rig = Rig::new("narrow");
     let settings = TunnelPolicy {
@@ -169,6 +174,7 @@ fn ipv6_packets_of_its_smallest_mtu_arrive_however_narrow_the_path() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
     let rig = Rig::new("burst");
     let (left, right) = (&rig.left, &rig.right);
@@ -204,6 +210,7 @@ fn a_burst_over_two_sas_arrives_whole_and_each_flow_in_order() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ike_messages_travel_on_both_ports_and_lose_the_marker() {
     let rig = Rig::new("ike");
     for family in [0, 1] {

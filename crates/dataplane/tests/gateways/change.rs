@@ -16,6 +16,7 @@ const CHANGES: usize = 2000;
 const NOISE: usize = 100;
 
 #[test]
+#[ignore = "needs root"]
 fn an_sa_that_is_installed_before_its_packet_is_read_opens_it() {
     let rig = Rig::with("installed", Features::ALL, 1);
     let Rig { left, right } = &rig;
@@ -56,6 +57,7 @@ fn an_sa_that_is_installed_before_its_packet_is_read_opens_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_route_that_is_changed_before_a_packet_is_sent_counts_for_it() {
     let rig = Rig::with("changed", Features::ALL, 1);
     rig.connect(1, GCM, 0, true);

@@ -61,6 +61,7 @@ fn traffic(from: &Side, to: &Side) -> Vec<Handed> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn outwards_every_offload_gives_the_packets_that_the_kernel_itself_cuts() {
     let off = sent_with("outwards", Features::NONE);
     assert!(off.len() > 300, "{}", off.len());
@@ -125,6 +126,7 @@ fn receive(socket: &UdpSocket, sa: &InboundSa) -> Vec<u8> {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn inwards_what_was_joined_is_what_was_sent() {
     let sent = sent_with("inwards", Features::ALL);
     for features in [

@@ -13,6 +13,7 @@ use crate::features::transfer;
 use crate::rig::{GCM, PATIENCE, Rig, TUNNEL, open};
 
 #[test]
+#[ignore = "needs root"]
 fn a_deleted_tun_device_is_reported_as_a_failure() {
     let rig = Rig::new("gone");
     rig.left.ip_link(&["delete", "tun0"]);
@@ -25,6 +26,7 @@ fn a_deleted_tun_device_is_reported_as_a_failure() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn dropping_a_data_plane_gives_its_addresses_and_its_device_back() {
     let Rig {
         left,
@@ -36,6 +38,7 @@ fn dropping_a_data_plane_gives_its_addresses_and_its_device_back() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_send_that_the_kernel_refuses_is_counted_and_the_next_one_goes() {
     let rig = Rig::new("unreachable");
     rig.connect(1, GCM, 0, true);
@@ -62,6 +65,7 @@ fn a_send_that_the_kernel_refuses_is_counted_and_the_next_one_goes() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn packets_for_a_tun_device_that_is_down_are_counted_and_later_ones_arrive() {
     let rig = Rig::new("down");
     rig.connect(1, GCM, 0, true);
@@ -120,6 +124,7 @@ fn refuse(call: libc::c_long, least: u32, errno: i32) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn joined_packets_that_the_kernel_refuses_go_one_by_one_and_later_ones_are_not_joined() {
     let test = std::thread::spawn(move || {
         // A header and one packet are two parts; what is joined has more.
@@ -141,6 +146,7 @@ fn joined_packets_that_the_kernel_refuses_go_one_by_one_and_later_ones_are_not_j
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_full_socket_costs_its_own_packets_alone_and_has_room_again() {
     const PACKET: usize = 1400;
     const BATCH: usize = 40;
@@ -212,6 +218,7 @@ fn unreadable(name: &'static str, errno: i32, see: fn(&Rig)) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_socket_that_cannot_be_read_is_reported_as_a_failure() {
     unreadable("unreadable", libc::EPERM, |rig| {
         let what = "receiving UDP port 500 on 192.0.2.2: \
@@ -222,6 +229,7 @@ fn a_socket_that_cannot_be_read_is_reported_as_a_failure() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn failed_reads_that_may_pass_are_counted_and_end_nothing() {
     unreadable("nomemory", libc::ENOMEM, |rig| {
         wait_until("failures", PATIENCE, || {
@@ -234,6 +242,7 @@ fn failed_reads_that_may_pass_are_counted_and_end_nothing() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn ike_messages_beyond_the_queue_are_counted_as_dropped() {
     let rig = Rig::new("queue");
     let [local, remote] =
@@ -246,6 +255,7 @@ fn ike_messages_beyond_the_queue_are_counted_as_dropped() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn packets_that_nobody_reads_in_time_are_counted_by_the_kernel_and_told() {
     const SENT: u64 = 2000;
     let lab = Lab::new("unread").unwrap();

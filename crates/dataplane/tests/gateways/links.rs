@@ -43,6 +43,7 @@ fn mtus(side: &Side) -> (usize, usize) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn tunnels_keep_to_a_link_that_becomes_narrower_and_grow_with_it_again() {
     let rig = Rig::new("links");
     rig.connect(1, GCM, 0, true);
@@ -85,6 +86,7 @@ fn tunnels_keep_to_a_link_that_becomes_narrower_and_grow_with_it_again() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_batch_that_no_longer_fits_the_link_goes_by_single_packets_and_is_the_last_of_its_size() {
     const PACKET: usize = 1400;
     const BATCH: usize = 10;
@@ -110,6 +112,7 @@ fn a_batch_that_no_longer_fits_the_link_goes_by_single_packets_and_is_the_last_o
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_icmp_says_of_the_path_over_ipv4_is_not_believed() {
     let rig = Rig::new("forged");
     rig.connect(1, GCM, 0, true);
@@ -169,6 +172,7 @@ fn announced(device: &Device, headers: usize) -> u16 {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn tcp_is_held_to_the_least_of_the_tunnels_mtu_and_both_tun_devices() {
     let rig = Rig::new("clamp");
     rig.connect(1, GCM, 0, true);

@@ -104,6 +104,7 @@ fn await_gone(side: &Side, spi: u32, count: u64) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn eight_flows_in_one_tunnel_leave_in_order_and_arrive_within_the_smallest_window() {
     for udp_encapsulation in [true, false] {
         let rig = Rig::with("order", Features::ALL, WORKERS);
@@ -148,6 +149,7 @@ fn eight_flows_in_one_tunnel_leave_in_order_and_arrive_within_the_smallest_windo
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_several_workers_relay_into_one_tunnel_and_the_vpc_sends_leaves_in_order() {
     const SITE: [u8; 4] = [192, 168, 99, 1];
     const PACKETS: usize = 1500;

@@ -13,6 +13,7 @@ const LEFT: [u8; 4] = [10, 9, 0, 1];
 const RIGHT: [u8; 4] = [10, 9, 0, 2];
 
 #[test]
+#[ignore = "needs root"]
 fn every_packet_that_is_not_as_negotiated_is_dropped_with_its_reason() {
     let rig = Rig::new("refuse");
     rig.connect(1, GCM, 0, true);
@@ -66,6 +67,7 @@ fn every_packet_that_is_not_as_negotiated_is_dropped_with_its_reason() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_another_s_address() {
     let rig = Rig::new("host");
     rig.connect(1, GCM, 0, true);
@@ -108,6 +110,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() {
     let rig = Rig::new("path");
     rig.connect(1, GCM, 0, true);
@@ -140,6 +143,7 @@ fn the_newest_authentic_packet_from_elsewhere_is_news_and_an_older_one_is_not() 
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_peer_that_changes_its_port_with_every_packet_is_one_event_and_one_path() {
     const PACKETS: u16 = 200;
     let rig = Rig::new("ports");
@@ -167,6 +171,7 @@ fn a_peer_that_changes_its_port_with_every_packet_is_one_event_and_one_path() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn packets_without_a_way_out_are_dropped_with_their_reason() {
     let rig = Rig::new("noway");
     let left = &rig.left;
@@ -191,6 +196,7 @@ fn packets_without_a_way_out_are_dropped_with_their_reason() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
     use vgw_dataplane::ControlError;
 

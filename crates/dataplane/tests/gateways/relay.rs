@@ -105,6 +105,7 @@ fn source(packet: &[u8]) -> IpAddr {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_packet_for_another_site_arrives_there_one_hop_older_and_never_on_the_tun_device() {
     let hub = Hub::new("relay");
     for (from, to) in [(0, 1), (1, 0)] {
@@ -125,6 +126,7 @@ fn a_packet_for_another_site_arrives_there_one_hop_older_and_never_on_the_tun_de
 }
 
 #[test]
+#[ignore = "needs root"]
 fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() {
     let hub = Hub::new("spoof");
     let plane = &hub.rig.right.plane;
@@ -170,6 +172,7 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_may_not_be_relayed_is_dropped_with_its_reason() {
     let hub = Hub::new("norelay");
     let plane = &hub.rig.right;
@@ -190,6 +193,7 @@ fn what_may_not_be_relayed_is_dropped_with_its_reason() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn the_sender_learns_that_its_packet_was_too_large_or_too_old() {
     let hub = Hub::new("relayicmp");
     for (sent, kind, why) in [
@@ -208,6 +212,7 @@ fn the_sender_learns_that_its_packet_was_too_large_or_too_old() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
     const BATCH: u64 = 30;
     let hub = Hub::new("relayfull");
@@ -253,6 +258,7 @@ fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_tunnel_beyond_its_rate_is_held_to_it_and_the_other_is_not() {
     let hub = Hub::new("rate");
     let plane = &hub.rig.right;

@@ -155,6 +155,7 @@ mod tests {
     use crate::{Lab, wait_until};
 
     #[test]
+    #[ignore = "needs root"]
     fn a_transfer_arrives_whole() {
         let lab = Lab::new("bulk").unwrap();
         let [left, _router, right] = line(&lab);

@@ -229,6 +229,7 @@ mod tests {
     use crate::{Lab, wait_until};
 
     #[test]
+    #[ignore = "needs root"]
     fn a_flow_counts_what_a_cut_costs() {
         let lab = Lab::new("flow").unwrap();
         let [left, router, right] = line(&lab);

@@ -124,6 +124,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn a_host_answers_over_a_router_and_one_that_is_not_there_does_not() {
         let lab = Lab::new("ping").unwrap();
         let [left, _router, _right] = line(&lab);
@@ -134,6 +135,7 @@ mod tests {
     }
 
     #[test]
+    #[ignore = "needs root"]
     fn an_ipv6_address_answers() {
         let lab = Lab::new("ping6").unwrap();
         let host = lab.namespace("a").unwrap();

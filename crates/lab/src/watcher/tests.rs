@@ -28,6 +28,7 @@ fn send(namespace: &Namespace, from: IpAddr, to: IpAddr) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_outside_addresses_say_is_no_leak() {
     let lab = Lab::new("watchnone").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -44,6 +45,7 @@ fn what_outside_addresses_say_is_no_leak() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_a_host_sends_around_every_tunnel_is_seen() {
     let lab = Lab::new("watchhost").unwrap();
     let topology = Topology::build(&lab).unwrap();
@@ -73,6 +75,7 @@ fn what_a_host_sends_around_every_tunnel_is_seen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn an_address_of_any_private_network_is_a_leak_as_source_and_as_destination() {
     let lab = Lab::new("watchnets").unwrap();
     let [left, router, _right] = line(&lab);
@@ -108,6 +111,7 @@ fn an_address_of_any_private_network_is_a_leak_as_source_and_as_destination() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn who_asks_for_a_private_address_by_arp_is_seen() {
     let lab = Lab::new("watcharp").unwrap();
     let [left, router, _right] = line(&lab);
@@ -124,6 +128,7 @@ fn who_asks_for_a_private_address_by_arp_is_seen() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn more_leaks_than_find_room_are_counted() {
     const MANY: u64 = 5000;
     let lab = Lab::new("watchmany").unwrap();

@@ -328,6 +328,8 @@ mod tests {
 
     fn put(directory: &Path, name: &str, text: &str, mode: u32) {
         let path = directory.join(name);
+        // One of a mode that forbids it cannot be written to.
+        let _ = fs::remove_file(&path);
         fs::write(&path, text).unwrap();
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
     }

@@ -24,6 +24,7 @@ fn await_problems(kernel: &KernelHandle, words: &str, expected: usize) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_keeps_hosts_of_the_vpc_and_sites_apart_is_told_as_it_changes() {
     let lab = Lab::new("forwarding").unwrap();
     let (vpc, _far) = vpc(&lab);

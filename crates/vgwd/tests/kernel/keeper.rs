@@ -88,6 +88,7 @@ fn way(vpc: &Namespace, address: &str) -> String {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_led_to_the_device_is_unreachable_when_the_device_is_gone() {
     let lab = Lab::new("guard").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -111,6 +112,7 @@ fn what_led_to_the_device_is_unreachable_when_the_device_is_gone() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_guard_goes_with_its_prefix_and_no_gateway_touches_that_of_another() {
     let lab = Lab::new("guards").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -170,6 +172,7 @@ fn rules(vpc: &Namespace) -> usize {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_route_over_the_peer_takes_everything_but_our_own_packets_to_it() {
     let lab = Lab::new("overpeer").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -228,6 +231,7 @@ fn a_route_over_the_peer_takes_everything_but_our_own_packets_to_it() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_the_machine_itself_sends_to_a_site_comes_from_its_address_in_the_vpc() {
     let lab = Lab::new("source").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -296,6 +300,7 @@ fn await_whole(vpc: &Namespace) {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn what_others_undo_is_done_again_when_it_happens() {
     let lab = Lab::new("watched").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -317,6 +322,7 @@ fn what_others_undo_is_done_again_when_it_happens() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_change_of_the_device_is_told() {
     let lab = Lab::new("told").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -332,6 +338,7 @@ fn every_change_of_the_device_is_told() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn every_address_of_the_namespace_is_known() {
     let lab = Lab::new("addresses").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -376,6 +383,7 @@ fn every_address_of_the_namespace_is_known() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_program_that_keeps_undoing_it_is_told_of_and_does_not_keep_us_busy() {
     let lab = Lab::new("fight").unwrap();
     let (vpc, _far) = vpc(&lab);
@@ -395,6 +403,7 @@ fn a_program_that_keeps_undoing_it_is_told_of_and_does_not_keep_us_busy() {
 }
 
 #[test]
+#[ignore = "needs root"]
 fn a_prefix_that_cannot_be_guarded_is_told_of() {
     let lab = Lab::new("unguarded").unwrap();
     let (vpc, _far) = vpc(&lab);
