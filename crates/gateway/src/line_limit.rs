@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 
 /// After this long an allowance is full again.
 pub const WINDOW: Duration = Duration::from_secs(60);
@@ -101,7 +101,7 @@ impl LineLimit {
 /// What may be written about a tunnel's messages that are dropped: of each kind the first,
 /// and another once [`SAME`] has passed.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct DropLines(BTreeMap<Denial, Said>);
+pub(crate) struct DropLines(BTreeMap<DropReason, Said>);
 
 /// A line that was written, and how many were not since.
 #[derive(Debug, Clone, Copy)]
@@ -112,7 +112,7 @@ struct Said {
 
 impl DropLines {
     /// See [`LineLimit::allow`].
-    pub(crate) fn allow(&mut self, now: Instant, denial: Denial) -> Option<Allowed> {
+    pub(crate) fn allow(&mut self, now: Instant, denial: DropReason) -> Option<Allowed> {
         let said = self.0.get_mut(&denial);
         if let Some(said) = said.filter(|said| now < said.at + SAME) {
             said.held_back = said.held_back.saturating_add(1);
@@ -221,7 +221,7 @@ impl Refusals {
 /// a refusal, or that a message was dropped for this reason.
 #[derive(Debug)]
 pub(crate) struct StrangerLines {
-    addresses: BTreeMap<(IpAddr, Option<Denial>), LineLimit>,
+    addresses: BTreeMap<(IpAddr, Option<DropReason>), LineLimit>,
     others: LineLimit,
 }
 
@@ -240,7 +240,7 @@ impl StrangerLines {
         &mut self,
         now: Instant,
         address: IpAddr,
-        dropped: Option<Denial>,
+        dropped: Option<DropReason>,
     ) -> Option<Allowed> {
         let of = (address, dropped);
         if let Some(limit) = self.addresses.get_mut(&of) {
@@ -263,7 +263,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::{Duration, Instant};
 
-    use vgw_ike::denial::Denial;
+    use vgw_ike::drop_reason::DropReason;
 
     use super::{
         ADDRESSES, LineLimit, REFUSALS, Refusals, SAME, StrangerLines, TunnelLines, WINDOW,
@@ -338,7 +338,7 @@ mod tests {
         let now = epoch();
         let mut strangers = StrangerLines::default();
         let mut tunnel = TunnelLines::default();
-        for denial in [Denial::IkeV1, Denial::Fragment] {
+        for denial in [DropReason::IkeV1, DropReason::Fragment] {
             let lines = (0..1_000).filter_map(|_| tunnel.drops.allow(now, denial));
             assert_eq!(lines.count(), 1);
             let of_stranger = |_| strangers.allow(now, stranger(1), Some(denial));

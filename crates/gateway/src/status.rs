@@ -7,7 +7,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vgw_crypto::{EspSuite, IkeSuite};
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
-use vgw_ike::denial::Denials;
+use vgw_ike::drop_reason::DropCounts;
 use vgw_ike::event::{Nat, PeerCounters, Role};
 use vgw_ike::identity::Identity;
 use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraffic};
@@ -34,7 +34,7 @@ pub struct Status {
     /// IKE SAs that are being set up by peers not yet authenticated.
     pub half_open: usize,
     /// IKE messages that came to nothing, by reason, whoever sent them.
-    pub denied: Denials,
+    pub denied: DropCounts,
     /// Key pairs made for key exchanges.
     pub key_pairs: u64,
     /// In the order of the configuration.

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use vgw_ike::progress::{Came, Progress};
+use vgw_ike::progress::{Progress, ReceivedKind};
 
 use crate::span::span;
 
@@ -63,7 +63,7 @@ pub struct Row {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Last {
     /// What it was.
-    pub what: Came,
+    pub what: ReceivedKind,
     /// From where; None for what authenticated.
     pub remote: Option<SocketAddr>,
     /// How long ago.
@@ -95,7 +95,7 @@ impl Unknown {
     pub(crate) fn new(
         now: std::time::Instant,
         remote: IpAddr,
-        handshakes: &vgw_ike::progress::Row,
+        handshakes: &vgw_ike::progress::Repeats,
     ) -> Self {
         Self {
             remote,
@@ -111,7 +111,7 @@ impl Unknown {
 }
 
 impl Row {
-    fn new(now: std::time::Instant, row: vgw_ike::progress::Row) -> Self {
+    fn new(now: std::time::Instant, row: vgw_ike::progress::Repeats) -> Self {
         let ago = |at| now.saturating_duration_since(at);
         Self {
             count: row.count,
@@ -222,7 +222,7 @@ impl Awaited {
             ago: ago(last.at),
         });
         let authentic = heard.map(|ago| Last {
-            what: Came::Authentic,
+            what: ReceivedKind::Authentic,
             remote: None,
             ago,
         });
@@ -274,7 +274,10 @@ impl Awaited {
         if self.unknown.is_some() {
             return Finding::UnknownAsks;
         }
-        if self.last.is_some_and(|last| last.what == Came::IkeV1) {
+        if self
+            .last
+            .is_some_and(|last| last.what == ReceivedKind::IkeV1)
+        {
             return Finding::IkeV1;
         }
         let reaches = self.init_unanswered.is_none_or(|row| row.count < ENOUGH);
@@ -344,7 +347,10 @@ impl Awaited {
     /// Whether the last that came is of a handshake that the peer began, not long ago.
     fn began_lately(&self) -> bool {
         self.last.is_some_and(|last| {
-            matches!(last.what, Came::InitRequest | Came::AuthRequest) && last.ago <= RECENT
+            matches!(
+                last.what,
+                ReceivedKind::InitRequest | ReceivedKind::AuthRequest
+            ) && last.ago <= RECENT
         })
     }
 

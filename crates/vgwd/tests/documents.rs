@@ -19,7 +19,7 @@ use vgw_dataplane::DropReason;
 use vgw_gateway::revision::ChangeSet;
 use vgw_gateway::status::State;
 use vgw_gateway::supervisor::Supervisor;
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason;
 use vgwd::config;
 
 const TROUBLESHOOTING: &str = include_str!("../../../docs/troubleshooting.md");
@@ -118,7 +118,9 @@ fn every_state_drop_and_denial_is_explained_and_no_other() {
 
     let explained = words_in(TROUBLESHOOTING, "reason");
     let drops = DropReason::ALL.iter().map(|reason| reason.name());
-    let denials = Denial::ALL.iter().map(|denial| denial.name());
+    let denials = drop_reason::DropReason::ALL
+        .iter()
+        .map(|denial| denial.name());
     let reasons = drops.chain(denials).chain(vgwd::inbox::reasons());
     let reasons: BTreeSet<_> = reasons.map(str::to_owned).collect();
     assert_eq!(explained, reasons);

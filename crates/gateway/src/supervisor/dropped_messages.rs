@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use vgw_ike::denial::Denial;
-use vgw_ike::why::Why;
+use vgw_ike::drop_reason::DropReason;
+use vgw_ike::refusal::RefusalReason;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
@@ -18,7 +18,7 @@ impl Supervisor {
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
-        denial: Denial,
+        denial: DropReason,
     ) {
         self.endpoint.note_unread(now, local, remote, denial);
         self.settle(now);
@@ -29,9 +29,9 @@ impl Supervisor {
         now: Instant,
         id: Option<TunnelId>,
         remote: SocketAddr,
-        denial: Denial,
+        denial: DropReason,
     ) {
-        let (why, reason) = (Why::Dropped(denial), denial.name());
+        let (why, reason) = (RefusalReason::Dropped(denial), denial.name());
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
             if let Some(line) = tunnel.lines.drops.allow(now, denial) {
                 let (tunnel, held_back) = (&tunnel.name, line.held_back);

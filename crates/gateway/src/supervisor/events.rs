@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::RandomError;
 use vgw_ike::event::{Diagnostic, DownReason, Event, IkeDetails, SaId};
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 use vgw_sa::{ChildSa, Path, TunnelId};
 
 use super::Supervisor;
@@ -74,8 +74,8 @@ impl Supervisor {
             Event::Dropped {
                 peer,
                 remote,
-                denial,
-            } => self.on_dropped(now, peer, remote, denial),
+                reason,
+            } => self.on_dropped(now, peer, remote, reason),
             Event::RekeyRefused { peer, remote, why } => {
                 self.on_rekey_refused(now, peer, remote, why);
             }
@@ -329,7 +329,13 @@ impl Supervisor {
         }
     }
 
-    fn on_refused(&mut self, now: Instant, id: Option<TunnelId>, remote: SocketAddr, why: Why) {
+    fn on_refused(
+        &mut self,
+        now: Instant,
+        id: Option<TunnelId>,
+        remote: SocketAddr,
+        why: RefusalReason,
+    ) {
         // Most refusals are never put into words: these are for the log, those of
         // status are made when it is asked for.
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
@@ -347,7 +353,13 @@ impl Supervisor {
         self.strangers.remember(now, remote, why);
     }
 
-    fn on_rekey_refused(&mut self, now: Instant, id: TunnelId, remote: SocketAddr, why: Why) {
+    fn on_rekey_refused(
+        &mut self,
+        now: Instant,
+        id: TunnelId,
+        remote: SocketAddr,
+        why: RefusalReason,
+    ) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 
 use crate::line_limit::WINDOW;
 
@@ -11,14 +11,18 @@ use crate::line_limit::WINDOW;
 #[derive(Debug, Clone)]
 pub(super) struct LastError {
     pub(super) at: Instant,
-    pub(super) why: Why,
+    pub(super) why: RefusalReason,
     /// Whose datagram it was about.
     pub(super) of: Option<SocketAddr>,
 }
 
 /// Whether what was said before still explains more than this: a refusal does, of the last
 /// minute, and not that a message was dropped.
-pub(super) fn says_more(now: Instant, (before, at): (&Why, Instant), after: &Why) -> bool {
-    let dropped = |why: &Why| matches!(why, Why::Dropped(_));
+pub(super) fn says_more(
+    now: Instant,
+    (before, at): (&RefusalReason, Instant),
+    after: &RefusalReason,
+) -> bool {
+    let dropped = |why: &RefusalReason| matches!(why, RefusalReason::Dropped(_));
     dropped(after) && !dropped(before) && now < at + WINDOW
 }

@@ -54,7 +54,7 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits};
-use vgw_ike::endpoint::{Endpoint, Standing};
+use vgw_ike::endpoint::{Endpoint, SaClass};
 use vgw_ike::event::Transmit;
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
@@ -389,23 +389,23 @@ impl Supervisor {
 
     /// The SPIs that messages may name our IKE SAs of this standing by, in ascending
     /// order.
-    pub fn ike_spis(&self, standing: Standing) -> impl Iterator<Item = u64> {
-        self.endpoint.spis(standing)
+    pub fn ike_spis(&self, sa_class: SaClass) -> impl Iterator<Item = u64> {
+        self.endpoint.spis(sa_class)
     }
 
     /// Differs from an earlier one if [`Self::ike_spis`] has changed since.
     #[must_use]
-    pub const fn ike_spis_revision(&self, standing: Standing) -> u64 {
-        self.endpoint.spis_revision(standing)
+    pub const fn ike_spis_revision(&self, sa_class: SaClass) -> u64 {
+        self.endpoint.spis_revision(sa_class)
     }
 
     /// What changed of [`Self::ike_spis`] after a revision; see [`Endpoint::spi_changes`].
     pub fn ike_spi_changes(
         &self,
-        standing: Standing,
+        sa_class: SaClass,
         since: u64,
     ) -> Option<impl Iterator<Item = (u64, bool)>> {
-        self.endpoint.spi_changes(standing, since)
+        self.endpoint.spi_changes(sa_class, since)
     }
 
     /// Whether every SA is gone, and every peer has answered that it knows.

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use vgw_crypto::{Integrity, Prf};
+use vgw_ike::bounded_text::few;
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms, Lifetime, Liveness, OtherKey, PeerConfig};
-use vgw_ike::words::few;
 
 use crate::domain::{Connection, DpdAction, Gateway, SelectorOptions, Tunnel, TunnelName};
 

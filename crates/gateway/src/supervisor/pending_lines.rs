@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_ike::event::DownReason;
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 
 use super::lifecycle::{Event, State};
 
@@ -23,7 +23,7 @@ pub(super) struct Untold {
     /// It did not come up.
     pub(super) failure: Option<Failure>,
     /// Datagrams of the peer that were refused: from where, and why.
-    pub(super) refused: Vec<(SocketAddr, Why)>,
+    pub(super) refused: Vec<(SocketAddr, RefusalReason)>,
 }
 
 /// It went down.
@@ -127,7 +127,7 @@ impl Untold {
     }
 
     /// A datagram of the peer was refused. If our attempt fails by it, that is one line.
-    pub(super) fn refused(&mut self, remote: SocketAddr, why: Why) {
+    pub(super) fn refused(&mut self, remote: SocketAddr, why: RefusalReason) {
         self.refused.push((remote, why));
     }
 }

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use vgw_ike::words::{NAMED, few};
+use vgw_ike::bounded_text::{NAMED, few};
 use vgw_sa::{TrafficSelector, TunnelId};
 
 use super::tunnel::Tunnel;

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use vgw_crypto::RandomError;
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
@@ -84,8 +84,10 @@ impl Supervisor {
                     tunnel.transition(now, Event::Initiate, "initiating");
                 } else {
                     let why = match tunnel.peer.remote {
-                        None => Why::Fixed("cannot initiate: the peer's address is not known"),
-                        Some(_) => Why::Text(format!("cannot initiate: {RandomError}")),
+                        None => {
+                            RefusalReason::Fixed("cannot initiate: the peer's address is not known")
+                        }
+                        Some(_) => RefusalReason::Text(format!("cannot initiate: {RandomError}")),
                     };
                     tunnel.blame(now, why);
                     tunnel.retry.failed();

@@ -38,7 +38,7 @@ impl Supervisor {
             outside_mtu: own.outside_mtu,
             cloudhub: own.cloudhub,
             half_open: self.endpoint.half_open(),
-            denied: self.endpoint.denials(),
+            denied: self.endpoint.drops(),
             key_pairs: self.endpoint.key_pairs(),
             connections,
             strangers: self.strangers.status(now).collect(),

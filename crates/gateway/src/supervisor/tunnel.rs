@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use vgw_ike::config::PeerConfig;
 use vgw_ike::event::{PeerCounters, SaId};
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 use vgw_sa::{TunnelId, TunnelTraffic};
 
 use super::last_error::{LastError, says_more};
@@ -229,7 +229,7 @@ impl Tunnel {
     }
 
     /// Remembers that something went wrong.
-    pub(super) fn blame(&mut self, now: Instant, why: impl Into<Why>) {
+    pub(super) fn blame(&mut self, now: Instant, why: impl Into<RefusalReason>) {
         self.trouble = Some(LastError {
             at: now,
             why: why.into(),
@@ -238,7 +238,7 @@ impl Tunnel {
     }
 
     /// Remembers that a message of the peer, or from its address, was dropped.
-    pub(super) fn note_drop(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+    pub(super) fn note_drop(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
         let before = self.trouble.as_ref();
         if !before.is_some_and(|said| says_more(now, (&said.why, said.at), &why)) {
             self.blame_of(now, remote, why);
@@ -247,7 +247,7 @@ impl Tunnel {
 
     /// Remembers that a datagram of the peer was refused. Where it may come from
     /// anywhere, that it says it is this peer proves nothing, so its address counts.
-    pub(super) fn blame_of(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+    pub(super) fn blame_of(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
         self.trouble = Some(LastError {
             at: now,
             why,

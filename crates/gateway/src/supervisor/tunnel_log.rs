@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use vgw_ike::event::{DownReason, Role, SaId};
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 
 use super::pending_lines::{Failure, Fall, Standing};
 use super::retry::PROVEN;
@@ -60,7 +60,7 @@ impl Tunnel {
         tracing::warn!(%tunnel, remote, held_back, "{tunnel}: {words}{line}");
     }
 
-    fn tell_of_refusal(&mut self, now: Instant, remote: SocketAddr, why: &Why) {
+    fn tell_of_refusal(&mut self, now: Instant, remote: SocketAddr, why: &RefusalReason) {
         // Not by its port, which is another each time behind many a NAT.
         let from = remote.ip().to_string();
         self.warn(now, Some(remote), || match why.to_string() {

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use vgw_ike::progress::Row;
-use vgw_ike::why::Why;
+use vgw_ike::progress::Repeats;
+use vgw_ike::refusal::RefusalReason;
 
 use super::Supervisor;
 use super::last_error::says_more;
@@ -23,10 +23,10 @@ const AWAITED: usize = 3;
 /// A refused datagram of somebody who is no configured peer.
 struct Stranger {
     remote: SocketAddr,
-    why: Why,
+    why: RefusalReason,
     at: Instant,
     /// Its handshakes, by the address of ours at which it is not configured.
-    asked: BTreeMap<IpAddr, Row>,
+    asked: BTreeMap<IpAddr, Repeats>,
 }
 
 /// The last few.
@@ -36,7 +36,7 @@ pub(super) struct Strangers(VecDeque<Stranger>);
 impl Strangers {
     /// Keeps the latest word of each of the last few addresses; a refusal, which explains
     /// more than that a message was dropped, for some time.
-    pub(super) fn remember(&mut self, now: Instant, remote: SocketAddr, why: Why) {
+    pub(super) fn remember(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
         let known = self.0.iter().position(|s| s.remote.ip() == remote.ip());
         let of_it = known.and_then(|place| self.0.get(place));
         if of_it.is_some_and(|known| says_more(now, (&known.why, known.at), &why)) {
@@ -45,9 +45,9 @@ impl Strangers {
         let known = known.and_then(|place| self.0.remove(place));
         let mut asked = known.map(|known| known.asked).unwrap_or_default();
         asked.retain(|_, row| now < row.last + FORGOTTEN);
-        if let Why::NoPeer(local) = why {
+        if let RefusalReason::NoPeer(local) = why {
             let mut row = asked.remove(&local);
-            Row::add(&mut row, now);
+            Repeats::add(&mut row, now);
             asked.extend(row.map(|row| (local, row)));
         }
         if self.0.len() == REMEMBERED {

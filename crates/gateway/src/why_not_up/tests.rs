@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use vgw_ike::progress::Came;
+use vgw_ike::progress::ReceivedKind;
 
 use super::{Awaited, Awaits, Begun, Finding, Last, Row, Unknown};
 
@@ -34,7 +34,7 @@ fn row(count: u32, since: u64, ago: u64) -> Row {
     }
 }
 
-fn last(what: Came, ago: u64) -> Option<Last> {
+fn last(what: ReceivedKind, ago: u64) -> Option<Last> {
     Some(Last {
         what,
         remote: Some(format!("{PEER}:500").parse().unwrap()),
@@ -114,7 +114,7 @@ fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
     );
     says(
         &Awaited {
-            last: last(Came::EspOfUnknownSa, 3),
+            last: last(ReceivedKind::EspOfUnknownSa, 3),
             ..asking.clone()
         },
         Finding::InitUnanswered,
@@ -138,7 +138,7 @@ fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
 fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
     let asking = Awaited {
         what: Awaits::AuthResponse,
-        last: last(Came::InitResponse, 12),
+        last: last(ReceivedKind::InitResponse, 12),
         auth_unanswered: Some(row(7, 12, 2)),
         auth_floated: true,
         ..quiet()
@@ -184,7 +184,7 @@ fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
 #[test]
 fn where_the_peer_begins_and_does_not_go_on_it_is_4500_or_our_answers() {
     let heard = |handshakes, repeated| Awaited {
-        last: last(Came::InitRequest, 2),
+        last: last(ReceivedKind::InitRequest, 2),
         begun: begun(handshakes, repeated),
         ..quiet()
     };
@@ -230,7 +230,7 @@ fn what_the_peer_does_counts_before_what_it_leaves_unanswered_while_it_is_recent
         what: Awaits::InitResponse,
         begun: begun(row(4, ago + 60, ago), 0),
         init_unanswered: Some(row(20, 100, 1)),
-        last: last(Came::InitRequest, ago),
+        last: last(ReceivedKind::InitRequest, ago),
         ..quiet()
     };
     assert_eq!(both(100).finding(), Finding::NoAuth);
@@ -244,7 +244,7 @@ fn what_the_peer_does_counts_before_what_it_leaves_unanswered_while_it_is_recent
 #[test]
 fn ike_v1_is_named_while_it_is_the_last_that_came() {
     let facts = Awaited {
-        last: last(Came::IkeV1, 3),
+        last: last(ReceivedKind::IkeV1, 3),
         init_unanswered: Some(row(7, 12, 1)),
         ..quiet()
     };
@@ -260,7 +260,7 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
     says(
         &Awaited {
             what: Awaits::Pause(seconds(4)),
-            last: last(Came::AuthResponse, 7),
+            last: last(ReceivedKind::AuthResponse, 7),
             ..quiet()
         },
         Finding::SomethingCame,
@@ -268,7 +268,7 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
     );
     // What was refused of it, the line above says.
     let refused = |ago| Awaited {
-        last: last(Came::AuthRequest, ago),
+        last: last(ReceivedKind::AuthRequest, ago),
         ..quiet()
     };
     says(
@@ -283,7 +283,7 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
          (startup_action = \"add\"): does it begin, or wait as well?",
     );
     let authentic = Last {
-        what: Came::Authentic,
+        what: ReceivedKind::Authentic,
         remote: None,
         ago: seconds(7_200),
     };
@@ -332,7 +332,7 @@ fn an_unknown_may_be_the_peer_while_nothing_comes_from_the_configured_address() 
          4 times since 2m00s, the last 12s ago: is that its address instead?",
     );
     let heard = |ago| Awaited {
-        last: last(Came::InitRequest, ago),
+        last: last(ReceivedKind::InitRequest, ago),
         ..quiet.clone()
     };
     assert!(!heard(119).may_be(&unknown), "it is there");

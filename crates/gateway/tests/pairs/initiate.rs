@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use vgw_gateway::domain::{Connection, DpdAction, StartupAction};
 use vgw_gateway::status::State;
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_sim::world::World;
 
 use crate::rig::{
@@ -20,7 +20,7 @@ fn waiting(_: usize, connection: &mut Connection) {
 }
 
 fn taken_down(world: &World) -> u64 {
-    world.status(VGW).unwrap().denied.get(Denial::TakenDown)
+    world.status(VGW).unwrap().denied.get(DropReason::TakenDown)
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tracing::Level;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::{Supervisor, peer_config};
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::{ExchangeType, Header, encode_cleartext};
 use vgw_sim::dice::Dice;
@@ -131,7 +131,7 @@ fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_li
         log.watch(None, || {
             for _ in 0..1_000 {
                 supervisor.handle_datagram(now, local, from, &ikev1());
-                supervisor.note_unread(now, local, from, Denial::IkeV1);
+                supervisor.note_unread(now, local, from, DropReason::IkeV1);
             }
         });
         let lines = log.take();
@@ -145,7 +145,7 @@ fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_li
         );
     }
     let status = supervisor.status(now);
-    assert_eq!(status.denied.get(Denial::IkeV1), 2_000);
+    assert_eq!(status.denied.get(DropReason::IkeV1), 2_000);
     let trouble = status.connections[0].tunnels[0].trouble.clone().unwrap();
     assert!(
         trouble.text.contains("set the peer to IKEv2"),
@@ -170,10 +170,10 @@ fn that_a_message_was_dropped_does_not_hide_why_the_peer_was_refused_just_before
         status.strangers[0].refused.text.clone()
     };
     let before = refused(&supervisor);
-    supervisor.note_unread(now, local, from, Denial::Malformed);
+    supervisor.note_unread(now, local, from, DropReason::Malformed);
     assert_eq!(refused(&supervisor), before);
     let later = now + Duration::from_secs(60);
-    supervisor.note_unread(later, local, from, Denial::Malformed);
+    supervisor.note_unread(later, local, from, DropReason::Malformed);
     assert!(refused(&supervisor).contains("message dropped"));
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use vgw_gateway::domain::{Connection, StartupAction};
 use vgw_gateway::why_not_up::{Awaited, Awaits, Finding};
 use vgw_ike::config::Encapsulation;
-use vgw_ike::progress::Came;
+use vgw_ike::progress::ReceivedKind;
 use vgw_sim::network::Packet;
 use vgw_sim::setup;
 use vgw_sim::world::World;
@@ -120,7 +120,7 @@ fn an_ike_v1_peer_is_named() {
     });
     world.run(seconds(3));
     let told = awaited(&world, VGW, 1);
-    assert_eq!(told.last.unwrap().what, Came::IkeV1);
+    assert_eq!(told.last.unwrap().what, ReceivedKind::IkeV1);
     assert_eq!(
         sentence(&told),
         "last came IKEv1 from 198.51.100.1, 3s ago; it gets no answer: set the peer to IKEv2"

@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
 use vgw_sa::TunnelId;
 
-use crate::core::denial::{Denial, Denials};
+use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
-use crate::core::progress::Asked;
+use crate::core::progress::SentNotes;
 use crate::core::spi::SpiPool;
 use crate::peer::config::{KeyLog, Lifetime, Limits};
 use crate::v2::channel::crash_token;
 use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::channel::sealed::IV_KEY_LEN;
-use crate::v2::handshake::auth::Mistaken;
+use crate::v2::handshake::auth_failure::WrongKeyOwner;
 use crate::v2::handshake::nat::AddressPair;
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::Notify;
 
 /// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
@@ -38,11 +38,11 @@ pub(crate) struct Core {
     pub events: VecDeque<Event>,
     pub counters: BTreeMap<TunnelId, PeerCounters>,
     /// What each peer was asked and did not answer.
-    pub asked: BTreeMap<TunnelId, Asked>,
+    pub sent_notes: BTreeMap<TunnelId, SentNotes>,
     pub last_sa: u64,
     /// Key pairs made so far; each is most of a key exchange.
     pub key_pairs: u64,
-    pub denials: Denials,
+    pub drops: DropCounts,
 }
 
 /// The surroundings of one call.
@@ -181,26 +181,26 @@ impl Env<'_> {
 
     /// Counts that a message came to nothing, and says so where nobody else does. `peer`
     /// is who is to be blamed for it, if anybody is.
-    pub fn deny(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
-        let why = denial.name();
+    pub fn drop_message(&mut self, peer: Option<TunnelId>, remote: SocketAddr, reason: DropReason) {
+        let why = reason.name();
         tracing::debug!(%remote, why, "{remote}: message dropped: {why}");
-        self.core.denials.count(denial);
-        self.tell_denial(peer, remote, denial);
+        self.core.drops.count(reason);
+        self.report_drop(peer, remote, reason);
     }
 
-    /// As [`Self::deny`], of a message that belongs to a peer's IKE SA.
-    pub fn deny_peer(&mut self, peer: TunnelId, remote: SocketAddr, denial: Denial) {
-        self.count(peer, |counters| counters.dropped.count(denial));
-        self.deny(Some(peer), remote, denial);
+    /// As [`Self::drop_message`], of a message that belongs to a peer's IKE SA.
+    pub fn drop_message_of(&mut self, peer: TunnelId, remote: SocketAddr, reason: DropReason) {
+        self.count(peer, |counters| counters.dropped.count(reason));
+        self.drop_message(Some(peer), remote, reason);
     }
 
     /// Says that a message came to nothing, which is counted elsewhere.
-    pub fn tell_denial(&mut self, peer: Option<TunnelId>, remote: SocketAddr, denial: Denial) {
-        if denial.sentence().is_some() {
+    pub fn report_drop(&mut self, peer: Option<TunnelId>, remote: SocketAddr, reason: DropReason) {
+        if reason.sentence().is_some() {
             self.emit(Event::Dropped {
                 peer,
                 remote,
-                denial,
+                reason,
             });
         }
     }
@@ -211,15 +211,15 @@ impl Env<'_> {
     }
 
     /// Notes what a peer was asked, or that it answered.
-    pub fn note_asked(&mut self, peer: TunnelId, note: impl FnOnce(&mut Asked, Instant)) {
-        if let Some(asked) = self.core.asked.get_mut(&peer) {
+    pub fn note_sent(&mut self, peer: TunnelId, note: impl FnOnce(&mut SentNotes, Instant)) {
+        if let Some(asked) = self.core.sent_notes.get_mut(&peer) {
             note(asked, self.now);
         }
     }
 
     /// Whose key a peer used instead of its own when it last tried to authenticate.
-    pub fn mistaken_key(&self, peer: TunnelId) -> Option<&Mistaken> {
-        self.core.asked.get(&peer)?.mistaken.as_ref()
+    pub fn wrong_key_owner(&self, peer: TunnelId) -> Option<&WrongKeyOwner> {
+        self.core.sent_notes.get(&peer)?.wrong_key.as_ref()
     }
 
     /// Says that something was refused, and why.
@@ -228,7 +228,7 @@ impl Env<'_> {
         peer: Option<TunnelId>,
         name: &str,
         remote: SocketAddr,
-        why: impl Into<Why>,
+        why: impl Into<RefusalReason>,
     ) {
         let why = why.into();
         let refused = why.verb();

@@ -6,10 +6,10 @@ use std::net::{IpAddr, SocketAddr};
 use vgw_crypto::{Group, IkeSuite, Secret};
 use vgw_sa::{ChildSa, Path, TunnelId};
 
-use crate::core::denial::{Denial, Denials};
-use crate::core::words::Bounded;
+use crate::core::bounded_text::BoundedText;
+use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::peer::identity::Identity;
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Notify, NotifyType};
 
 /// Names one IKE SA for as long as the process lives.
@@ -165,7 +165,7 @@ pub enum Event {
         /// Whose datagram it was.
         remote: SocketAddr,
         /// One line, made when it is read.
-        why: Why,
+        why: RefusalReason,
     },
     /// A message came to nothing that nobody vouches for, and why; every one is also
     /// counted. Anybody can bring these about, at any rate.
@@ -175,8 +175,8 @@ pub enum Event {
         peer: Option<TunnelId>,
         /// Where it came from.
         remote: SocketAddr,
-        /// Why; it has a [sentence](Denial::sentence).
-        denial: Denial,
+        /// Why; it has a [sentence](DropReason::sentence).
+        reason: DropReason,
     },
     /// A rekey was refused, by the peer or by us. What it was to replace goes on until
     /// its lifetime ends.
@@ -186,7 +186,7 @@ pub enum Event {
         /// Its address.
         remote: SocketAddr,
         /// One line, made when it is read.
-        why: Why,
+        why: RefusalReason,
     },
     /// There were no random numbers for a key, a nonce or an SPI: what needed
     /// them was not begun or not answered, and the peer will ask again.
@@ -353,7 +353,7 @@ pub enum DownReason {
 
 impl fmt::Display for DownReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut f = Bounded::new(f);
+        let mut f = BoundedText::new(f);
         match self {
             Self::Rekeyed => f.write_str("rekeyed"),
             Self::PeerDeleted => f.write_str("deleted by the peer"),
@@ -385,7 +385,7 @@ pub struct PeerCounters {
     /// Requests of the peer seen again.
     pub duplicates: u64,
     /// Messages of its IKE SAs dropped, by reason.
-    pub dropped: Denials,
+    pub dropped: DropCounts,
     /// Moves of the peer to another address or port, each proved.
     pub path_changes: u64,
 }

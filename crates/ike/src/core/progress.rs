@@ -1,21 +1,21 @@
 //! How far handshakes with a peer come, for whoever asks why no IKE SA is up.
 //!
-//! Mostly messages are lost on the way when a tunnel does not come up, and nobody reports
-//! that. So we remember what came last, and what came or was sent several times in a row
-//! without that which has to follow. Messages of others are noted by the pair of addresses
-//! that a peer is configured with ([`Heard`]), because before IKE_AUTH a peer is known by
-//! nothing else; ours by peer ([`Asked`]). There is one note for each, whoever sends
-//! whatever. Nothing of it is authentic: an address can be forged.
+//! When a tunnel does not come up, mostly messages are lost on the way, and nobody reports
+//! that. So we note what came last, and what came or was sent several times in a row
+//! without the message that has to follow. What we receive is noted by pair of addresses
+//! (`ReceivedNotes`), because before IKE_AUTH a peer is known by nothing else; what we send
+//! is noted by peer (`SentNotes`). The notes do not grow with the messages. Nothing in them
+//! is authentic: an address can be forged.
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::v2::handshake::auth::Mistaken;
+use crate::v2::handshake::auth_failure::WrongKeyOwner;
 
 /// What came last from where a peer is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Came {
+pub enum ReceivedKind {
     /// A message of IKEv1, which we do not speak.
     IkeV1,
     /// Something to an IKE port that is no IKE message.
@@ -37,7 +37,7 @@ pub enum Came {
     Authentic,
 }
 
-impl Came {
+impl ReceivedKind {
     /// Every kind.
     pub const ALL: [Self; 9] = [
         Self::IkeV1,
@@ -68,7 +68,7 @@ impl Came {
     }
 }
 
-impl fmt::Display for Came {
+impl fmt::Display for ReceivedKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::IkeV1 => "IKEv1",
@@ -86,9 +86,9 @@ impl fmt::Display for Came {
 
 /// What came last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LastCame {
+pub struct LastReceived {
     /// What it was.
-    pub what: Came,
+    pub what: ReceivedKind,
     /// When.
     pub at: Instant,
     /// From where.
@@ -97,7 +97,7 @@ pub struct LastCame {
 
 /// Messages in a row, without what has to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct Repeats {
     /// How many; at least one.
     pub count: u32,
     /// When the first was.
@@ -106,7 +106,7 @@ pub struct Row {
     pub last: Instant,
 }
 
-impl Row {
+impl Repeats {
     /// One more.
     pub fn add(row: &mut Option<Self>, now: Instant) {
         let first = row.map_or(now, |row| row.first);
@@ -119,13 +119,13 @@ impl Row {
     }
 }
 
-/// Handshakes in a row that others began and we answered, and no IKE_AUTH came.
+/// Handshakes in a row that the peer began and we answered, without an IKE_AUTH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub struct UnfinishedHandshakes {
     /// The handshakes.
-    pub handshakes: Row,
-    /// IKE_SA_INIT requests that came again after we had answered them: who has our
-    /// answer does not ask again.
+    pub handshakes: Repeats,
+    /// IKE_SA_INIT requests that came again after we had answered them: our answers do not
+    /// arrive.
     pub repeated: u32,
     /// Who began the last one.
     pub remote: SocketAddr,
@@ -140,13 +140,13 @@ pub struct Progress {
     pub noted_since: Instant,
     /// What came last from the peer's address, or, if none is configured, from any that
     /// is no peer's. Messages of IKE SAs that are up are not noted.
-    pub last: Option<LastCame>,
+    pub last: Option<LastReceived>,
     /// Handshakes begun from there.
-    pub begun: Option<Begun>,
+    pub begun: Option<UnfinishedHandshakes>,
     /// IKE_SA_INIT requests that we sent, and no answer came to any of them.
-    pub init_unanswered: Option<Row>,
+    pub init_unanswered: Option<Repeats>,
     /// IKE_AUTH requests that we sent, and no answer came, though IKE_SA_INIT was answered.
-    pub auth_unanswered: Option<Row>,
+    pub auth_unanswered: Option<Repeats>,
     /// Whether the last of those went to UDP port 4500, because a NAT is on the way.
     pub auth_floated: bool,
 }
@@ -166,23 +166,23 @@ impl Progress {
     }
 }
 
-/// What was heard between a pair of addresses, or at one address of ours from all who are
-/// not configured.
+/// What came between a pair of addresses, or to one address of ours from all addresses that
+/// are not configured.
 #[derive(Default)]
-pub(crate) struct Heard {
-    pub(crate) last: Option<LastCame>,
-    pub(crate) begun: Option<Begun>,
+pub(crate) struct ReceivedNotes {
+    pub(crate) last: Option<LastReceived>,
+    pub(crate) begun: Option<UnfinishedHandshakes>,
 }
 
-impl Heard {
+impl ReceivedNotes {
     /// A message came.
-    pub(crate) fn note(&mut self, now: Instant, what: Came, remote: SocketAddr) {
-        self.last = Some(LastCame {
+    pub(crate) fn note(&mut self, now: Instant, what: ReceivedKind, remote: SocketAddr) {
+        self.last = Some(LastReceived {
             what,
             at: now,
             remote,
         });
-        if matches!(what, Came::AuthRequest | Came::AuthResponse) {
+        if matches!(what, ReceivedKind::AuthRequest | ReceivedKind::AuthResponse) {
             self.begun = None;
         }
     }
@@ -197,8 +197,8 @@ impl Heard {
         }
         let repeated = self.begun.map_or(0, |begun| begun.repeated);
         let mut handshakes = self.begun.map(|begun| begun.handshakes);
-        Row::add(&mut handshakes, now);
-        self.begun = handshakes.map(|handshakes| Begun {
+        Repeats::add(&mut handshakes, now);
+        self.begun = handshakes.map(|handshakes| UnfinishedHandshakes {
             handshakes,
             repeated,
             remote,
@@ -207,36 +207,36 @@ impl Heard {
     }
 }
 
-/// What a peer was asked, and whose key it used.
-pub(crate) struct Asked {
+/// What we sent to a peer without an answer, and whose key the peer used.
+pub(crate) struct SentNotes {
     pub(crate) noted_since: Instant,
-    pub(crate) init: Option<Row>,
-    pub(crate) auth: Option<Row>,
+    pub(crate) init: Option<Repeats>,
+    pub(crate) auth: Option<Repeats>,
     pub(crate) auth_floated: bool,
     /// The key that the peer used instead of its own, until it is up.
-    pub(crate) mistaken: Option<Mistaken>,
+    pub(crate) wrong_key: Option<WrongKeyOwner>,
 }
 
-impl Asked {
+impl SentNotes {
     pub(crate) fn since(now: Instant) -> Self {
         Self {
             noted_since: now,
             init: None,
             auth: None,
             auth_floated: false,
-            mistaken: None,
+            wrong_key: None,
         }
     }
 
     /// IKE_SA_INIT is sent.
     pub(crate) fn sent_init(&mut self, now: Instant) {
-        Row::add(&mut self.init, now);
+        Repeats::add(&mut self.init, now);
     }
 
     /// IKE_AUTH is sent: IKE_SA_INIT was answered.
     pub(crate) fn sent_auth(&mut self, now: Instant, floated: bool) {
         self.init = None;
-        Row::add(&mut self.auth, now);
+        Repeats::add(&mut self.auth, now);
         self.auth_floated = floated;
     }
 
@@ -254,6 +254,6 @@ impl Asked {
     /// An IKE SA is up.
     pub(crate) fn came_up(&mut self, now: Instant) {
         self.auth_answered(now);
-        self.mistaken = None;
+        self.wrong_key = None;
     }
 }

@@ -3,18 +3,18 @@
 use std::time::Instant;
 
 use super::sa::Sa;
-use super::{Endpoint, Standing};
-use crate::core::denial::Denial;
+use super::{Endpoint, SaClass};
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Event, SaId};
-use crate::core::progress::Came;
+use crate::core::progress::ReceivedKind;
 use crate::dos_protection::source::Source;
 use crate::dos_protection::{Room, UnprovedInit, cost_of_key_exchange, cost_of_selection};
 use crate::v2::channel::window::INIT_ID;
 use crate::v2::handshake::nat::AddressPair;
-use crate::v2::handshake::responder::{Refused, init_response_header, select};
+use crate::v2::handshake::responder::{InitRefusal, init_response_header, select};
 use crate::v2::messages::{InitRequest, InitResponse};
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Header, decode_cleartext, encode_cleartext, read_proof};
 
 /// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
@@ -31,16 +31,16 @@ impl Endpoint {
         header: Header,
         datagram: &[u8],
     ) {
-        self.hear(now, at, Came::InitRequest);
+        self.note_received(now, at, ReceivedKind::InitRequest);
         let first = header.initiator
             && header.spi_i != 0
             && header.spi_r == 0
             && header.message_id == INIT_ID;
         if !first {
-            return self.deny(now, at, Denial::OutOfPlace);
+            return self.drop_message(now, at, DropReason::OutOfPlace);
         }
         if datagram.len() > MAX_INIT_LEN {
-            return self.deny(now, at, Denial::TooLong);
+            return self.drop_message(now, at, DropReason::TooLong);
         }
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
             return self.keep_silent(now, at);
@@ -54,20 +54,20 @@ impl Endpoint {
             if let Some(Sa::HalfOpen(known)) = self.sas.get(id)
                 && !known.answer_again(&mut env, datagram)
             {
-                self.deny(now, at, Denial::ChangedRequest);
+                self.drop_message(now, at, DropReason::ChangedRequest);
             }
-            return self.note_answered(now, at, header.spi_i);
+            return self.note_init_answered(now, at, header.spi_i);
         }
         let source = self.peers.source(at.remote.ip());
         let proved = match self.demand_cookie(now, at, (&header, datagram), source) {
             Ok(proved) => proved,
-            Err(denial) => return self.deny(now, at, denial),
+            Err(reason) => return self.drop_message(now, at, reason),
         };
         match self.begin_half_open(now, at, (&header, datagram), source) {
             Ok(()) => {}
-            Err(Refused::Dropped(denial)) => self.deny(now, at, denial),
-            Err(Refused::Answered {
-                denial,
+            Err(InitRefusal::Dropped(reason)) => self.drop_message(now, at, reason),
+            Err(InitRefusal::Answered {
+                reason,
                 notify,
                 why,
             }) => {
@@ -75,7 +75,7 @@ impl Endpoint {
                 if !proved {
                     self.dos_protection.refused_unproved(now, source, &limits);
                 }
-                self.deny(now, at, denial);
+                self.drop_message(now, at, reason);
                 if let Some(why) = why {
                     let only = self.peers.only_at(at.local.ip(), at.remote.ip());
                     self.env(now)
@@ -91,9 +91,9 @@ impl Endpoint {
     fn keep_silent(&mut self, now: Instant, at: AddressPair) {
         let silenced = self.peers.silenced_at(at.local.ip(), at.remote.ip());
         let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
-        let why = Why::Fixed("the peer asks and gets no answer: taken down by hand");
+        let why = RefusalReason::Fixed("the peer asks and gets no answer: taken down by hand");
         let mut env = self.env(now);
-        env.deny(only, at.remote, Denial::TakenDown);
+        env.drop_message(only, at.remote, DropReason::TakenDown);
         env.refuse(only, "unauthenticated", at.remote, why);
     }
 
@@ -105,14 +105,14 @@ impl Endpoint {
         at: AddressPair,
         (header, datagram): (&Header, &[u8]),
         source: Source,
-    ) -> Result<bool, Denial> {
+    ) -> Result<bool, DropReason> {
         let limits = self.core.limits;
         let peers = self.peers.known_at(at.remote.ip());
         let needed = self
             .dos_protection
             .needs_cookie(now, source, peers, &limits);
         // Only what proves the address is read before it is proved.
-        let proof = read_proof(datagram).map_err(|_| Denial::Malformed)?;
+        let proof = read_proof(datagram).map_err(|_| DropReason::Malformed)?;
         let random = &mut self.core.random.secret;
         let init = UnprovedInit {
             remote: at.remote,
@@ -123,19 +123,21 @@ impl Endpoint {
         if needed && !self.dos_protection.is_proved(now, random, &init) {
             let Some(cookie) = self.dos_protection.cookie(now, random, &init) else {
                 self.env(now).emit(Event::NoRandomNumbers);
-                return Err(Denial::NoRandomNumbers);
+                return Err(DropReason::NoRandomNumbers);
             };
             self.answer_init(now, at, header.spi_i, InitResponse::Cookie(cookie));
             return Err(match proof.cookie {
-                Some(_) => Denial::CookieWrong,
-                None => Denial::CookieAsked,
+                Some(_) => DropReason::CookieWrong,
+                None => DropReason::CookieAsked,
             });
         }
         if self.dos_protection.is_over_budget(now, source) {
-            return Err(Denial::OverBudget);
+            return Err(DropReason::OverBudget);
         }
         match proof.cookie.filter(|_| needed) {
-            Some(cookie) if !self.dos_protection.spend(source, cookie) => Err(Denial::CookieSpent),
+            Some(cookie) if !self.dos_protection.spend(source, cookie) => {
+                Err(DropReason::CookieSpent)
+            }
             proved => Ok(proved.is_some()),
         }
     }
@@ -147,13 +149,13 @@ impl Endpoint {
         at: AddressPair,
         (header, datagram): (&Header, &[u8]),
         source: Source,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), InitRefusal> {
         let limits = self.core.limits;
         let peers = self.peers.known_at(at.remote.ip());
         let message =
-            decode_cleartext(datagram).map_err(|_| Refused::Dropped(Denial::Malformed))?;
-        let request = InitRequest::parse(message).map_err(|error| Refused::Answered {
-            denial: Denial::BadRequest,
+            decode_cleartext(datagram).map_err(|_| InitRefusal::Dropped(DropReason::Malformed))?;
+        let request = InitRequest::parse(message).map_err(|error| InitRefusal::Answered {
+            reason: DropReason::BadRequest,
             notify: error.notify(),
             why: None,
         })?;
@@ -167,10 +169,10 @@ impl Endpoint {
         match self.dos_protection.room(now, source, &limits) {
             Room::Free => {}
             Room::ByEvicting(oldest) => {
-                self.deny_half_open(now, oldest, Denial::HalfOpenEvicted);
+                self.drop_half_open(now, oldest, DropReason::HalfOpenEvicted);
                 self.close(now, oldest, DownReason::Superseded, false);
             }
-            Room::Full => return Err(Refused::Dropped(Denial::HalfOpenFull)),
+            Room::Full => return Err(InitRefusal::Dropped(DropReason::HalfOpenFull)),
         }
         let cost = cost_of_key_exchange(half_open.group());
         self.dos_protection
@@ -178,23 +180,22 @@ impl Endpoint {
         let half_open = half_open.begin(&mut self.env(now), datagram)?;
         let (id, origin) = (half_open.id(), half_open.origin());
         self.dos_protection.enter(now, id, origin, source);
-        self.spis
-            .insert(half_open.our_spi(), id, Standing::HalfOpen);
+        self.spis.insert(half_open.our_spi(), id, SaClass::HalfOpen);
         self.put(Sa::HalfOpen(Box::new(half_open)));
-        self.note_answered(now, at, header.spi_i);
+        self.note_init_answered(now, at, header.spi_i);
         Ok(())
     }
 
     /// A half-open IKE SA comes to nothing. If its peer has another IKE SA up, that is only
     /// counted: both ends began at once, or the peer began anew.
-    pub(super) fn deny_half_open(&mut self, now: Instant, id: SaId, denial: Denial) {
+    pub(super) fn drop_half_open(&mut self, now: Instant, id: SaId, reason: DropReason) {
         if let Some(Sa::HalfOpen(sa)) = self.sas.get(id) {
             let at = sa.arrival();
             let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
             if peer.is_some_and(|peer| self.has_sa(peer)) {
-                return self.core.denials.count(denial);
+                return self.core.drops.count(reason);
             }
-            self.env(now).deny(peer, at.remote, denial);
+            self.env(now).drop_message(peer, at.remote, reason);
         }
     }
 
@@ -207,8 +208,8 @@ impl Endpoint {
     }
 
     /// Notes that an IKE_SA_INIT request was answered, for the first time or again.
-    fn note_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
-        if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
+    fn note_init_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
+        if let Some(heard) = self.peers.received_notes(at.local.ip(), at.remote.ip()) {
             heard.answered(now, at.remote, spi_i);
         }
     }

@@ -26,16 +26,16 @@ use std::time::Instant;
 use vgw_crypto::{RandomSources, Secret};
 use vgw_sa::TunnelId;
 
-pub use self::spis::Standing;
+pub use self::spis::SaClass;
 
 use self::sa::Sa;
 use self::spis::Spis;
 use self::table::Table;
 use crate::core::deadlines::Deadlines;
-use crate::core::denial::{Denial, Denials};
+use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::env::{Core, Env};
 use crate::core::event::{DownReason, Event, PeerCounters, SaId, Transmit};
-use crate::core::progress::{Asked, Progress};
+use crate::core::progress::{Progress, SentNotes};
 use crate::core::spi::SpiPool;
 use crate::dos_protection::DosProtection;
 use crate::dos_protection::rate_limit::RateLimit;
@@ -82,10 +82,10 @@ impl Endpoint {
                 transmits: VecDeque::new(),
                 events: VecDeque::new(),
                 counters: BTreeMap::new(),
-                asked: BTreeMap::new(),
+                sent_notes: BTreeMap::new(),
                 last_sa: 0,
                 key_pairs: 0,
-                denials: Denials::default(),
+                drops: DropCounts::default(),
             },
             peers: Peers::default(),
             sas: Table::default(),
@@ -125,7 +125,7 @@ impl Endpoint {
             return;
         }
         self.remove_peer(now, peer);
-        self.core.asked.insert(peer, Asked::since(now));
+        self.core.sent_notes.insert(peer, SentNotes::since(now));
         self.peers.insert(peer, config);
     }
 
@@ -181,7 +181,7 @@ impl Endpoint {
     pub fn remove_peer(&mut self, now: Instant, peer: TunnelId) {
         self.delete_all(now, peer);
         self.dos_protection.forget(peer);
-        self.core.asked.remove(&peer);
+        self.core.sent_notes.remove(&peer);
         if let Some(address) = self.peers.remove(peer) {
             self.dos_protection.forget_address(Source::Peer(address));
         }
@@ -205,7 +205,7 @@ impl Endpoint {
         let config = self.peers.get(peer)?.clone();
         let attempt = Initiator::begin(&mut self.env(now), peer, &config, remote)?;
         let id = attempt.id();
-        self.spis.insert(attempt.our_spi(), id, Standing::Known);
+        self.spis.insert(attempt.our_spi(), id, SaClass::Known);
         self.put(Sa::Initiating(Box::new(attempt)));
         Some(id)
     }
@@ -253,11 +253,15 @@ impl Endpoint {
         now: Instant,
         local: SocketAddr,
         remote: SocketAddr,
-        denial: Denial,
+        reason: DropReason,
     ) {
         let peer = self.peers.only_at(local.ip(), remote.ip());
-        self.hear(now, AddressPair { local, remote }, receive::came(denial));
-        self.env(now).tell_denial(peer, remote, denial);
+        self.note_received(
+            now,
+            AddressPair { local, remote },
+            receive::received_kind(reason),
+        );
+        self.env(now).report_drop(peer, remote, reason);
     }
 
     /// An authentic ESP packet arrived on this CHILD SA: its peer lives.
@@ -279,7 +283,7 @@ impl Endpoint {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         for id in self.deadlines.due(now) {
-            self.deny_half_open(now, id, Denial::HalfOpenExpired);
+            self.drop_half_open(now, id, DropReason::HalfOpenExpired);
             let Some(sa) = self.sas.remove(id) else {
                 self.deadlines.set(id, None);
                 continue;
@@ -329,8 +333,8 @@ impl Endpoint {
     /// How far handshakes with a peer come. None: it is not configured, or silenced.
     #[must_use]
     pub fn progress(&self, peer: TunnelId) -> Option<Progress> {
-        let asked = self.core.asked.get(&peer)?;
-        let heard = self.peers.heard_of(peer);
+        let asked = self.core.sent_notes.get(&peer)?;
+        let heard = self.peers.received_notes_of(peer);
         Some(Progress {
             noted_since: asked.noted_since,
             last: heard.and_then(|heard| heard.last),
@@ -343,24 +347,24 @@ impl Endpoint {
 
     /// The SPIs that messages may name our IKE SAs of this standing by, in ascending
     /// order. They are random, so that whoever names one has seen the SA's messages.
-    pub fn spis(&self, standing: Standing) -> impl Iterator<Item = u64> {
-        self.spis.iter(standing)
+    pub fn spis(&self, class: SaClass) -> impl Iterator<Item = u64> {
+        self.spis.iter(class)
     }
 
     /// Differs from an earlier one if [`Self::spis`] has changed since.
     #[must_use]
-    pub const fn spis_revision(&self, standing: Standing) -> u64 {
-        self.spis.revision(standing)
+    pub const fn spis_revision(&self, class: SaClass) -> u64 {
+        self.spis.revision(class)
     }
 
     /// What changed of [`Self::spis`] after a revision, in order: which SPI, and whether it
     /// is there since. None if that is too long ago.
     pub fn spi_changes(
         &self,
-        standing: Standing,
+        class: SaClass,
         since: u64,
     ) -> Option<impl Iterator<Item = (u64, bool)>> {
-        self.spis.changes_since(standing, since)
+        self.spis.changes_since(class, since)
     }
 
     /// Key pairs made since the endpoint was; each is most of a key exchange.
@@ -377,8 +381,8 @@ impl Endpoint {
 
     /// What became of messages that came to nothing, whoever sent them.
     #[must_use]
-    pub fn denials(&self) -> Denials {
-        self.core.denials
+    pub fn drops(&self) -> DropCounts {
+        self.core.drops
     }
 
     fn env(&mut self, now: Instant) -> Env<'_> {

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::Endpoint;
 use super::sa::{AfterHandling, Sa};
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::SaId;
-use crate::core::progress::Came;
+use crate::core::progress::ReceivedKind;
 use crate::v2::handshake::nat::AddressPair;
 use crate::v2::handshake::responder::Outcome;
 use crate::v2::messages::admission::admits;
@@ -20,9 +20,9 @@ impl Endpoint {
         let header = match decode_header(datagram) {
             Ok(header) => header,
             Err(error) => {
-                let denial = unreadable(at, datagram, &error);
-                self.hear(now, at, came(denial));
-                return self.deny(now, at, denial);
+                let reason = unreadable(at, datagram, &error);
+                self.note_received(now, at, received_kind(reason));
+                return self.drop_message(now, at, reason);
             }
         };
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
@@ -35,12 +35,12 @@ impl Endpoint {
             header.spi_i
         };
         if let Some(id) = self.spis.get(our_spi) {
-            let denial = match decode_cleartext(datagram) {
-                Ok(message) if message.is_fragment() => Denial::Fragment,
+            let reason = match decode_cleartext(datagram) {
+                Ok(message) if message.is_fragment() => DropReason::Fragment,
                 Ok(message) => return self.receive_for(now, id, at, message, datagram),
                 Err(error) => unreadable(at, datagram, &error),
             };
-            return self.deny_for(now, id, at, denial);
+            return self.drop_message_for(now, id, at, reason);
         }
         let repeated = self
             .closed
@@ -54,24 +54,24 @@ impl Endpoint {
     }
 
     /// Notes what came, for the peers that may be meant.
-    pub(super) fn hear(&mut self, now: Instant, at: AddressPair, what: Came) {
-        if let Some(heard) = self.peers.heard(at.local.ip(), at.remote.ip()) {
+    pub(super) fn note_received(&mut self, now: Instant, at: AddressPair, what: ReceivedKind) {
+        if let Some(heard) = self.peers.received_notes(at.local.ip(), at.remote.ip()) {
             heard.note(now, what, at.remote);
         }
     }
 
     /// A datagram that names no IKE SA of ours was dropped. If only one peer is configured
     /// at its address, it counts for that peer.
-    pub(super) fn deny(&mut self, now: Instant, at: AddressPair, denial: Denial) {
+    pub(super) fn drop_message(&mut self, now: Instant, at: AddressPair, reason: DropReason) {
         let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
-        self.env(now).deny(peer, at.remote, denial);
+        self.env(now).drop_message(peer, at.remote, reason);
     }
 
     /// The same of one that names this IKE SA.
-    fn deny_for(&mut self, now: Instant, id: SaId, at: AddressPair, denial: Denial) {
+    fn drop_message_for(&mut self, now: Instant, id: SaId, at: AddressPair, reason: DropReason) {
         match self.sas.get(id).and_then(Sa::peer) {
-            Some(peer) => self.env(now).deny_peer(peer, at.remote, denial),
-            None => self.deny(now, at, denial),
+            Some(peer) => self.env(now).drop_message_of(peer, at.remote, reason),
+            None => self.drop_message(now, at, reason),
         }
     }
 
@@ -95,14 +95,14 @@ impl Endpoint {
             );
             self.sas.insert(sa);
             // What was asked twice is answered twice.
-            let denial = match header.response {
-                true => Denial::NotAwaited,
-                false => Denial::OutOfPlace,
+            let reason = match header.response {
+                true => DropReason::NotAwaited,
+                false => DropReason::OutOfPlace,
             };
-            return self.deny_for(now, id, at, denial);
+            return self.drop_message_for(now, id, at, reason);
         }
         if let Some(awaited) = sa.stage().awaited() {
-            self.hear(now, at, awaited);
+            self.note_received(now, at, awaited);
         }
         let our_spi = sa.our_spi();
         let next = match sa {
@@ -134,16 +134,16 @@ impl Endpoint {
 }
 
 /// What is wrong with a datagram that cannot be read.
-fn unreadable(at: AddressPair, datagram: &[u8], error: &DecodeError) -> Denial {
+fn unreadable(at: AddressPair, datagram: &[u8], error: &DecodeError) -> DropReason {
     let remote = at.remote;
     tracing::debug!(%remote, %error, "{remote}: a message cannot be read: {error}");
-    peek_header(datagram).err().unwrap_or(Denial::Malformed)
+    peek_header(datagram).err().unwrap_or(DropReason::Malformed)
 }
 
 /// What it is that cannot be read.
-pub(super) fn came(unreadable: Denial) -> Came {
+pub(super) fn received_kind(unreadable: DropReason) -> ReceivedKind {
     match unreadable {
-        Denial::IkeV1 => Came::IkeV1,
-        _ => Came::NotIke,
+        DropReason::IkeV1 => ReceivedKind::IkeV1,
+        _ => ReceivedKind::NotIke,
     }
 }

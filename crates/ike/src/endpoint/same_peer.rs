@@ -6,9 +6,9 @@ use std::time::Instant;
 use vgw_sa::TunnelId;
 
 use super::sa::Sa;
-use super::{Endpoint, Standing};
+use super::{Endpoint, SaClass};
 use crate::core::event::{DownReason, Role, SaId};
-use crate::core::progress::Asked;
+use crate::core::progress::SentNotes;
 use crate::dos_protection::source::Source;
 use crate::v2::established::{Effect, Established};
 
@@ -72,7 +72,7 @@ impl Endpoint {
                 Effect::Report(event) => self.core.events.push_back(*event),
                 Effect::Spawn(sa) => {
                     let id = sa.id();
-                    self.spis.insert(sa.our_spi(), id, Standing::Known);
+                    self.spis.insert(sa.our_spi(), id, SaClass::Known);
                     let peer = sa.peer();
                     self.put(Sa::Established(sa));
                     self.with_established(now, id, Established::advance);
@@ -85,13 +85,13 @@ impl Endpoint {
                 } => self.with_established(now, new, |sa, env| {
                     sa.take_over(env, old, *inheritance);
                 }),
-                Effect::CandidateGone { old, candidate } => {
-                    self.with_established(now, old, |sa, _| sa.candidate_gone(candidate));
+                Effect::UndecidedGone { old, undecided } => {
+                    self.with_established(now, old, |sa, _| sa.undecided_gone(undecided));
                 }
-                Effect::CloseCandidate {
-                    candidate,
+                Effect::CloseUndecided {
+                    undecided,
                     send_delete,
-                } => self.close(now, candidate, DownReason::Rekeyed, send_delete),
+                } => self.close(now, undecided, DownReason::Rekeyed, send_delete),
             }
         }
     }
@@ -101,10 +101,10 @@ impl Endpoint {
             return;
         };
         let (peer, role, remote) = (sa.peer(), sa.role(), sa.remote().ip());
-        if let Some(before) = self.peers.saw(peer, remote) {
+        if let Some(before) = self.peers.note_address(peer, remote) {
             self.dos_protection.forget_address(Source::Peer(before));
         }
-        self.env(now).note_asked(peer, Asked::came_up);
+        self.env(now).note_sent(peer, SentNotes::came_up);
         if role == Role::Responder {
             // The peer's attempt came first. Ours ends without a DELETE where the peer
             // has not answered IKE_SA_INIT.

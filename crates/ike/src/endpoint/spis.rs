@@ -11,7 +11,7 @@ const REMEMBERED: usize = 64;
 /// Whose an IKE SA is, as far as that is known; it says whose messages are to
 /// come first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum SaClass {
     /// Begun by somebody who has not authenticated.
     HalfOpen,
     /// With a configured peer: begun by us, or authenticated.
@@ -63,10 +63,10 @@ impl BySpi {
 }
 
 impl Spis {
-    pub(super) fn insert(&mut self, spi: u64, id: SaId, standing: Standing) {
-        match standing {
-            Standing::HalfOpen => self.half_open.insert(spi, id),
-            Standing::Known => self.known.insert(spi, id),
+    pub(super) fn insert(&mut self, spi: u64, id: SaId, class: SaClass) {
+        match class {
+            SaClass::HalfOpen => self.half_open.insert(spi, id),
+            SaClass::Known => self.known.insert(spi, id),
         }
     }
 
@@ -88,27 +88,27 @@ impl Spis {
     }
 
     /// In ascending order.
-    pub(super) fn iter(&self, standing: Standing) -> impl Iterator<Item = u64> {
-        self.of(standing).sas.keys().copied()
+    pub(super) fn iter(&self, class: SaClass) -> impl Iterator<Item = u64> {
+        self.of(class).sas.keys().copied()
     }
 
-    pub(super) const fn revision(&self, standing: Standing) -> u64 {
-        self.of(standing).revision
+    pub(super) const fn revision(&self, class: SaClass) -> u64 {
+        self.of(class).revision
     }
 
     /// What changed after a revision; None if that is too long ago.
     pub(super) fn changes_since(
         &self,
-        standing: Standing,
+        class: SaClass,
         revision: u64,
     ) -> Option<impl Iterator<Item = (u64, bool)>> {
-        self.of(standing).changes_since(revision)
+        self.of(class).changes_since(revision)
     }
 
-    const fn of(&self, standing: Standing) -> &BySpi {
-        match standing {
-            Standing::HalfOpen => &self.half_open,
-            Standing::Known => &self.known,
+    const fn of(&self, class: SaClass) -> &BySpi {
+        match class {
+            SaClass::HalfOpen => &self.half_open,
+            SaClass::Known => &self.known,
         }
     }
 }
@@ -117,7 +117,7 @@ impl Spis {
 mod tests {
     use std::collections::BTreeSet;
 
-    use super::{REMEMBERED, Spis, Standing};
+    use super::{REMEMBERED, SaClass, Spis};
     use crate::core::event::SaId;
 
     #[test]
@@ -126,16 +126,13 @@ mod tests {
         let mut followed: [BTreeSet<u64>; 2] = Default::default();
         let mut seen = [0, 0];
         for spi in 0..1_000 {
-            spis.insert(spi, SaId(spi), Standing::HalfOpen);
+            spis.insert(spi, SaId(spi), SaClass::HalfOpen);
             if spi % 3 == 0 {
                 spis.authenticated(spi);
             }
             spis.remove(spi / 2);
-            for (place, standing) in [Standing::HalfOpen, Standing::Known]
-                .into_iter()
-                .enumerate()
-            {
-                for (spi, is_there) in spis.changes_since(standing, seen[place]).unwrap() {
+            for (place, class) in [SaClass::HalfOpen, SaClass::Known].into_iter().enumerate() {
+                for (spi, is_there) in spis.changes_since(class, seen[place]).unwrap() {
                     let changed = if is_there {
                         followed[place].insert(spi)
                     } else {
@@ -143,13 +140,13 @@ mod tests {
                     };
                     assert!(changed, "{spi} {is_there}");
                 }
-                seen[place] = spis.revision(standing);
-                assert!(spis.iter(standing).eq(followed[place].iter().copied()));
+                seen[place] = spis.revision(class);
+                assert!(spis.iter(class).eq(followed[place].iter().copied()));
             }
         }
-        let now = spis.revision(Standing::HalfOpen);
+        let now = spis.revision(SaClass::HalfOpen);
         let remembered = u64::try_from(REMEMBERED).unwrap();
-        let known = |since| spis.changes_since(Standing::HalfOpen, since).is_some();
+        let known = |since| spis.changes_since(SaClass::HalfOpen, since).is_some();
         assert!(known(now) && known(now - remembered));
         assert!(!known(now - remembered - 1));
     }

@@ -12,9 +12,9 @@ use vgw_sa::TunnelId;
 
 use super::Endpoint;
 use super::sa::Sa;
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::event::{Event, Role, SaId};
-use crate::core::progress::Came;
+use crate::core::progress::ReceivedKind;
 use crate::v2::channel::crash_token;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::established::Established;
@@ -40,15 +40,15 @@ impl Endpoint {
             "{remote}: {exchange} names no IKE SA of ours"
         );
         if self.peers.is_silenced(at.local.ip(), at.remote.ip()) {
-            return self.deny(now, at, Denial::TakenDown);
+            return self.drop_message(now, at, DropReason::TakenDown);
         }
-        self.hear(now, at, Came::OfUnknownSa);
+        self.note_received(now, at, ReceivedKind::OfUnknownSa);
         // RFC 7296 section 2.21.4: a response is never answered. Those to requests that
         // were sent twice come when their IKE SA is gone.
         if header.response {
-            return self.deny(now, at, Denial::NotAwaited);
+            return self.drop_message(now, at, DropReason::NotAwaited);
         }
-        self.deny(now, at, Denial::UnknownSa);
+        self.drop_message(now, at, DropReason::UnknownSa);
         let Ok(message) = decode_cleartext(datagram) else {
             return;
         };
@@ -70,7 +70,11 @@ impl Endpoint {
     ) {
         let (ours, theirs) = (local.ip(), remote.ip());
         let source = self.peers.source(theirs);
-        self.hear(now, AddressPair { local, remote }, Came::EspOfUnknownSa);
+        self.note_received(
+            now,
+            AddressPair { local, remote },
+            ReceivedKind::EspOfUnknownSa,
+        );
         if self.peers.is_silenced(ours, theirs) || !self.esp_answer_limit.take(now, source) {
             return;
         }

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use vgw_sa::TunnelId;
 
-use crate::core::progress::Heard;
+use crate::core::progress::ReceivedNotes;
 use crate::dos_protection::source::Source;
 use crate::peer::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use crate::peer::identity::Identity;
 
 /// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
 /// connections share one list of algorithms, so there are few of these.
-pub(crate) struct Alike {
+pub(crate) struct AlikePeers {
     pub ike: IkeAlgorithms,
     pub encapsulation: Encapsulation,
     members: BTreeSet<TunnelId>,
@@ -21,30 +21,30 @@ pub(crate) struct Alike {
 
 /// Those of one pair of addresses, the one with the lowest id first.
 #[derive(Default)]
-struct Group {
-    alike: Vec<Alike>,
-    heard: Heard,
+struct PeerGroup {
+    alike: Vec<AlikePeers>,
+    received: ReceivedNotes,
 }
 
-impl Group {
+impl PeerGroup {
     fn len(&self) -> usize {
         self.alike.iter().map(|alike| alike.members.len()).sum()
     }
 
     fn insert(&mut self, peer: TunnelId, config: &PeerConfig) {
-        let same = |alike: &&mut Alike| {
+        let same = |alike: &&mut AlikePeers| {
             alike.encapsulation == config.encapsulation && alike.ike == config.ike
         };
         if let Some(alike) = self.alike.iter_mut().find(same) {
             alike.members.insert(peer);
         } else {
-            self.alike.push(Alike {
+            self.alike.push(AlikePeers {
                 ike: config.ike.clone(),
                 encapsulation: config.encapsulation,
                 members: BTreeSet::from([peer]),
             });
         }
-        self.alike.sort_by_key(Alike::first);
+        self.alike.sort_by_key(AlikePeers::first);
     }
 
     fn remove(&mut self, peer: TunnelId) {
@@ -52,11 +52,11 @@ impl Group {
             alike.members.remove(&peer);
         }
         self.alike.retain(|alike| !alike.members.is_empty());
-        self.alike.sort_by_key(Alike::first);
+        self.alike.sort_by_key(AlikePeers::first);
     }
 }
 
-impl Alike {
+impl AlikePeers {
     fn first(&self) -> Option<TunnelId> {
         self.members.first().copied()
     }
@@ -70,9 +70,9 @@ const AT_ITS_ADDRESS: u64 = 1 << 32;
 pub(crate) struct Peers {
     all: BTreeMap<TunnelId, Arc<PeerConfig>>,
     /// Those with an address, by ours and theirs.
-    at: BTreeMap<(IpAddr, IpAddr), Group>,
+    at: BTreeMap<(IpAddr, IpAddr), PeerGroup>,
     /// Those that may come from anywhere, by our address.
-    anywhere: BTreeMap<IpAddr, Group>,
+    anywhere: BTreeMap<IpAddr, PeerGroup>,
     /// By our address and the peer's identity.
     named: BTreeMap<(IpAddr, Identity), BTreeSet<TunnelId>>,
     /// Where those without an address authenticated last.
@@ -84,17 +84,17 @@ pub(crate) struct Peers {
 }
 
 /// Our address and the peer's; None: it may be anywhere.
-type Ends = (IpAddr, Option<IpAddr>);
+type ConfiguredEnds = (IpAddr, Option<IpAddr>);
 
 /// Peers that get no answer.
 #[derive(Default)]
 struct Silenced {
-    all: BTreeMap<TunnelId, (Ends, Identity)>,
-    at: BTreeMap<Ends, BTreeSet<(Identity, TunnelId)>>,
+    all: BTreeMap<TunnelId, (ConfiguredEnds, Identity)>,
+    at: BTreeMap<ConfiguredEnds, BTreeSet<(Identity, TunnelId)>>,
 }
 
 impl Silenced {
-    fn insert(&mut self, peer: TunnelId, ends: Ends, identity: Identity) {
+    fn insert(&mut self, peer: TunnelId, ends: ConfiguredEnds, identity: Identity) {
         let named = (identity.clone(), peer);
         self.at.entry(ends).or_default().insert(named);
         self.all.insert(peer, (ends, identity));
@@ -208,7 +208,7 @@ impl Peers {
 
     /// A peer authenticated at this address; gives the one before, if nobody has
     /// that any more.
-    pub(crate) fn saw(&mut self, peer: TunnelId, remote: IpAddr) -> Option<IpAddr> {
+    pub(crate) fn note_address(&mut self, peer: TunnelId, remote: IpAddr) -> Option<IpAddr> {
         let anywhere = self.get(peer).is_some_and(|peer| peer.remote.is_none());
         if !anywhere || self.seen.get(&peer) == Some(&remote) {
             return None;
@@ -228,7 +228,7 @@ impl Peers {
         Some(remote)
     }
 
-    fn group(&mut self, config: &PeerConfig) -> &mut Group {
+    fn group(&mut self, config: &PeerConfig) -> &mut PeerGroup {
         match config.remote {
             Some(remote) => self.at.entry((config.local, remote)).or_default(),
             None => self.anywhere.entry(config.local).or_default(),
@@ -236,22 +236,26 @@ impl Peers {
     }
 
     /// What is noted of messages between these addresses, if a peer may be meant.
-    pub(crate) fn heard(&mut self, local: IpAddr, remote: IpAddr) -> Option<&mut Heard> {
+    pub(crate) fn received_notes(
+        &mut self,
+        local: IpAddr,
+        remote: IpAddr,
+    ) -> Option<&mut ReceivedNotes> {
         let group = match self.at.get_mut(&(local, remote)) {
             Some(group) => Some(group),
             None => self.anywhere.get_mut(&local),
         };
-        group.map(|group| &mut group.heard)
+        group.map(|group| &mut group.received)
     }
 
     /// What is noted of messages from where this peer is expected.
-    pub(crate) fn heard_of(&self, peer: TunnelId) -> Option<&Heard> {
+    pub(crate) fn received_notes_of(&self, peer: TunnelId) -> Option<&ReceivedNotes> {
         let config = self.get(peer)?;
         let group = match config.remote {
             Some(remote) => self.at.get(&(config.local, remote)),
             None => self.anywhere.get(&config.local),
         };
-        group.map(|group| &group.heard)
+        group.map(|group| &group.received)
     }
 
     /// How many peers have this address: configured, or where they authenticated last.
@@ -275,20 +279,20 @@ impl Peers {
         }
     }
 
-    fn groups(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &Group> {
+    fn groups(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &PeerGroup> {
         let at = self.at.get(&(local, remote)).into_iter();
         at.chain(self.anywhere.get(&local))
     }
 
     /// What is accepted between these addresses: for those with this remote
     /// address first, then for those that may be anywhere.
-    pub(crate) fn alike(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &Alike> {
+    pub(crate) fn alike(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &AlikePeers> {
         self.groups(local, remote).flat_map(|group| &group.alike)
     }
 
     /// As [`Self::alike`], each with how much it counts where not all can have what
     /// they accept.
-    pub(crate) fn counted(&self, local: IpAddr, remote: IpAddr) -> Vec<(&Alike, u64)> {
+    pub(crate) fn counted(&self, local: IpAddr, remote: IpAddr) -> Vec<(&AlikePeers, u64)> {
         let at = self.at.get(&(local, remote)).map(|g| (g, AT_ITS_ADDRESS));
         let anywhere = self.anywhere.get(&local).map(|g| (g, 1));
         let mut counted = Vec::new();
@@ -303,7 +307,7 @@ impl Peers {
 
     /// How many peers may be meant between these addresses.
     pub(crate) fn candidates(&self, local: IpAddr, remote: IpAddr) -> usize {
-        self.groups(local, remote).map(Group::len).sum()
+        self.groups(local, remote).map(PeerGroup::len).sum()
     }
 
     /// The peers that may be meant between these addresses, in the order of
@@ -381,14 +385,14 @@ mod tests {
 
     use vgw_sa::TunnelId;
 
-    use super::{Ends, Silenced};
+    use super::{ConfiguredEnds, Silenced};
     use crate::peer::identity::Identity;
 
     fn address(number: u8) -> IpAddr {
         Ipv4Addr::new(192, 0, 2, number).into()
     }
 
-    fn ends(local: u8, remote: u8) -> Ends {
+    fn ends(local: u8, remote: u8) -> ConfiguredEnds {
         (address(local), (remote > 0).then(|| address(remote)))
     }
 
@@ -398,7 +402,7 @@ mod tests {
             changes in vec((0..12_u32, any::<bool>(), 0..2_u8, 0..3_u8, 0..3_u8), 0..60),
         ) {
             let mut silenced = Silenced::default();
-            let mut all: Vec<(TunnelId, Ends, Identity)> = Vec::new();
+            let mut all: Vec<(TunnelId, ConfiguredEnds, Identity)> = Vec::new();
             for (peer, stays, local, remote, name) in changes {
                 let peer = TunnelId(peer);
                 silenced.remove(peer);

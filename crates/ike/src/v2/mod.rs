@@ -5,7 +5,7 @@ pub(crate) mod established;
 pub(crate) mod handshake;
 pub mod messages;
 pub mod proposal;
+pub mod refusal;
 #[cfg(test)]
 pub(crate) mod vectors;
-pub mod why;
 pub mod wire;

@@ -1,7 +1,7 @@
 //! Messages that come to nothing: each has a name, is counted, and is said where an
 //! operator can do something about it.
 
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::wire::{ExchangeType, Header, Payload, PayloadType, encode_cleartext};
 
 use crate::rig::{A, B, DELAY, PEER, Pair, seconds};
@@ -27,8 +27,8 @@ fn fragment(pair: &Pair, exchange: ExchangeType, message_id: u32) -> Vec<u8> {
     message
 }
 
-fn denied(pair: &Pair, side: usize, denial: Denial) -> u64 {
-    pair.sides[side].endpoint.denials().get(denial)
+fn denied(pair: &Pair, side: usize, reason: DropReason) -> u64 {
+    pair.sides[side].endpoint.drops().get(reason)
 }
 
 #[test]
@@ -49,8 +49,11 @@ fn ikev1_is_named_and_not_answered() {
     pair.inject(A, message.clone());
     message[17] = 0x30;
     pair.inject(A, message);
-    assert_eq!(pair.sides[B].dropped, [Denial::IkeV1, Denial::OtherVersion]);
-    assert_eq!(denied(&pair, B, Denial::IkeV1), 1);
+    assert_eq!(
+        pair.sides[B].dropped,
+        [DropReason::IkeV1, DropReason::OtherVersion]
+    );
+    assert_eq!(denied(&pair, B, DropReason::IkeV1), 1);
     assert!(pair.log.is_empty());
 }
 
@@ -61,14 +64,14 @@ fn a_fragment_is_named_in_a_handshake_and_in_an_sa() {
     pair.run(DELAY);
     let message = fragment(&pair, ExchangeType::IKE_AUTH, 1);
     pair.inject(A, message);
-    assert_eq!(pair.sides[B].dropped, [Denial::Fragment]);
-    assert_eq!(denied(&pair, B, Denial::Fragment), 1);
+    assert_eq!(pair.sides[B].dropped, [DropReason::Fragment]);
+    assert_eq!(denied(&pair, B, DropReason::Fragment), 1);
     pair.run(seconds(2));
     pair.assert_agreement(1);
     let message = fragment(&pair, ExchangeType::INFORMATIONAL, 2);
     pair.inject(A, message);
     let dropped = pair.sides[B].endpoint.counters(PEER).dropped;
-    assert_eq!((dropped.get(Denial::Fragment), dropped.total()), (1, 1));
+    assert_eq!((dropped.get(DropReason::Fragment), dropped.total()), (1, 1));
 }
 
 #[test]
@@ -82,7 +85,7 @@ fn a_handshake_that_does_not_go_on_is_said_when_its_time_is_over() {
     );
     pair.initiate(A);
     pair.run(seconds(40));
-    assert_eq!(pair.sides[B].dropped, [Denial::HalfOpenExpired]);
+    assert_eq!(pair.sides[B].dropped, [DropReason::HalfOpenExpired]);
 }
 
 #[test]
@@ -90,8 +93,8 @@ fn a_request_in_an_sa_that_is_lost_is_said() {
     let mut pair = Pair::up(4);
     pair.sides[B].restart(5);
     pair.run(seconds(15));
-    assert!(denied(&pair, B, Denial::UnknownSa) > 0);
-    assert!(pair.sides[B].dropped.contains(&Denial::UnknownSa));
+    assert!(denied(&pair, B, DropReason::UnknownSa) > 0);
+    assert!(pair.sides[B].dropped.contains(&DropReason::UnknownSa));
 }
 
 #[test]
@@ -107,5 +110,5 @@ fn what_comes_twice_on_the_way_is_counted_and_not_said() {
     for side in &pair.sides {
         assert_eq!(side.dropped, []);
     }
-    assert!(denied(&pair, A, Denial::NotAwaited) > 2);
+    assert!(denied(&pair, A, DropReason::NotAwaited) > 2);
 }

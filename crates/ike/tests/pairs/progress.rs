@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use vgw_ike::config::Encapsulation;
-use vgw_ike::denial::Denial;
-use vgw_ike::progress::{Came, Progress};
+use vgw_ike::drop_reason::DropReason;
+use vgw_ike::progress::{Progress, ReceivedKind};
 use vgw_ike::wire::ExchangeType;
 use vgw_sa::TunnelId;
 
@@ -21,7 +21,7 @@ fn progress(pair: &Pair, side: usize) -> Progress {
     pair.sides[side].endpoint.progress(PEER).unwrap()
 }
 
-fn last(pair: &Pair, side: usize) -> Option<Came> {
+fn last(pair: &Pair, side: usize) -> Option<ReceivedKind> {
     progress(pair, side).last.map(|last| last.what)
 }
 
@@ -57,7 +57,7 @@ fn where_port_4500_is_dropped_both_ends_note_that_ike_auth_is_what_does_not_come
     assert_eq!(theirs.handshakes.first, begun_at);
     assert_eq!(theirs.handshakes.last, begun_at + seconds(50));
     assert_eq!(theirs.remote, SocketAddr::new(address(A), 500));
-    assert_eq!(last(&pair, B), Some(Came::InitRequest));
+    assert_eq!(last(&pair, B), Some(ReceivedKind::InitRequest));
 
     let ours = progress(&pair, A);
     let sent = pair.count(A, ExchangeType::IKE_AUTH, false);
@@ -65,14 +65,14 @@ fn where_port_4500_is_dropped_both_ends_note_that_ike_auth_is_what_does_not_come
     assert_eq!(usize::try_from(unanswered.count).unwrap(), sent);
     assert_eq!(unanswered.first, begun_at + DELAY);
     assert_eq!((ours.init_unanswered, ours.auth_floated), (None, true));
-    assert_eq!(last(&pair, A), Some(Came::InitResponse));
+    assert_eq!(last(&pair, A), Some(ReceivedKind::InitResponse));
 
     pair.weather = crate::rig::fair();
     pair.establish(A);
     let [ours, theirs] = [A, B].map(|side| progress(&pair, side));
     assert_eq!((ours.auth_unanswered, theirs.begun), (None, None));
-    assert_eq!(last(&pair, A), Some(Came::AuthResponse));
-    assert_eq!(last(&pair, B), Some(Came::AuthRequest));
+    assert_eq!(last(&pair, A), Some(ReceivedKind::AuthResponse));
+    assert_eq!(last(&pair, B), Some(ReceivedKind::AuthRequest));
 }
 
 #[test]
@@ -138,7 +138,7 @@ fn a_refusal_is_an_answer() {
     attempts(&mut pair, 1);
     let ours = progress(&pair, A);
     assert_eq!((ours.init_unanswered, ours.auth_unanswered), (None, None));
-    assert_eq!(last(&pair, A), Some(Came::InitResponse));
+    assert_eq!(last(&pair, A), Some(ReceivedKind::InitResponse));
     assert_eq!(progress(&pair, B).begun, None);
 }
 
@@ -146,14 +146,14 @@ fn a_refusal_is_an_answer() {
 fn ike_v1_is_noted_counted_and_refused_by_name_without_an_answer() {
     let mut pair = Pair::new(1);
     pair.inject(A, IKE_V1.to_vec());
-    assert_eq!(last(&pair, B), Some(Came::IkeV1));
-    let denials = pair.sides[B].endpoint.denials();
-    assert_eq!(denials.get(Denial::IkeV1), 1);
-    assert_eq!(denials.get(Denial::Malformed), 0);
-    assert_eq!(pair.sides[B].dropped, [Denial::IkeV1]);
+    assert_eq!(last(&pair, B), Some(ReceivedKind::IkeV1));
+    let denials = pair.sides[B].endpoint.drops();
+    assert_eq!(denials.get(DropReason::IkeV1), 1);
+    assert_eq!(denials.get(DropReason::Malformed), 0);
+    assert_eq!(pair.sides[B].dropped, [DropReason::IkeV1]);
     assert!(pair.log.is_empty());
     pair.inject(A, b"not IKE".to_vec());
-    assert_eq!(last(&pair, B), Some(Came::NotIke));
+    assert_eq!(last(&pair, B), Some(ReceivedKind::NotIke));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use vgw_ike::config::{
     Encapsulation, EspAlgorithms, IkeAlgorithms, KeyLog, Lifetime, Limits, Liveness, PeerConfig,
     Psk,
 };
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId};
 use vgw_ike::identity::Identity;
@@ -96,7 +96,7 @@ pub struct Side {
     pub outbound: Option<u32>,
     pub refusals: Vec<String>,
     /// Of what is said as well as counted.
-    pub dropped: Vec<Denial>,
+    pub dropped: Vec<DropReason>,
     pub diagnostics: Vec<Diagnostic>,
     pub faults: usize,
     pub ends: Vec<DownReason>,
@@ -193,7 +193,7 @@ impl Side {
             Event::Refused { why, .. } | Event::RekeyRefused { why, .. } => {
                 self.refusals.push(why.to_string());
             }
-            Event::Dropped { denial, .. } => self.dropped.push(denial),
+            Event::Dropped { reason, .. } => self.dropped.push(reason),
             Event::NoRandomNumbers => self.faults += 1,
             Event::Diagnostic { diagnostic, .. } => self.diagnostics.push(diagnostic),
         }

@@ -1,7 +1,7 @@
 //! Peers that are to get no answer.
 
 use vgw_crypto::Group;
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
@@ -23,7 +23,7 @@ fn silence(pair: &mut Pair, anywhere: bool) {
 }
 
 fn silent(pair: &Pair) -> u64 {
-    pair.sides[B].endpoint.denials().get(Denial::TakenDown)
+    pair.sides[B].endpoint.drops().get(DropReason::TakenDown)
 }
 
 #[test]

@@ -1,22 +1,22 @@
 //! The SPIs by which whoever sorts messages knows whose they are.
 
-use vgw_ike::endpoint::Standing;
+use vgw_ike::endpoint::SaClass;
 use vgw_ike::wire::{PeekedHeader, peek_header};
 
 use crate::rig::{A, B, DELAY, Datagram, Load, Pair, seconds};
 
 /// Those of peers that are known.
 fn spis(pair: &Pair, side: usize) -> Vec<u64> {
-    pair.sides[side].endpoint.spis(Standing::Known).collect()
+    pair.sides[side].endpoint.spis(SaClass::Known).collect()
 }
 
 fn half_open(pair: &Pair, side: usize) -> Vec<u64> {
-    pair.sides[side].endpoint.spis(Standing::HalfOpen).collect()
+    pair.sides[side].endpoint.spis(SaClass::HalfOpen).collect()
 }
 
 fn revisions(pair: &Pair, side: usize) -> [u64; 2] {
     let endpoint = &pair.sides[side].endpoint;
-    [Standing::HalfOpen, Standing::Known].map(|standing| endpoint.spis_revision(standing))
+    [SaClass::HalfOpen, SaClass::Known].map(|standing| endpoint.spis_revision(standing))
 }
 
 #[test]

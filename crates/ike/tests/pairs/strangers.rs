@@ -5,11 +5,11 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{Group, Secret};
 use vgw_ike::config::{Limits, PeerConfig, Psk};
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Event};
 use vgw_ike::identity::Identity;
-use vgw_ike::why::Why;
+use vgw_ike::refusal::RefusalReason;
 use vgw_ike::wire::{
     ExchangeType, KeyExchange, Notify, NotifyType, Payload, Transform, TransformType,
     decode_cleartext, encode_cleartext,
@@ -22,7 +22,7 @@ use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds, source
 struct Gateway {
     endpoint: Endpoint,
     now: Instant,
-    refused: Vec<(Option<TunnelId>, Why)>,
+    refused: Vec<(Option<TunnelId>, RefusalReason)>,
 }
 
 impl Gateway {
@@ -71,8 +71,8 @@ impl Gateway {
         }
     }
 
-    fn denied(&self, denial: Denial) -> u64 {
-        self.endpoint.denials().get(denial)
+    fn denied(&self, reason: DropReason) -> u64 {
+        self.endpoint.drops().get(reason)
     }
 }
 
@@ -224,9 +224,9 @@ fn who_has_some_half_open_must_return_a_cookie_and_gets_through_by_it() {
     assert_eq!(sent, 2, "once more, with the cookie");
     pair.run(seconds(31));
     assert_eq!(pair.sides[B].endpoint.half_open(), 0);
-    let denials = pair.sides[B].endpoint.denials();
-    assert_eq!(denials.get(Denial::HalfOpenExpired), 4);
-    assert_eq!(denials.get(Denial::CookieAsked), 1_996 + 1);
+    let denials = pair.sides[B].endpoint.drops();
+    assert_eq!(denials.get(DropReason::HalfOpenExpired), 4);
+    assert_eq!(denials.get(DropReason::CookieAsked), 1_996 + 1);
 }
 
 #[test]
@@ -238,8 +238,8 @@ fn one_who_is_refused_again_and_again_is_asked_for_cookies_and_nobody_else_is() 
     for spi in 1..=100 {
         gateway.hear(host(1), &with_spi(&useless, spi));
     }
-    assert_eq!(gateway.denied(Denial::BadPublicValue), 4);
-    assert_eq!(gateway.denied(Denial::CookieAsked), 96);
+    assert_eq!(gateway.denied(DropReason::BadPublicValue), 4);
+    assert_eq!(gateway.denied(DropReason::CookieAsked), 96);
     let asked = |gateway: &mut Gateway, from, spi| {
         cookie(&gateway.hear(from, &with_spi(&first, spi)).unwrap()).is_some()
     };
@@ -276,12 +276,15 @@ fn forged_requests_of_any_number_bring_about_a_few_refusals_and_no_sentence() {
         for number in 1..=10_000 {
             gateway.hear(host(number), &with_spi(&message, number.into()));
         }
-        assert_eq!(gateway.denied(Denial::NoProposal), 32);
-        assert_eq!(gateway.denied(Denial::CookieAsked), 10_000 - 32);
+        assert_eq!(gateway.denied(DropReason::NoProposal), 32);
+        assert_eq!(gateway.denied(DropReason::CookieAsked), 10_000 - 32);
         assert_eq!(gateway.refused.len(), 32);
         for (peer, why) in &gateway.refused {
             assert_eq!(*peer, None, "no tunnel is blamed");
-            assert!(matches!(why, Why::NoProposal(_)), "not in words yet");
+            assert!(
+                matches!(why, RefusalReason::NoProposal(_)),
+                "not in words yet"
+            );
         }
         let text = gateway.refused[0].1.to_string();
         assert!(text.len() < 200, "{text}");
@@ -299,14 +302,18 @@ fn who_returns_its_cookie_and_is_refused_without_pause_uses_up_its_share() {
     for spi in 1..=20_000 {
         gateway.hear_from(host(1), &with_spi(&message, spi));
     }
-    let served = gateway.denied(Denial::NoProposal);
+    let served = gateway.denied(DropReason::NoProposal);
     assert!((1_700..2_300).contains(&served), "{served}");
-    assert_eq!(gateway.denied(Denial::OverBudget), 20_000 - served);
+    assert_eq!(gateway.denied(DropReason::OverBudget), 20_000 - served);
     gateway.hear_from(host(2), &message);
-    assert_eq!(gateway.denied(Denial::NoProposal), served + 1, "another");
+    assert_eq!(
+        gateway.denied(DropReason::NoProposal),
+        served + 1,
+        "another"
+    );
     gateway.now += seconds(1);
     gateway.hear_from(host(1), &with_spi(&message, 30_000));
-    assert_eq!(gateway.denied(Denial::NoProposal), served + 2, "again");
+    assert_eq!(gateway.denied(DropReason::NoProposal), served + 2, "again");
 }
 
 #[test]
@@ -357,7 +364,7 @@ fn a_cookie_is_good_for_a_few_half_open_sas() {
         gateway.now += seconds(2);
     }
     assert_eq!(uses, 4);
-    assert_eq!(gateway.denied(Denial::CookieSpent), 1);
+    assert_eq!(gateway.denied(DropReason::CookieSpent), 1);
     assert_eq!(gateway.endpoint.half_open(), 1);
 }
 
@@ -375,7 +382,7 @@ fn a_flood_of_half_open_sas_from_eight_networks_keeps_no_honest_peer_out() {
         }
     }
     assert_eq!(gateway.endpoint.half_open(), 768, "a quarter stays free");
-    assert!(gateway.denied(Denial::HalfOpenEvicted) > 2_000);
+    assert!(gateway.denied(DropReason::HalfOpenEvicted) > 2_000);
     let asked = gateway.hear(host(100), &first).unwrap();
     let honest = with_cookie(&first, cookie(&asked).unwrap());
     let known = (address(A), 500).into();
@@ -395,7 +402,7 @@ fn a_flood_of_half_open_sas_from_eight_networks_keeps_no_honest_peer_out() {
     gateway.now += seconds(31);
     gateway.endpoint.handle_timeout(gateway.now);
     assert_eq!(gateway.endpoint.half_open(), 0);
-    assert_eq!(gateway.denied(Denial::HalfOpenExpired), 769);
+    assert_eq!(gateway.denied(DropReason::HalfOpenExpired), 769);
 }
 
 /// Pairs whose initiators guess at a pre-shared key of `gateway`'s peer 1.
@@ -433,8 +440,8 @@ fn guesses_at_a_pre_shared_key_are_slowed_down_by_network() {
     for number in 0..100 {
         assert!(!guess(&mut gateway, host(1), number, b"a wrong guess"));
     }
-    assert_eq!(gateway.denied(Denial::AuthFailed), 10);
-    assert_eq!(gateway.denied(Denial::AuthHeld), 90);
+    assert_eq!(gateway.denied(DropReason::AuthFailed), 10);
+    assert_eq!(gateway.denied(DropReason::AuthHeld), 90);
     let (peer, why) = &gateway.refused[0];
     assert_eq!(
         *peer,
@@ -458,8 +465,8 @@ fn guesses_from_many_networks_are_slowed_down_by_peer_and_do_not_lock_it_out() {
         let up = guess(&mut gateway, host(number), number.into(), b"a wrong guess");
         assert!(!up);
     }
-    assert_eq!(gateway.denied(Denial::AuthFailed), 30);
-    assert_eq!(gateway.denied(Denial::AuthHeld), 170);
+    assert_eq!(gateway.denied(DropReason::AuthFailed), 30);
+    assert_eq!(gateway.denied(DropReason::AuthHeld), 170);
     assert!(!guess(&mut gateway, host(300), 1_001, RIGHT), "a lucky one");
     assert!(
         guess(&mut gateway, home, 1_002, RIGHT),
@@ -474,7 +481,7 @@ fn nobody_guesses_at_a_peer_with_an_address_from_another() {
     for number in 1..=200 {
         guess(&mut gateway, host(number), number.into(), RIGHT);
     }
-    assert_eq!(gateway.denied(Denial::AuthFailed), 0);
+    assert_eq!(gateway.denied(DropReason::AuthFailed), 0);
     assert!(guess(&mut gateway, host(5_000), 1_000, RIGHT));
 }
 
@@ -517,12 +524,12 @@ fn what_is_no_message_of_ours_is_counted() {
     let mut late = first_message();
     late[15] = 1;
     gateway.hear(host(1), &late);
-    for denial in [
-        Denial::Malformed,
-        Denial::NoPeer,
-        Denial::UnknownSa,
-        Denial::OutOfPlace,
+    for reason in [
+        DropReason::Malformed,
+        DropReason::NoPeer,
+        DropReason::UnknownSa,
+        DropReason::OutOfPlace,
     ] {
-        assert_eq!(gateway.denied(denial), 1, "{}", denial.name());
+        assert_eq!(gateway.denied(reason), 1, "{}", reason.name());
     }
 }

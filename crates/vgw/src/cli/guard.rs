@@ -9,7 +9,7 @@ use std::path::Path;
 use anyhow::Context;
 use ipnet::IpNet;
 use tokio::runtime::Builder;
-use vgw_ike::words::few;
+use vgw_ike::bounded_text::few;
 
 use super::print;
 use vgwd::config::{self, Outline, Settings};

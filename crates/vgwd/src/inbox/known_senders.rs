@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
-use vgw_ike::endpoint::Standing;
+use vgw_ike::endpoint::SaClass;
 
 use super::spi_set::SpiSet;
 use super::{MessageCounts, SenderClass, Shared, UnreadMessage};
@@ -60,10 +60,10 @@ impl SenderTable {
             .then_some(SenderClass::Handshake)
     }
 
-    fn of(&mut self, standing: Standing) -> &mut Arc<SpiSet> {
-        match standing {
-            Standing::Known => &mut self.established,
-            Standing::HalfOpen => &mut self.half_open,
+    fn of(&mut self, sa_class: SaClass) -> &mut Arc<SpiSet> {
+        match sa_class {
+            SaClass::Known => &mut self.established,
+            SaClass::HalfOpen => &mut self.half_open,
         }
     }
 
@@ -103,29 +103,29 @@ impl KnownSenders {
     /// Shows the IKE SAs that there are now. It costs nothing while they are the
     /// same, and little for one that comes or goes.
     pub fn update(&mut self, supervisor: &Supervisor) {
-        for standing in [Standing::HalfOpen, Standing::Known] {
-            let now = Some(supervisor.ike_spis_revision(standing));
-            let shown = match standing {
-                Standing::HalfOpen => &mut self.half_open,
-                Standing::Known => &mut self.established,
+        for sa_class in [SaClass::HalfOpen, SaClass::Known] {
+            let now = Some(supervisor.ike_spis_revision(sa_class));
+            let shown = match sa_class {
+                SaClass::HalfOpen => &mut self.half_open,
+                SaClass::Known => &mut self.established,
             };
             let before = std::mem::replace(shown, now);
             if before == now {
                 continue;
             }
-            let changes = before.and_then(|since| supervisor.ike_spi_changes(standing, since));
+            let changes = before.and_then(|since| supervisor.ike_spi_changes(sa_class, since));
             match changes {
                 Some(changes) => {
-                    self.change(|known| Arc::make_mut(known.of(standing)).change(changes))
+                    self.change(|known| Arc::make_mut(known.of(sa_class)).change(changes))
                 }
-                None => self.show(standing, supervisor.ike_spis(standing)),
+                None => self.show(sa_class, supervisor.ike_spis(sa_class)),
             }
         }
     }
 
-    pub(super) fn show(&self, standing: Standing, spis: impl Iterator<Item = u64>) {
+    pub(super) fn show(&self, sa_class: SaClass, spis: impl Iterator<Item = u64>) {
         let spis = Arc::new(spis.collect());
-        self.change(|known| *known.of(standing) = spis);
+        self.change(|known| *known.of(sa_class) = spis);
     }
 
     fn change(&self, change: impl FnOnce(&mut SenderTable)) {

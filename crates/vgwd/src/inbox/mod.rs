@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 use vgw_ike::wire::peek_header;
 
 mod known_senders;
@@ -95,11 +95,11 @@ pub struct Message {
 }
 
 /// Why a message is dropped by what its header says, as [`peek_header`] gives it.
-const UNREAD: [Denial; 2] = [Denial::Malformed, Denial::OtherVersion];
+const UNREAD: [DropReason; 2] = [DropReason::Malformed, DropReason::OtherVersion];
 
 /// Every reason for which a message is dropped here.
 pub fn reasons() -> impl Iterator<Item = &'static str> {
-    let unread = UNREAD.into_iter().map(Denial::name);
+    let unread = UNREAD.into_iter().map(DropReason::name);
     unread.chain(SenderClass::ALL.into_iter().map(full))
 }
 
@@ -176,7 +176,7 @@ impl InboxSender {
         let header = match peek_header(&message.octets) {
             Ok(header) => header,
             // Passed on, so that status can say that the peer speaks IKEv1.
-            Err(Denial::IkeV1) => {
+            Err(DropReason::IkeV1) => {
                 return self.put_in(known.of_address(message.remote.ip()), message);
             }
             Err(denial) => {
@@ -206,7 +206,7 @@ impl InboxSender {
         taken
     }
 
-    fn drop_unread(&self, message: &Message, denial: Denial, known: &SenderTable) {
+    fn drop_unread(&self, message: &Message, denial: DropReason, known: &SenderTable) {
         let mut counters = UNREAD.iter().zip(&self.shared.counters.unread);
         if let Some((_, counter)) = counters.find(|(of, _)| **of == denial) {
             add(counter);

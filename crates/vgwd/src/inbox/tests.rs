@@ -1,7 +1,7 @@
 use std::net::SocketAddr;
 
-use vgw_ike::denial::Denial;
-use vgw_ike::endpoint::Standing;
+use vgw_ike::drop_reason::DropReason;
+use vgw_ike::endpoint::SaClass;
 use vgw_ike::wire::{ExchangeType, Header, PayloadType, begin_sealed};
 
 use super::{InboxReceiver, InboxSender, KnownSenders, Message, SenderClass, TURNS, open};
@@ -15,8 +15,8 @@ fn inbox() -> (InboxSender, InboxReceiver, KnownSenders) {
     let (sender, receiver, known_senders) = open();
     let configured: SocketAddr = CONFIGURED.parse().unwrap();
     known_senders.expect_from([configured.ip()].into_iter().collect());
-    known_senders.show(Standing::Known, std::iter::once(ESTABLISHED));
-    known_senders.show(Standing::HalfOpen, std::iter::once(HALF_OPEN));
+    known_senders.show(SaClass::Known, std::iter::once(ESTABLISHED));
+    known_senders.show(SaClass::HalfOpen, std::iter::once(HALF_OPEN));
     (sender, receiver, known_senders)
 }
 
@@ -87,7 +87,7 @@ fn a_message_is_of_the_class_that_its_spi_or_else_its_address_says() {
 #[test]
 fn an_ike_sa_that_ended_is_known_no_longer() {
     let (sender, _receiver, known_senders) = inbox();
-    known_senders.show(Standing::Known, std::iter::empty());
+    known_senders.show(SaClass::Known, std::iter::empty());
     sender.put(message(ELSEWHERE, ESTABLISHED, 0));
     assert_eq!(received(&known_senders, SenderClass::Stranger), 1);
     // The others stay as they were.
@@ -214,8 +214,8 @@ fn what_is_dropped_unread_is_counted_by_its_kind_and_told_once_until_it_is_taken
     let told: Vec<_> = known_senders.take_unread();
     let told: Vec<_> = told.iter().map(|told| (told.remote, told.denial)).collect();
     let expected = [
-        (CONFIGURED, Denial::OtherVersion),
-        (ELSEWHERE, Denial::Malformed),
+        (CONFIGURED, DropReason::OtherVersion),
+        (ELSEWHERE, DropReason::Malformed),
     ];
     assert_eq!(
         told,

@@ -8,7 +8,7 @@
 use std::net::SocketAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
-use vgw_ike::denial::Denial;
+use vgw_ike::drop_reason::DropReason;
 
 /// Messages that are kept, of configured addresses and of all others.
 const ROOM: usize = 64;
@@ -21,7 +21,7 @@ pub struct UnreadMessage {
     /// Where it came from.
     pub remote: SocketAddr,
     /// Why it was dropped.
-    pub denial: Denial,
+    pub denial: DropReason,
 }
 
 /// A sample of them that the loop has not taken yet.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use vgw_sa::TrafficSelector;
 
-use crate::core::words::few;
+use crate::core::bounded_text::few;
 
 /// As many traffic selectors as a TS payload can count (RFC 7296 section 3.13).
 const MAX_SELECTORS: usize = 255;

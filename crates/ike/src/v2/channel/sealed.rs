@@ -16,7 +16,7 @@ pub(crate) const IV_KEY_LEN: usize = 32;
 /// Not sealed by the peer with the keys of this SA: anyone can send it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not authentic")]
-pub(crate) struct Forged;
+pub(crate) struct NotAuthentic;
 
 enum Protection {
     Aead(Box<AeadKey>),
@@ -125,33 +125,41 @@ impl OpenKey {
 
     /// The encoded payloads inside, without padding. The integrity check comes
     /// before anything else is looked at.
-    pub(crate) fn open(&self, datagram: &[u8], sealed: &Sealed) -> Result<Vec<u8>, Forged> {
-        let associated = datagram.get(..sealed.body.start).ok_or(Forged)?;
-        let body = datagram.get(sealed.body.clone()).ok_or(Forged)?;
+    pub(crate) fn open(&self, datagram: &[u8], sealed: &Sealed) -> Result<Vec<u8>, NotAuthentic> {
+        let associated = datagram.get(..sealed.body.start).ok_or(NotAuthentic)?;
+        let body = datagram.get(sealed.body.clone()).ok_or(NotAuthentic)?;
         let plaintext = match &self.0 {
             Protection::Aead(key) => {
-                let (iv, rest) = body.split_first_chunk::<AEAD_IV_LEN>().ok_or(Forged)?;
-                let (data, icv) = rest.split_last_chunk::<AEAD_ICV_LEN>().ok_or(Forged)?;
+                let (iv, rest) = body
+                    .split_first_chunk::<AEAD_IV_LEN>()
+                    .ok_or(NotAuthentic)?;
+                let (data, icv) = rest
+                    .split_last_chunk::<AEAD_ICV_LEN>()
+                    .ok_or(NotAuthentic)?;
                 let mut data = data.to_vec();
                 key.open_in_place(*iv, associated, &mut data, icv)
-                    .map_err(|_| Forged)?;
+                    .map_err(|_| NotAuthentic)?;
                 data
             }
             Protection::Cbc(keys) => {
                 let CbcThenMac { cipher, mac } = &**keys;
                 let icv_len = mac.icv_len();
-                let covered = datagram.len().checked_sub(icv_len).ok_or(Forged)?;
-                let (covered, icv) = datagram.split_at_checked(covered).ok_or(Forged)?;
-                mac.verify(&[covered], icv).map_err(|_| Forged)?;
-                let data_len = body.len().checked_sub(icv_len).ok_or(Forged)?;
-                let (data, _) = body.split_at_checked(data_len).ok_or(Forged)?;
-                let (iv, data) = data.split_first_chunk::<CBC_BLOCK_LEN>().ok_or(Forged)?;
+                let covered = datagram.len().checked_sub(icv_len).ok_or(NotAuthentic)?;
+                let (covered, icv) = datagram.split_at_checked(covered).ok_or(NotAuthentic)?;
+                mac.verify(&[covered], icv).map_err(|_| NotAuthentic)?;
+                let data_len = body.len().checked_sub(icv_len).ok_or(NotAuthentic)?;
+                let (data, _) = body.split_at_checked(data_len).ok_or(NotAuthentic)?;
+                let (iv, data) = data
+                    .split_first_chunk::<CBC_BLOCK_LEN>()
+                    .ok_or(NotAuthentic)?;
                 let mut data = data.to_vec();
-                cipher.decrypt_in_place(iv, &mut data).map_err(|_| Forged)?;
+                cipher
+                    .decrypt_in_place(iv, &mut data)
+                    .map_err(|_| NotAuthentic)?;
                 data
             }
         };
-        strip_padding(plaintext).ok_or(Forged)
+        strip_padding(plaintext).ok_or(NotAuthentic)
     }
 }
 

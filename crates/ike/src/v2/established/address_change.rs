@@ -207,8 +207,8 @@ impl Established {
             remote,
             ..self.way()
         };
-        let (active, payloads) = informational::liveness();
-        self.request_by(env, way, active, &payloads);
+        let (in_flight, payloads) = informational::liveness();
+        self.request_by(env, way, in_flight, &payloads);
         true
     }
 

@@ -1,6 +1,6 @@
 //! How an IKE SA ends.
 
-use super::tasks::{Active, Task};
+use super::tasks::{RequestInFlight, Task};
 use super::{Effect, Established, Phase};
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Event};
@@ -15,16 +15,16 @@ impl Established {
                 self.effects.push(Effect::WentDown { peer: self.peer });
             }
             Phase::Replaced { .. } => self.report_down(env, DownReason::Rekeyed),
-            Phase::Candidate { old, .. } => {
-                let candidate = self.id;
-                self.effects.push(Effect::CandidateGone { old, candidate });
+            Phase::Undecided { old, .. } => {
+                let undecided = self.id;
+                self.effects.push(Effect::UndecidedGone { old, undecided });
             }
             Phase::Closing | Phase::Closed => {}
         }
-        self.abandon_active(env, send_delete);
+        self.abandon_in_flight(env, send_delete);
         // The answer to a rekey that is under way still makes an SA, to be
         // closed as well; nothing else does.
-        if !matches!(self.active, Some(Active::RekeyIke { .. })) {
+        if !matches!(self.in_flight, Some(RequestInFlight::RekeyIke { .. })) {
             self.keys.forget_source();
         }
         self.tasks.clear();
@@ -33,7 +33,7 @@ impl Established {
             return;
         }
         self.phase = Phase::Closing;
-        if !matches!(self.active, Some(Active::DeleteIke)) {
+        if !matches!(self.in_flight, Some(RequestInFlight::DeleteIke)) {
             self.tasks.plan(Task::DeleteIke, env.now);
         }
         self.advance(env);
@@ -64,34 +64,38 @@ impl Established {
 
     /// What was asked no longer matters, with one exception: an IKE SA that the
     /// answer may bring must be closed as well.
-    fn abandon_active(&mut self, env: &mut Env<'_>, send_delete: bool) {
-        let Some(active) = self.active.take() else {
+    fn abandon_in_flight(&mut self, env: &mut Env<'_>, send_delete: bool) {
+        let Some(in_flight) = self.in_flight.take() else {
             return;
         };
-        if let Some(spi_in) = active.unreported_spi() {
+        if let Some(spi_in) = in_flight.unreported_spi() {
             env.release_spi(spi_in);
         }
-        let left = match active {
-            Active::RekeyIke { pending, collision } => {
+        let left = match in_flight {
+            RequestInFlight::RekeyIke { pending, collision } => {
                 if let Some(collision) = collision {
-                    let candidate = collision.candidate;
-                    self.effects.push(Effect::CloseCandidate {
-                        candidate,
+                    let undecided = collision.peers_sa;
+                    self.effects.push(Effect::CloseUndecided {
+                        undecided,
                         send_delete,
                     });
                 }
-                Active::RekeyIke {
+                RequestInFlight::RekeyIke {
                     pending,
                     collision: None,
                 }
             }
-            Active::DeleteIke => Active::DeleteIke,
-            Active::CreateChild(_) | Active::RekeyChild { .. } => Active::AbandonedCreate,
-            Active::AbandonedCreate => Active::AbandonedCreate,
-            Active::DeleteChild(_) | Active::Liveness | Active::Abandoned => Active::Abandoned,
+            RequestInFlight::DeleteIke => RequestInFlight::DeleteIke,
+            RequestInFlight::CreateChild(_) | RequestInFlight::RekeyChild { .. } => {
+                RequestInFlight::AbandonedCreate
+            }
+            RequestInFlight::AbandonedCreate => RequestInFlight::AbandonedCreate,
+            RequestInFlight::DeleteChild(_)
+            | RequestInFlight::Liveness
+            | RequestInFlight::Abandoned => RequestInFlight::Abandoned,
         };
         if !self.window.is_idle() {
-            self.active = Some(left);
+            self.in_flight = Some(left);
         }
     }
 }

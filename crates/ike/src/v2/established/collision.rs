@@ -16,7 +16,7 @@ pub(crate) struct ChildCollision {
 #[derive(Debug)]
 pub(crate) struct IkeCollision {
     /// The IKE SA that the peer's exchange made.
-    pub candidate: SaId,
+    pub peers_sa: SaId,
     /// That exchange's nonces.
     pub nonces: Nonces,
 }

@@ -10,16 +10,16 @@ use super::pending::{
     Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded,
     demanded_group, public,
 };
-use super::tasks::{Active, Task};
+use super::tasks::{RequestInFlight, Task};
 use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
+use crate::core::bounded_text::few;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Role};
-use crate::core::words::few;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::keys::Nonces;
 use crate::v2::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
 use crate::v2::proposal::{brief_esp, group_name};
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{KeyExchange, Notify, NotifyType, Payload};
 
 /// A CHILD SA that was refused is asked for again after this long, by the
@@ -52,13 +52,13 @@ impl Established {
     /// RFC 7296 section 2.25.2: no CHILD SA is made or rekeyed in an IKE SA
     /// that is being rekeyed or closed.
     pub(super) fn is_busy(&self) -> bool {
-        self.phase != Phase::Up || matches!(self.active, Some(Active::RekeyIke { .. }))
+        self.phase != Phase::Up || matches!(self.in_flight, Some(RequestInFlight::RekeyIke { .. }))
     }
 
     fn answer_new_child(&mut self, env: &mut Env<'_>, offer: ChildOffer) -> Reply {
         // Of two that are asked for at once the initiator's is made.
-        let crosses_ours =
-            self.role == Role::Initiator && matches!(self.active, Some(Active::CreateChild(_)));
+        let crosses_ours = self.role == Role::Initiator
+            && matches!(self.in_flight, Some(RequestInFlight::CreateChild(_)));
         if self.is_busy() || crosses_ours {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
         }
@@ -89,7 +89,7 @@ impl Established {
         env: &mut Env<'_>,
         offer: ChildOffer,
         replaces: Option<u32>,
-    ) -> Result<Agreed, Reply> {
+    ) -> Result<AgreedChild, Reply> {
         if self.children.len() >= MAX_CHILDREN_WITH_OLD {
             let why = format!(
                 "one more CHILD SA, expected the peer to delete some of the \
@@ -139,7 +139,7 @@ impl Established {
             ts_r: terms.local_selectors.clone(),
             notifies: Notifies::default(),
         };
-        Ok(Agreed {
+        Ok(AgreedChild {
             child: terms.into_child(spi_in, keys, replaces),
             nonces,
             reply: Reply::new(CreateChildResponse::Child(response).into_payloads()),
@@ -149,7 +149,7 @@ impl Established {
     pub(super) fn start_create_child(
         &mut self,
         env: &mut Env<'_>,
-    ) -> Option<(Active, Vec<Payload>)> {
+    ) -> Option<(RequestInFlight, Vec<Payload>)> {
         if self.has_live_child() {
             return None;
         }
@@ -159,36 +159,39 @@ impl Established {
             return None;
         };
         let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
-        Some((Active::CreateChild(pending), payloads))
+        Some((RequestInFlight::CreateChild(pending), payloads))
     }
 
     pub(super) fn finish_create_child(
         &mut self,
         env: &mut Env<'_>,
-        active: Active,
+        in_flight: RequestInFlight,
         response: CreateChildResponse,
     ) {
         if let CreateChildResponse::Refused(notify) = &response
             && notify.kind == NotifyType::INVALID_SYNTAX
         {
-            self.active = Some(active);
-            self.abandon_unborn(env);
+            self.in_flight = Some(in_flight);
+            self.release_unreported_spi(env);
             let reason = DownReason::Refused("the peer answered INVALID_SYNTAX".to_owned());
             return self.close(env, reason, false);
         }
-        match active {
-            Active::CreateChild(pending) => self.finish_new_child(env, pending, response),
-            Active::RekeyChild {
+        match in_flight {
+            RequestInFlight::CreateChild(pending) => self.finish_new_child(env, pending, response),
+            RequestInFlight::RekeyChild {
                 old,
                 pending,
                 collision,
             } => self.finish_rekey_child(env, old, pending, collision, response),
-            Active::RekeyIke { pending, collision } => {
+            RequestInFlight::RekeyIke { pending, collision } => {
                 self.finish_rekey_ike(env, pending, collision, response);
             }
-            Active::AbandonedCreate => {}
+            RequestInFlight::AbandonedCreate => {}
             // Asked in another exchange; the caller compares it.
-            Active::DeleteIke | Active::DeleteChild(_) | Active::Liveness | Active::Abandoned => {}
+            RequestInFlight::DeleteIke
+            | RequestInFlight::DeleteChild(_)
+            | RequestInFlight::Liveness
+            | RequestInFlight::Abandoned => {}
         }
     }
 
@@ -210,14 +213,14 @@ impl Established {
             CreateChildResponse::Refused(notify) => {
                 if self.regroup(env, &mut pending, &notify) {
                     let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
-                    return self.request(env, Active::CreateChild(pending), &payloads);
+                    return self.request(env, RequestInFlight::CreateChild(pending), &payloads);
                 }
                 env.release_spi(pending.spi_in);
                 if notify.kind == NotifyType::TEMPORARY_FAILURE {
                     return self.plan_again(env, Task::CreateChild, BUSY);
                 }
                 let why = self.refusal_by_peer(AskedFor::Another, &notify);
-                self.refuse(env, Why::ByPeer(why.clone()));
+                self.refuse(env, RefusalReason::ByPeer(why.clone()));
                 // Asking again would change nothing; a new IKE SA comes with a CHILD SA
                 // for which there are no groups to disagree about.
                 if !self.has_live_child() {
@@ -318,15 +321,20 @@ impl Established {
     }
 
     /// Gives back what a request that will not be answered holds.
-    fn abandon_unborn(&mut self, env: &mut Env<'_>) {
-        if let Some(spi_in) = self.active.take().as_ref().and_then(Active::unreported_spi) {
+    fn release_unreported_spi(&mut self, env: &mut Env<'_>) {
+        if let Some(spi_in) = self
+            .in_flight
+            .take()
+            .as_ref()
+            .and_then(RequestInFlight::unreported_spi)
+        {
             env.release_spi(spi_in);
         }
     }
 }
 
 /// A CHILD SA that we agreed to as responder.
-pub(super) struct Agreed {
+pub(super) struct AgreedChild {
     pub child: NewChild,
     pub nonces: Nonces,
     pub reply: Reply,

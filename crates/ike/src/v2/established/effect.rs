@@ -30,7 +30,7 @@ pub(crate) enum Effect {
         inheritance: Box<Inheritance>,
     },
     /// The peer closed its redundant IKE SA of a collision over `old`.
-    CandidateGone { old: SaId, candidate: SaId },
-    /// `candidate` was made by a rekey of an IKE SA that ended.
-    CloseCandidate { candidate: SaId, send_delete: bool },
+    UndecidedGone { old: SaId, undecided: SaId },
+    /// `undecided` was made by a rekey of an IKE SA that ended.
+    CloseUndecided { undecided: SaId, send_delete: bool },
 }

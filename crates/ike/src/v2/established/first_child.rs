@@ -8,11 +8,11 @@ use super::tasks::Task;
 use super::{Established, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::Event;
-use crate::v2::handshake::auth::said;
+use crate::v2::handshake::auth_failure::id_text;
 use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::{AuthChild, AuthRequest, AuthResponse, Notifies};
 use crate::v2::proposal;
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Auth, ClearMessage, Id, NotifyType, Proposal, TransformType};
 
 impl Established {
@@ -28,7 +28,7 @@ impl Established {
             AuthChild::Refused(notify) => {
                 env.release_spi(pending.spi_in);
                 let why = self.refusal_by_peer(AskedFor::First, notify);
-                self.refuse(env, Why::ByPeer(why));
+                self.refuse(env, RefusalReason::ByPeer(why));
                 return self.create_child_later(env);
             }
         };
@@ -65,7 +65,7 @@ impl Established {
         request: &AuthRequest,
         (id_r, auth): (Id, Auth),
     ) {
-        self.asked_for = request.id_r.as_ref().map(said);
+        self.peers_id_r = request.id_r.as_ref().map(id_text);
         let child = match self.agree_first(env, request) {
             Ok(child) => child,
             Err(refused) => {
@@ -134,7 +134,7 @@ impl Established {
 
     /// As initiator: the responder believes that the SA is up, but did not show
     /// who it is. It is told why, and by a DELETE (RFC 7296 section 2.21.2).
-    pub(crate) fn unauthenticated(env: &mut Env<'_>, from: super::Foundation) -> Self {
+    pub(crate) fn unauthenticated(env: &mut Env<'_>, from: super::NewIkeSa) -> Self {
         let mut sa = Self::build(env, from, Phase::Closing);
         sa.tasks.plan(Task::DeleteUnauthenticated, env.now);
         sa.advance(env);

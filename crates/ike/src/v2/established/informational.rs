@@ -2,10 +2,12 @@
 
 use super::child::ChildPhase;
 use super::create_child::AFTER_DELETE;
-use super::tasks::Active;
-use super::{AfterReply, Established, Phase, Reply};
+use super::exchange::AfterReply;
+use super::tasks::RequestInFlight;
+use super::{Established, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, PeerErrors};
+use crate::v2::handshake::auth_failure::refused_by_initiator;
 use crate::v2::messages::Informational;
 use crate::v2::wire::{Delete, Notify, NotifyType, Payload, ProtocolId};
 
@@ -19,28 +21,31 @@ impl Informational {
 }
 
 /// The request that deletes the IKE SA.
-pub(super) fn delete_ike() -> (Active, Vec<Payload>) {
-    (Active::DeleteIke, vec![Payload::Delete(Delete::Ike)])
+pub(super) fn delete_ike() -> (RequestInFlight, Vec<Payload>) {
+    (
+        RequestInFlight::DeleteIke,
+        vec![Payload::Delete(Delete::Ike)],
+    )
 }
 
 /// As [`delete_ike`], to a responder that we do not accept.
-pub(super) fn unauthenticated() -> (Active, Vec<Payload>) {
+pub(super) fn unauthenticated() -> (RequestInFlight, Vec<Payload>) {
     let why = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
     let payloads = vec![Payload::Notify(why), Payload::Delete(Delete::Ike)];
-    (Active::DeleteIke, payloads)
+    (RequestInFlight::DeleteIke, payloads)
 }
 
 /// The request that deletes the CHILD SA with this inbound SPI.
-pub(super) fn delete_child(spi_in: u32) -> (Active, Vec<Payload>) {
+pub(super) fn delete_child(spi_in: u32) -> (RequestInFlight, Vec<Payload>) {
     (
-        Active::DeleteChild(spi_in),
+        RequestInFlight::DeleteChild(spi_in),
         vec![Payload::Delete(esp([spi_in].to_vec()))],
     )
 }
 
 /// The empty request.
-pub(super) fn liveness() -> (Active, Vec<Payload>) {
-    (Active::Liveness, Vec::new())
+pub(super) fn liveness() -> (RequestInFlight, Vec<Payload>) {
+    (RequestInFlight::Liveness, Vec::new())
 }
 
 fn esp(spis: Vec<u32>) -> Delete {
@@ -83,18 +88,21 @@ impl Established {
 
     /// RFC 7296 section 2.25.2: answered as usual, whatever we were about to ask.
     fn deleted_by_peer(&mut self, env: &mut Env<'_>, authentication: bool) -> Reply {
-        if let Some(Active::RekeyIke {
+        if let Some(RequestInFlight::RekeyIke {
             collision: Some(collision),
             ..
-        }) = &self.active
+        }) = &self.in_flight
         {
             // The peer deletes the old SA, so its own new one survives.
-            let new = collision.candidate;
-            self.candidate_gone(new);
+            let new = collision.peers_sa;
+            self.undecided_gone(new);
             self.be_replaced(env, new);
         }
         let reason = if authentication {
-            DownReason::AuthenticationFailed(self.why_not_accepted())
+            DownReason::AuthenticationFailed(refused_by_initiator(
+                &self.config,
+                self.peers_id_r.as_deref(),
+            ))
         } else {
             DownReason::PeerDeleted
         };
@@ -104,33 +112,14 @@ impl Established {
         }
     }
 
-    /// Why the peer may not have accepted that we are who we say.
-    fn why_not_accepted(&self) -> String {
-        let ours = self.config.local_id.to_string();
-        match &self.asked_for {
-            Some(asked) if *asked != ours => format!(
-                "the peer did not accept us: it asked for {asked}, we said we are {ours}; \
-                 compare the identities"
-            ),
-            Some(_) => format!(
-                "the peer did not accept our AUTH as {ours}, for which it asked: \
-                 compare the pre-shared key"
-            ),
-            None => format!(
-                "the peer did not accept us: we said we are {ours}; \
-                 compare the identities and the pre-shared key"
-            ),
-        }
-    }
-
     /// The peer deletes the CHILD SA that it receives with `spi_out`. Gives our
     /// half of it, to be named in the answer.
     fn child_deleted_by_peer(&mut self, env: &mut Env<'_>, spi_out: u32) -> Option<u32> {
         let child = self.child_by_peer_spi(spi_out)?;
         let spi_in = child.spi_in;
         match child.phase {
-            ChildPhase::Live if self.is_contested(spi_in) => {
-                self.contender_gone(env, spi_in);
+            ChildPhase::Live if self.is_colliding(spi_in) => {
+                self.colliding_child_gone(env, spi_in);
                 Some(spi_in)
             }
             ChildPhase::Live => {
@@ -151,26 +140,26 @@ impl Established {
     pub(super) fn finish_informational(
         &mut self,
         env: &mut Env<'_>,
-        active: Active,
+        in_flight: RequestInFlight,
         response: &Informational,
     ) {
         if response.notifies.has(NotifyType::INVALID_SYNTAX) {
             let reason = DownReason::Refused("the peer answered INVALID_SYNTAX".to_owned());
             return self.close(env, reason, false);
         }
-        match active {
-            Active::DeleteIke => self.close(env, DownReason::Requested, false),
-            Active::DeleteChild(spi_in) => self.linger(env, spi_in),
-            Active::Liveness if self.phase == Phase::Up => env.emit(Event::Alive {
+        match in_flight {
+            RequestInFlight::DeleteIke => self.close(env, DownReason::Requested, false),
+            RequestInFlight::DeleteChild(spi_in) => self.linger(env, spi_in),
+            RequestInFlight::Liveness if self.phase == Phase::Up => env.emit(Event::Alive {
                 peer: self.peer,
                 sa: self.id,
             }),
-            Active::Liveness | Active::Abandoned => {}
+            RequestInFlight::Liveness | RequestInFlight::Abandoned => {}
             // Asked in another exchange; the caller compares it.
-            Active::CreateChild(_)
-            | Active::RekeyChild { .. }
-            | Active::RekeyIke { .. }
-            | Active::AbandonedCreate => {}
+            RequestInFlight::CreateChild(_)
+            | RequestInFlight::RekeyChild { .. }
+            | RequestInFlight::RekeyIke { .. }
+            | RequestInFlight::AbandonedCreate => {}
         }
     }
 }

@@ -23,7 +23,7 @@ impl Established {
         };
         // The peer sends with the SA that its rekey made: it has our answer, so
         // we may send with it too, before the DELETE of the old one arrives.
-        if child.phase == ChildPhase::Live && !child.outbound && !self.is_contested(spi_in) {
+        if child.phase == ChildPhase::Live && !child.outbound && !self.is_colliding(spi_in) {
             self.use_outbound(env, spi_in);
         }
     }
@@ -45,7 +45,7 @@ impl Established {
                 deadlines.push(probe_due.filter(|_| self.window.is_idle()));
                 deadlines.extend(self.children.values().map(super::Child::deadline));
             }
-            Phase::Candidate { until, .. } | Phase::Replaced { until } => {
+            Phase::Undecided { until, .. } | Phase::Replaced { until } => {
                 deadlines.push(Some(until));
             }
             Phase::Closing | Phase::Closed => {}
@@ -68,10 +68,10 @@ impl Established {
         }
         match self.phase {
             Phase::Up => self.age(env),
-            Phase::Candidate { until, .. } | Phase::Replaced { until } if until <= env.now => {
+            Phase::Undecided { until, .. } | Phase::Replaced { until } if until <= env.now => {
                 self.close(env, DownReason::Rekeyed, true);
             }
-            Phase::Candidate { .. } | Phase::Replaced { .. } | Phase::Closing | Phase::Closed => {}
+            Phase::Undecided { .. } | Phase::Replaced { .. } | Phase::Closing | Phase::Closed => {}
         }
         self.advance(env);
     }

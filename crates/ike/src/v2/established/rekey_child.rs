@@ -10,7 +10,7 @@ use super::child::ChildPhase;
 use super::collision::{ChildCollision, ours_survives};
 use super::create_child::{AskedFor, BUSY};
 use super::pending::PendingChild;
-use super::tasks::{Active, Task};
+use super::tasks::{RequestInFlight, Task};
 use super::{Established, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason};
@@ -52,11 +52,11 @@ impl Established {
         if let Some(child) = self.children.get_mut(&old) {
             child.phase = ChildPhase::Replaced { by: new };
         }
-        if let Some(Active::RekeyChild {
+        if let Some(RequestInFlight::RekeyChild {
             old: ours,
             collision,
             ..
-        }) = &mut self.active
+        }) = &mut self.in_flight
             && *ours == old
         {
             *collision = Some(ChildCollision {
@@ -72,7 +72,7 @@ impl Established {
         &mut self,
         env: &mut Env<'_>,
         old: u32,
-    ) -> Option<(Active, Vec<Payload>)> {
+    ) -> Option<(RequestInFlight, Vec<Payload>)> {
         let child = self
             .children
             .get(&old)
@@ -94,12 +94,12 @@ impl Established {
             return None;
         };
         let payloads = rekey_request(old, &pending);
-        let active = Active::RekeyChild {
+        let in_flight = RequestInFlight::RekeyChild {
             old,
             pending,
             collision: None,
         };
-        Some((active, payloads))
+        Some((in_flight, payloads))
     }
 
     pub(super) fn finish_rekey_child(
@@ -117,12 +117,12 @@ impl Established {
             CreateChildResponse::Refused(notify) => {
                 if self.regroup(env, &mut pending, &notify) {
                     let payloads = rekey_request(old, &pending);
-                    let active = Active::RekeyChild {
+                    let in_flight = RequestInFlight::RekeyChild {
                         old,
                         pending,
                         collision,
                     };
-                    return self.request(env, active, &payloads);
+                    return self.request(env, in_flight, &payloads);
                 }
                 env.release_spi(pending.spi_in);
                 self.rekey_child_refused(env, old, &notify);
@@ -219,9 +219,9 @@ impl Established {
     }
 
     /// Whether a collision decides about this CHILD SA, which the peer made.
-    pub(super) fn is_contested(&self, spi_in: u32) -> bool {
-        match &self.active {
-            Some(Active::RekeyChild {
+    pub(super) fn is_colliding(&self, spi_in: u32) -> bool {
+        match &self.in_flight {
+            Some(RequestInFlight::RekeyChild {
                 collision: Some(collision),
                 ..
             }) => collision.spi_in == spi_in,
@@ -230,8 +230,8 @@ impl Established {
     }
 
     /// The peer deletes the CHILD SA that its rekey made: it lost the collision.
-    pub(super) fn contender_gone(&mut self, env: &mut Env<'_>, spi_in: u32) {
-        if let Some(Active::RekeyChild { old, collision, .. }) = &mut self.active {
+    pub(super) fn colliding_child_gone(&mut self, env: &mut Env<'_>, spi_in: u32) {
+        if let Some(RequestInFlight::RekeyChild { old, collision, .. }) = &mut self.in_flight {
             *collision = None;
             if let Some(child) = self.children.get_mut(old) {
                 child.phase = match child.phase {

@@ -6,8 +6,8 @@ use super::collision::{IkeCollision, ours_survives};
 use super::create_child::{BUSY, respond_key_exchange};
 use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group};
 use super::pending_ike::PendingIke;
-use super::tasks::{Active, Task};
-use super::{Effect, Established, Foundation, Phase, Reply};
+use super::tasks::{RequestInFlight, Task};
+use super::{Effect, Established, NewIkeSa, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Role, SaId};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
@@ -17,7 +17,7 @@ use crate::v2::proposal::{self, brief_ike};
 use crate::v2::wire::{Notify, NotifyType, Payload, Proposal};
 
 /// What a successor's keys are made of.
-struct Ingredients {
+struct AgreedIke {
     suite: IkeSuite,
     shared: Secret,
     nonces: Nonces,
@@ -30,9 +30,9 @@ struct Ingredients {
 impl Established {
     pub(super) fn answer_rekey_ike(&mut self, env: &mut Env<'_>, offer: IkeOffer) -> Reply {
         // RFC 7296 section 2.25.2.
-        let busy = match &self.active {
-            Some(Active::RekeyIke { collision, .. }) => collision.is_some(),
-            Some(active) => active.is_about_a_child(),
+        let busy = match &self.in_flight {
+            Some(RequestInFlight::RekeyIke { collision, .. }) => collision.is_some(),
+            Some(in_flight) => in_flight.is_about_a_child(),
             None => false,
         };
         if busy || self.phase != Phase::Up {
@@ -64,7 +64,7 @@ impl Established {
             responder: nonce,
         };
         let until = env.now + env.limits().handshake_timeout;
-        let phase = Phase::Candidate {
+        let phase = Phase::Undecided {
             old: self.id,
             until,
         };
@@ -72,7 +72,7 @@ impl Established {
             initiator,
             responder,
         };
-        let ingredients = Ingredients {
+        let agreed = AgreedIke {
             suite: choice.suite,
             shared,
             nonces: nonces.clone(),
@@ -80,12 +80,12 @@ impl Established {
             role: Role::Responder,
             notifies: offer.notifies,
         };
-        let Some(new) = self.spawn(env, ingredients, phase) else {
+        let Some(new) = self.spawn(env, agreed, phase) else {
             return Reply::error(NotifyType::TEMPORARY_FAILURE);
         };
-        if let Some(Active::RekeyIke { collision, .. }) = &mut self.active {
+        if let Some(RequestInFlight::RekeyIke { collision, .. }) = &mut self.in_flight {
             *collision = Some(IkeCollision {
-                candidate: new,
+                peers_sa: new,
                 nonces: nonces.clone(),
             });
             self.diagnose(env, Diagnostic::IkeRekeyCollision);
@@ -107,7 +107,10 @@ impl Established {
         Reply::new(CreateChildResponse::Ike(response).into_payloads())
     }
 
-    pub(super) fn start_rekey_ike(&mut self, env: &mut Env<'_>) -> Option<(Active, Vec<Payload>)> {
+    pub(super) fn start_rekey_ike(
+        &mut self,
+        env: &mut Env<'_>,
+    ) -> Option<(RequestInFlight, Vec<Payload>)> {
         if self.phase != Phase::Up {
             return None;
         }
@@ -122,11 +125,11 @@ impl Established {
             return None;
         };
         let payloads = pending.payloads();
-        let active = Active::RekeyIke {
+        let in_flight = RequestInFlight::RekeyIke {
             pending,
             collision: None,
         };
-        Some((active, payloads))
+        Some((in_flight, payloads))
     }
 
     pub(super) fn finish_rekey_ike(
@@ -154,36 +157,36 @@ impl Established {
         collision: Option<IkeCollision>,
         offer: IkeOffer,
     ) {
-        let ingredients = match conclude(pending, &offer) {
-            Ok(ingredients) => ingredients,
+        let agreed = match conclude(pending, &offer) {
+            Ok(agreed) => agreed,
             Err(why) => {
                 self.refuse_rekey(env, format!("rekey of the IKE SA: {why}"));
                 // The peer made an SA that we cannot name; both end.
                 return self.end_malformed(env, &"a selection that we did not offer");
             }
         };
-        let nonces = ingredients.nonces.clone();
+        let nonces = agreed.nonces.clone();
         if self.phase != Phase::Up {
             // We were told to end meanwhile; what was just made ends as well.
-            let _ = self.spawn(env, ingredients, Phase::Closing);
+            let _ = self.spawn(env, agreed, Phase::Closing);
             self.keys.forget_source();
             return;
         }
         let lost = collision
             .as_ref()
             .filter(|collision| !ours_survives(&nonces, &collision.nonces))
-            .map(|collision| collision.candidate);
+            .map(|collision| collision.peers_sa);
         if let Some(new) = lost {
             // The peer deletes the old SA; we delete the one that we made.
-            let _ = self.spawn(env, ingredients, Phase::Closing);
+            let _ = self.spawn(env, agreed, Phase::Closing);
             return self.be_replaced(env, new);
         }
         let until = env.now + env.limits().handshake_timeout;
-        let phase = Phase::Candidate {
+        let phase = Phase::Undecided {
             old: self.id,
             until,
         };
-        if let Some(new) = self.spawn(env, ingredients, phase) {
+        if let Some(new) = self.spawn(env, agreed, phase) {
             self.be_replaced(env, new);
             self.tasks.plan(Task::DeleteIke, env.now);
         }
@@ -191,7 +194,7 @@ impl Established {
 
     /// Makes the successor and hands it to the endpoint. None: there are no keys
     /// for it.
-    fn spawn(&mut self, env: &mut Env<'_>, from: Ingredients, phase: Phase) -> Option<SaId> {
+    fn spawn(&mut self, env: &mut Env<'_>, from: AgreedIke, phase: Phase) -> Option<SaId> {
         let iv_key = env.iv_key()?;
         let source = self.keys.source.as_ref()?;
         let (keys, _) = SkeySeed::rekeyed(source, &from.nonces, &from.shared)
@@ -209,7 +212,7 @@ impl Established {
             })
             .ok()?;
         let id = env.sa_id();
-        let foundation = Foundation {
+        let new_sa = NewIkeSa {
             id,
             peer: self.peer,
             config: self.config.clone(),
@@ -224,7 +227,7 @@ impl Established {
             own_nat: self.own_nat,
             window: Window::default(),
         };
-        let mut successor = Self::build(env, foundation, phase).with_token_of(&from.notifies);
+        let mut successor = Self::build(env, new_sa, phase).with_token_of(&from.notifies);
         if phase == Phase::Closing {
             successor.tasks.plan(Task::DeleteIke, env.now);
         }
@@ -258,7 +261,7 @@ impl Established {
         }
         if let Some(collision) = collision {
             // The peer made one SA and refused the other.
-            return self.be_replaced(env, collision.candidate);
+            return self.be_replaced(env, collision.peers_sa);
         }
         let demanded = demanded_group(notify).filter(|group| {
             notify.kind == NotifyType::INVALID_KE_PAYLOAD
@@ -269,11 +272,11 @@ impl Established {
             pending.key_pair = key_pair;
             pending.group_changes += 1;
             let payloads = pending.payloads();
-            let active = Active::RekeyIke {
+            let in_flight = RequestInFlight::RekeyIke {
                 pending,
                 collision: None,
             };
-            return self.request(env, active, &payloads);
+            return self.request(env, in_flight, &payloads);
         }
         if notify.kind == NotifyType::TEMPORARY_FAILURE {
             return self.plan_again(env, Task::RekeyIke, BUSY);
@@ -290,7 +293,7 @@ impl Established {
 }
 
 /// Takes, as initiator, what the peer agreed to.
-fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<Ingredients, String> {
+fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<AgreedIke, String> {
     let choice = proposal::accept_ike(&pending.offered, &offer.sa).map_err(|e| e.to_string())?;
     let responder = choice
         .spi
@@ -307,7 +310,7 @@ fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<Ingredients, String
         .key_pair
         .agree(&offer.ke.data)
         .map_err(|e| e.to_string())?;
-    Ok(Ingredients {
+    Ok(AgreedIke {
         suite: choice.suite,
         shared,
         nonces: Nonces {

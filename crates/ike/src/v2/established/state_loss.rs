@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use vgw_crypto::Secret;
 use vgw_sa::Path;
 
-use super::tasks::{Active, Task};
+use super::tasks::{RequestInFlight, Task};
 use super::{Established, Phase};
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Role};
 use crate::v2::channel::crash_token;
@@ -68,13 +68,13 @@ impl Established {
             _ => false,
         });
         if !message.header.response || !says_so {
-            return self.discard(env, at, Denial::NotEncrypted);
+            return self.discard(env, at, DropReason::NotEncrypted);
         }
         let token = self.state_loss.token.as_ref();
         if token.is_some_and(|token| crash_token::shown(token, &message.payloads)) {
             return self.close(env, DownReason::PeerLostIt, false);
         }
-        self.discard(env, at, Denial::LossUnproved);
+        self.discard(env, at, DropReason::LossUnproved);
         self.suspect_state_loss(env);
     }
 
@@ -109,15 +109,18 @@ impl Established {
         env.token(self.spis, self.role, self.path.local.ip())
     }
 
-    pub(super) fn start_give_token(&self, env: &Env<'_>) -> Option<(Active, Vec<Payload>)> {
+    pub(super) fn start_give_token(
+        &self,
+        env: &Env<'_>,
+    ) -> Option<(RequestInFlight, Vec<Payload>)> {
         let token = self.own_token(env)?;
-        Some((Active::Liveness, vec![Payload::Notify(token)]))
+        Some((RequestInFlight::Liveness, vec![Payload::Notify(token)]))
     }
 }
 
-pub(super) fn invalid_spi(spi: u32) -> (Active, Vec<Payload>) {
+pub(super) fn invalid_spi(spi: u32) -> (RequestInFlight, Vec<Payload>) {
     let notify = Payload::Notify(Notify::invalid_spi(spi));
-    (Active::Liveness, vec![notify])
+    (RequestInFlight::Liveness, vec![notify])
 }
 
 fn may_act_again(last: Option<Instant>, now: Instant) -> bool {

@@ -85,7 +85,7 @@ impl Tasks {
 }
 
 /// The task whose request is under way, with what its answer needs.
-pub(crate) enum Active {
+pub(crate) enum RequestInFlight {
     DeleteIke,
     DeleteChild(u32),
     CreateChild(PendingChild),
@@ -109,7 +109,7 @@ pub(crate) enum Active {
     AbandonedCreate,
 }
 
-impl Active {
+impl RequestInFlight {
     /// Whether it creates, rekeys or deletes a CHILD SA (RFC 7296 section 2.25.2).
     pub(crate) const fn is_about_a_child(&self) -> bool {
         match self {

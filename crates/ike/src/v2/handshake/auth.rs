@@ -1,20 +1,14 @@
 //! Authentication by pre-shared key (RFC 7296 section 2.15).
 
-use std::fmt;
-
 use subtle::ConstantTimeEq;
 use vgw_crypto::{Prf, Secret};
 
 use crate::peer::config::{PeerConfig, Psk};
-use crate::peer::identity::Identity;
+use crate::v2::handshake::auth_failure::{AuthFailure, WrongKeyOwner};
 use crate::v2::wire::{Auth, AuthMethod, Id};
 
 /// RFC 7296 section 2.15: 17 ASCII characters without a terminator.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
-
-/// Characters of an unproven identity that a log gets; a host name has no more
-/// than 255 octets (RFC 1035 section 2.3.4).
-const MAX_CLAIM: usize = 255;
 
 /// What one side signs: its first message, the other's nonce, its own identity.
 pub(crate) struct Signed<'a> {
@@ -50,14 +44,14 @@ impl Signed<'_> {
     ///
     /// # Errors
     /// Why not.
-    pub(crate) fn verify(&self, psk: &Psk, auth: &Auth) -> Result<Authenticated, Unproved> {
+    pub(crate) fn verify(&self, psk: &Psk, auth: &Auth) -> Result<AuthProof, AuthFailure> {
         if auth.method != AuthMethod::SHARED_KEY {
-            return Err(Unproved::Method(auth.method));
+            return Err(AuthFailure::Method(auth.method));
         }
         if !bool::from(self.proof(psk).expose().ct_eq(&auth.data)) {
-            return Err(Unproved::Key);
+            return Err(AuthFailure::UnknownKey);
         }
-        Ok(Authenticated(()))
+        Ok(AuthProof(()))
     }
 
     /// Whether the signer, this peer, knows its key.
@@ -68,7 +62,7 @@ impl Signed<'_> {
         &self,
         peer: &PeerConfig,
         auth: &Auth,
-    ) -> Result<Authenticated, Unproved> {
+    ) -> Result<AuthProof, AuthFailure> {
         let unproved = match self.verify(&peer.psk, auth) {
             Ok(proof) => return Ok(proof),
             Err(unproved) => unproved,
@@ -76,7 +70,7 @@ impl Signed<'_> {
         let mut others = peer.mistakable.iter();
         let used = others.find(|other| self.verify(&other.psk, auth).is_ok());
         Err(used.map_or(unproved, |used| {
-            Unproved::KeyOf(Mistaken {
+            AuthFailure::WrongKey(WrongKeyOwner {
                 used: used.of.clone(),
                 expected: peer.name.clone(),
             })
@@ -84,58 +78,6 @@ impl Signed<'_> {
     }
 }
 
-/// Why an AUTH payload proves nothing.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Unproved {
-    /// Not by a pre-shared key.
-    #[error("the peer authenticates by {0}, expected {expected}", expected = AuthMethod::SHARED_KEY)]
-    Method(AuthMethod),
-    /// By an unknown key.
-    #[error(
-        "the peer's AUTH does not match our pre-shared key for it; compare the keys, \
-         and which tunnel each is for"
-    )]
-    Key,
-    /// By the key of another peer.
-    #[error("the peer's AUTH {0}")]
-    KeyOf(Mistaken),
-}
-
-/// Whose key a peer used.
-#[derive(Debug, Clone)]
-pub(crate) struct Mistaken {
-    used: String,
-    expected: String,
-}
-
-impl fmt::Display for Mistaken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { used, expected } = self;
-        write!(
-            f,
-            "was made with the pre-shared key of {used}, not with that of {expected}: at the \
-             peer the two keys are swapped, or the addresses that its tunnels go to"
-        )
-    }
-}
-
 /// Proof that the peer showed it knows the key; an established SA is made of one.
 #[derive(Debug)]
-pub(crate) struct Authenticated(());
-
-/// What somebody says in an ID payload, proved or not, for a log.
-pub(crate) fn said(id: &Id) -> String {
-    match id.identity() {
-        Some(identity) => claimed(&identity),
-        None => format!("something of ID type {}", id.kind),
-    }
-}
-
-/// An identity that nobody proved, for a log: no longer than an honest one.
-fn claimed(id: &Identity) -> String {
-    let text = id.to_string();
-    match text.char_indices().nth(MAX_CLAIM) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
-}
+pub(crate) struct AuthProof(());

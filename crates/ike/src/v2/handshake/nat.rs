@@ -26,7 +26,7 @@ pub(crate) struct AddressPair {
 
 /// What NAT detection found, before configuration has its say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Detected {
+pub(crate) struct NatDetection {
     /// The peer took part in detection at all.
     pub supported: bool,
     /// Our packets arrive from elsewhere than we send them.
@@ -34,12 +34,12 @@ pub(crate) struct Detected {
     /// The peer's do.
     pub remote: bool,
     /// What the peer hashed of where it sees us, and with what to compare that.
-    seen: Seen,
+    seen: PeersView,
 }
 
 /// How the peer sees us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Seen {
+struct PeersView {
     hash: Option<[u8; 20]>,
     spis: SpiPair,
     port: u16,
@@ -57,7 +57,7 @@ pub(crate) enum OwnNat {
     Unknown,
 }
 
-impl Detected {
+impl NatDetection {
     /// Compares what the peer hashed with what we see.
     pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: AddressPair) -> Self {
         let hashes = |kind, address| {
@@ -76,7 +76,7 @@ impl Detected {
             supported,
             local: supported && !destination_matches,
             remote: supported && !source_matches,
-            seen: Seen {
+            seen: PeersView {
                 hash: first.and_then(|n| n.data.as_slice().try_into().ok()),
                 spis,
                 port: at.local.port(),
@@ -86,7 +86,7 @@ impl Detected {
 
     /// Which NAT is before us, where the one we know of has this address for us.
     pub(crate) fn own_nat(self, public: Option<IpAddr>) -> OwnNat {
-        let Seen {
+        let PeersView {
             hash: seen,
             spis,
             port,

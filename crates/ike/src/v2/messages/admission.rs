@@ -1,7 +1,7 @@
 //! Which exchange has a place in which state, decided before any payload is
 //! read: CREATE_CHILD_SA or INFORMATIONAL before authentication go no further.
 
-use crate::core::progress::Came;
+use crate::core::progress::ReceivedKind;
 use crate::v2::wire::ExchangeType;
 
 /// How far an IKE SA is.
@@ -19,11 +19,11 @@ pub(crate) enum Stage {
 
 impl Stage {
     /// What it is that is admitted, for an IKE SA that is not up.
-    pub(crate) fn awaited(self) -> Option<Came> {
+    pub(crate) fn awaited(self) -> Option<ReceivedKind> {
         match self {
-            Self::InitSent => Some(Came::InitResponse),
-            Self::AuthSent => Some(Came::AuthResponse),
-            Self::InitAnswered => Some(Came::AuthRequest),
+            Self::InitSent => Some(ReceivedKind::InitResponse),
+            Self::AuthSent => Some(ReceivedKind::AuthResponse),
+            Self::InitAnswered => Some(ReceivedKind::AuthRequest),
             Self::Authenticated => None,
         }
     }

@@ -1,6 +1,6 @@
 //! Messages from payloads and back.
 
-use super::parts::{Parts, demand};
+use super::sorted_payloads::{SortedPayloads, demand};
 use super::{
     AuthChild, AuthRequest, AuthResponse, ChildOffer, CreateChildRequest, CreateChildResponse,
     IkeOffer, Informational, InitRequest, InitResponse,
@@ -14,7 +14,7 @@ impl InitRequest {
     /// # Errors
     /// When the grammar does not allow it.
     pub fn parse(message: ClearMessage) -> Result<Self, GrammarError> {
-        let mut parts = Parts::of_clear(&grammar::INIT_REQUEST, message)?;
+        let mut parts = SortedPayloads::of_clear(&grammar::INIT_REQUEST, message)?;
         let cookie = parts.notifies.take(|n| n.kind == NotifyType::COOKIE);
         Ok(Self {
             cookie: cookie.map(|n| n.data),
@@ -42,10 +42,10 @@ impl InitResponse {
     /// When the grammar does not allow it.
     pub fn parse(message: ClearMessage) -> Result<Self, GrammarError> {
         if has(&message.payloads, PayloadType::SA) {
-            let parts = Parts::of_clear(&grammar::INIT_RESPONSE, message)?;
+            let parts = SortedPayloads::of_clear(&grammar::INIT_RESPONSE, message)?;
             return Ok(Self::Accepted(parts.ike_offer()?));
         }
-        let mut parts = Parts::of_clear(&grammar::INIT_REFUSAL, message)?;
+        let mut parts = SortedPayloads::of_clear(&grammar::INIT_REFUSAL, message)?;
         match parts.notifies.take(|n| n.kind == NotifyType::COOKIE) {
             Some(cookie) => Ok(Self::Cookie(cookie.data)),
             None => Ok(Self::Refused(parts.error()?)),
@@ -77,7 +77,7 @@ impl AuthRequest {
         if has(&sealed, PayloadType::AUTH) && !of_child.iter().any(|kind| has(&sealed, *kind)) {
             return Err(GrammarError::Childless);
         }
-        let parts = Parts::of_sealed(&grammar::AUTH_REQUEST, clear, sealed)?;
+        let parts = SortedPayloads::of_sealed(&grammar::AUTH_REQUEST, clear, sealed)?;
         let message = parts.message;
         Ok(Self {
             id_i: demand(message, PayloadType::ID_I, parts.id_i)?,
@@ -113,16 +113,16 @@ impl AuthResponse {
     /// When the grammar does not allow it.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if !has(&sealed, PayloadType::AUTH) {
-            let mut parts = Parts::of_sealed(&grammar::AUTH_REFUSAL, clear, sealed)?;
+            let mut parts = SortedPayloads::of_sealed(&grammar::AUTH_REFUSAL, clear, sealed)?;
             return Ok(Self::Refused(parts.error()?));
         }
         if !has(&sealed, PayloadType::SA) {
             let grammar = &grammar::AUTH_RESPONSE_WITHOUT_CHILD;
-            let mut parts = Parts::of_sealed(grammar, clear, sealed)?;
+            let mut parts = SortedPayloads::of_sealed(grammar, clear, sealed)?;
             let child = AuthChild::Refused(parts.error()?);
             return parts.auth_response(child);
         }
-        let mut parts = Parts::of_sealed(&grammar::AUTH_RESPONSE, clear, sealed)?;
+        let mut parts = SortedPayloads::of_sealed(&grammar::AUTH_RESPONSE, clear, sealed)?;
         let child = AuthChild::Accepted {
             sa: demand(parts.message, PayloadType::SA, parts.sa.take())?,
             ts_i: demand(parts.message, PayloadType::TS_I, parts.ts_i.take())?,
@@ -162,10 +162,10 @@ impl CreateChildRequest {
     /// When the grammar does not allow it.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if negotiates_ike(&sealed) {
-            let parts = Parts::of_sealed(&grammar::IKE_REKEY_REQUEST, clear, sealed)?;
+            let parts = SortedPayloads::of_sealed(&grammar::IKE_REKEY_REQUEST, clear, sealed)?;
             return Ok(Self::RekeyIke(parts.ike_offer()?));
         }
-        let mut parts = Parts::of_sealed(&grammar::CHILD_REQUEST, clear, sealed)?;
+        let mut parts = SortedPayloads::of_sealed(&grammar::CHILD_REQUEST, clear, sealed)?;
         let message = parts.message;
         let Some(rekey) = parts.notifies.take(|n| n.kind == NotifyType::REKEY_SA) else {
             return Ok(Self::New(parts.child_offer()?));
@@ -207,14 +207,15 @@ impl CreateChildResponse {
     /// When the grammar does not allow it.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if !has(&sealed, PayloadType::SA) {
-            let mut parts = Parts::of_sealed(&grammar::CREATE_CHILD_REFUSAL, clear, sealed)?;
+            let mut parts =
+                SortedPayloads::of_sealed(&grammar::CREATE_CHILD_REFUSAL, clear, sealed)?;
             return Ok(Self::Refused(parts.error()?));
         }
         if negotiates_ike(&sealed) {
-            let parts = Parts::of_sealed(&grammar::IKE_REKEY_RESPONSE, clear, sealed)?;
+            let parts = SortedPayloads::of_sealed(&grammar::IKE_REKEY_RESPONSE, clear, sealed)?;
             return Ok(Self::Ike(parts.ike_offer()?));
         }
-        let parts = Parts::of_sealed(&grammar::CHILD_RESPONSE, clear, sealed)?;
+        let parts = SortedPayloads::of_sealed(&grammar::CHILD_RESPONSE, clear, sealed)?;
         Ok(Self::Child(parts.child_offer()?))
     }
 
@@ -237,7 +238,7 @@ impl Informational {
     /// # Errors
     /// When the grammar does not allow it.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
-        let parts = Parts::of_sealed(&grammar::INFORMATIONAL, clear, sealed)?;
+        let parts = SortedPayloads::of_sealed(&grammar::INFORMATIONAL, clear, sealed)?;
         Ok(Self {
             deletes: parts.deletes,
             notifies: parts.notifies,

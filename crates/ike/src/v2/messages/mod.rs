@@ -8,7 +8,7 @@ use crate::v2::wire::{Auth, Delete, Id, KeyExchange, Notify, NotifyType, Payload
 pub(crate) mod admission;
 mod convert;
 pub mod grammar;
-mod parts;
+mod sorted_payloads;
 #[cfg(test)]
 mod tests;
 

@@ -10,14 +10,14 @@ mod accept;
 mod brief;
 mod names;
 mod select;
-mod several;
+mod select_for_several;
 #[cfg(test)]
 mod tests;
 
 pub use accept::{accept_esp, accept_ike};
 pub(crate) use brief::{brief_esp, brief_ike, instead_of};
 pub use select::{select_esp, select_ike};
-pub(crate) use several::{permits, select_for_several};
+pub(crate) use select_for_several::{permits, select_for_several};
 
 /// The name of a key exchange method by its number, for people.
 pub(crate) fn group_name(id: u16) -> String {

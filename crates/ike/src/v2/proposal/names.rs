@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use vgw_crypto::{Encryption, Integrity, Prf};
 
 use super::NONE;
-use crate::core::words::few;
+use crate::core::bounded_text::few;
 use crate::v2::wire::{Proposal, Transform, TransformType};
 
 /// The name of one transform: `AES256`, `3DES`, `SHA2-256`, `14`, `ML-KEM-768 (36)`.

@@ -10,7 +10,7 @@ use super::{
     EspChoice, IkeChoice, Mismatch, NONE, Selected, brief_esp, brief_ike, encryption, esn, esp_spi,
     group, ike_spi, integrity, names, prf,
 };
-use crate::core::words::few;
+use crate::core::bounded_text::few;
 use crate::peer::config::{EspAlgorithms, IkeAlgorithms};
 use crate::v2::wire::{Proposal, ProtocolId, Transform, TransformType};
 

@@ -1,6 +1,6 @@
 //! What a message's header tells before anything is computed.
 
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 
 use super::{ExchangeType, HEADER_LEN, INITIATOR_FLAG, MAJOR_VERSION, RESPONSE_FLAG};
 
@@ -18,14 +18,14 @@ pub struct PeekedHeader {
 /// has to look at everything.
 ///
 /// # Errors
-/// Where [`super::decode_header`] would refuse it: [`Denial::Malformed`], or by the version
+/// Where [`super::decode_header`] would refuse it: [`DropReason::Malformed`], or by the version
 /// that it is of. The header of IKEv1 has the same fields (RFC 2408 section 3.1).
-pub fn peek_header(datagram: &[u8]) -> Result<PeekedHeader, Denial> {
-    let (header, major) = whole(datagram).ok_or(Denial::Malformed)?;
+pub fn peek_header(datagram: &[u8]) -> Result<PeekedHeader, DropReason> {
+    let (header, major) = whole(datagram).ok_or(DropReason::Malformed)?;
     match major {
         MAJOR_VERSION => Ok(header),
-        1 => Err(Denial::IkeV1),
-        _ => Err(Denial::OtherVersion),
+        1 => Err(DropReason::IkeV1),
+        _ => Err(DropReason::OtherVersion),
     }
 }
 

@@ -4,17 +4,17 @@ use vgw_crypto::{IkeSuite, Secret};
 use vgw_sa::Path;
 
 use super::{Attempt, Initiator, Outcome, State};
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Nat, Role};
-use crate::core::progress::Asked;
-use crate::peer::config::PeerConfig;
+use crate::core::progress::SentNotes;
 use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
-use crate::v2::established::{AskedFor, Established, Foundation, PendingChild, refusal_of_child};
-use crate::v2::handshake::auth::{Mistaken, Signed, said};
+use crate::v2::established::{AskedFor, Established, NewIkeSa, PendingChild, refusal_of_child};
+use crate::v2::handshake::auth::Signed;
+use crate::v2::handshake::auth_failure::{refused_by_responder, wrong_identity};
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
 use crate::v2::messages::{AuthRequest, AuthResponse, Notifies};
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{
     ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, decode_payloads,
 };
@@ -102,11 +102,11 @@ impl AwaitAuth {
                 Some((sealed.first, plaintext))
             });
         let Some((first, plaintext)) = plaintext else {
-            attempt.discard(env, at, Denial::NotAuthentic);
+            attempt.discard(env, at, DropReason::NotAuthentic);
             return self.waiting(attempt);
         };
         attempt.window.acknowledge();
-        env.note_asked(attempt.peer, Asked::auth_answered);
+        env.note_sent(attempt.peer, SentNotes::auth_answered);
         let response = decode_payloads(first, &plaintext)
             .map_err(|e| e.to_string())
             .and_then(|payloads| {
@@ -137,20 +137,23 @@ impl AwaitAuth {
             } => (id_r, auth, child, notifies),
             AuthResponse::Refused(notify) => {
                 env.release_spi(self.child.spi_in);
-                let mistaken = env.mistaken_key(attempt.peer);
-                let reason = refusal_of_auth(&attempt.config, &notify, mistaken);
-                attempt.refuse(env, Why::ByPeer(reason.to_string()));
+                let config = &attempt.config;
+                let reason = if notify.kind == NotifyType::AUTHENTICATION_FAILED {
+                    let wrong_key = env.wrong_key_owner(attempt.peer);
+                    DownReason::AuthenticationFailed(refused_by_responder(config, wrong_key))
+                } else {
+                    // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be
+                    // refused here is the CHILD SA. Some peers do that without AUTH.
+                    DownReason::Refused(refusal_of_child(config, AskedFor::WithAuth, &notify))
+                };
+                attempt.refuse(env, RefusalReason::ByPeer(reason.to_string()));
                 attempt.report(env, reason);
                 return Outcome::Over;
             }
         };
         let config = attempt.config.clone();
         if id_r.identity().as_ref() != Some(&config.remote_id) {
-            let why = format!(
-                "the peer says it is {}, expected {}",
-                said(&id_r),
-                config.remote_id
-            );
+            let why = wrong_identity(&id_r, &config.remote_id);
             attempt.refuse(env, why.clone());
             return self.unauthenticated(env, attempt, DownReason::AuthenticationFailed(why));
         }
@@ -172,8 +175,8 @@ impl AwaitAuth {
         };
         attempt.way.remote = at.remote;
         let began = attempt.began;
-        let (foundation, pending) = self.foundation(attempt);
-        let sa = Established::new(env, foundation, &proof);
+        let (new_sa, pending) = self.new_sa(attempt);
+        let sa = Established::new(env, new_sa, &proof);
         let mut sa = Box::new(sa.with_token_of(&notifies));
         env.count(sa.peer(), |c| c.ike_established += 1);
         sa.announce(env, None);
@@ -190,13 +193,13 @@ impl AwaitAuth {
         reason: DownReason,
     ) -> Outcome {
         attempt.report(env, reason);
-        let (foundation, pending) = self.foundation(attempt);
+        let (new_sa, pending) = self.new_sa(attempt);
         env.release_spi(pending.spi_in);
-        Outcome::Became(Box::new(Established::unauthenticated(env, foundation)))
+        Outcome::Became(Box::new(Established::unauthenticated(env, new_sa)))
     }
 
-    fn foundation(self, attempt: Attempt) -> (Foundation, PendingChild) {
-        let foundation = Foundation {
+    fn new_sa(self, attempt: Attempt) -> (NewIkeSa, PendingChild) {
+        let new_sa = NewIkeSa {
             id: attempt.id,
             peer: attempt.peer,
             remote_id: attempt.config.remote_id.clone(),
@@ -215,27 +218,6 @@ impl AwaitAuth {
             own_nat: self.own_nat,
             window: attempt.window,
         };
-        (foundation, self.child)
+        (new_sa, self.child)
     }
-}
-
-fn refusal_of_auth(
-    config: &PeerConfig,
-    notify: &Notify,
-    mistaken: Option<&Mistaken>,
-) -> DownReason {
-    if notify.kind == NotifyType::AUTHENTICATION_FAILED {
-        if let Some(mistaken) = mistaken {
-            let why = format!("the peer did not accept us, and its own AUTH {mistaken}");
-            return DownReason::AuthenticationFailed(why);
-        }
-        return DownReason::AuthenticationFailed(format!(
-            "the peer did not accept us: we said we are {} and asked for {}; \
-             compare the pre-shared key and the identities",
-            config.local_id, config.remote_id
-        ));
-    }
-    // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be refused here is
-    // the CHILD SA. Some peers refuse it without a proof of who they are.
-    DownReason::Refused(refusal_of_child(config, AskedFor::WithAuth, notify))
 }

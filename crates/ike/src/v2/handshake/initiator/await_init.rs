@@ -4,16 +4,16 @@ use vgw_crypto::{KeyPair, RandomError, check_public};
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State, names};
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Role};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::established::{PendingChild, demanded, demanded_group, public};
-use crate::v2::handshake::nat::{self, AddressPair, Detected, NAT_T_PORT, with_port};
+use crate::v2::handshake::nat::{self, AddressPair, NAT_T_PORT, NatDetection, with_port};
 use crate::v2::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::v2::proposal::{self, brief_ike};
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
 
 /// COOKIE and INVALID_KE_PAYLOAD may send us back this often (RFC 7296 section 2.6.1).
@@ -79,7 +79,12 @@ impl AwaitInit {
 
     /// Keeps an error that nobody vouches for as the reason, in case nothing
     /// better comes.
-    fn noted(mut self, env: &mut Env<'_>, attempt: Attempt, why: impl Into<Why>) -> Outcome {
+    fn noted(
+        mut self,
+        env: &mut Env<'_>,
+        attempt: Attempt,
+        why: impl Into<RefusalReason>,
+    ) -> Outcome {
         let why = why.into();
         let words = why.to_string();
         if self.refusal.as_ref() != Some(&words) {
@@ -134,7 +139,7 @@ impl AwaitInit {
                 self.key_pair.group(),
                 names(&config.ike.groups)
             );
-            return self.noted(env, attempt, Why::ByPeer(why));
+            return self.noted(env, attempt, RefusalReason::ByPeer(why));
         }
         // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
         let question = match notify.kind {
@@ -148,7 +153,7 @@ impl AwaitInit {
             notify.kind,
             brief_ike(&config.ike)
         );
-        self.noted(env, attempt, Why::ByPeer(why))
+        self.noted(env, attempt, RefusalReason::ByPeer(why))
     }
 
     fn accepted(
@@ -177,16 +182,16 @@ impl AwaitInit {
         if let Err(error) = check_public(choice.suite.group, &offer.ke.data) {
             let peer = &attempt.config.name;
             tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
-            attempt.discard(env, at, Denial::BadResponse);
+            attempt.discard(env, at, DropReason::BadResponse);
             return self.waiting(attempt);
         }
         let spis = SpiPair {
             initiator: attempt.spi_i,
             responder: spi_r,
         };
-        let detected = Detected::from(&offer.notifies, spis, at);
+        let nat_detection = NatDetection::from(&offer.notifies, spis, at);
         let wanted = attempt.config.encapsulation;
-        let nat = match detected.decide(wanted, wanted.pretends()) {
+        let nat = match nat_detection.decide(wanted, wanted.pretends()) {
             Ok(nat) => nat,
             Err(why) => {
                 attempt.refuse(env, why.clone());
@@ -247,7 +252,7 @@ impl AwaitInit {
             nonces,
             init_response: datagram.to_vec(),
             nat,
-            own_nat: detected.own_nat(attempt.config.public),
+            own_nat: nat_detection.own_nat(attempt.config.public),
             child,
         };
         next.ask(

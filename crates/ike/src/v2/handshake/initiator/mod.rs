@@ -17,10 +17,10 @@ use self::await_init::AwaitInit;
 
 use vgw_sa::TunnelId;
 
-use crate::core::denial::Denial;
+use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, SaId};
-use crate::core::progress::Asked;
+use crate::core::progress::SentNotes;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::window::Window;
@@ -28,7 +28,7 @@ use crate::v2::established::Established;
 use crate::v2::handshake::nat::{AddressPair, IKE_PORT, NAT_T_PORT};
 use crate::v2::messages::InitResponse;
 use crate::v2::proposal;
-use crate::v2::why::Why;
+use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::ClearMessage;
 
 /// An attempt to set up an IKE SA.
@@ -146,7 +146,7 @@ impl Initiator {
         let limits = env.limits();
         if let Some(message) = self.attempt.window.resend(env.now, &limits) {
             env.send(self.attempt.way, message);
-            self.note_asked(env);
+            self.note_sent(env);
             env.count(self.attempt.peer, |c| c.retransmissions += 1);
         }
         Outcome::Waiting(Box::new(self))
@@ -170,8 +170,8 @@ impl Initiator {
         (message, datagram): (ClearMessage, &[u8]),
         initial_contact: bool,
     ) -> Outcome {
-        if let Some(denial) = self.attempt.denial(&message, at) {
-            self.attempt.discard(env, at, denial);
+        if let Some(reason) = self.attempt.drop_reason(&message, at) {
+            self.attempt.discard(env, at, reason);
             return Outcome::Waiting(Box::new(self));
         }
         match self.state {
@@ -179,7 +179,7 @@ impl Initiator {
                 let spi_r = message.header.spi_r;
                 match InitResponse::parse(message) {
                     Ok(response) => {
-                        env.note_asked(self.attempt.peer, Asked::init_answered);
+                        env.note_sent(self.attempt.peer, SentNotes::init_answered);
                         state.answered(
                             env,
                             self.attempt,
@@ -192,7 +192,7 @@ impl Initiator {
                     Err(error) => {
                         let peer = &self.attempt.config.name;
                         tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
-                        self.attempt.discard(env, at, Denial::BadResponse);
+                        self.attempt.discard(env, at, DropReason::BadResponse);
                         self.state = State::AwaitInit(state);
                         Outcome::Waiting(Box::new(self))
                     }
@@ -203,7 +203,7 @@ impl Initiator {
     }
 
     /// Notes that the request of this state was sent.
-    fn note_asked(&self, env: &mut Env<'_>) {
+    fn note_sent(&self, env: &mut Env<'_>) {
         match self.state {
             State::AwaitInit(_) => self.attempt.note_init(env),
             State::AwaitAuth(_) => self.attempt.note_auth(env),
@@ -219,19 +219,19 @@ impl Initiator {
 
 impl Attempt {
     /// Why a message is not the awaited response, if it is not.
-    fn denial(&self, message: &ClearMessage, at: AddressPair) -> Option<Denial> {
+    fn drop_reason(&self, message: &ClearMessage, at: AddressPair) -> Option<DropReason> {
         if message.header.initiator {
-            return Some(Denial::WrongSpis);
+            return Some(DropReason::WrongSpis);
         }
         if at.remote.ip() != self.way.remote.ip() {
-            return Some(Denial::Elsewhere);
+            return Some(DropReason::Elsewhere);
         }
         let awaited = self.window.awaits(message.header.message_id);
-        (!awaited).then_some(Denial::NotAwaited)
+        (!awaited).then_some(DropReason::NotAwaited)
     }
 
-    fn discard(&self, env: &mut Env<'_>, at: AddressPair, denial: Denial) {
-        env.deny_peer(self.peer, at.remote, denial);
+    fn discard(&self, env: &mut Env<'_>, at: AddressPair, reason: DropReason) {
+        env.drop_message_of(self.peer, at.remote, reason);
     }
 
     fn report(&self, env: &mut Env<'_>, reason: DownReason) {
@@ -250,17 +250,17 @@ impl Attempt {
         });
     }
 
-    fn refuse(&self, env: &mut Env<'_>, why: impl Into<Why>) {
+    fn refuse(&self, env: &mut Env<'_>, why: impl Into<RefusalReason>) {
         env.refuse(Some(self.peer), &self.config.name, self.way.remote, why);
     }
 
     fn note_init(&self, env: &mut Env<'_>) {
-        env.note_asked(self.peer, Asked::sent_init);
+        env.note_sent(self.peer, SentNotes::sent_init);
     }
 
     fn note_auth(&self, env: &mut Env<'_>) {
         let floated = self.way.remote.port() == NAT_T_PORT;
-        env.note_asked(self.peer, |asked, now| asked.sent_auth(now, floated));
+        env.note_sent(self.peer, |asked, now| asked.sent_auth(now, floated));
     }
 
     fn send(&mut self, env: &mut Env<'_>, message: Datagrams) {

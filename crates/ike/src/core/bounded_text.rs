@@ -24,12 +24,12 @@ pub fn few<T>(
 }
 
 /// Lets through [`MAX_SENTENCE`] characters, without control characters.
-pub(crate) struct Bounded<'a, 'f> {
+pub(crate) struct BoundedText<'a, 'f> {
     to: &'a mut fmt::Formatter<'f>,
     left: usize,
 }
 
-impl<'a, 'f> Bounded<'a, 'f> {
+impl<'a, 'f> BoundedText<'a, 'f> {
     pub(crate) fn new(to: &'a mut fmt::Formatter<'f>) -> Self {
         Self {
             to,
@@ -38,7 +38,7 @@ impl<'a, 'f> Bounded<'a, 'f> {
     }
 }
 
-impl Write for Bounded<'_, '_> {
+impl Write for BoundedText<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
         for c in text.chars() {
             match self.left {

@@ -10,7 +10,7 @@ use crate::v2::wire::{
 
 /// The payloads of a message that passed the grammar, sorted.
 #[derive(Default)]
-pub(super) struct Parts {
+pub(super) struct SortedPayloads {
     pub(super) message: &'static str,
     pub(super) sa: Option<Vec<Proposal>>,
     ke: Option<KeyExchange>,
@@ -24,7 +24,7 @@ pub(super) struct Parts {
     pub(super) notifies: Notifies,
 }
 
-impl Parts {
+impl SortedPayloads {
     pub(super) fn of_clear(grammar: &Grammar, message: ClearMessage) -> Result<Self, GrammarError> {
         if message.sealed.is_some() {
             let kind = PayloadType::ENCRYPTED;

@@ -1,16 +1,16 @@
-//! Why IKE messages come to nothing: every one that does has a name and is counted.
+//! Why IKE messages are dropped or refused: every reason has a name and is counted.
 //!
 //! A reason that is logged nowhere else also has a sentence, which the supervisor writes
-//! and shows as often as its limits allow. Those without one are expected now and then, or
-//! are logged by the refusal that goes with them.
+//! and shows as often as its limits allow. The others are expected now and then, or their
+//! refusal is logged.
 
-macro_rules! denials {
+macro_rules! drop_reasons {
     ($( $(#[$meta:meta])* $variant:ident = $name:literal $(, $sentence:literal)?; )+) => {
-        /// Why a message came to nothing, or a half-open IKE SA to its end.
+        /// Why a message was dropped or refused, or a half-open IKE SA given up.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-        pub enum Denial { $( $(#[$meta])* $variant, )+ }
+        pub enum DropReason { $( $(#[$meta])* $variant, )+ }
 
-        impl Denial {
+        impl DropReason {
             /// Every one, in the order of the counters.
             pub const ALL: &'static [Self] = &[ $( Self::$variant, )+ ];
 
@@ -21,7 +21,7 @@ macro_rules! denials {
             }
 
             /// What an operator should know of it, in one sentence; None where it is
-            /// part of the usual way, or said by a refusal.
+            /// expected now and then, or said by a refusal.
             #[must_use]
             pub const fn sentence(self) -> Option<&'static str> {
                 let sentence: &str = match self {
@@ -33,7 +33,7 @@ macro_rules! denials {
     };
 }
 
-denials! {
+drop_reasons! {
     /// Not an IKE message, or one that is cut off.
     Malformed = "malformed",
         "it is no IKEv2 message, or a damaged one";
@@ -136,23 +136,23 @@ denials! {
 
 /// How often each happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Denials([u64; COUNT]);
+pub struct DropCounts([u64; COUNT]);
 
-const COUNT: usize = Denial::ALL.len();
+const COUNT: usize = DropReason::ALL.len();
 
-impl Default for Denials {
+impl Default for DropCounts {
     fn default() -> Self {
         Self([0; COUNT])
     }
 }
 
-impl Denials {
+impl DropCounts {
     /// How often this one happened.
     #[must_use]
-    pub fn get(&self, denial: Denial) -> u64 {
-        let mut counted = Denial::ALL.iter().zip(self.0);
+    pub fn get(&self, reason: DropReason) -> u64 {
+        let mut counted = DropReason::ALL.iter().zip(self.0);
         counted
-            .find(|(of, _)| **of == denial)
+            .find(|(of, _)| **of == reason)
             .map_or(0, |(_, count)| count)
     }
 
@@ -174,13 +174,13 @@ impl Denials {
 
     /// All of them, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let names = Denial::ALL.iter().map(|denial| denial.name());
+        let names = DropReason::ALL.iter().map(|reason| reason.name());
         names.zip(self.0)
     }
 
-    pub(crate) fn count(&mut self, denial: Denial) {
-        let mut counters = Denial::ALL.iter().zip(&mut self.0);
-        if let Some((_, counter)) = counters.find(|(of, _)| **of == denial) {
+    pub(crate) fn count(&mut self, reason: DropReason) {
+        let mut counters = DropReason::ALL.iter().zip(&mut self.0);
+        if let Some((_, counter)) = counters.find(|(of, _)| **of == reason) {
             *counter += 1;
         }
     }

@@ -4,23 +4,23 @@
 use std::fmt::{self, Write};
 use std::net::IpAddr;
 
-use crate::core::denial::Denial;
-use crate::core::words::Bounded;
+use crate::core::bounded_text::BoundedText;
+use crate::core::drop_reason::DropReason;
 use crate::peer::config::IkeAlgorithms;
 use crate::v2::proposal::select_ike;
 use crate::v2::wire::Proposal;
 
 /// Why something was refused; `Display` says what was offered and what expected.
 #[derive(Debug, Clone)]
-pub enum Why {
+pub enum RefusalReason {
     /// In words already.
     Text(String),
     /// The peer refused us or what we asked for, in words already.
     ByPeer(String),
     /// Always the same words.
     Fixed(&'static str),
-    /// A message was dropped, which has its [sentence](Denial::sentence).
-    Dropped(Denial),
+    /// A message was dropped, which has its [sentence](DropReason::sentence).
+    Dropped(DropReason),
     /// No peer is configured with the sender's address for this one of ours.
     NoPeer(IpAddr),
     /// Proposals for an IKE SA that no candidate accepts.
@@ -40,7 +40,7 @@ pub struct NoProposal {
     pub others: usize,
 }
 
-impl Why {
+impl RefusalReason {
     /// Who refused whom, before the address of the other end: `refused 198.51.100.7: …`.
     #[must_use]
     pub const fn verb(&self) -> &'static str {
@@ -51,17 +51,17 @@ impl Why {
     }
 }
 
-impl fmt::Display for Why {
+impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut bounded = Bounded::new(f);
+        let mut bounded = BoundedText::new(f);
         match self {
             Self::Text(text) | Self::ByPeer(text) => bounded.write_str(text),
             Self::Fixed(text) => bounded.write_str(text),
-            Self::Dropped(denial) => match denial.sentence() {
+            Self::Dropped(reason) => match reason.sentence() {
                 Some(sentence) => {
-                    write!(bounded, "message dropped ({}): {sentence}", denial.name())
+                    write!(bounded, "message dropped ({}): {sentence}", reason.name())
                 }
-                None => write!(bounded, "message dropped ({})", denial.name()),
+                None => write!(bounded, "message dropped ({})", reason.name()),
             },
             Self::NoPeer(local) => write!(
                 bounded,
@@ -85,7 +85,7 @@ impl fmt::Display for NoProposal {
     }
 }
 
-impl From<String> for Why {
+impl From<String> for RefusalReason {
     fn from(text: String) -> Self {
         Self::Text(text)
     }
@@ -93,12 +93,12 @@ impl From<String> for Why {
 
 #[cfg(test)]
 mod tests {
-    use super::Why;
-    use crate::core::words::MAX_SENTENCE;
+    use super::RefusalReason;
+    use crate::core::bounded_text::MAX_SENTENCE;
 
     #[test]
     fn a_sentence_is_cut_and_control_characters_do_not_pass() {
-        let text = Why::from(format!("a\n\u{1b}[2J{}", "x".repeat(5_000))).to_string();
+        let text = RefusalReason::from(format!("a\n\u{1b}[2J{}", "x".repeat(5_000))).to_string();
         assert_eq!(text.chars().count(), MAX_SENTENCE);
         assert!(text.starts_with("a??[2Jx") && text.ends_with('…'));
     }

@@ -1,0 +1,293 @@
+//! The exchanges of an IKE SA: requests of the peer are answered at once, ours go out one
+//! at a time behind the message window.
+
+use super::tasks::{RequestInFlight, Task};
+use super::{Established, Phase, informational, state_loss};
+use crate::core::drop_reason::DropReason;
+use crate::core::env::Env;
+use crate::core::event::{DownReason, Role};
+use crate::v2::channel::keys::SpiPair;
+use crate::v2::channel::window::Incoming;
+use crate::v2::handshake::nat::AddressPair;
+use crate::v2::messages::grammar::GrammarError;
+use crate::v2::messages::{CreateChildRequest, CreateChildResponse, Informational};
+use crate::v2::wire::{
+    ClearMessage, DecodeError, ExchangeType, Header, Notify, NotifyType, Payload, decode_payloads,
+};
+
+/// What answers a request, and what follows.
+pub(super) struct Reply {
+    pub(super) payloads: Vec<Payload>,
+    pub(super) then: AfterReply,
+}
+
+/// What follows an answer.
+pub(super) enum AfterReply {
+    Continue,
+    /// The SA ends, and no DELETE is sent.
+    End(DownReason),
+}
+
+impl Reply {
+    pub(super) fn new(payloads: Vec<Payload>) -> Self {
+        Self {
+            payloads,
+            then: AfterReply::Continue,
+        }
+    }
+
+    pub(super) fn notify(notify: Notify) -> Self {
+        Self::new(vec![Payload::Notify(notify)])
+    }
+
+    pub(super) fn error(kind: NotifyType) -> Self {
+        Self::notify(Notify::new(kind, Vec::new()))
+    }
+
+    /// RFC 7296 section 2.21.3: INVALID_SYNTAX ends the SA on both sides.
+    pub(super) fn syntax(why: &dyn std::fmt::Display) -> Self {
+        Self {
+            then: AfterReply::End(DownReason::Refused(format!("malformed message: {why}"))),
+            ..Self::error(NotifyType::INVALID_SYNTAX)
+        }
+    }
+}
+
+impl From<&GrammarError> for Reply {
+    fn from(error: &GrammarError) -> Self {
+        let notify = error.notify();
+        if notify.kind == NotifyType::INVALID_SYNTAX {
+            return Self::syntax(error);
+        }
+        Self::notify(notify)
+    }
+}
+
+enum OpenError {
+    NotAuthentic,
+    Malformed(DecodeError),
+}
+
+impl Established {
+    /// A message for this SA.
+    pub(crate) fn handle_message(
+        &mut self,
+        env: &mut Env<'_>,
+        at: AddressPair,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) {
+        let header = &message.header;
+        let spis = SpiPair {
+            initiator: header.spi_i,
+            responder: header.spi_r,
+        };
+        let from_initiator = self.role == Role::Responder;
+        if spis != self.spis || header.initiator != from_initiator {
+            return self.discard(env, at, DropReason::WrongSpis);
+        }
+        if message.sealed.is_none() {
+            self.handle_unprotected(env, at, message);
+        } else if header.response {
+            self.handle_response(env, at, message, datagram);
+        } else {
+            self.handle_request(env, at, message, datagram);
+        }
+        self.advance(env);
+    }
+
+    fn handle_request(
+        &mut self,
+        env: &mut Env<'_>,
+        at: AddressPair,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) {
+        match self.window.classify(message.header.message_id, datagram) {
+            Incoming::Fresh => {}
+            Incoming::Again(response) => {
+                env.send(at, response.clone());
+                env.count(self.peer, |c| c.duplicates += 1);
+                return;
+            }
+            Incoming::OutOfWindow => return self.discard(env, at, DropReason::WrongId),
+        }
+        let payloads = match self.open(message, datagram) {
+            Ok(payloads) => payloads,
+            Err(OpenError::NotAuthentic) => return self.discard(env, at, DropReason::NotAuthentic),
+            Err(OpenError::Malformed(error)) => {
+                return self.answer(env, at, message, datagram, Reply::syntax(&error));
+            }
+        };
+        let reply = match message.header.exchange {
+            ExchangeType::CREATE_CHILD_SA => {
+                match CreateChildRequest::parse(&message.payloads, payloads) {
+                    Ok(_) if self.is_undecided() => return self.postpone(env, at),
+                    Ok(request) => self.answer_create_child(env, request),
+                    Err(error) => Reply::from(&error),
+                }
+            }
+            ExchangeType::INFORMATIONAL => {
+                match Informational::parse(&message.payloads, payloads) {
+                    Ok(request) if self.is_undecided() && request.names_children() => {
+                        return self.postpone(env, at);
+                    }
+                    Ok(request) => self.answer_informational(env, request),
+                    Err(error) => Reply::from(&error),
+                }
+            }
+            _ => return self.discard(env, at, DropReason::OutOfPlace),
+        };
+        self.note_authentic(env, at);
+        self.answer(env, at, message, datagram, reply);
+    }
+
+    fn handle_response(
+        &mut self,
+        env: &mut Env<'_>,
+        at: AddressPair,
+        message: &ClearMessage,
+        datagram: &[u8],
+    ) {
+        let header = &message.header;
+        let asked = self.in_flight.as_ref().map(RequestInFlight::exchange);
+        if !self.window.awaits(header.message_id) || asked != Some(header.exchange) {
+            return self.discard(env, at, DropReason::NotAwaited);
+        }
+        let payloads = match self.open(message, datagram) {
+            Ok(payloads) => payloads,
+            Err(OpenError::NotAuthentic) => return self.discard(env, at, DropReason::NotAuthentic),
+            Err(OpenError::Malformed(error)) => return self.end_malformed(env, &error),
+        };
+        self.window.acknowledge();
+        self.note_response(env, at);
+        let Some(in_flight) = self.in_flight.take() else {
+            return;
+        };
+        match header.exchange {
+            ExchangeType::CREATE_CHILD_SA => {
+                match CreateChildResponse::parse(&message.payloads, payloads) {
+                    Ok(response) => self.finish_create_child(env, in_flight, response),
+                    Err(error) => {
+                        self.in_flight = Some(in_flight);
+                        self.end_malformed(env, &error);
+                    }
+                }
+            }
+            _ => match Informational::parse(&message.payloads, payloads) {
+                Ok(response) => self.finish_informational(env, in_flight, &response),
+                Err(error) => self.end_malformed(env, &error),
+            },
+        }
+    }
+
+    /// RFC 7296 section 2.21.4 allows no answer to a response; the SA is deleted.
+    pub(super) fn end_malformed(&mut self, env: &mut Env<'_>, error: &dyn std::fmt::Display) {
+        self.window.acknowledge();
+        let reason = DownReason::Refused(format!("malformed response: {error}"));
+        self.close(env, reason, true);
+    }
+
+    /// Whether it may turn out that this SA was never used.
+    fn is_undecided(&self) -> bool {
+        matches!(self.phase, Phase::Undecided { .. })
+    }
+
+    /// Drops a request that cannot be answered before the collision is decided; the peer
+    /// sends it again.
+    fn postpone(&mut self, env: &mut Env<'_>, at: AddressPair) {
+        self.discard(env, at, DropReason::Undecided);
+    }
+
+    fn open(&self, message: &ClearMessage, datagram: &[u8]) -> Result<Vec<Payload>, OpenError> {
+        let sealed = message.sealed.as_ref().ok_or(OpenError::NotAuthentic)?;
+        let plaintext = self
+            .keys
+            .open
+            .open(datagram, sealed)
+            .map_err(|_| OpenError::NotAuthentic)?;
+        decode_payloads(sealed.first, &plaintext).map_err(OpenError::Malformed)
+    }
+
+    pub(super) fn answer(
+        &mut self,
+        env: &mut Env<'_>,
+        at: AddressPair,
+        request: &ClearMessage,
+        datagram: &[u8],
+        reply: Reply,
+    ) {
+        let header = self.header(request.header.exchange, request.header.message_id, true);
+        let response = self.keys.seal.seal(&header, &reply.payloads);
+        env.send(at, response.clone());
+        self.window.answered(datagram, response);
+        if let AfterReply::End(reason) = reply.then {
+            self.close(env, reason, false);
+        }
+    }
+
+    fn header(&self, exchange: ExchangeType, message_id: u32, response: bool) -> Header {
+        Header {
+            spi_i: self.spis.initiator,
+            spi_r: self.spis.responder,
+            exchange,
+            initiator: self.role == Role::Initiator,
+            response,
+            message_id,
+        }
+    }
+
+    /// Starts the next task, if the window allows one.
+    pub(crate) fn advance(&mut self, env: &mut Env<'_>) {
+        while self.window.is_idle() && self.in_flight.is_none() && !self.is_closed() {
+            if self.probe_new_address(env) {
+                return;
+            }
+            let Some(task) = self.tasks.take_due(env.now) else {
+                return;
+            };
+            let Some((in_flight, payloads)) = self.start(env, task) else {
+                continue;
+            };
+            self.request(env, in_flight, &payloads);
+        }
+    }
+
+    pub(super) fn request(
+        &mut self,
+        env: &mut Env<'_>,
+        in_flight: RequestInFlight,
+        payloads: &[Payload],
+    ) {
+        self.request_by(env, self.way(), in_flight, payloads);
+    }
+
+    pub(super) fn request_by(
+        &mut self,
+        env: &mut Env<'_>,
+        way: AddressPair,
+        in_flight: RequestInFlight,
+        payloads: &[Payload],
+    ) {
+        let header = self.header(in_flight.exchange(), self.window.next_request(), false);
+        let message = self.keys.seal.seal(&header, payloads);
+        env.send(way, message.clone());
+        let limits = env.limits();
+        self.window.sent(env.now, &limits, message);
+        self.in_flight = Some(in_flight);
+    }
+
+    fn start(&mut self, env: &mut Env<'_>, task: Task) -> Option<(RequestInFlight, Vec<Payload>)> {
+        match task {
+            Task::DeleteUnauthenticated => Some(informational::unauthenticated()),
+            Task::DeleteIke => Some(informational::delete_ike()),
+            Task::DeleteChild(spi_in) => Some(informational::delete_child(spi_in)),
+            Task::CreateChild => self.start_create_child(env),
+            Task::RekeyChild(spi_in) => self.start_rekey_child(env, spi_in),
+            Task::RekeyIke => self.start_rekey_ike(env),
+            Task::GiveToken => self.start_give_token(env),
+            Task::InvalidSpi(spi) => Some(state_loss::invalid_spi(spi)),
+            Task::Liveness => Some(informational::liveness()),
+        }
+    }
+}

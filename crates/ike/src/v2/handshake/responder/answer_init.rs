@@ -1,0 +1,251 @@
+//! IKE_SA_INIT as responder: selects from what is offered, and makes the key exchange.
+
+use vgw_crypto::{Group, IkeSuite, check_public};
+
+use super::half_open::HalfOpen;
+use crate::core::drop_reason::DropReason;
+use crate::core::env::Env;
+use crate::core::event::Role;
+use crate::peer::config::Encapsulation;
+use crate::peer::peers::{AlikePeers, Peers};
+use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
+use crate::v2::channel::window::{INIT_ID, Window};
+use crate::v2::established::{demand_group, public};
+use crate::v2::handshake::nat::{self, AddressPair, NatDetection};
+use crate::v2::messages::{IkeOffer, InitResponse, Notifies};
+use crate::v2::proposal::{permits, select_for_several};
+use crate::v2::refusal::{NoProposal, RefusalReason};
+use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
+
+/// Why an IKE_SA_INIT is refused or dropped.
+pub(crate) enum InitRefusal {
+    /// Without an answer.
+    Dropped(DropReason),
+    /// With one.
+    Answered {
+        reason: DropReason,
+        /// The answer; in clear, so it says no more than the RFC's number.
+        notify: Notify,
+        /// For our log. None where it is part of a usual handshake.
+        why: Option<RefusalReason>,
+    },
+}
+
+impl InitRefusal {
+    fn answered(reason: DropReason, kind: NotifyType, why: RefusalReason) -> Self {
+        Self::Answered {
+            reason,
+            notify: Notify::new(kind, Vec::new()),
+            why: Some(why),
+        }
+    }
+}
+
+/// What came of comparing an offer with what our peers may use.
+pub(crate) struct OfferSelection {
+    /// With how many lists of ours it was compared.
+    pub lists: usize,
+    pub result: Result<SelectedOffer, InitRefusal>,
+}
+
+/// An offer of which something was selected.
+pub(crate) struct SelectedOffer {
+    offer: IkeOffer,
+    suite: IkeSuite,
+    answer: Proposal,
+    pretend: bool,
+}
+
+/// An offer that passed every check that takes no key exchange.
+pub(crate) struct CheckedOffer {
+    accepted: SelectedOffer,
+    at: AddressPair,
+    spi_i: u64,
+    nat_detection: NatDetection,
+}
+
+/// Selects what is permitted by most of the peers that may be meant. Which of them it is
+/// shows only in IKE_AUTH.
+pub(crate) fn select(peers: &Peers, at: AddressPair, offer: IkeOffer) -> OfferSelection {
+    let (local, remote) = (at.local.ip(), at.remote.ip());
+    let counted = peers.counted(local, remote);
+    let lists: Vec<_> = counted.iter().map(|(alike, n)| (&alike.ike, *n)).collect();
+    if let Some(choice) = select_for_several(&offer.sa, &lists) {
+        let accepted = SelectedOffer {
+            suite: choice.suite,
+            answer: choice.answer,
+            pretend: should_pretend(&counted, choice.suite),
+            offer,
+        };
+        return OfferSelection {
+            lists: lists.len(),
+            result: Ok(accepted),
+        };
+    }
+    // A peer that was taken down by hand may be meant: a refusal would make it give up.
+    if peers.silenced_at(local, remote).is_some() {
+        return OfferSelection {
+            lists: lists.len(),
+            result: Err(InitRefusal::Dropped(DropReason::TakenDown)),
+        };
+    }
+    let refused = match peers.expected(local, remote).next() {
+        Some(first) => {
+            let why = NoProposal {
+                offered: offer.sa,
+                accepted: first.ike.clone(),
+                candidate: first.name.clone(),
+                others: peers.candidates(local, remote).saturating_sub(1),
+            };
+            let why = RefusalReason::NoProposal(Box::new(why));
+            InitRefusal::answered(DropReason::NoProposal, NotifyType::NO_PROPOSAL_CHOSEN, why)
+        }
+        None => {
+            let why = RefusalReason::NoPeer(local);
+            InitRefusal::answered(DropReason::NoPeer, NotifyType::NO_PROPOSAL_CHOSEN, why)
+        }
+    };
+    OfferSelection {
+        lists: lists.len(),
+        result: Err(refused),
+    }
+}
+
+/// Whether to pretend that there is a NAT before us, so that ESP goes in UDP. That has to be
+/// said before it is known who the peer is. So we count the peers that may be meant, permit
+/// the suite, and are configured with either encapsulation.
+fn should_pretend(counted: &[(&AlikePeers, u64)], suite: IkeSuite) -> bool {
+    let wishing = |wish: &dyn Fn(Encapsulation) -> bool| {
+        counted
+            .iter()
+            .filter(|(alike, _)| wish(alike.encapsulation) && permits(&alike.ike, suite))
+            .fold(0, |all: u64, (_, n)| all.saturating_add(*n))
+    };
+    let udp = wishing(&Encapsulation::pretends);
+    udp > 0 && udp >= wishing(&|wanted| wanted == Encapsulation::Native)
+}
+
+impl SelectedOffer {
+    /// Makes every check that takes no key exchange.
+    pub(crate) fn check(self, at: AddressPair, spi_i: u64) -> Result<CheckedOffer, InitRefusal> {
+        let group = self.suite.group;
+        let (remote, suite) = (at.remote, self.suite);
+        tracing::debug!(%remote, %suite, "{remote}: selected {suite}");
+        if self.offer.ke.group != group.iana() {
+            return Err(InitRefusal::Answered {
+                reason: DropReason::OtherGroup,
+                notify: demand_group(group),
+                why: None,
+            });
+        }
+        let request_spis = SpiPair {
+            initiator: spi_i,
+            responder: 0,
+        };
+        let nat_detection = NatDetection::from(&self.offer.notifies, request_spis, at);
+        if let Err(error) = check_public(group, &self.offer.ke.data) {
+            let why = error.to_string().into();
+            let kind = NotifyType::INVALID_SYNTAX;
+            return Err(InitRefusal::answered(DropReason::BadPublicValue, kind, why));
+        }
+        Ok(CheckedOffer {
+            accepted: self,
+            at,
+            spi_i,
+            nat_detection,
+        })
+    }
+}
+
+impl CheckedOffer {
+    /// The group of the key exchange to come.
+    pub(crate) fn group(&self) -> Group {
+        self.accepted.suite.group
+    }
+
+    /// Makes the key exchange and answers.
+    pub(crate) fn begin(self, env: &mut Env<'_>, datagram: &[u8]) -> Result<HalfOpen, InitRefusal> {
+        let Self {
+            accepted,
+            at,
+            spi_i,
+            nat_detection,
+        } = self;
+        let SelectedOffer {
+            offer,
+            suite,
+            answer,
+            pretend,
+        } = accepted;
+        // There may be some when the peer asks again.
+        let no_random_numbers = || InitRefusal::Dropped(DropReason::NoRandomNumbers);
+        let spis = SpiPair {
+            initiator: spi_i,
+            responder: env.ike_spi().ok_or_else(no_random_numbers)?,
+        };
+        let failed = |error: &dyn std::fmt::Display| {
+            let why = error.to_string().into();
+            let kind = NotifyType::INVALID_SYNTAX;
+            InitRefusal::answered(DropReason::BadPublicValue, kind, why)
+        };
+        let pair = env.key_pair(suite.group).ok_or_else(no_random_numbers)?;
+        let ke = public(&pair);
+        let shared = pair.agree(&offer.ke.data).map_err(|e| failed(&e))?;
+        let nonces = Nonces {
+            initiator: offer.nonce,
+            responder: env.nonce().ok_or_else(no_random_numbers)?,
+        };
+        let iv_key = env.iv_key().ok_or_else(no_random_numbers)?;
+        let (keys, auth_keys) = SkeySeed::first(suite.prf, &nonces, &shared)
+            .expand(
+                suite,
+                &nonces,
+                spis,
+                Role::Responder,
+                &iv_key,
+                env.key_log(),
+            )
+            .map_err(|e| failed(&e))?;
+        let response = InitResponse::Accepted(IkeOffer {
+            sa: vec![answer],
+            ke,
+            nonce: nonces.responder.clone(),
+            notifies: Notifies(nat::notifies(spis, at, pretend).to_vec()),
+        });
+        let init_response = encode_cleartext(
+            &init_response_header(spis.initiator, spis.responder),
+            &response.into_payloads(),
+        );
+        env.send(at, init_response.clone().into());
+        let mut window = Window::default();
+        window.answered(datagram, init_response.clone().into());
+        Ok(HalfOpen {
+            id: env.sa_id(),
+            spis,
+            keys,
+            auth_keys,
+            suite,
+            nonces,
+            nat_detection,
+            pretend,
+            at,
+            window,
+            init_request: datagram.to_vec(),
+            init_response,
+            began: env.now,
+            forget_at: env.now + env.limits().half_open_timeout,
+        })
+    }
+}
+
+/// The header of an answer to IKE_SA_INIT.
+pub(crate) fn init_response_header(spi_i: u64, spi_r: u64) -> Header {
+    Header {
+        spi_i,
+        spi_r,
+        exchange: ExchangeType::IKE_SA_INIT,
+        initiator: false,
+        response: true,
+        message_id: INIT_ID,
+    }
+}
