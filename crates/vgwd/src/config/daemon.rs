@@ -10,10 +10,10 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::rules::{Bounds, Refusal};
 use vgw_ike::config::Limits;
 
-use super::document::{Notes, Table};
 use super::settings::{
     Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun,
 };
+use super::table::Table;
 use super::values;
 use crate::mtu;
 
@@ -70,50 +70,32 @@ const FORMATS: &[(&str, LogFormat)] = &[
 /// Reads everything that is not the gateway's.
 pub(super) fn read(
     root: &mut Table<'_>,
-    notes: &mut Notes,
     network_namespace: Option<NetworkNamespace>,
     gateway: &Gateway,
 ) -> Settings {
     Settings {
-        tun: tun(root.table(notes, "tun"), notes, gateway),
+        tun: root.table("tun").make(|table| tun(table, gateway)),
         network_namespace,
-        data_plane: data_plane(root.table(notes, "data_plane"), notes),
-        log: log(root.table(notes, "log"), notes),
-        metrics: metrics(root.table(notes, "metrics"), notes),
-        control: control(root.table(notes, "control"), notes),
-        key_log: key_log(root.table(notes, "key_log"), notes),
-        limits: limits(root.table(notes, "limits"), notes),
-        state_directory: state_directory(root.table(notes, "state"), notes),
+        data_plane: root.table("data_plane").make(data_plane),
+        log: root.table("log").make(log),
+        metrics: root.table("metrics").make(metrics),
+        control: root.table("control").make(control),
+        key_log: root.table("key_log").make(key_log),
+        limits: root.table("limits").make(limits),
+        state_directory: root
+            .table("state")
+            .make(|table| table.read("directory", path)),
     }
 }
 
-fn tun(mut table: Table<'_>, notes: &mut Notes, gateway: &Gateway) -> Tun {
-    let name = table.read(notes, "name", tun_name);
-    let mtu = table.read(notes, "mtu", values::number(TUN_MTU));
-    table.finish(notes);
+fn tun(table: &mut Table<'_>, gateway: &Gateway) -> Tun {
     Tun {
-        name: name.unwrap_or_else(|| TUN_NAME.to_owned()),
-        mtu: mtu
-            .and_then(|mtu| u16::try_from(mtu).ok())
+        name: table
+            .read("name", tun_name)
+            .unwrap_or_else(|| TUN_NAME.to_owned()),
+        mtu: table
+            .read("mtu", values::number(TUN_MTU))
             .unwrap_or_else(|| mtu::default(gateway)),
-    }
-}
-
-fn data_plane(mut table: Table<'_>, notes: &mut Notes) -> DataPlane {
-    let workers = table.read(notes, "workers", values::number_32(WORKERS));
-    let mut may = |key| table.read(notes, key, values::boolean).unwrap_or(true);
-    let features = Features {
-        tun_vnet_header: may("tun_vnet_header"),
-        tun_tso: may("tun_tso"),
-        tun_uso: may("tun_uso"),
-        tun_multi_queue: may("tun_multi_queue"),
-        udp_gso: may("udp_gso"),
-        udp_gro: may("udp_gro"),
-    };
-    table.finish(notes);
-    DataPlane {
-        workers: workers.and_then(|count| usize::try_from(count).ok()),
-        features,
     }
 }
 
@@ -128,34 +110,43 @@ fn tun_name(value: &DeValue<'_>) -> Result<String, Refusal> {
         .ok_or_else(|| Refusal::new(values::describe(value), expected))
 }
 
-fn log(mut table: Table<'_>, notes: &mut Notes) -> Log {
-    let level = table.read(notes, "level", values::word(LEVELS));
-    let format = table.read(notes, "format", values::word(FORMATS));
-    table.finish(notes);
-    Log {
-        level: level.unwrap_or(LevelFilter::INFO),
-        format: format.unwrap_or_default(),
+fn data_plane(table: &mut Table<'_>) -> DataPlane {
+    DataPlane {
+        workers: table.read("workers", values::number(WORKERS)),
+        features: Features {
+            tun_vnet_header: table.flag("tun_vnet_header", true),
+            tun_tso: table.flag("tun_tso", true),
+            tun_uso: table.flag("tun_uso", true),
+            tun_multi_queue: table.flag("tun_multi_queue", true),
+            udp_gso: table.flag("udp_gso", true),
+            udp_gro: table.flag("udp_gro", true),
+        },
     }
 }
 
-fn metrics(mut table: Table<'_>, notes: &mut Notes) -> Option<SocketAddr> {
-    let listen = table.read(notes, "listen", |value| {
-        let expected = "an address and a port in quotes, \"127.0.0.1:9469\"";
-        let text = values::text(value, expected)?;
-        text.parse()
-            .map_err(|_| Refusal::new(values::describe(value), expected))
-    });
-    table.finish(notes);
-    listen
+fn log(table: &mut Table<'_>) -> Log {
+    Log {
+        level: table
+            .read("level", values::word(LEVELS))
+            .unwrap_or(LevelFilter::INFO),
+        format: table
+            .read("format", values::word(FORMATS))
+            .unwrap_or_default(),
+    }
 }
 
-fn control(mut table: Table<'_>, notes: &mut Notes) -> Control {
-    let socket = table.read(notes, "socket", path);
-    let mode = table.read(notes, "mode", mode);
-    table.finish(notes);
+fn metrics(table: &mut Table<'_>) -> Option<SocketAddr> {
+    table.read("listen", |value| {
+        values::parsed(value, "an address and a port in quotes, \"127.0.0.1:9469\"")
+    })
+}
+
+fn control(table: &mut Table<'_>) -> Control {
     Control {
-        socket: socket.unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)),
-        mode: mode.unwrap_or(CONTROL_MODE),
+        socket: table
+            .read("socket", path)
+            .unwrap_or_else(|| PathBuf::from(CONTROL_SOCKET)),
+        mode: table.read("mode", mode).unwrap_or(CONTROL_MODE),
     }
 }
 
@@ -184,58 +175,34 @@ fn path(value: &DeValue<'_>) -> Result<PathBuf, Refusal> {
     Ok(PathBuf::from(path))
 }
 
-fn key_log(mut table: Table<'_>, notes: &mut Notes) -> KeyLog {
-    let ike = table.read(notes, "ike", path);
-    let esp = table.read(notes, "esp", path);
-    for (key, set) in [("ike", ike.is_some()), ("esp", esp.is_some())] {
-        if set {
+fn key_log(table: &mut Table<'_>) -> KeyLog {
+    let [ike, esp] = ["ike", "esp"].map(|key| {
+        let file = table.read(key, path);
+        if file.is_some() {
             let message = "is set: whoever reads that file can decrypt the traffic";
-            notes.warn(&table.field(key), message);
+            table.warn(key, message);
         }
-    }
-    table.finish(notes);
+        file
+    });
     KeyLog { ike, esp }
 }
 
-fn state_directory(mut table: Table<'_>, notes: &mut Notes) -> Option<PathBuf> {
-    let directory = table.read(notes, "directory", path);
-    table.finish(notes);
-    directory
-}
-
-fn limits(mut table: Table<'_>, notes: &mut Notes) -> Limits {
-    let half_open = table.read(notes, "half_open", values::number(HALF_OPEN));
-    let cookie = table.read(notes, "cookie_threshold", values::number(COOKIE_THRESHOLD));
-    let percent = table.read(
-        notes,
-        "strangers_percent",
-        values::number_32(STRANGERS_PERCENT),
-    );
-    let failed = table.read(
-        notes,
-        "failed_authentications_per_minute",
-        values::number_32(FAILED_AUTHENTICATIONS),
-    );
-    let count = |given: Option<u64>, bounds: Bounds| {
-        let number = given.or(bounds.default).unwrap_or_default();
-        usize::try_from(number).unwrap_or(usize::MAX)
-    };
-    let own = Limits::default();
+fn limits(table: &mut Table<'_>) -> Limits {
     let limits = Limits {
-        half_open: count(half_open, HALF_OPEN),
-        cookie_threshold: count(cookie, COOKIE_THRESHOLD),
-        strangers_percent: percent.unwrap_or(own.strangers_percent),
-        failed_authentications: failed.unwrap_or(own.failed_authentications),
-        ..own
+        half_open: table.number("half_open", HALF_OPEN),
+        cookie_threshold: table.number("cookie_threshold", COOKIE_THRESHOLD),
+        strangers_percent: table.number("strangers_percent", STRANGERS_PERCENT),
+        failed_authentications: table
+            .number("failed_authentications_per_minute", FAILED_AUTHENTICATIONS),
+        ..Limits::default()
     };
     if limits.cookie_threshold > limits.half_open {
         let message = format!(
             "found {}, expected no more than half_open ({})",
             limits.cookie_threshold, limits.half_open
         );
-        notes.refuse(&table.field("cookie_threshold"), message);
+        table.refuse("cookie_threshold", message);
     }
-    table.finish(notes);
     limits
 }
 

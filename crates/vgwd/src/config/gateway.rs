@@ -1,17 +1,18 @@
 //! The gateway's own tables.
 
+use std::collections::BTreeSet;
+
 use ipnet::IpNet;
 use toml::de::DeValue;
 use vgw_gateway::domain::{Gateway, OutsideAddress, Side};
 use vgw_gateway::rules::{CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
 use vgw_sa::HostService;
 
-use super::connection;
-use super::customer::{Customer, Ids, STAND_IN_ADDRESS, STAND_IN_PREFIX, customers};
-use super::document::{Notes, Table};
+use super::customer::{Customer, Customers};
 use super::keys::KeySource;
 use super::settings::NetworkNamespace;
-use super::values::{self, default_number};
+use super::table::Table;
+use super::{connection, stand_in, values};
 
 const SIDES: &[(&str, Side)] = &[
     ("virtual-private-gateway", Side::VirtualPrivateGateway),
@@ -22,88 +23,72 @@ const SIDES: &[(&str, Side)] = &[
 /// namespace of the network behind it.
 pub(super) fn read(
     root: &mut Table<'_>,
-    notes: &mut Notes,
     keys: &mut dyn KeySource,
 ) -> (Gateway, Option<NetworkNamespace>) {
-    let mut table = root.table(notes, "gateway");
-    let side = table
-        .read(notes, "side", values::word(SIDES))
-        .unwrap_or_else(|| match table.has("side") && root.has("on_premises") {
-            // What it was to be shows in what lies behind it.
-            true => Side::CustomerGateway,
-            false => Side::VirtualPrivateGateway,
-        });
-    let asn = table.read(notes, "asn", values::number_32(CUSTOMER_ASN));
-    let outside = table.list(
-        notes,
-        "outside_addresses",
-        &OutsideAddress::from(STAND_IN_ADDRESS),
-        values::outside_address,
-    );
+    let has_premises = root.has("on_premises");
+    let table = root.table("gateway");
     let outside_is_set = table.has("outside_addresses");
-    let outside_mtu = table.read(notes, "outside_mtu", values::number(OUTSIDE_MTU));
-    let cloudhub = table.read(notes, "cloudhub", values::boolean);
-    let host_services = table.list(
-        notes,
-        "host_services",
-        &HostService::All,
-        values::host_service,
-    );
-    let initiate_to_recover = table.read(notes, "initiate_to_recover", values::boolean);
-    table.finish(notes);
-
-    let (cidrs, network_namespace) = network(root, notes, side);
-    let mut customers = customers(root, notes);
-    let outside_addresses = match (outside, side) {
-        (Some(addresses), _) => addresses,
-        (None, Side::CustomerGateway) if !outside_is_set => own_addresses(customers.all()),
-        (None, _) => Vec::new(),
-    };
-    let mut gateway = Gateway {
-        side,
-        asn: asn.unwrap_or_else(|| default_asn(side, customers.all())),
-        outside_addresses,
-        cidrs,
-        outside_mtu: outside_mtu
-            .or(OUTSIDE_MTU.default)
-            .and_then(|mtu| u16::try_from(mtu).ok())
-            .unwrap_or_default(),
-        cloudhub: cloudhub.unwrap_or_default(),
-        host_services: host_services.unwrap_or_default(),
-        initiate_to_recover: initiate_to_recover.unwrap_or(true),
-        connections: Vec::new(),
-    };
-    let mut ids = Ids::default();
-    for (index, table) in root.tables(notes, "vpn_connection").into_iter().enumerate() {
-        let connection = connection::read(
-            table,
-            notes,
-            keys,
-            &gateway,
-            &mut customers,
-            &mut ids,
-            index,
-        );
+    let (mut gateway, asn) = table.make(|table| own(table, has_premises));
+    let side = gateway.side;
+    let (cidrs, network_namespace) = network(root, side);
+    let customers = Customers::read(root);
+    gateway.cidrs = cidrs;
+    gateway.asn = asn.unwrap_or_else(|| default_asn(side, &customers.all));
+    if side == Side::CustomerGateway && !outside_is_set {
+        gateway.outside_addresses = own_addresses(&customers.all);
+    }
+    for (index, table) in root.tables("vpn_connection").into_iter().enumerate() {
+        let connection =
+            table.make(|table| connection::read(table, keys, &gateway, &customers, index));
         gateway.connections.push(connection);
     }
-    for customer in customers.all().iter().filter(|customer| !customer.used) {
-        notes.warn(
-            &customer.place,
-            "no vpn_connection uses this customer gateway",
-        );
+    let connections = gateway.connections.iter();
+    let used: BTreeSet<&str> = connections
+        .map(|c| c.customer_gateway.id.as_str())
+        .collect();
+    for customer in customers.all {
+        if !used.contains(customer.gateway.id.as_str()) {
+            let message = "no vpn_connection uses this customer gateway";
+            root.report().warn(&customer.place, message);
+        }
     }
     (gateway, network_namespace)
 }
 
+/// `[gateway]`, with its ASN if that is set.
+fn own(table: &mut Table<'_>, has_premises: bool) -> (Gateway, Option<u32>) {
+    let side = table.read("side", values::word(SIDES)).unwrap_or_else(|| {
+        match table.has("side") && has_premises {
+            // What it was to be shows in what lies behind it.
+            true => Side::CustomerGateway,
+            false => Side::VirtualPrivateGateway,
+        }
+    });
+    let asn = table.read("asn", values::number(CUSTOMER_ASN));
+    let unread = OutsideAddress::from(stand_in::ADDRESS);
+    let gateway = Gateway {
+        side,
+        asn: 0,
+        outside_addresses: table
+            .list("outside_addresses", &unread, values::outside_address)
+            .unwrap_or_default(),
+        cidrs: Vec::new(),
+        outside_mtu: table.number("outside_mtu", OUTSIDE_MTU),
+        cloudhub: table.flag("cloudhub", false),
+        host_services: table
+            .list("host_services", &HostService::All, values::host_service)
+            .unwrap_or_default(),
+        initiate_to_recover: table.flag("initiate_to_recover", true),
+        connections: Vec::new(),
+    };
+    (gateway, asn)
+}
+
 /// `[vpc]` or `[on_premises]`, whichever lies behind us.
-fn network(
-    root: &mut Table<'_>,
-    notes: &mut Notes,
-    side: Side,
-) -> (Vec<IpNet>, Option<NetworkNamespace>) {
-    let vpc = root.table(notes, "vpc");
-    let on_premises = root.table(notes, "on_premises");
-    let (mut ours, theirs, why) = match side {
+fn network(root: &mut Table<'_>, side: Side) -> (Vec<IpNet>, Option<NetworkNamespace>) {
+    let vpc = root.table("vpc");
+    let on_premises = root.table("on_premises");
+    let (ours, theirs, why) = match side {
         Side::VirtualPrivateGateway => (
             vpc,
             on_premises,
@@ -116,18 +101,16 @@ fn network(
         ),
     };
     if theirs.is_present() {
-        notes.refuse(theirs.place(), why);
+        root.report().refuse(theirs.place(), why);
     }
-    let cidrs = ours
-        .list(notes, "cidrs", &STAND_IN_PREFIX, values::prefix)
-        .unwrap_or_default();
-    if cidrs.is_empty() && !ours.has("cidrs") {
-        let message = "is not set: tunnels carry traffic between connections only";
-        notes.warn(&ours.field("cidrs"), message);
-    }
-    let name = ours.read(notes, "netns", namespace);
-    ours.finish(notes);
-    (cidrs, name)
+    ours.make(|table| {
+        let cidrs = table.list("cidrs", &stand_in::PREFIX, values::prefix);
+        if !table.has("cidrs") {
+            let message = "is not set: tunnels carry traffic between connections only";
+            table.warn("cidrs", message);
+        }
+        (cidrs.unwrap_or_default(), table.read("netns", namespace))
+    })
 }
 
 fn namespace(value: &DeValue<'_>) -> Result<NetworkNamespace, Refusal> {
@@ -157,7 +140,7 @@ fn default_asn(side: Side, customers: &[Customer]) -> u32 {
     let ours = customers.first().map(|customer| customer.gateway.asn);
     match (side, ours) {
         (Side::CustomerGateway, Some(asn)) => asn,
-        (Side::CustomerGateway, None) => default_number(CUSTOMER_ASN),
-        (Side::VirtualPrivateGateway, _) => default_number(GATEWAY_ASN),
+        (Side::CustomerGateway, None) => values::default_number(CUSTOMER_ASN),
+        (Side::VirtualPrivateGateway, _) => values::default_number(GATEWAY_ASN),
     }
 }

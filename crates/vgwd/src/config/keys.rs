@@ -1,4 +1,4 @@
-//! Where pre-shared keys come from.
+//! Where pre-shared keys come from that are not in the configuration itself.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -6,20 +6,17 @@ use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use toml::de::DeValue;
 use vgw_crypto::Secret;
-use vgw_gateway::rules::{self, Refusal};
-use vgw_ike::config::Psk;
+use vgw_gateway::rules;
 use zeroize::Zeroizing;
 
 use super::access;
-use super::document::{Notes, Table};
 use super::new_keys::NewKeys;
-use super::values;
 use crate::secret_file;
 
 /// A key file longer than this holds something else.
 const LONGEST_FILE: u64 = 4_096;
+
 /// A key and what the operator should know about it.
 pub(super) struct Key {
     /// Its octets.
@@ -50,7 +47,7 @@ impl KeySource for InlineOnly {
     }
 }
 
-/// For those who need no keys: none is read.
+/// For a caller that needs no keys: none is read.
 pub(super) struct Unread;
 
 impl KeySource for Unread {
@@ -71,7 +68,7 @@ impl Key {
         }
     }
 
-    /// A credential of the daemon's, in a check outside its service.
+    /// A credential, when a check is run outside the daemon's service.
     fn unseen() -> Self {
         let remark = "is given to the daemon alone, by systemd: not checked";
         Self {
@@ -91,29 +88,29 @@ pub(super) enum Purpose {
 }
 
 /// Keys on this machine.
-pub(super) struct Machine {
+pub(super) struct MachineKeys {
     /// What relative paths are relative to: the configuration's directory.
     pub directory: PathBuf,
     /// What `$CREDENTIALS_DIRECTORY` says.
     pub credentials: Option<PathBuf>,
-    /// What for.
+    /// What the keys are read for.
     pub purpose: Purpose,
     /// Keys to be made.
     pub new: NewKeys,
     /// Credentials that were read.
-    pub read: BTreeMap<String, Edition>,
+    pub read: BTreeMap<String, CredentialVersion>,
 }
 
-/// Tells a credential's file from one that systemd puts in its place: it never writes to
-/// the same one again.
+/// Which file a credential was read from. systemd never writes to the same file again, so a
+/// changed credential is another file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Edition {
+pub struct CredentialVersion {
     device: u64,
     inode: u64,
     modified: (i64, i64),
 }
 
-impl Edition {
+impl CredentialVersion {
     fn of(file: &File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         Ok(Self {
@@ -124,7 +121,7 @@ impl Edition {
     }
 }
 
-impl KeySource for Machine {
+impl KeySource for MachineKeys {
     fn file(&mut self, path: &Path, generate: bool) -> Result<Key, String> {
         let path = self.directory.join(path.strip_prefix(".").unwrap_or(path));
         let shown = path.display();
@@ -168,15 +165,15 @@ impl KeySource for Machine {
             ),
             _ => format!("credential {name:?} cannot be opened: {error}"),
         })?;
-        let edition = Edition::of(&file)
+        let version = CredentialVersion::of(&file)
             .map_err(|error| format!("credential {name:?} cannot be examined: {error}"))?;
         let key = read_key(file).map_err(|why| format!("credential {name:?} {why}"))?;
-        self.read.insert(name.to_owned(), edition);
+        self.read.insert(name.to_owned(), version);
         Ok(key)
     }
 }
 
-impl Machine {
+impl MachineKeys {
     fn generate(&mut self, path: &Path) -> Result<Key, String> {
         let drawn = self.new.draw(path);
         let (octets, new) = drawn.map_err(|error| format!("no random key can be had: {error}"))?;
@@ -216,108 +213,15 @@ fn read_key(file: File) -> Result<Key, String> {
     })
 }
 
-const INLINE: &str = "pre_shared_key";
-const FILE: &str = "pre_shared_key_file";
-const CREDENTIAL: &str = "pre_shared_key_credential";
-const GENERATE: &str = "pre_shared_key_generate";
-
-/// Reads a tunnel's pre-shared key from whichever place its table names.
-pub(super) fn read(table: &mut Table<'_>, notes: &mut Notes, source: &mut dyn KeySource) -> Psk {
-    let inline = table.read(notes, INLINE, inline);
-    let file = table.read(notes, FILE, file_path);
-    let credential = table.read(notes, CREDENTIAL, credential_name);
-    let generate = table.read(notes, GENERATE, values::boolean);
-    let field = table.field(INLINE);
-
-    let set: Vec<&'static str> = [INLINE, FILE, CREDENTIAL]
-        .into_iter()
-        .filter(|key| table.has(key))
-        .collect();
-    match set.as_slice() {
-        [] => {
-            let message = format!("is missing, expected {INLINE}, {FILE} or {CREDENTIAL}");
-            notes.refuse(&field, message);
-        }
-        [_] => {}
-        several => {
-            let message = format!("found {}, expected one of them", several.join(" and "));
-            notes.refuse(&field, message);
-        }
-    }
-    if generate.is_some() && !table.has(FILE) {
-        let message = format!("is set, expected {FILE} with it, where the key is kept");
-        notes.refuse(&table.field(GENERATE), message);
-    }
-    if table.has(INLINE) {
-        notes.note_inline_key(&field);
-    }
-    let fetched = match (inline, file, credential) {
-        _ if set.len() > 1 => None,
-        (Some(key), _, _) => Some((
-            INLINE,
-            Ok(Key {
-                octets: key,
-                remark: None,
-            }),
-        )),
-        (_, Some(path), _) => Some((FILE, source.file(path, generate.unwrap_or_default()))),
-        (_, _, Some(name)) => Some((CREDENTIAL, source.credential(name))),
-        _ => None,
-    };
-    let key = fetched.and_then(|(key, fetched)| match fetched {
-        Ok(found) => {
-            if let Some(remark) = found.remark {
-                notes.warn(&table.field(key), remark);
-            }
-            // No key is empty, so this one was not read.
-            (!found.octets.expose().is_empty()).then_some(found.octets)
-        }
-        Err(why) => {
-            notes.refuse(&table.field(key), why);
-            None
-        }
-    });
-    Psk(key.unwrap_or_else(|| {
-        notes.stand_in(&field);
-        Secret::default()
-    }))
-}
-
-fn inline(value: &DeValue<'_>) -> Result<Secret, Refusal> {
-    let key = values::secret_text(value)?.as_bytes();
-    rules::psk(key)?;
-    Ok(Secret::from(key))
-}
-
-/// A path has a slash, which a key has not: so a key that was put here by
-/// mistake is not shown.
-fn file_path<'d>(value: &'d DeValue<'_>) -> Result<&'d Path, Refusal> {
-    let path = values::secret_text(value)?;
-    if !path.contains('/') || path.contains('\0') {
-        return Err(Refusal::new(
-            "a word without /",
-            "a path: absolute, or ./NAME beside this file",
-        ));
-    }
-    Ok(Path::new(path))
-}
-
-/// The name of a credential, a file name as systemd allows it.
-fn credential_name<'d>(value: &'d DeValue<'_>) -> Result<&'d str, Refusal> {
-    let name = values::secret_text(value)?;
-    rules::id(name).map_err(|why| Refusal::new("another word", why.expected))?;
-    Ok(name)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{BTreeMap, KeySource, Machine, NewKeys, Purpose};
+    use super::{BTreeMap, KeySource, MachineKeys, NewKeys, Purpose};
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
 
-    fn machine(directory: &Path, purpose: Purpose) -> Machine {
-        Machine {
+    fn machine(directory: &Path, purpose: Purpose) -> MachineKeys {
+        MachineKeys {
             directory: directory.to_owned(),
             credentials: Some(directory.to_owned()),
             purpose,

@@ -1,10 +1,10 @@
 //! The configuration: `vgw.toml` to a checked [`Gateway`] and [`Settings`].
 //!
-//! `document` reads TOML with its positions; `gateway`, `connection`, `tunnel`
-//! and `daemon` turn its tables into the domain's values; and
-//! [`vgw_gateway::rules`] says what is allowed. Nothing stops at the first
-//! error: a value that cannot be read is noted and stood in for, so that the
-//! rest is still checked.
+//! `table` reads a table of the file option by option; `gateway`, `customer`, `connection`,
+//! `tunnel` and `daemon` declare the options of theirs and make the domain's values of them by
+//! the parsers in `values`; [`vgw_gateway::rules`] says what is allowed. Nothing stops at the
+//! first error: `report` collects all of them, and a value that cannot be read is stood in for,
+//! so that the rest is still checked.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,32 +18,36 @@ use vgw_gateway::rules::{self, Checked, Subject};
 use zeroize::Zeroizing;
 
 mod access;
-mod alike;
+mod ambiguous_peers;
 mod connection;
 mod customer;
 mod daemon;
-mod document;
-mod fit;
 mod gateway;
+mod host_check;
 mod keys;
 mod new_keys;
 mod places;
+mod pre_shared_key;
 mod problem;
+mod report;
 pub(crate) mod settings;
+mod stand_in;
 mod suggestion;
+mod table;
 mod tunnel;
 mod values;
 
 #[cfg(test)]
 mod tests;
 
-use document::{Notes, Table};
-use keys::{InlineOnly, KeySource, Machine, Purpose, Unread};
+use keys::{InlineOnly, KeySource, MachineKeys, Purpose, Unread};
 use places::Places;
+use report::Report;
+use table::Table;
 
 use crate::kernel::Desired;
 
-pub use keys::Edition;
+pub use keys::CredentialVersion;
 pub use new_keys::NewKeys;
 pub use problem::Problem;
 pub use settings::{Control, DataPlane, KeyLog, Log, LogFormat, NetworkNamespace, Settings, Tun};
@@ -60,7 +64,7 @@ pub struct Loaded {
     /// Pre-shared keys that are to be kept before the configuration is used.
     pub new_keys: NewKeys,
     /// Pre-shared keys that are credentials, by name, as they were read.
-    pub credentials: BTreeMap<String, Edition>,
+    pub credentials: BTreeMap<String, CredentialVersion>,
 }
 
 /// A larger file is not a configuration.
@@ -110,14 +114,14 @@ pub fn outline(path: &Path) -> Result<Outline, Vec<Problem>> {
 }
 
 fn outline_of(text: &str, origin: &str) -> Outline {
-    let mut notes = Notes::new(origin, text);
+    let report = Report::new(origin, text);
     let (document, errors) = DeTable::parse_recoverable(text);
-    errors.iter().for_each(|error| notes.syntax(error));
-    let (gateway, settings) = read(document.get_ref(), &mut notes, &mut Unread);
-    let problems = notes.verdict().err().unwrap_or_default();
+    errors.iter().for_each(|error| report.syntax(error));
+    let (gateway, settings) = read(document.get_ref(), &report, &mut Unread);
+    let problems = report.verdict().err().unwrap_or_default();
     let mut desired = Desired::of(&gateway, &settings);
     if !problems.is_empty() {
-        desired.retain(|prefix| !customer::is_stand_in(prefix));
+        desired.retain(|prefix| !stand_in::is_stand_in(prefix));
     }
     Outline {
         settings,
@@ -142,7 +146,7 @@ fn load_file(path: &Path, purpose: Purpose) -> Result<Loaded, Vec<Problem>> {
         .and_then(contents)
         .map_err(|message| whole(&origin, message))?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
-    let mut machine = Machine {
+    let mut machine = MachineKeys {
         directory,
         credentials: std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from),
         purpose,
@@ -196,30 +200,30 @@ fn interpret(
     keys: &mut dyn KeySource,
     mode: Option<u32>,
 ) -> Result<Loaded, Vec<Problem>> {
-    let mut notes = Notes::new(origin, text);
+    let report = Report::new(origin, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
-        notes.syntax(error);
+        report.syntax(error);
     }
     if !errors.is_empty() {
-        return Err(notes.verdict().err().unwrap_or_default());
+        return Err(report.verdict().err().unwrap_or_default());
     }
-    let (gateway, settings) = read(document.get_ref(), &mut notes, keys);
+    let (gateway, settings) = read(document.get_ref(), &report, keys);
     let places = Places::of(&gateway);
-    fit::warn_of_what_goes_nowhere(&mut notes, &places, &gateway);
-    alike::warn_of_peers_that_look_alike(&mut notes, &places, &gateway);
-    fit::warn_of_packets_too_large(&mut notes, &gateway, settings.tun.mtu);
-    fit::warn_of_default_routes(&mut notes, &places, &gateway, &settings);
+    host_check::warn_of_what_goes_nowhere(&report, &places, &gateway);
+    ambiguous_peers::warn_of_ambiguous_peers(&report, &places, &gateway);
+    host_check::warn_of_packets_too_large(&report, &gateway, settings.tun.mtu);
+    host_check::warn_of_default_routes(&report, &places, &gateway, &settings);
     let checked = rules::check(gateway);
     // Those of a customer gateway are found where it is defined.
     let broken = checked.as_ref().err().into_iter().flatten();
     for violation in broken.filter(|v| !matches!(v.subject, Subject::CustomerGateway(_))) {
-        notes.violation(&places, violation);
+        report.violation(&places, violation);
     }
     if let Some(mode) = mode {
-        notes.judge_inline_keys(mode);
+        report.judge_inline_keys(mode);
     }
-    let warnings = notes.verdict()?;
+    let warnings = report.verdict()?;
     // Without a problem there is none of these: what they follow from would be one.
     let gateway = checked.map_err(|_| Vec::new())?;
     Ok(Loaded {
@@ -232,14 +236,10 @@ fn interpret(
 }
 
 /// Turns a document into values, whatever is wrong with it.
-fn read(
-    document: &DeTable<'_>,
-    notes: &mut Notes,
-    keys: &mut dyn KeySource,
-) -> (Gateway, Settings) {
-    let mut root = Table::root(document);
-    let (gateway, network_namespace) = gateway::read(&mut root, notes, keys);
-    let settings = daemon::read(&mut root, notes, network_namespace, &gateway);
-    root.finish(notes);
-    (gateway, settings)
+fn read(document: &DeTable<'_>, report: &Report, keys: &mut dyn KeySource) -> (Gateway, Settings) {
+    Table::root(report, document).make(|root| {
+        let (gateway, network_namespace) = gateway::read(root, keys);
+        let settings = daemon::read(root, network_namespace, &gateway);
+        (gateway, settings)
+    })
 }

@@ -1,4 +1,4 @@
-//! Where the file has what the rules speak of.
+//! Where the file has the objects and options that the rules name by id.
 
 use std::collections::BTreeMap;
 

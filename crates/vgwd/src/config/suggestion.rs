@@ -1,11 +1,16 @@
 //! "Did you mean …?" for keys that are not known.
 
 /// A key longer than this is a mistake of another kind.
-pub(super) const LONGEST_SHOWN: usize = 64;
+const LONGEST_SHOWN: usize = 64;
 
 /// A key that begins another one, or the other way round, is that one cut short
 /// or drawn out, if it is at least this long.
 const SHORTEST_BEGINNING: usize = 5;
+
+/// A key that is not known, as it is shown in a message.
+pub(super) fn shown(key: &str) -> String {
+    key.escape_debug().take(LONGEST_SHOWN).collect()
+}
 
 /// The known key that `key` was probably meant to be. Case and underscores do
 /// not count, so that AWS's own `DPDTimeoutSeconds` finds `dpd_timeout_seconds`.

@@ -47,22 +47,22 @@ pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, Refusal> {
 }
 
 /// A whole number within bounds.
-pub(super) fn number(bounds: Bounds) -> impl Fn(&DeValue<'_>) -> Result<u64, Refusal> {
+pub(super) fn number<T: TryFrom<u64>>(
+    bounds: Bounds,
+) -> impl Fn(&DeValue<'_>) -> Result<T, Refusal> {
     move |value| {
         let refusal = || Refusal::new(describe(value), bounds.to_string());
         let number = value.as_integer().ok_or_else(refusal)?;
         let number = u64::from_str_radix(number.as_str(), number.radix()).map_err(|_| refusal())?;
         bounds.check(number)?;
-        Ok(number)
+        T::try_from(number).map_err(|_| refusal())
     }
 }
 
-/// As [`number`], for fields that are 32 bits wide.
-pub(super) fn number_32(bounds: Bounds) -> impl Fn(&DeValue<'_>) -> Result<u32, Refusal> {
-    move |value| {
-        let wide = number(bounds)(value)?;
-        u32::try_from(wide).map_err(|_| Refusal::new(describe(value), bounds.to_string()))
-    }
+/// The default of an option that has one.
+pub(super) fn default_number<T: TryFrom<u64> + Default>(bounds: Bounds) -> T {
+    let default = bounds.default.and_then(|number| T::try_from(number).ok());
+    default.unwrap_or_default()
 }
 
 /// One of several words, each with its meaning.
@@ -102,11 +102,7 @@ pub(super) fn outside_address(value: &DeValue<'_>) -> Result<OutsideAddress, Ref
         .iter()
         .find(|(key, _)| !["address", "public"].contains(&key.get_ref().as_ref()))
     {
-        let key: String = key
-            .get_ref()
-            .escape_debug()
-            .take(suggestion::LONGEST_SHOWN)
-            .collect();
+        let key = suggestion::shown(key.get_ref());
         return Err(found(format!("a table with {key}")));
     }
     Ok(OutsideAddress {
@@ -138,7 +134,10 @@ pub(super) fn inside_cidr(value: &DeValue<'_>) -> Result<Ipv4Net, Refusal> {
     parsed(value, "a /30 in 169.254.0.0/16, in quotes")
 }
 
-fn parsed<T: std::str::FromStr>(value: &DeValue<'_>, expected: &str) -> Result<T, Refusal> {
+pub(super) fn parsed<T: std::str::FromStr>(
+    value: &DeValue<'_>,
+    expected: &str,
+) -> Result<T, Refusal> {
     text(value, expected)?
         .parse()
         .map_err(|_| Refusal::new(describe(value), expected))
@@ -201,12 +200,6 @@ pub(super) fn identity(value: &DeValue<'_>) -> Result<Identity, Refusal> {
         value,
         "an address, \"fqdn:NAME\", \"email:USER@HOST\" or \"keyid:TEXT\"",
     )
-}
-
-/// The default of an option of 32 bits that has one.
-pub(super) fn default_number(bounds: Bounds) -> u32 {
-    let default = bounds.default.and_then(|number| u32::try_from(number).ok());
-    default.unwrap_or_default()
 }
 
 #[cfg(test)]

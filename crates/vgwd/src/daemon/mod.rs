@@ -18,7 +18,7 @@ use vgw_gateway::revision::ChangeSet;
 use vgw_ike::wire::peek_header;
 
 use crate::admin_server::server::PendingRequest;
-use crate::config::{Edition, Loaded, Settings};
+use crate::config::{CredentialVersion, Loaded, Settings};
 use crate::driver::Driver;
 use crate::inbox::{self, Message};
 use crate::kernel::DesiredByConfig;
@@ -70,7 +70,7 @@ struct Daemon {
     path: PathBuf,
     /// What runs.
     settings: Settings,
-    credentials: Arc<BTreeMap<String, Edition>>,
+    credentials: Arc<BTreeMap<String, CredentialVersion>>,
     desired: DesiredByConfig,
     reloads: Reloads,
     /// Seconds since 1970.

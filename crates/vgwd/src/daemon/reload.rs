@@ -16,7 +16,7 @@ use vgw_gateway::domain::Gateway;
 use vgw_gateway::revision::{ChangeSet, Revision};
 
 use super::{Daemon, unix_time};
-use crate::config::{self, Edition, NewKeys, Settings};
+use crate::config::{self, CredentialVersion, NewKeys, Settings};
 use crate::inbox::PeerAddresses;
 use crate::kernel::DesiredByConfig;
 use crate::key_log::KeyLog;
@@ -30,7 +30,7 @@ type Asker = oneshot::Sender<Arc<Reply>>;
 /// What a configuration is compared with.
 struct InForce {
     revision: Arc<Revision>,
-    credentials: Arc<BTreeMap<String, Edition>>,
+    credentials: Arc<BTreeMap<String, CredentialVersion>>,
     desired: DesiredByConfig,
 }
 
@@ -38,7 +38,7 @@ struct InForce {
 pub(super) struct ReadConfiguration {
     settings: Settings,
     new_keys: NewKeys,
-    credentials: Arc<BTreeMap<String, Edition>>,
+    credentials: Arc<BTreeMap<String, CredentialVersion>>,
     changes: ChangeSet,
     desired: DesiredByConfig,
     addresses: PeerAddresses,
@@ -292,12 +292,12 @@ fn settings_that_wait(old: &Settings, new: &Settings) -> Vec<String> {
 /// Says which credentials are still those that were read before: whoever changed one
 /// shall not take the old key for the new.
 fn kept_credentials(
-    before: &BTreeMap<String, Edition>,
-    now: &BTreeMap<String, Edition>,
+    before: &BTreeMap<String, CredentialVersion>,
+    now: &BTreeMap<String, CredentialVersion>,
 ) -> Option<String> {
     let kept = now
         .iter()
-        .filter(|(name, edition)| before.get(*name) == Some(edition));
+        .filter(|(name, version)| before.get(*name) == Some(version));
     let names: Vec<&str> = kept.map(|(name, _)| name.as_str()).collect();
     (!names.is_empty()).then(|| {
         format!(

@@ -10,8 +10,8 @@ use vgw_gateway::supervisor::peer_config;
 use vgw_ike::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use vgw_ike::proposal::{Mismatch, offer_ike, select_ike};
 
-use super::document::Notes;
 use super::places::Places;
+use super::report::Report;
 
 /// A tunnel with what is chosen before its peer says who it is.
 struct Tunnel {
@@ -21,7 +21,7 @@ struct Tunnel {
 }
 
 /// Warns of tunnels whose peers may get what is chosen for another's, and be refused.
-pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, places: &Places, gateway: &Gateway) {
+pub(super) fn warn_of_ambiguous_peers(report: &Report, places: &Places, gateway: &Gateway) {
     let mut alike: BTreeMap<(IpAddr, Option<IpAddr>), Vec<Tunnel>> = BTreeMap::new();
     for connection in &gateway.connections {
         for (number, tunnel) in (1..).zip(&connection.tunnels) {
@@ -48,7 +48,7 @@ pub(super) fn warn_of_peers_that_look_alike(notes: &mut Notes, places: &Places, 
             let conflict = others.iter().find_map(|other| conflict(other, &this));
             if let Some(conflict) = conflict {
                 let place = places.subject(&Subject::Tunnel(this.name.clone()));
-                notes.warn(&place, conflict);
+                report.warn(&place, conflict);
             }
             others.push(this);
         }

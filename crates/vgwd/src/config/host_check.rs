@@ -1,15 +1,15 @@
-//! Whether the machine and the routes fit the tunnels, as far as a file tells.
+//! Warnings about what a file has that this machine or the tunnels will not carry.
 
 use vgw_gateway::domain::{Gateway, Side, TunnelName};
 use vgw_gateway::rules::{Field, Subject};
 
-use super::document::Notes;
 use super::places::Places;
+use super::report::Report;
 use super::settings::Settings;
 use crate::mtu;
 
 /// Warns of a `tun.mtu` that some tunnel cannot carry whatever it negotiates.
-pub(super) fn warn_of_packets_too_large(notes: &mut Notes, gateway: &Gateway, tun_mtu: u16) {
+pub(super) fn warn_of_packets_too_large(report: &Report, gateway: &Gateway, tun_mtu: u16) {
     let tunnels = gateway
         .connections
         .iter()
@@ -31,7 +31,7 @@ pub(super) fn warn_of_packets_too_large(notes: &mut Notes, gateway: &Gateway, tu
         all => format!(" ({all} tunnels are too small)"),
     };
     let fits = mtu::advice(tun_mtu, *least).unwrap_or(mtu::LEAST);
-    notes.warn(
+    report.warn(
         "tun.mtu",
         format!(
             "is {tun_mtu}, but {name} has at most {least}, whatever it negotiates{others}: {}; \
@@ -50,7 +50,7 @@ const fn routes_option(side: Side) -> &'static str {
 }
 
 /// Warns of routes into tunnels that drop what takes them, and of connections without one.
-pub(super) fn warn_of_what_goes_nowhere(notes: &mut Notes, places: &Places, gateway: &Gateway) {
+pub(super) fn warn_of_what_goes_nowhere(report: &Report, places: &Places, gateway: &Gateway) {
     let name = routes_option(gateway.side);
     for connection in &gateway.connections {
         let subject = Subject::VpnConnection(connection.id.clone());
@@ -58,7 +58,7 @@ pub(super) fn warn_of_what_goes_nowhere(notes: &mut Notes, places: &Places, gate
         let (_, selectors) = gateway.selectors(connection);
         if routes.is_empty() {
             let message = "is empty: nothing will be sent into this connection's tunnels";
-            notes.warn(&places.field(&subject, name.into()), message);
+            report.warn(&places.field(&subject, name.into()), message);
         }
         for (index, route) in routes.iter().enumerate() {
             if !selectors.iter().any(|selector| selector.contains(route)) {
@@ -66,7 +66,7 @@ pub(super) fn warn_of_what_goes_nowhere(notes: &mut Notes, places: &Places, gate
                     "{route} is not within the traffic selectors, which drop what lies outside them"
                 );
                 let field = Field::item(name, index);
-                notes.warn(&places.field(&subject, field), message);
+                report.warn(&places.field(&subject, field), message);
             }
         }
     }
@@ -74,7 +74,7 @@ pub(super) fn warn_of_what_goes_nowhere(notes: &mut Notes, places: &Places, gate
 
 /// Warns of default routes that the machine shares with the VPC.
 pub(super) fn warn_of_default_routes(
-    notes: &mut Notes,
+    report: &Report,
     places: &Places,
     gateway: &Gateway,
     settings: &Settings,
@@ -92,7 +92,7 @@ pub(super) fn warn_of_default_routes(
     };
     let subject = Subject::VpnConnection(connection.id.clone());
     let field = Field::item(routes_option(gateway.side), index);
-    notes.warn(
+    report.warn(
         &places.field(&subject, field),
         format!(
             "is {route}, and the VPC has no namespace of its own (netns): all that \
