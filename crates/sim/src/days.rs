@@ -525,7 +525,8 @@ fn pair(dice: &mut Dice, gateway: u8, customer: u8, behind_nat: bool) -> (Connec
         tunnel.phase2.groups = dice.pick(&groups).cloned().unwrap_or_default();
         tunnel.phase2.esn = vec![dice.per_mille(700)];
         tunnel.phase1.lifetime = dice.between(seconds(1800), seconds(28_800));
-        tunnel.phase2.lifetime = dice.between(seconds(900), seconds(3600));
+        let longest = tunnel.phase1.lifetime.saturating_sub(seconds(60));
+        tunnel.phase2.lifetime = dice.between(seconds(900), seconds(3600)).min(longest);
         tunnel.phase2.lifetime_packets = dice.per_mille(300).then_some(1_000);
         tunnel.dpd_timeout = dice.between(seconds(30), seconds(40));
         if dice.per_mille(300) {
