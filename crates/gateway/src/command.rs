@@ -87,7 +87,7 @@ pub enum Command {
 
 /// A command that the data plane did not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refused {
+pub enum RefusedCommand {
     /// [`Command::InstallChild`] of this inbound SPI; it is not installed.
     Install(u32),
     /// [`Command::UseOutbound`] of this inbound SPI; it is installed still.
@@ -100,11 +100,11 @@ impl Command {
     /// What the supervisor is to be told if this is not taken. None for what is always
     /// taken, and for what stops or removes an SA: one that is not there needs neither.
     #[must_use]
-    pub fn if_refused(&self) -> Option<Refused> {
+    pub fn if_refused(&self) -> Option<RefusedCommand> {
         match self {
-            Self::InstallChild { child, .. } => Some(Refused::Install(child.spi_in)),
-            Self::UseOutbound { spi_in, .. } => Some(Refused::Use(*spi_in)),
-            Self::SetPath { tunnel, .. } => Some(Refused::Path(*tunnel)),
+            Self::InstallChild { child, .. } => Some(RefusedCommand::Install(child.spi_in)),
+            Self::UseOutbound { spi_in, .. } => Some(RefusedCommand::Use(*spi_in)),
+            Self::SetPath { tunnel, .. } => Some(RefusedCommand::Path(*tunnel)),
             Self::StopOutbound { .. }
             | Self::RemoveChild { .. }
             | Self::SetPolicy { .. }

@@ -220,12 +220,12 @@ impl Refusals {
 /// The allowances of those who are no configured peer, by address and by what is said:
 /// a refusal, or that a message was dropped for this reason.
 #[derive(Debug)]
-pub(crate) struct StrangerLines {
+pub(crate) struct UnknownPeerLines {
     addresses: BTreeMap<(IpAddr, Option<DropReason>), LineLimit>,
     others: LineLimit,
 }
 
-impl Default for StrangerLines {
+impl Default for UnknownPeerLines {
     fn default() -> Self {
         Self {
             addresses: BTreeMap::new(),
@@ -234,7 +234,7 @@ impl Default for StrangerLines {
     }
 }
 
-impl StrangerLines {
+impl UnknownPeerLines {
     /// See [`LineLimit::allow`].
     pub(crate) fn allow(
         &mut self,
@@ -266,7 +266,7 @@ mod tests {
     use vgw_ike::drop_reason::DropReason;
 
     use super::{
-        ADDRESSES, LineLimit, REFUSALS, Refusals, SAME, StrangerLines, TunnelLines, WINDOW,
+        ADDRESSES, LineLimit, REFUSALS, Refusals, SAME, TunnelLines, UnknownPeerLines, WINDOW,
     };
 
     #[allow(
@@ -319,7 +319,7 @@ mod tests {
     #[test]
     fn countless_forged_addresses_cost_neither_memory_nor_log() {
         let now = epoch();
-        let mut strangers = StrangerLines::default();
+        let mut strangers = UnknownPeerLines::default();
         let lines = (0..2_000).filter_map(|n| strangers.allow(now, stranger(n), None));
         assert_eq!(
             lines.count(),
@@ -336,7 +336,7 @@ mod tests {
     #[test]
     fn of_each_kind_of_drop_the_first_is_said() {
         let now = epoch();
-        let mut strangers = StrangerLines::default();
+        let mut strangers = UnknownPeerLines::default();
         let mut tunnel = TunnelLines::default();
         for denial in [DropReason::IkeV1, DropReason::Fragment] {
             let lines = (0..1_000).filter_map(|_| tunnel.drops.allow(now, denial));

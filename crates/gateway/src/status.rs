@@ -14,7 +14,7 @@ use vgw_sa::{ChildTraffic, DfPolicy, Path, TrafficSelector, TunnelId, TunnelTraf
 
 use crate::domain::{Side, TunnelName};
 pub use crate::supervisor::{State, TunnelIndex};
-use crate::why_not_up::Awaited;
+use crate::why_not_up::WhyNotUp;
 
 /// A gateway.
 #[derive(Debug, Clone)]
@@ -41,12 +41,12 @@ pub struct Status {
     pub connections: Vec<ConnectionStatus>,
     /// The last datagrams that were refused or dropped and belong to no configured peer, newest
     /// first, one per address.
-    pub strangers: Vec<StrangerStatus>,
+    pub unknown_peers: Vec<UnknownPeerStatus>,
 }
 
 /// Somebody unknown who was refused.
 #[derive(Debug, Clone)]
-pub struct StrangerStatus {
+pub struct UnknownPeerStatus {
     /// Where its datagram came from.
     pub remote: SocketAddr,
     /// Why it was refused.
@@ -115,7 +115,7 @@ pub struct TunnelStatus {
     /// Why it stands there.
     pub why: String,
     /// The last thing that went wrong, be it over or not.
-    pub trouble: Option<Remark>,
+    pub last_error: Option<Remark>,
     /// What it offers and accepts; None while nothing has gone wrong.
     pub algorithms: Option<(IkeAlgorithms, EspAlgorithms)>,
     /// Why the last rekey was refused, if nothing has come up since: the tunnel is up,
@@ -153,7 +153,7 @@ pub struct TunnelStatus {
     /// What it waits for, in words; None while it carries.
     pub waits_for: Option<String>,
     /// What is known of that; None while it carries.
-    pub awaited: Option<Awaited>,
+    pub why_not_up: Option<WhyNotUp>,
     /// When we next initiate.
     pub retry_in: Option<Duration>,
     /// Attempts that failed in a row.

@@ -18,7 +18,7 @@ mod tests;
 
 /// What is awaited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Awaits {
+pub enum WaitsFor {
     /// The operator, who took it down.
     Operator,
     /// The peer, to begin.
@@ -33,7 +33,7 @@ pub enum Awaits {
     ChildSa,
 }
 
-impl Awaits {
+impl WaitsFor {
     /// The name for scripts.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -50,7 +50,7 @@ impl Awaits {
 
 /// Messages in a row without what has to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
+pub struct Streak {
     /// How many; at least one.
     pub count: u32,
     /// How long ago the first was.
@@ -61,7 +61,7 @@ pub struct Row {
 
 /// What came last.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Last {
+pub struct LastHeard {
     /// What it was.
     pub what: ReceivedKind,
     /// From where; None for what authenticated.
@@ -72,9 +72,9 @@ pub struct Last {
 
 /// Handshakes that were begun from where the peer is expected, and no IKE_AUTH came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begun {
+pub struct PeerHandshakes {
     /// The handshakes.
-    pub handshakes: Row,
+    pub handshakes: Streak,
     /// IKE_SA_INIT requests that came again although we had answered them.
     pub repeated: u32,
     /// Who began the last.
@@ -84,14 +84,14 @@ pub struct Begun {
 /// Somebody whose address is not configured, and who began handshakes at an address of
 /// ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unknown {
+pub struct PossiblePeer {
     /// From where.
     pub remote: IpAddr,
     /// The handshakes, all of them refused.
-    pub handshakes: Row,
+    pub handshakes: Streak,
 }
 
-impl Unknown {
+impl PossiblePeer {
     pub(crate) fn new(
         now: std::time::Instant,
         remote: IpAddr,
@@ -99,18 +99,18 @@ impl Unknown {
     ) -> Self {
         Self {
             remote,
-            handshakes: Row::new(now, *handshakes),
+            handshakes: Streak::new(now, *handshakes),
         }
     }
 
     /// Whether it came back, and lately: who only looks what is there does not.
     pub(crate) fn persists(&self) -> bool {
-        let Row { since, ago, .. } = self.handshakes;
+        let Streak { since, ago, .. } = self.handshakes;
         ago <= RECENT && since.saturating_sub(ago) >= COMES_BACK
     }
 }
 
-impl Row {
+impl Streak {
     fn new(now: std::time::Instant, row: vgw_ike::progress::Repeats) -> Self {
         let ago = |at| now.saturating_duration_since(at);
         Self {
@@ -123,9 +123,9 @@ impl Row {
 
 /// The facts about a tunnel that is not up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Awaited {
+pub struct WhyNotUp {
     /// What is awaited.
-    pub what: Awaits,
+    pub what: WaitsFor,
     /// From whom; None: its address is not configured.
     pub from: Option<IpAddr>,
     /// At which address of ours, as the peer sees it.
@@ -134,17 +134,17 @@ pub struct Awaited {
     pub noted: Duration,
     /// What came last from the peer's address, or, if none is configured, from any that
     /// is no peer's.
-    pub last: Option<Last>,
+    pub last: Option<LastHeard>,
     /// Handshakes begun from there.
-    pub begun: Option<Begun>,
+    pub begun: Option<PeerHandshakes>,
     /// Our IKE_SA_INIT requests to which no answer came.
-    pub init_unanswered: Option<Row>,
+    pub init_unanswered: Option<Streak>,
     /// Our IKE_AUTH requests to which none came.
-    pub auth_unanswered: Option<Row>,
+    pub auth_unanswered: Option<Streak>,
     /// Whether the last of those went to UDP port 4500, because a NAT is on the way.
     pub auth_floated: bool,
     /// Who may be the peer, while nothing comes from its configured address.
-    pub unknown: Option<Unknown>,
+    pub possible_peer: Option<PossiblePeer>,
 }
 
 /// What the facts amount to.
@@ -204,31 +204,31 @@ const RECENT: Duration = Duration::from_secs(120);
 
 const BOTH_WAYS: &str = "is UDP 4500 let through, both ways?";
 
-impl Awaited {
+impl WhyNotUp {
     /// From what the negotiator noted, which also shows which answer is awaited. `heard` is
     /// how long ago something authentic came.
     pub(crate) fn new(
         now: std::time::Instant,
-        what: Awaits,
+        what: WaitsFor,
         (at, from): (IpAddr, Option<IpAddr>),
         progress: &Progress,
         heard: Option<Duration>,
     ) -> Self {
         let ago = |at| now.saturating_duration_since(at);
-        let row = |row| Row::new(now, row);
-        let came = progress.last.map(|last| Last {
+        let row = |row| Streak::new(now, row);
+        let came = progress.last.map(|last| LastHeard {
             what: last.what,
             remote: Some(last.remote),
             ago: ago(last.at),
         });
-        let authentic = heard.map(|ago| Last {
+        let authentic = heard.map(|ago| LastHeard {
             what: ReceivedKind::Authentic,
             remote: None,
             ago,
         });
         let asks_auth = progress.auth_unanswered.is_some() && progress.init_unanswered.is_none();
         let what = match what {
-            Awaits::InitResponse if asks_auth => Awaits::AuthResponse,
+            WaitsFor::InitResponse if asks_auth => WaitsFor::AuthResponse,
             what => what,
         };
         Self {
@@ -240,7 +240,7 @@ impl Awaited {
                 .into_iter()
                 .chain(authentic)
                 .min_by_key(|last| last.ago),
-            begun: progress.begun.map(|begun| Begun {
+            begun: progress.begun.map(|begun| PeerHandshakes {
                 handshakes: row(begun.handshakes),
                 repeated: begun.repeated,
                 remote: begun.remote,
@@ -248,18 +248,18 @@ impl Awaited {
             init_unanswered: progress.init_unanswered.map(row),
             auth_unanswered: progress.auth_unanswered.map(row),
             auth_floated: progress.auth_floated,
-            unknown: None,
+            possible_peer: None,
         }
     }
 
     /// Whether the peer may have another address than it is configured with, this one:
     /// nothing came from its own since this one asks.
-    pub(crate) fn may_be(&self, unknown: &Unknown) -> bool {
+    pub(crate) fn may_be(&self, unknown: &PossiblePeer) -> bool {
         let waits = match self.what {
-            Awaits::Peer | Awaits::Pause(_) | Awaits::InitResponse => true,
-            Awaits::Operator | Awaits::AuthResponse | Awaits::ChildSa => false,
+            WaitsFor::Peer | WaitsFor::Pause(_) | WaitsFor::InitResponse => true,
+            WaitsFor::Operator | WaitsFor::AuthResponse | WaitsFor::ChildSa => false,
         };
-        let silent = |last: Last| last.ago > unknown.handshakes.since;
+        let silent = |last: LastHeard| last.ago > unknown.handshakes.since;
         waits && self.from.is_some() && self.last.is_none_or(silent)
     }
 
@@ -267,11 +267,14 @@ impl Awaited {
     #[must_use]
     pub fn finding(&self) -> Finding {
         match self.what {
-            Awaits::Operator => return Finding::TakenDown,
-            Awaits::ChildSa => return Finding::NoChildSa,
-            Awaits::Peer | Awaits::Pause(_) | Awaits::InitResponse | Awaits::AuthResponse => {}
+            WaitsFor::Operator => return Finding::TakenDown,
+            WaitsFor::ChildSa => return Finding::NoChildSa,
+            WaitsFor::Peer
+            | WaitsFor::Pause(_)
+            | WaitsFor::InitResponse
+            | WaitsFor::AuthResponse => {}
         }
-        if self.unknown.is_some() {
+        if self.possible_peer.is_some() {
             return Finding::UnknownAsks;
         }
         if self
@@ -368,7 +371,7 @@ impl Awaited {
         match (self.from, self.what) {
             _ if comes => None,
             (None, _) => Some("the peer must begin, its ip_address is not configured"),
-            (Some(_), Awaits::Peer) => Some("we wait for it to begin (startup_action = \"add\")"),
+            (Some(_), WaitsFor::Peer) => Some("we wait for it to begin (startup_action = \"add\")"),
             (Some(_), _) => None,
         }
     }
@@ -428,10 +431,10 @@ impl Awaited {
     }
 
     fn unknown_asks(&self) -> (String, Vec<String>) {
-        let Some(unknown) = self.unknown else {
+        let Some(unknown) = self.possible_peer else {
             return (self.last_came(), Vec::new());
         };
-        let Row { count, since, ago } = unknown.handshakes;
+        let Streak { count, since, ago } = unknown.handshakes;
         let so = format!(
             "{}, but {}, which is not configured, asked {count} times since {}, the last {} ago",
             self.last_came(),
@@ -462,7 +465,7 @@ impl Awaited {
     }
 
     fn no_auth(&self) -> (String, Vec<String>) {
-        let Some(Begun {
+        let Some(PeerHandshakes {
             handshakes, remote, ..
         }) = self.begun
         else {

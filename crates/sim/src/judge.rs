@@ -98,7 +98,7 @@ fn differences(a: &TunnelStatus, b: &TunnelStatus) -> Vec<String> {
     if (a.state, b.state) != (State::Up, State::Up) {
         wrong.push(format!(
             "{} ({}, {:?}) and {} ({}, {:?})",
-            a.state, a.why, a.trouble, b.state, b.why, b.trouble
+            a.state, a.why, a.last_error, b.state, b.why, b.last_error
         ));
         return wrong;
     }

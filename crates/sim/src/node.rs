@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use vgw_crypto::Secret;
-use vgw_gateway::command::Refused;
+use vgw_gateway::command::RefusedCommand;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::Content;
@@ -42,7 +42,7 @@ pub struct Node {
     /// So many of a thousand commands that a data plane may refuse are refused.
     pub refusals: u32,
     /// The next command that this says yes to is refused; it is asked until then.
-    pub refuse_next: Option<fn(Refused) -> bool>,
+    pub refuse_next: Option<fn(RefusedCommand) -> bool>,
     /// Commands that were refused.
     pub refused: u64,
     /// What its data plane could not do.
@@ -130,7 +130,11 @@ impl Node {
                 let asked_for = self.refuse_next.take_if(|which| which(refused)).is_some();
                 if asked_for || self.dice.per_mille(self.refusals) {
                     self.refused += 1;
-                    supervisor.handle_refused(now, refused, "a refusal of the simulation's");
+                    supervisor.handle_refused_command(
+                        now,
+                        refused,
+                        "a refusal of the simulation's",
+                    );
                     continue;
                 }
             }

@@ -285,7 +285,7 @@ impl Driver {
                 if let Some(refused) = if_refused {
                     // It says so, by the tunnel's name.
                     let why = error.to_string();
-                    self.supervisor.handle_refused(now, refused, &why);
+                    self.supervisor.handle_refused_command(now, refused, &why);
                 } else if let Some(line) = self.failure_lines.allow(now) {
                     let held_back = line.held_back;
                     tracing::error!(%error, held_back, "the data plane did not take a change: {error}{line}");

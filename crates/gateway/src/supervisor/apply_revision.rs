@@ -7,7 +7,7 @@ use vgw_sa::TunnelId;
 
 use super::peer_config::peer_config;
 use super::tunnel::Tunnel;
-use super::{Change, Pair, Supervisor, TunnelIndex};
+use super::{Change, ConnectionState, Supervisor, TunnelIndex};
 use crate::changed_options::{connection_fields, tunnel_fields};
 use crate::domain::{Connection, TunnelName};
 use crate::line_limit::{LineLimit, STATES};
@@ -40,8 +40,8 @@ impl Supervisor {
             changes.push(Change::Gateway(fields));
         }
         for connection in removed.iter().chain(&upserts) {
-            if let Some(pair) = self.pairs.get(&connection.id) {
-                self.outbox.tables.remove(pair.carried(before.own()));
+            if let Some(pair) = self.connections.get(&connection.id) {
+                self.outbox.tables.remove(pair.routed(before.own()));
             }
         }
         // Numbers of removed tunnels stay taken until the new ones have theirs.
@@ -52,18 +52,18 @@ impl Supervisor {
         }
         for connection in upserts {
             let id = connection.id.clone();
-            if self.pairs.contains_key(&id) {
+            if self.connections.contains_key(&id) {
                 self.change_connection(now, connection, &mut changes);
             } else {
                 self.add_connection(now, connection);
                 changes.push(Change::ConnectionAdded(id.clone()));
             }
-            if let Some(pair) = self.pairs.get(&id) {
-                self.outbox.tables.add(pair.carried(self.revision.own()));
+            if let Some(pair) = self.connections.get(&id) {
+                self.outbox.tables.add(pair.routed(self.revision.own()));
             }
         }
         for number in numbers {
-            self.numbers.give_back(number);
+            self.tunnel_ids.give_back(number);
         }
         if changes.iter().any(|change| self.concerns_others(change)) {
             self.compare_all_soon(now);
@@ -73,7 +73,7 @@ impl Supervisor {
     }
 
     fn add_connection(&mut self, now: Instant, connection: Arc<Connection>) {
-        let tunnels = [(); 2].map(|()| self.numbers.take());
+        let tunnels = [(); 2].map(|()| self.tunnel_ids.take());
         for (which, id) in TunnelIndex::BOTH.into_iter().zip(tunnels) {
             let options = which.of(&connection.tunnels).clone();
             let name = TunnelName {
@@ -91,19 +91,19 @@ impl Supervisor {
             self.touched.insert(id);
         }
         let id = connection.id.clone();
-        let pair = Pair {
+        let pair = ConnectionState {
             connection,
             tunnels,
             carrier: TunnelIndex::First,
-            again: None,
+            choose_again_at: None,
             lines: LineLimit::new(STATES),
         };
-        self.pairs.insert(id, pair);
+        self.connections.insert(id, pair);
     }
 
     /// Gives the numbers that its tunnels had.
     fn remove_connection(&mut self, now: Instant, connection: &str) -> Option<[TunnelId; 2]> {
-        let tunnels = self.pairs.remove(connection)?.tunnels;
+        let tunnels = self.connections.remove(connection)?.tunnels;
         for id in tunnels {
             self.endpoint.remove_peer(now, id);
             while let Some(event) = self.endpoint.poll_event() {
@@ -117,7 +117,7 @@ impl Supervisor {
                 self.spis.remove(&spi_in);
                 self.outbox.remove(id, spi_in, None);
             }
-            if let Some(due) = tunnel.armed {
+            if let Some(due) = tunnel.armed_deadline {
                 self.deadlines.remove(&(due, id));
             }
             self.retired.insert(id, tunnel.traffic);
@@ -131,7 +131,7 @@ impl Supervisor {
         after: Arc<Connection>,
         changes: &mut Vec<Change>,
     ) {
-        let Some(pair) = self.pairs.get_mut(&after.id) else {
+        let Some(pair) = self.connections.get_mut(&after.id) else {
             return;
         };
         let before = std::mem::replace(&mut pair.connection, Arc::clone(&after));
@@ -179,7 +179,7 @@ impl Supervisor {
             };
             let name = tunnel.name.clone();
             if restarts {
-                let waits = tunnel.turn.is_some();
+                let waits = tunnel.restart_by.is_some();
                 fields.extend(&own);
                 if fields.is_empty() {
                     fields.push("outside_addresses");
@@ -203,7 +203,7 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let Some(pair) = self.pairs.get(&tunnel.name.connection) else {
+        let Some(pair) = self.connections.get(&tunnel.name.connection) else {
             return;
         };
         let (own, connection) = (self.revision.own(), &pair.connection);
@@ -242,7 +242,7 @@ impl Supervisor {
         };
         if in_force {
             // It may have waited to begin anew with something that was changed back.
-            tunnel.turn = None;
+            tunnel.restart_by = None;
         }
         // Else it is down by hand, or about to begin anew, with what it has now.
         let goes_on = in_force || tunnel.peer.negotiates_as(&peer);

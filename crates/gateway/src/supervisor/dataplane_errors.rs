@@ -5,20 +5,20 @@ use std::time::Instant;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use crate::command::Refused;
+use crate::command::RefusedCommand;
 
 impl Supervisor {
     /// The data plane did not take a command, and says why. The IKE SA concerned is
     /// deleted, and the tunnel comes up anew: left half installed, it would be up at both
     /// ends and lose packets.
-    pub fn handle_refused(&mut self, now: Instant, refused: Refused, why: &str) {
+    pub fn handle_refused_command(&mut self, now: Instant, refused: RefusedCommand, why: &str) {
         let id = match refused {
-            Refused::Install(spi_in) => {
+            RefusedCommand::Install(spi_in) => {
                 self.outbox.forget(spi_in);
                 self.spis.get(&spi_in).copied()
             }
-            Refused::Use(spi_in) => self.spis.get(&spi_in).copied(),
-            Refused::Path(id) => Some(id),
+            RefusedCommand::Use(spi_in) => self.spis.get(&spi_in).copied(),
+            RefusedCommand::Path(id) => Some(id),
         };
         if let Some(id) = id {
             self.end_refused(now, id, refused, why);
@@ -26,23 +26,23 @@ impl Supervisor {
         self.settle(now);
     }
 
-    fn end_refused(&mut self, now: Instant, id: TunnelId, refused: Refused, why: &str) {
+    fn end_refused(&mut self, now: Instant, id: TunnelId, refused: RefusedCommand, why: &str) {
         let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
             return;
         };
         let sa = match refused {
-            Refused::Install(spi_in) => tunnel.sas.not_installed(spi_in),
-            Refused::Use(spi_in) => tunnel.sas.child_mut(spi_in).map(|child| child.sa),
-            Refused::Path(_) => tunnel.sas.keeper(),
+            RefusedCommand::Install(spi_in) => tunnel.sas.not_installed(spi_in),
+            RefusedCommand::Use(spi_in) => tunnel.sas.child_mut(spi_in).map(|child| child.sa),
+            RefusedCommand::Path(_) => tunnel.sas.keeper(),
         };
         tunnel.changes_refused += 1;
         let why = format!("the data plane refused a change: {why}");
         tunnel.warn(now, None, || why.clone());
-        tunnel.blame(now, why);
+        tunnel.note_error(now, why);
         if let Some(sa) = sa {
             if recovers {
-                tunnel.pursue();
+                tunnel.initiate_until_up();
             }
             self.endpoint.delete(now, sa);
         }

@@ -39,13 +39,16 @@ impl Supervisor {
             }
             return tunnel.note_drop(now, remote, why);
         }
-        if let Some(line) = self.stranger_lines.allow(now, remote.ip(), Some(denial)) {
+        if let Some(line) = self
+            .unknown_peer_lines
+            .allow(now, remote.ip(), Some(denial))
+        {
             let held_back = line.held_back;
             tracing::warn!(
                 %remote, reason, held_back,
                 "from {remote}, of no configured tunnel: {why}{line}"
             );
         }
-        self.strangers.remember(now, remote, why);
+        self.unknown_peers.remember(now, remote, why);
     }
 }

@@ -11,7 +11,7 @@ use vgw_sa::{ChildSa, Path, TunnelId};
 use super::Supervisor;
 use super::lifecycle::{self, State};
 use super::sas::Spi;
-use super::tunnel::{Pursuit, Tunnel};
+use super::tunnel::{ExtraAttempts, Tunnel};
 use crate::command::Command;
 use crate::domain::DpdAction;
 
@@ -139,8 +139,8 @@ impl Supervisor {
         if tunnel.attempt == Some(sa) {
             tunnel.attempt = None;
         }
-        if tunnel.pursuit == Pursuit::Once {
-            tunnel.pursuit = Pursuit::None;
+        if tunnel.extra_attempts == ExtraAttempts::Once {
+            tunnel.extra_attempts = ExtraAttempts::None;
         }
         tunnel.transition(now, lifecycle::Event::IkeUp, "IKE SA up");
     }
@@ -155,11 +155,11 @@ impl Supervisor {
         let why = reason.to_string();
         // What keeps the newer one without a CHILD SA explains more.
         let replaced = matches!(reason, DownReason::Superseded | DownReason::PeerDeleted);
-        let goes_on = replaced && tunnel.sas.has_ike() && tunnel.trouble.is_some();
-        if is_trouble(reason) && !goes_on {
-            tunnel.blame(now, why.clone());
+        let goes_on = replaced && tunnel.sas.has_ike() && tunnel.last_error.is_some();
+        if is_error(reason) && !goes_on {
+            tunnel.note_error(now, why.clone());
         }
-        tunnel.tell_of_end(now, (sa, lived), reason, is_trouble(reason));
+        tunnel.log_ike_sa_end(now, (sa, lived), reason, is_error(reason));
         if tunnel.sas.has_ike() {
             return;
         }
@@ -171,23 +171,23 @@ impl Supervisor {
             return;
         };
         if *reason == DownReason::PeerDead && restart {
-            tunnel.pursuit = Pursuit::UntilUp;
+            tunnel.extra_attempts = ExtraAttempts::UntilUp;
             tunnel.retry.due_at(now);
         }
         // It is there again (RFC 6290 section 3).
-        if *reason == DownReason::PeerLostIt && (recovers || tunnel.keeps_attempting()) {
-            tunnel.ask(now);
+        if *reason == DownReason::PeerLostIt && (recovers || tunnel.keeps_initiating()) {
+            tunnel.initiate_once(now);
         }
         if served && recovers && matches!(reason, DownReason::Refused(_)) {
-            tunnel.pursue();
+            tunnel.initiate_until_up();
         }
         if tunnel.attempt.is_some() {
             return;
         }
         if tunnel.state == State::Connecting {
             tunnel.retry.failed();
-            if is_trouble(reason) {
-                tunnel.untold.failed(reason);
+            if is_error(reason) {
+                tunnel.pending_lines.failed(reason);
             }
         }
         tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
@@ -208,13 +208,13 @@ impl Supervisor {
         if *reason == DownReason::Superseded {
             return;
         }
-        if !tunnel.keeps_attempting() {
+        if !tunnel.keeps_initiating() {
             return waits_again(tunnel, now, reason);
         }
         tunnel.retry.failed();
         let why = reason.to_string();
-        tunnel.untold.failed(reason);
-        tunnel.blame(now, why.clone());
+        tunnel.pending_lines.failed(reason);
+        tunnel.note_error(now, why.clone());
         if !tunnel.sas.has_ike() {
             tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
         }
@@ -231,10 +231,10 @@ impl Supervisor {
         if tunnel.state != State::Down {
             return;
         }
-        if tunnel.keeps_attempting() {
-            tunnel.retry.hasten(now);
-        } else if recovers && tunnel.retry.may_ask(now) {
-            tunnel.ask(now);
+        if tunnel.keeps_initiating() {
+            tunnel.retry.bring_forward(now);
+        } else if recovers && tunnel.retry.may_initiate_unplanned(now) {
+            tunnel.initiate_once(now);
         }
     }
 
@@ -277,7 +277,7 @@ impl Supervisor {
         let replaced = tunnel.sas.child_outbound(spi_in);
         tunnel.rekey_refused = None;
         if tunnel.sas.usable() {
-            tunnel.pursuit = Pursuit::None;
+            tunnel.extra_attempts = ExtraAttempts::None;
             tunnel.retry.cancel();
             tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
             tunnel.compare_soon(now);
@@ -339,18 +339,18 @@ impl Supervisor {
         // Most refusals are never put into words: these are for the log, those of
         // status are made when it is asked for.
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
-            if tunnel.attempt.is_some() && !tunnel.keeps_attempting() {
+            if tunnel.attempt.is_some() && !tunnel.keeps_initiating() {
                 return;
             }
             self.touched.insert(tunnel.id);
-            tunnel.untold.refused(remote, why.clone());
-            return tunnel.blame_of(now, remote, why);
+            tunnel.pending_lines.refused(remote, why.clone());
+            return tunnel.note_error_from(now, remote, why);
         }
-        if let Some(line) = self.stranger_lines.allow(now, remote.ip(), None) {
+        if let Some(line) = self.unknown_peer_lines.allow(now, remote.ip(), None) {
             let held_back = line.held_back;
             tracing::warn!(%remote, held_back, "refused {remote}, of no configured tunnel: {why}{line}");
         }
-        self.strangers.remember(now, remote, why);
+        self.unknown_peers.remember(now, remote, why);
     }
 
     fn on_rekey_refused(
@@ -366,8 +366,8 @@ impl Supervisor {
         tunnel.warn(now, Some(remote), || {
             format!("rekey with {} refused: {why}", remote.ip())
         });
-        tunnel.blame(now, why);
-        tunnel.rekey_refused.clone_from(&tunnel.trouble);
+        tunnel.note_error(now, why);
+        tunnel.rekey_refused.clone_from(&tunnel.last_error);
     }
 
     fn on_diagnostic(&mut self, now: Instant, id: TunnelId, sa: SaId, diagnostic: Diagnostic) {
@@ -378,7 +378,7 @@ impl Supervisor {
             Diagnostic::PeerErrors(_) => tunnel.warn(now, None, || diagnostic.to_string()),
             Diagnostic::AddressInDoubt { .. } | Diagnostic::OtherNat(_) => {
                 tunnel.warn(now, None, || diagnostic.to_string());
-                tunnel.blame(now, diagnostic.to_string());
+                tunnel.note_error(now, diagnostic.to_string());
             }
             Diagnostic::GroupDemanded(_)
             | Diagnostic::GroupRequested(_)
@@ -394,8 +394,8 @@ impl Supervisor {
 /// The one attempt failed at a tunnel whose peer is to initiate: as far as anybody
 /// asked, nothing is wrong.
 fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
-    tunnel.pursuit = Pursuit::None;
-    tunnel.untold.asked_in_vain(reason);
+    tunnel.extra_attempts = ExtraAttempts::None;
+    tunnel.pending_lines.initiated_in_vain(reason);
     if !tunnel.sas.has_ike() {
         let why = format!("waiting for the peer; when asked once: {reason}");
         tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
@@ -419,7 +419,7 @@ const fn may_be_on_the_way(reason: &DownReason) -> bool {
 }
 
 /// Whether an IKE SA's end is something an operator wants to hear of later.
-const fn is_trouble(reason: &DownReason) -> bool {
+const fn is_error(reason: &DownReason) -> bool {
     match reason {
         DownReason::Rekeyed | DownReason::Requested => false,
         DownReason::PeerDeleted

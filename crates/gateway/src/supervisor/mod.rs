@@ -21,6 +21,7 @@
 mod apply_revision;
 mod change;
 mod dataplane_errors;
+mod drain;
 mod dropped_messages;
 mod events;
 mod last_error;
@@ -59,6 +60,7 @@ use vgw_ike::event::Transmit;
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
 pub use change::Change;
+pub use drain::DRAIN_TIME;
 pub use lifecycle::State;
 pub use lifetime_by_volume::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use one_way::PATIENCE;
@@ -67,19 +69,18 @@ pub use peer_config::{DPD_IDLE, peer_config};
 pub use restart::LONGEST_WAIT;
 pub use retry::LONGEST_PAUSE;
 pub use selection::{FAILBACK_HOLD, TunnelIndex};
-pub use tunnel::DRAIN_TIME;
 
 use self::outbox::Outbox;
 use self::retry::Jitter;
-use self::routes::Carried;
+use self::routes::RoutedConnection;
 use self::sas::Spi;
-use self::selector_mismatch::Round;
+use self::selector_mismatch::ComparisonRound;
 use self::tunnel::Tunnel;
-use self::tunnel_ids::Numbers;
-use self::unknown_peers::Strangers;
+use self::tunnel_ids::TunnelIds;
+use self::unknown_peers::UnknownPeers;
 use crate::command::Command;
 use crate::domain::{Connection, Gateway, TunnelName};
-use crate::line_limit::{LineLimit, StrangerLines};
+use crate::line_limit::{LineLimit, UnknownPeerLines};
 use crate::revision::{ChangeSet, Revision};
 
 /// So many lines a minute say that this machine lacks something.
@@ -87,23 +88,23 @@ const FAULTS: u32 = 5;
 
 /// After the start, so much time passes from one tunnel's initiating to the next one's:
 /// thousands of key exchanges at once would keep everything else waiting.
-const ASKING_PACE: Duration = Duration::from_millis(5);
+const INITIATING_PACE: Duration = Duration::from_millis(5);
 
 /// What the supervisor remembers of a connection.
-struct Pair {
+struct ConnectionState {
     connection: Arc<Connection>,
     tunnels: [TunnelId; 2],
     carrier: TunnelIndex,
     /// When to choose the carrier again.
-    again: Option<Instant>,
+    choose_again_at: Option<Instant>,
     /// Lines about which tunnel carries.
     lines: LineLimit,
 }
 
-impl Pair {
+impl ConnectionState {
     /// With what is the gateway's own, for the tables.
-    fn carried<'a>(&'a self, gateway: &'a Gateway) -> Carried<'a> {
-        Carried {
+    fn routed<'a>(&'a self, gateway: &'a Gateway) -> RoutedConnection<'a> {
+        RoutedConnection {
             gateway,
             connection: &self.connection,
             tunnels: self.tunnels,
@@ -118,21 +119,21 @@ pub struct Supervisor {
     endpoint: Endpoint,
     tunnels: BTreeMap<TunnelId, Tunnel>,
     /// By connection id.
-    pairs: BTreeMap<String, Pair>,
+    connections: BTreeMap<String, ConnectionState>,
     /// Which tunnel an inbound SPI belongs to.
     spis: BTreeMap<u32, TunnelId>,
     /// Tunnels about which something has to be decided.
     touched: BTreeSet<TunnelId>,
     deadlines: BTreeSet<(Instant, TunnelId)>,
-    numbers: Numbers,
+    tunnel_ids: TunnelIds,
     outbox: Outbox,
     jitter: Jitter,
-    stranger_lines: StrangerLines,
+    unknown_peer_lines: UnknownPeerLines,
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
-    strangers: Strangers,
+    unknown_peers: UnknownPeers,
     /// All tunnels are compared once more.
-    round: Option<Round>,
+    comparison_round: Option<ComparisonRound>,
     /// What the data plane had counted for tunnels that were removed, by
     /// number: it goes on counting if the number is given out again.
     retired: BTreeMap<TunnelId, TunnelTraffic>,
@@ -177,34 +178,34 @@ impl Supervisor {
             revision: Arc::clone(&empty),
             endpoint,
             tunnels: BTreeMap::new(),
-            pairs: BTreeMap::new(),
+            connections: BTreeMap::new(),
             spis: BTreeMap::new(),
             touched: BTreeSet::new(),
             deadlines: BTreeSet::new(),
-            numbers: Numbers::default(),
+            tunnel_ids: TunnelIds::default(),
             outbox,
             jitter,
-            stranger_lines: StrangerLines::default(),
+            unknown_peer_lines: UnknownPeerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
-            strangers: Strangers::default(),
-            round: None,
+            unknown_peers: UnknownPeers::default(),
+            comparison_round: None,
             retired: BTreeMap::new(),
         };
         supervisor.apply(now, ChangeSet::between(&empty, revision));
-        supervisor.ask_all(now);
+        supervisor.initiate_all_once(now);
         supervisor
     }
 
     /// Has every tunnel that waits for its peer ask once: what the peer had with an
     /// earlier life of this gateway is lost, and it may be long until it finds out.
-    fn ask_all(&mut self, now: Instant) {
+    fn initiate_all_once(&mut self, now: Instant) {
         if !self.revision.own().initiate_to_recover {
             return;
         }
         let mut at = now;
-        for tunnel in self.tunnels.values_mut().filter(|t| !t.wants_attempts()) {
-            tunnel.ask(at);
-            at += ASKING_PACE;
+        for tunnel in self.tunnels.values_mut().filter(|t| !t.initiates()) {
+            tunnel.initiate_once(at);
+            at += INITIATING_PACE;
             self.touched.insert(tunnel.id);
         }
         self.settle(now);
@@ -220,11 +221,11 @@ impl Supervisor {
             .filter(|tunnel| tunnel.peer.local == address && tunnel.state == State::Down);
         let mut at = now;
         for tunnel in waiting {
-            if tunnel.keeps_attempting() {
-                tunnel.retry.hasten(now);
+            if tunnel.keeps_initiating() {
+                tunnel.retry.bring_forward(now);
             } else if recovers {
-                tunnel.ask(at);
-                at += ASKING_PACE;
+                tunnel.initiate_once(at);
+                at += INITIATING_PACE;
             }
             self.touched.insert(tunnel.id);
         }
@@ -263,14 +264,14 @@ impl Supervisor {
     pub fn handle_timeout(&mut self, now: Instant) {
         self.endpoint.handle_timeout(now);
         self.outbox.handle_timeout(now);
-        self.go_round(now);
+        self.continue_comparing(now);
         while let Some((due, id)) = self.deadlines.first().copied()
             && due <= now
         {
             self.deadlines.remove(&(due, id));
             self.touched.insert(id);
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
-                tunnel.armed = None;
+                tunnel.armed_deadline = None;
             }
         }
         self.settle(now);
@@ -293,7 +294,7 @@ impl Supervisor {
             self.note_child_traffic(now, counted);
         }
         for (id, _) in tunnels {
-            self.watch_echo(now, *id);
+            self.watch_return_traffic(now, *id);
         }
         self.settle(now);
     }
@@ -354,7 +355,7 @@ impl Supervisor {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = self.deadlines.first().map(|(due, _)| *due);
-        let round = self.round.as_ref().map(|round| round.due);
+        let round = self.comparison_round.as_ref().map(|round| round.due);
         let others = [self.endpoint.poll_timeout(), self.outbox.deadline()];
         [own, round].into_iter().chain(others).flatten().min()
     }

@@ -33,20 +33,20 @@ const ASK_AGAIN: Duration = Duration::from_secs(10);
 /// is not answered.
 const JUST_NOW: Duration = Duration::from_secs(30);
 
-/// What to do.
+/// What follows from a look at the counters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Verdict {
     /// Ask the peer for a sign of life.
-    Ask,
-    /// It answers, so the tunnel goes one way.
-    Found,
-    /// Something came back.
-    Answered,
+    AskPeer,
+    /// It answers IKE, and yet nothing returns through the tunnel.
+    NothingReturns,
+    /// Something returned.
+    Returns,
 }
 
-/// What was found.
+/// That nothing returns through a tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct NoReturn {
     /// When.
     pub(super) at: Instant,
     /// Packets that were sent since anything came, also after it was found.
@@ -64,7 +64,7 @@ pub(super) struct OneWay {
     unanswered: Option<Unanswered>,
     question: Question,
     found: Option<Instant>,
-    rest: Rest,
+    backoff: Backoff,
 }
 
 /// What was sent since anything came.
@@ -87,10 +87,10 @@ enum Question {
 
 impl OneWay {
     /// What was found, until something comes back or another trial begins.
-    pub(super) fn found(&self) -> Option<Found> {
+    pub(super) fn found(&self) -> Option<NoReturn> {
         let at = self.found?;
         let unanswered = self.unanswered?;
-        Some(Found {
+        Some(NoReturn {
             at,
             packets: unanswered.packets,
             left: unanswered.left,
@@ -98,8 +98,8 @@ impl OneWay {
     }
 
     /// Until when the tunnel, once found to go one way, is neither tried nor doubted again.
-    pub(super) const fn rests_until(&self) -> Option<Instant> {
-        self.rest.until
+    pub(super) const fn backs_off_until(&self) -> Option<Instant> {
+        self.backoff.until
     }
 
     /// Takes what the data plane has counted for the tunnel, and of the carrier also how
@@ -109,7 +109,7 @@ impl OneWay {
         now: Instant,
         counted: TunnelTraffic,
         by_other: Option<u64>,
-    ) -> Option<Step> {
+    ) -> Option<Verdict> {
         let before = self.counted.replace(counted).unwrap_or(counted);
         let other_before = std::mem::replace(&mut self.by_other, by_other);
         if counted.packets_in > before.packets_in {
@@ -142,27 +142,27 @@ impl OneWay {
             LONG_PATIENCE
         };
         let doubtful = now >= unanswered.since + patience && unanswered.looks >= LOOKS;
-        if self.found.is_some() || !doubtful || !self.rest.is_over(now) {
+        if self.found.is_some() || !doubtful || !self.backoff.is_over(now) {
             return None;
         }
         match self.question {
             Question::Asked(at) if now < at + ASK_AGAIN => None,
             Question::Open | Question::Asked(_) => (sent > 0).then(|| {
                 self.question = Question::Asked(now);
-                Step::Ask
+                Verdict::AskPeer
             }),
             Question::Answered => {
-                self.rest.begin(now);
+                self.backoff.begin(now);
                 self.found = Some(now);
-                Some(Step::Found)
+                Some(Verdict::NothingReturns)
             }
         }
     }
 
-    fn answered(&mut self) -> Option<Step> {
+    fn answered(&mut self) -> Option<Verdict> {
         self.unanswered = None;
         self.question = Question::Open;
-        self.found.take().map(|_| Step::Answered)
+        self.found.take().map(|_| Verdict::Returns)
     }
 
     /// The peer answered a question over IKE.
@@ -177,7 +177,7 @@ impl OneWay {
         *self = Self {
             counted: self.counted,
             last_in: self.last_in,
-            rest: self.rest,
+            backoff: self.backoff,
             ..Self::default()
         };
     }
@@ -193,12 +193,12 @@ impl OneWay {
 
 /// A pause that is twice as long as the one before, unless that is long over.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Rest {
+pub(super) struct Backoff {
     length: Duration,
     until: Option<Instant>,
 }
 
-impl Rest {
+impl Backoff {
     const FIRST: Duration = Duration::from_secs(120);
     const LONGEST: Duration = Duration::from_secs(1800);
 
@@ -217,7 +217,7 @@ impl Rest {
     }
 }
 
-impl Found {
+impl NoReturn {
     /// In words, where ESP goes in UDP or as IP protocol 50.
     pub(super) fn words(self, udp: bool) -> String {
         let explanation = if udp {
@@ -241,7 +241,7 @@ mod tests {
 
     use vgw_sa::TunnelTraffic;
 
-    use super::{Found, OneWay, PATIENCE, Rest, Step};
+    use super::{Backoff, NoReturn, OneWay, PATIENCE, Verdict};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -259,7 +259,7 @@ mod tests {
         traffic: TunnelTraffic,
         by_other: u64,
         watch: OneWay,
-        steps: Vec<Step>,
+        steps: Vec<Verdict>,
     }
 
     impl Looked {
@@ -284,7 +284,7 @@ mod tests {
                 self.traffic.packets_in += back;
                 let by_other = Some(self.by_other);
                 let step = self.watch.look(self.now, self.traffic, by_other);
-                if step == Some(Step::Ask) && lives {
+                if step == Some(Verdict::AskPeer) && lives {
                     self.watch.note_alive();
                 }
                 self.steps.extend(step);
@@ -302,7 +302,7 @@ mod tests {
         }
 
         fn times_found(&self) -> usize {
-            let found = |step: &&Step| **step == Step::Found;
+            let found = |step: &&Verdict| **step == Verdict::NothingReturns;
             self.steps.iter().filter(found).count()
         }
     }
@@ -314,12 +314,12 @@ mod tests {
         assert_eq!(tunnel.steps, []);
         let last_answer = tunnel.now;
         tunnel.pass(8, 10, 0, true);
-        let found = Found {
+        let found = NoReturn {
             at: last_answer + SECOND + PATIENCE + SECOND,
             packets: 80,
             left: false,
         };
-        assert_eq!(tunnel.steps, [Step::Ask, Step::Found]);
+        assert_eq!(tunnel.steps, [Verdict::AskPeer, Verdict::NothingReturns]);
         assert_eq!(tunnel.watch.found(), Some(found));
     }
 
@@ -334,7 +334,7 @@ mod tests {
     fn a_peer_that_does_not_answer_ike_either_is_left_to_dead_peer_detection() {
         let mut tunnel = Looked::new();
         tunnel.pass(40, 10, 0, false);
-        assert_eq!(tunnel.steps, [Step::Ask; 4]);
+        assert_eq!(tunnel.steps, [Verdict::AskPeer; 4]);
         assert_eq!(tunnel.watch.found(), None);
     }
 
@@ -349,7 +349,7 @@ mod tests {
     fn a_peer_that_leaves_for_the_other_tunnel_is_followed_but_only_then() {
         let mut tunnel = Looked::new();
         tunnel.pass(60, 10, 10, true).pass_by_other(8);
-        assert_eq!(tunnel.steps, [Step::Ask, Step::Found]);
+        assert_eq!(tunnel.steps, [Verdict::AskPeer, Verdict::NothingReturns]);
         assert!(tunnel.watch.found().unwrap().left);
         // Traffic is led here all the same, for want of the other tunnel.
         tunnel.watch.try_again();
@@ -376,7 +376,7 @@ mod tests {
     fn one_packet_that_comes_back_ends_the_doubt() {
         let mut tunnel = Looked::new();
         tunnel.pass(10, 10, 0, true).pass(1, 10, 1, true);
-        assert_eq!(tunnel.steps.last(), Some(&Step::Answered));
+        assert_eq!(tunnel.steps.last(), Some(&Verdict::Returns));
         assert_eq!(tunnel.watch.found(), None);
     }
 
@@ -393,7 +393,7 @@ mod tests {
 
     #[test]
     fn a_rest_is_short_again_after_a_long_time_without() {
-        let (mut rest, mut now) = (Rest::default(), epoch());
+        let (mut rest, mut now) = (Backoff::default(), epoch());
         let mut lengths = Vec::new();
         for pause in [0, 120, 240, 480, 960, 1800, 3600 + 1] {
             now += pause * SECOND;

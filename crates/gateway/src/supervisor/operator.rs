@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
+use super::drain::{AfterDrain, DRAIN_TIME, Drain};
 use super::lifecycle::{Event, State};
-use super::tunnel::{AfterDrain, DRAIN_TIME, Drain};
 use super::{Supervisor, TunnelIndex};
 use crate::domain::TunnelName;
 
@@ -48,7 +48,7 @@ impl Supervisor {
     /// If there is no such tunnel.
     pub fn tunnel_down(&mut self, now: Instant, name: &TunnelName) -> Result<(), OperationError> {
         let id = self.find(name)?;
-        let refuge = self
+        let other_is_up = self
             .sibling(id)
             .is_some_and(|other| other.state == State::Up);
         let Some(tunnel) = self.touch(id) else {
@@ -56,12 +56,12 @@ impl Supervisor {
         };
         match tunnel.state {
             State::Up => {
-                tunnel.transition(now, Event::TakeDown, "being taken down by hand");
-                tunnel.drain = Some(Drain {
-                    until: if refuge { now + DRAIN_TIME } else { now },
+                let drain = Drain {
+                    until: if other_is_up { now + DRAIN_TIME } else { now },
                     then: AfterDrain::AdminDown,
-                    outdated: tunnel.turn.take().is_some(),
-                });
+                    outdated: tunnel.restart_by.take().is_some(),
+                };
+                tunnel.begin_drain(now, drain, "being taken down by hand");
             }
             State::Draining => {
                 if let Some(drain) = &mut tunnel.drain {
@@ -93,7 +93,7 @@ impl Supervisor {
             (State::AdminDown, _) => {
                 tunnel.transition(now, Event::BringUp, "brought up by hand");
                 tunnel.retry = super::retry::Retry::default();
-                tunnel.ask(now);
+                tunnel.initiate_once(now);
                 tunnel.lines.refusals.forget();
                 let peer = tunnel.peer.clone();
                 self.endpoint.set_peer(now, id, peer);
@@ -137,7 +137,7 @@ impl Supervisor {
     }
 
     fn find(&self, name: &TunnelName) -> Result<TunnelId, OperationError> {
-        let pair = self.pairs.get(&name.connection);
+        let pair = self.connections.get(&name.connection);
         let which = TunnelIndex::from_number(name.number);
         let id = pair
             .zip(which)

@@ -10,25 +10,25 @@ use super::lifecycle::{Event, State};
 
 /// What is to be written about a tunnel.
 #[derive(Debug)]
-pub(super) struct Untold {
+pub(super) struct PendingLines {
     /// The state that was told last.
-    pub(super) told: Standing,
+    pub(super) logged_state: LoggedState,
     /// Since when it carries, of which its end will tell.
     pub(super) up_since: Option<Instant>,
     /// How long it took from our initiating until it was up.
     pub(super) took: Option<Duration>,
     /// Why it went down, if it is not told yet: the reason of its state may be a newer one
     /// by then, as where we initiate at once.
-    pub(super) fell: Option<Fall>,
+    pub(super) went_down: Option<WentDown>,
     /// It did not come up.
-    pub(super) failure: Option<Failure>,
+    pub(super) failure: Option<FailedAttempt>,
     /// Datagrams of the peer that were refused: from where, and why.
     pub(super) refused: Vec<(SocketAddr, RefusalReason)>,
 }
 
 /// It went down.
 #[derive(Debug)]
-pub(super) struct Fall {
+pub(super) struct WentDown {
     pub(super) why: String,
     /// Whether somebody wanted it to.
     pub(super) wanted: bool,
@@ -36,7 +36,7 @@ pub(super) struct Fall {
 
 /// An attempt failed.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct FailedAttempt {
     pub(super) why: String,
     pub(super) advice: &'static str,
     /// Whether we were only trying whether the peer is there.
@@ -45,13 +45,13 @@ pub(super) struct Failure {
 
 /// As much of a state as is worth a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Standing {
+pub(super) enum LoggedState {
     Down,
     Up,
     AdminDown,
 }
 
-impl From<State> for Standing {
+impl From<State> for LoggedState {
     fn from(state: State) -> Self {
         match state {
             State::Down | State::Connecting => Self::Down,
@@ -61,20 +61,20 @@ impl From<State> for Standing {
     }
 }
 
-impl Default for Untold {
+impl Default for PendingLines {
     fn default() -> Self {
         Self {
-            told: Standing::Down,
+            logged_state: LoggedState::Down,
             up_since: None,
             took: None,
-            fell: None,
+            went_down: None,
             failure: None,
             refused: Vec::new(),
         }
     }
 }
 
-impl Untold {
+impl PendingLines {
     /// The tunnel's state changes by an event, for this reason, from one that it had since then.
     pub(super) fn note(
         &mut self,
@@ -88,7 +88,7 @@ impl Untold {
             self.took = asked.then(|| now.saturating_duration_since(since));
             self.up_since = Some(now);
         }
-        if Standing::from(before) != Standing::from(after) {
+        if LoggedState::from(before) != LoggedState::from(after) {
             let wanted = match event {
                 Event::TakeDown | Event::Drained | Event::Restarted | Event::BringUp => true,
                 Event::Initiate
@@ -98,7 +98,7 @@ impl Untold {
                 | Event::LastIkeDown => false,
             };
             let why = why.to_owned();
-            self.fell = (!after.carries()).then_some(Fall { why, wanted });
+            self.went_down = (!after.carries()).then_some(WentDown { why, wanted });
         }
     }
 
@@ -110,7 +110,7 @@ impl Untold {
             }
             _ => "",
         };
-        self.failure = Some(Failure {
+        self.failure = Some(FailedAttempt {
             why: reason.to_string(),
             advice,
             trial: false,
@@ -118,8 +118,8 @@ impl Untold {
     }
 
     /// We initiated once, to see whether the peer is there.
-    pub(super) fn asked_in_vain(&mut self, reason: &DownReason) {
-        self.failure = Some(Failure {
+    pub(super) fn initiated_in_vain(&mut self, reason: &DownReason) {
+        self.failure = Some(FailedAttempt {
             why: reason.to_string(),
             advice: "",
             trial: true,

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
+use super::drain::{AfterDrain, DRAIN_TIME, Drain};
 use super::lifecycle::{Event, State};
-use super::tunnel::{AfterDrain, DRAIN_TIME, Drain, Tunnel};
+use super::retry::Retry;
+use super::tunnel::Tunnel;
 
 /// A tunnel that carries and is to begin anew waits at most this long for the other one,
 /// which began anew first: the peer may have the old configuration, or not come back, and
@@ -16,7 +18,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
 /// What the other tunnel is to one that is to begin anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Refuge {
+enum Sibling {
     /// It carries while this one is down.
     Up,
     /// It is beginning anew itself.
@@ -30,16 +32,16 @@ impl Supervisor {
     /// `take_turns` is to wait for the other tunnel of the connection, which was up and
     /// begins anew by the same change; whichever is to carry meanwhile comes last.
     pub(super) fn begin_anew(&mut self, now: Instant, id: TunnelId, take_turns: bool) {
-        let refuge = self.refuge(id, take_turns);
+        let sibling = self.sibling_of_restarting(id, take_turns);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        match (tunnel.state, refuge) {
-            (State::Up, Refuge::Up) => drain(now, tunnel),
-            (State::Up, Refuge::Coming) => {
-                tunnel.turn.get_or_insert(now + LONGEST_WAIT);
+        match (tunnel.state, sibling) {
+            (State::Up, Sibling::Up) => drain(now, tunnel),
+            (State::Up, Sibling::Coming) => {
+                tunnel.restart_by.get_or_insert(now + LONGEST_WAIT);
             }
-            (State::Up, Refuge::None) | (State::Down | State::Connecting, _) => {
+            (State::Up, Sibling::None) | (State::Down | State::Connecting, _) => {
                 self.restart(now, id);
             }
             // The change takes effect at the end of the drain, or once it is
@@ -55,29 +57,32 @@ impl Supervisor {
         }
     }
 
-    fn refuge(&self, id: TunnelId, take_turns: bool) -> Refuge {
-        let waits = self.tunnels.get(&id).is_some_and(|t| t.turn.is_some());
+    fn sibling_of_restarting(&self, id: TunnelId, take_turns: bool) -> Sibling {
+        let waits = self
+            .tunnels
+            .get(&id)
+            .is_some_and(|t| t.restart_by.is_some());
         let Some(other) = self.sibling(id) else {
-            return Refuge::None;
+            return Sibling::None;
         };
         match (other.state, other.drain.map(|drain| drain.then)) {
-            (State::Up, _) => Refuge::Up,
-            (State::Draining, Some(AfterDrain::Restart)) => Refuge::Coming,
-            (State::Down | State::Connecting, _) if take_turns || waits => Refuge::Coming,
+            (State::Up, _) => Sibling::Up,
+            (State::Draining, Some(AfterDrain::Restart)) => Sibling::Coming,
+            (State::Down | State::Connecting, _) if take_turns || waits => Sibling::Coming,
             (State::Draining | State::Down | State::Connecting | State::AdminDown, _) => {
-                Refuge::None
+                Sibling::None
             }
         }
     }
 
     /// Has a tunnel begin anew that waited for the other one, if that is up, will not be
     /// soon, or if there is nothing to lose any more.
-    pub(super) fn take_turn(&mut self, now: Instant, id: TunnelId) {
+    pub(super) fn restart_in_turn(&mut self, now: Instant, id: TunnelId) {
         let other = self.sibling(id).map(|other| other.state);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let Some(until) = tunnel.turn else {
+        let Some(until) = tunnel.restart_by else {
             return;
         };
         match (tunnel.state, other) {
@@ -99,13 +104,32 @@ impl Supervisor {
             }
         }
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
-            tunnel.turn = None;
+            tunnel.restart_by = None;
         }
     }
 
+    /// Deletes a tunnel's SAs and begins anew with its present options.
+    pub(super) fn restart(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        tunnel.attempt = None;
+        tunnel.forget_return_traffic();
+        tunnel.transition(now, Event::Restarted, "configuration changed");
+        tunnel.retry = Retry::default();
+        tunnel.initiate_once(now);
+        tunnel.last_error = None;
+        tunnel.lines.refusals.forget();
+        let peer = tunnel.peer.clone();
+        // Needed even if the change was reverted before the restart.
+        self.endpoint.remove_peer(now, id);
+        self.endpoint.set_peer(now, id, peer);
+        self.touched.insert(id);
+    }
+
     /// Looks again at a tunnel that waits for this one.
-    pub(super) fn touch_waiting(&mut self, id: TunnelId) {
-        let waiting = self.sibling(id).filter(|other| other.turn.is_some());
+    pub(super) fn touch_waiting_sibling(&mut self, id: TunnelId) {
+        let waiting = self.sibling(id).filter(|other| other.restart_by.is_some());
         if let Some(waiting) = waiting.map(|other| other.id) {
             self.touched.insert(waiting);
         }
@@ -114,10 +138,10 @@ impl Supervisor {
 
 /// Moves traffic to the other tunnel before this one begins anew.
 fn drain(now: Instant, tunnel: &mut Tunnel) {
-    tunnel.transition(now, Event::TakeDown, "configuration changed");
-    tunnel.drain = Some(Drain {
+    let drain = Drain {
         until: now + DRAIN_TIME,
         then: AfterDrain::Restart,
         outdated: true,
-    });
+    };
+    tunnel.begin_drain(now, drain, "configuration changed");
 }

@@ -10,7 +10,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const REST: Duration = Duration::from_secs(1);
 
 /// So far apart are attempts that are brought forward.
-const HASTE: Duration = Duration::from_secs(5);
+const LEAST_DISTANCE: Duration = Duration::from_secs(5);
 
 /// A tunnel that was up for this long begins with short pauses again.
 pub(super) const PROVEN: Duration = Duration::from_secs(30);
@@ -56,13 +56,15 @@ impl Retry {
     }
 
     /// Brings the next attempt forward to now, but for a rest since the last one began.
-    pub(super) fn hasten(&mut self, now: Instant) {
-        let soonest = self.began.map_or(now, |began| now.max(began + HASTE));
+    pub(super) fn bring_forward(&mut self, now: Instant) {
+        let soonest = self
+            .began
+            .map_or(now, |began| now.max(began + LEAST_DISTANCE));
         self.at = self.at.map(|at| at.min(soonest));
     }
 
     /// Whether the last attempt is long enough ago for one that nobody planned.
-    pub(super) fn may_ask(&self, now: Instant) -> bool {
+    pub(super) fn may_initiate_unplanned(&self, now: Instant) -> bool {
         self.began.is_none_or(|began| began + LONGEST_PAUSE <= now)
     }
 
@@ -112,7 +114,7 @@ impl Jitter {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{HASTE, Jitter, LONGEST_PAUSE, Retry};
+    use super::{Jitter, LEAST_DISTANCE, LONGEST_PAUSE, Retry};
 
     #[allow(
         clippy::disallowed_methods,
@@ -179,24 +181,28 @@ mod tests {
     fn an_attempt_is_brought_forward_to_now_but_not_too_near_the_last() {
         let begun = epoch();
         let second = Duration::from_secs(1);
-        for (asked, due) in [(second, HASTE), (HASTE, HASTE), (4 * second, HASTE)] {
+        for (asked, due) in [
+            (second, LEAST_DISTANCE),
+            (LEAST_DISTANCE, LEAST_DISTANCE),
+            (4 * second, LEAST_DISTANCE),
+        ] {
             let mut retry = Retry::default();
             (0..10).for_each(|_| retry.failed());
             retry.begin(begun);
             retry.schedule(begun + second, &mut Jitter::new(1));
-            retry.hasten(begun + asked);
+            retry.bring_forward(begun + asked);
             assert_eq!(retry.at(), Some(begun + due));
             // Nor put off again.
-            retry.hasten(begun + 2 * HASTE);
+            retry.bring_forward(begun + 2 * LEAST_DISTANCE);
             assert_eq!(retry.at(), Some(begun + due));
         }
         let mut retry = Retry::default();
         retry.begin(begun);
         retry.due_at(begun + LONGEST_PAUSE);
-        retry.hasten(begun + 2 * HASTE);
-        assert_eq!(retry.at(), Some(begun + 2 * HASTE));
+        retry.bring_forward(begun + 2 * LEAST_DISTANCE);
+        assert_eq!(retry.at(), Some(begun + 2 * LEAST_DISTANCE));
         retry.cancel();
-        retry.hasten(begun + 3 * HASTE);
+        retry.bring_forward(begun + 3 * LEAST_DISTANCE);
         assert_eq!(retry.at(), None, "none is wanted");
     }
 
@@ -204,9 +210,9 @@ mod tests {
     fn attempts_that_nobody_planned_begin_half_a_minute_apart() {
         let begun = epoch();
         let mut retry = Retry::default();
-        assert!(retry.may_ask(begun));
+        assert!(retry.may_initiate_unplanned(begun));
         retry.begin(begun);
-        assert!(!retry.may_ask(begun + LONGEST_PAUSE / 2));
-        assert!(retry.may_ask(begun + LONGEST_PAUSE));
+        assert!(!retry.may_initiate_unplanned(begun + LONGEST_PAUSE / 2));
+        assert!(retry.may_initiate_unplanned(begun + LONGEST_PAUSE));
     }
 }

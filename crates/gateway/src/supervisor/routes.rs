@@ -12,19 +12,19 @@ use ipnet::{IpNet, Ipv4Net};
 use vgw_sa::{HostService, InsideAddress, NextHop, TunnelId, TunnelPolicy};
 
 use super::selection::TunnelIndex;
-use super::tracked_map::Told;
+use super::tracked_map::TrackedMap;
 use crate::domain::{Connection, Gateway, Tunnel};
 
 /// A connection with its tunnels' numbers and the one that carries.
 #[derive(Clone, Copy)]
-pub(super) struct Carried<'a> {
+pub(super) struct RoutedConnection<'a> {
     pub(super) gateway: &'a Gateway,
     pub(super) connection: &'a Connection,
     pub(super) tunnels: [TunnelId; 2],
     pub(super) carrier: TunnelIndex,
 }
 
-impl Carried<'_> {
+impl RoutedConnection<'_> {
     fn hop(self) -> NextHop {
         next_hop(self.tunnels, self.carrier)
     }
@@ -52,20 +52,20 @@ pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: TunnelIndex) -> Ne
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// How the packets of each tunnel are treated.
-    pub(super) policies: Told<TunnelId, TunnelPolicy>,
-    pub(super) services: Told<(), Vec<HostService>>,
+    pub(super) policies: TrackedMap<TunnelId, TunnelPolicy>,
+    pub(super) services: TrackedMap<(), Vec<HostService>>,
     /// Our inside addresses, each with its tunnel and its other end.
-    pub(super) inside: Told<IpAddr, InsideAddress>,
-    pub(super) cloudhub: Told<(), bool>,
+    pub(super) inside: TrackedMap<IpAddr, InsideAddress>,
+    pub(super) cloudhub: TrackedMap<(), bool>,
     /// Our inside addresses, with the length of their /30.
-    pub(super) inside_addresses: Told<(IpAddr, u8), ()>,
+    pub(super) inside_addresses: TrackedMap<(IpAddr, u8), ()>,
     /// Where decrypted packets may go: behind us, or to an inside address of ours.
-    pub(super) local_prefixes: Told<IpNet, ()>,
+    pub(super) local_prefixes: TrackedMap<IpNet, ()>,
     /// The networks behind the peer by the carrier, and each peer's inside address by
     /// its own tunnel, whether that carries or not.
-    pub(super) forwarding: Told<IpNet, NextHop>,
+    pub(super) forwarding: TrackedMap<IpNet, NextHop>,
     /// What lies behind any peer.
-    pub(super) kernel_routes: Told<IpNet, ()>,
+    pub(super) kernel_routes: TrackedMap<IpNet, ()>,
 }
 
 impl Tables {
@@ -82,8 +82,8 @@ impl Tables {
     }
 
     /// Enters a connection.
-    pub(super) fn add(&mut self, one: Carried<'_>) {
-        let Carried {
+    pub(super) fn add(&mut self, one: RoutedConnection<'_>) {
+        let RoutedConnection {
             gateway,
             connection,
             tunnels,
@@ -115,7 +115,7 @@ impl Tables {
     }
 
     /// Takes a connection out, as it was entered.
-    pub(super) fn remove(&mut self, one: Carried<'_>) {
+    pub(super) fn remove(&mut self, one: RoutedConnection<'_>) {
         for (_, id, tunnel) in one.each() {
             let (ours, peer) = one.gateway.inside_addresses(tunnel);
             let [ours, peer] = [ours, peer].map(IpAddr::V4);

@@ -146,17 +146,20 @@ impl Sas {
 
     /// The inbound SPIs of the CHILD SAs to send with, the newest first: of those with the
     /// same selectors only one, and of those with others each what no newer one covers.
-    pub(super) fn ways(&self) -> Vec<u32> {
+    pub(super) fn outbound_spis(&self) -> Vec<u32> {
         let mut senders: Vec<_> = self.senders().collect();
         senders.sort_by_key(|(_, _, order)| Reverse(*order));
-        let mut ways: Vec<(u32, &Child)> = Vec::new();
+        let mut outbound_spis: Vec<(u32, &Child)> = Vec::new();
         for (spi_in, child, _) in senders {
             let covered = |(_, newer): &(u32, &Child)| newer.has_selectors_of(child);
-            if !ways.iter().any(covered) {
-                ways.push((spi_in, child));
+            if !outbound_spis.iter().any(covered) {
+                outbound_spis.push((spi_in, child));
             }
         }
-        ways.into_iter().map(|(spi_in, _)| spi_in).collect()
+        outbound_spis
+            .into_iter()
+            .map(|(spi_in, _)| spi_in)
+            .collect()
     }
 
     /// The inbound SPI of the CHILD SA to send with first.

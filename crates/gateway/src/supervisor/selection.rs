@@ -69,7 +69,7 @@ impl TunnelIndex {
 
 /// What the choice needs to know of a tunnel.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Candidate {
+pub(super) struct TunnelHealth {
     /// Its state.
     pub(super) state: State,
     /// Since when.
@@ -77,13 +77,13 @@ pub(super) struct Candidate {
     /// Packets are sent into it and none comes back.
     pub(super) one_way: bool,
     /// Until when it is not tried again, after it was found to go one way.
-    pub(super) rests_until: Option<Instant>,
+    pub(super) backs_off_until: Option<Instant>,
 }
 
-impl Candidate {
+impl TunnelHealth {
     /// When it may be tried, at the earliest.
     fn tried_from(&self, at: Instant) -> Instant {
-        self.rests_until.map_or(at, |until| until.max(at))
+        self.backs_off_until.map_or(at, |until| until.max(at))
     }
 }
 
@@ -95,25 +95,25 @@ pub(super) struct Choice {
     /// counted, instead of leaving elsewhere.
     pub(super) carrier: TunnelIndex,
     /// When to choose again though nothing happens.
-    pub(super) again: Option<Instant>,
+    pub(super) again_at: Option<Instant>,
 }
 
 /// Chooses between two tunnels, given the one that carries now.
 pub(super) fn choose(
     now: Instant,
     carrier: TunnelIndex,
-    candidates: &[Candidate; 2],
+    candidates: &[TunnelHealth; 2],
     failback: bool,
 ) -> Choice {
     let incumbent = carrier.of(candidates);
     let challenger = carrier.other().of(candidates);
     let stay = Choice {
         carrier,
-        again: None,
+        again_at: None,
     };
     let change = Choice {
         carrier: carrier.other(),
-        again: None,
+        again_at: None,
     };
     let change_at = |due| {
         if now >= due {
@@ -121,7 +121,7 @@ pub(super) fn choose(
         } else {
             Choice {
                 carrier,
-                again: Some(due),
+                again_at: Some(due),
             }
         }
     };
@@ -150,7 +150,7 @@ pub(super) fn choose(
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Candidate, Choice, FAILBACK_HOLD, TunnelIndex, choose};
+    use super::{Choice, FAILBACK_HOLD, TunnelHealth, TunnelIndex, choose};
     use crate::supervisor::lifecycle::State;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -163,17 +163,17 @@ mod tests {
         Instant::now()
     }
 
-    fn pair(first: State, second: State, since: Instant) -> [Candidate; 2] {
-        [first, second].map(|state| Candidate {
+    fn pair(first: State, second: State, since: Instant) -> [TunnelHealth; 2] {
+        [first, second].map(|state| TunnelHealth {
             state,
             since,
             one_way: false,
-            rests_until: None,
+            backs_off_until: None,
         })
     }
 
     /// Both up; each that is named was found to go one way, and rests as long.
-    fn one_way(now: Instant, which: &[(TunnelIndex, Duration)]) -> [Candidate; 2] {
+    fn one_way(now: Instant, which: &[(TunnelIndex, Duration)]) -> [TunnelHealth; 2] {
         let mut both = pair(State::Up, State::Up, now);
         for (which, rest) in which {
             let one = match which {
@@ -181,7 +181,7 @@ mod tests {
                 TunnelIndex::Second => &mut both[1],
             };
             one.one_way = true;
-            one.rests_until = Some(now + *rest);
+            one.backs_off_until = Some(now + *rest);
         }
         both
     }
@@ -260,7 +260,7 @@ mod tests {
         );
         let wait = Choice {
             carrier: TunnelIndex::Second,
-            again: Some(back + FAILBACK_HOLD),
+            again_at: Some(back + FAILBACK_HOLD),
         };
         assert_eq!(early, wait);
         let due = choose(back + FAILBACK_HOLD, TunnelIndex::Second, &both, true);
@@ -275,7 +275,7 @@ mod tests {
             let moved = choose(now, TunnelIndex::First, &first, failback);
             assert_eq!(moved.carrier, TunnelIndex::Second);
             let later = choose(now + 1000 * SECOND, TunnelIndex::Second, &first, failback);
-            assert_eq!((later.carrier, later.again), (TunnelIndex::Second, None));
+            assert_eq!((later.carrier, later.again_at), (TunnelIndex::Second, None));
         }
     }
 
@@ -289,7 +289,7 @@ mod tests {
         let both = one_way(now, &rests);
         let wait = choose(now, TunnelIndex::Second, &both, false);
         let again = Some(now + 120 * SECOND);
-        assert_eq!((wait.carrier, wait.again), (TunnelIndex::Second, again));
+        assert_eq!((wait.carrier, wait.again_at), (TunnelIndex::Second, again));
         let tried = choose(now + 120 * SECOND, TunnelIndex::Second, &both, false);
         assert_eq!(tried.carrier, TunnelIndex::First);
     }
@@ -315,7 +315,7 @@ mod tests {
         let later = now + FAILBACK_HOLD;
         let wait = choose(later, TunnelIndex::Second, &both, true);
         let again = Some(now + 120 * SECOND);
-        assert_eq!((wait.carrier, wait.again), (TunnelIndex::Second, again));
+        assert_eq!((wait.carrier, wait.again_at), (TunnelIndex::Second, again));
         let due = choose(now + 120 * SECOND, TunnelIndex::Second, &both, true);
         assert_eq!(due.carrier, TunnelIndex::First);
     }
@@ -332,7 +332,7 @@ mod tests {
         );
         let stay = Choice {
             carrier: TunnelIndex::Second,
-            again: None,
+            again_at: None,
         };
         assert_eq!(later, stay);
     }

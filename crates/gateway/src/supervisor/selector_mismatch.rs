@@ -10,7 +10,7 @@ use vgw_ike::bounded_text::{NAMED, few};
 use vgw_sa::{TrafficSelector, TunnelId};
 
 use super::tunnel::Tunnel;
-use super::{Change, Pair, Supervisor};
+use super::{Change, ConnectionState, Supervisor};
 use crate::domain::{Connection, Gateway, NetworkOptions};
 
 /// A peer with several CHILD SAs has them up after so long.
@@ -23,14 +23,14 @@ const PAUSE: Duration = Duration::from_millis(10);
 
 /// All tunnels are compared, one after the other.
 #[derive(Debug)]
-pub(super) struct Round {
+pub(super) struct ComparisonRound {
     pub(super) due: Instant,
     next: TunnelId,
     /// Something has changed since it began.
     again: bool,
 }
 
-impl Round {
+impl ComparisonRound {
     fn new(now: Instant) -> Self {
         Self {
             due: now + SETTLED,
@@ -43,7 +43,7 @@ impl Round {
 impl Supervisor {
     /// Where the networks of a tunnel that is up do not meet. What was found last is still
     /// so, unless something has changed since.
-    pub(super) fn mismatches_of(&self, pair: &Pair, tunnel: &Tunnel) -> Vec<String> {
+    pub(super) fn mismatches_of(&self, pair: &ConnectionState, tunnel: &Tunnel) -> Vec<String> {
         if !tunnel.is_narrow() {
             return Vec::new();
         }
@@ -56,7 +56,7 @@ impl Supervisor {
     /// What is wrong between the traffic selectors of a tunnel that is up, our side's and the
     /// peer's, and the configuration: a sentence for each side, with both lists, what becomes
     /// of packets, and what to change. Selectors of everything are right with anything.
-    fn find_mismatches(&self, pair: &Pair, tunnel: &Tunnel) -> Vec<String> {
+    fn find_mismatches(&self, pair: &ConnectionState, tunnel: &Tunnel) -> Vec<String> {
         let (local, remote) = tunnel.sas.selectors();
         let (gateway, connection) = (self.revision.own(), &pair.connection);
         let sides = [
@@ -69,7 +69,7 @@ impl Supervisor {
     }
 
     /// The networks behind other peers that have an address of these.
-    fn networks_of_others(&self, pair: &Pair, among: &[Span]) -> Vec<Span> {
+    fn networks_of_others(&self, pair: &ConnectionState, among: &[Span]) -> Vec<Span> {
         let between = among.iter().flat_map(|span| {
             let (first, last) = span.ends();
             self.outbox.tables.between(first, last)
@@ -91,7 +91,7 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get(&id) else {
             return;
         };
-        let pair = self.pairs.get(&tunnel.name.connection);
+        let pair = self.connections.get(&tunnel.name.connection);
         let pair = pair.filter(|_| tunnel.is_narrow());
         let found = pair.map(|pair| self.find_mismatches(pair, tunnel));
         let found = found.unwrap_or_default();
@@ -124,13 +124,15 @@ impl Supervisor {
 
     /// Has all tunnels compared. A round that is under way goes on, and another follows.
     pub(super) fn compare_all_soon(&mut self, now: Instant) {
-        let round = self.round.get_or_insert_with(|| Round::new(now));
+        let round = self
+            .comparison_round
+            .get_or_insert_with(|| ComparisonRound::new(now));
         round.again = round.next != TunnelId(0);
     }
 
     /// Compares the next tunnels of a round, if it is time to.
-    pub(super) fn go_round(&mut self, now: Instant) {
-        let Some(round) = self.round.take_if(|round| round.due <= now) else {
+    pub(super) fn continue_comparing(&mut self, now: Instant) {
+        let Some(round) = self.comparison_round.take_if(|round| round.due <= now) else {
             return;
         };
         let mut rest = self
@@ -145,13 +147,13 @@ impl Supervisor {
                 self.touched.insert(tunnel.id);
             }
         }
-        self.round = match rest.next() {
-            Some(tunnel) => Some(Round {
+        self.comparison_round = match rest.next() {
+            Some(tunnel) => Some(ComparisonRound {
                 due: now + PAUSE,
                 next: tunnel.id,
                 ..round
             }),
-            None => round.again.then(|| Round::new(now)),
+            None => round.again.then(|| ComparisonRound::new(now)),
         };
         for id in compared {
             self.reword(now, id);

@@ -9,8 +9,8 @@ use vgw_sa::TunnelId;
 use super::Supervisor;
 use super::lifecycle::{Event, State};
 use super::routes::next_hop;
-use super::selection::{Candidate, TunnelIndex, choose};
-use super::tunnel::{AfterDrain, Tunnel};
+use super::selection::{TunnelHealth, TunnelIndex, choose};
+use super::tunnel::Tunnel;
 use crate::command::Command;
 
 impl Supervisor {
@@ -25,19 +25,19 @@ impl Supervisor {
                 break;
             };
             self.decide(now, id);
-            self.elect(now, id);
+            self.choose_carrier(now, id);
             if let Some(tunnel) = self.tunnels.get_mut(&id) {
-                tunnel.tell(now);
+                tunnel.write_pending_lines(now);
             }
             self.compare(now, id);
-            self.arm(id);
+            self.set_deadline(id);
         }
         self.outbox.publish();
     }
 
     fn decide(&mut self, now: Instant, id: TunnelId) {
-        self.touch_waiting(id);
-        self.take_turn(now, id);
+        self.touch_waiting_sibling(id);
+        self.restart_in_turn(now, id);
         self.end_drain(now, id);
         let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -50,11 +50,11 @@ impl Supervisor {
                 "{name}: deleting an IKE SA that serves no purpose"
             );
             if recovers && tunnel.sas.lost_children(sa) && !tunnel.sas.usable() {
-                tunnel.pursue();
+                tunnel.initiate_until_up();
             }
             self.endpoint.delete(now, sa);
         }
-        for spi_in in tunnel.change_ways() {
+        for spi_in in tunnel.update_outbound_spis() {
             let tunnel = id;
             self.outbox.push(Command::UseOutbound { tunnel, spi_in });
         }
@@ -66,7 +66,7 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        if tunnel.state != State::Down || !tunnel.wants_attempts() {
+        if tunnel.state != State::Down || !tunnel.initiates() {
             tunnel.retry.cancel();
             return;
         }
@@ -89,7 +89,7 @@ impl Supervisor {
                         }
                         Some(_) => RefusalReason::Text(format!("cannot initiate: {RandomError}")),
                     };
-                    tunnel.blame(now, why);
+                    tunnel.note_error(now, why);
                     tunnel.retry.failed();
                     tunnel.retry.schedule(now, &mut self.jitter);
                 }
@@ -97,76 +97,26 @@ impl Supervisor {
         }
     }
 
-    /// Ends a drain whose time has come, or that has nothing left to drain.
-    fn end_drain(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else {
-            return;
-        };
-        let Some(drain) = tunnel.drain else {
-            return;
-        };
-        if now < drain.until && tunnel.sas.usable() {
-            return;
-        }
-        tunnel.drain = None;
-        match drain.then {
-            AfterDrain::AdminDown => self.shut(now, id),
-            AfterDrain::Restart => self.restart(now, id),
-        }
-    }
-
-    /// Deletes a tunnel's SAs and leaves its peer without an answer from now on.
-    pub(super) fn shut(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else {
-            return;
-        };
-        tunnel.attempt = None;
-        tunnel.retry.cancel();
-        tunnel.forget_echo();
-        tunnel.transition(now, Event::Drained, "taken down by hand");
-        self.endpoint.silence_peer(now, id, &tunnel.peer);
-        self.touched.insert(id);
-    }
-
-    /// Deletes a tunnel's SAs and begins anew with its present options.
-    pub(super) fn restart(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.tunnels.get_mut(&id) else {
-            return;
-        };
-        tunnel.attempt = None;
-        tunnel.forget_echo();
-        tunnel.transition(now, Event::Restarted, "configuration changed");
-        tunnel.retry = super::retry::Retry::default();
-        tunnel.ask(now);
-        tunnel.trouble = None;
-        tunnel.lines.refusals.forget();
-        let peer = tunnel.peer.clone();
-        // Needed even if the change was reverted before the restart.
-        self.endpoint.remove_peer(now, id);
-        self.endpoint.set_peer(now, id, peer);
-        self.touched.insert(id);
-    }
-
     /// Chooses the carrier of a tunnel's connection.
-    fn elect(&mut self, now: Instant, id: TunnelId) {
+    fn choose_carrier(&mut self, now: Instant, id: TunnelId) {
         let Some(name) = self.tunnels.get(&id).map(|tunnel| &tunnel.name) else {
             return;
         };
-        let Some(pair) = self.pairs.get_mut(&name.connection) else {
+        let Some(pair) = self.connections.get_mut(&name.connection) else {
             return;
         };
         let [first, second] = pair.tunnels.map(|id| self.tunnels.get(&id));
         let (Some(first), Some(second)) = (first, second) else {
             return;
         };
-        let candidates = [first, second].map(|tunnel| Candidate {
+        let candidates = [first, second].map(|tunnel| TunnelHealth {
             state: tunnel.state,
             since: tunnel.since,
             one_way: tunnel.one_way.found().is_some(),
-            rests_until: tunnel.one_way.rests_until(),
+            backs_off_until: tunnel.one_way.backs_off_until(),
         });
         let choice = choose(now, pair.carrier, &candidates, pair.connection.failback);
-        pair.again = choice.again;
+        pair.choose_again_at = choice.again_at;
         if choice.carrier == pair.carrier {
             return;
         }
@@ -193,7 +143,7 @@ impl Supervisor {
         if let Some(tunnel) = self.tunnels.get_mut(&carrier)
             && tunnel
                 .one_way
-                .rests_until()
+                .backs_off_until()
                 .is_some_and(|until| now >= until)
         {
             tunnel.one_way.try_again();
@@ -201,27 +151,27 @@ impl Supervisor {
     }
 
     /// Enters the next deadline of a tunnel and of its connection.
-    fn arm(&mut self, id: TunnelId) {
+    fn set_deadline(&mut self, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let pair = self.pairs.get(&tunnel.name.connection);
-        let again = pair.and_then(|pair| pair.again);
+        let pair = self.connections.get(&tunnel.name.connection);
+        let again = pair.and_then(|pair| pair.choose_again_at);
         let due = [tunnel.deadline(), again].into_iter().flatten().min();
-        if due == tunnel.armed {
+        if due == tunnel.armed_deadline {
             return;
         }
-        if let Some(before) = tunnel.armed {
+        if let Some(before) = tunnel.armed_deadline {
             self.deadlines.remove(&(before, id));
         }
-        tunnel.armed = due;
+        tunnel.armed_deadline = due;
         self.deadlines.extend(due.map(|due| (due, id)));
     }
 
     /// The other tunnel of the same connection.
     pub(super) fn sibling(&self, id: TunnelId) -> Option<&Tunnel> {
         let name = &self.tunnels.get(&id)?.name;
-        let pair = self.pairs.get(&name.connection)?;
+        let pair = self.connections.get(&name.connection)?;
         let which = TunnelIndex::from_number(name.number)?;
         self.tunnels.get(which.other().of(&pair.tunnels))
     }

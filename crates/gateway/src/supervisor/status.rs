@@ -10,11 +10,11 @@ use vgw_sa::TunnelTraffic;
 use super::last_error::LastError;
 use super::sas::{Child, IkeSa};
 use super::tunnel::Tunnel;
-use super::{Pair, State, Supervisor, TunnelIndex, udp_fallback};
+use super::{ConnectionState, State, Supervisor, TunnelIndex, udp_fallback};
 use crate::status::{
     ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
 };
-use crate::why_not_up::{Awaited, Awaits};
+use crate::why_not_up::{WaitsFor, WhyNotUp};
 
 impl Supervisor {
     /// Everything there is to see, as of `now`.
@@ -25,7 +25,7 @@ impl Supervisor {
         let connections =
             connections.filter_map(|connection| self.connection_status(now, &connection.id));
         let mut connections: Vec<_> = connections.collect();
-        self.note_unknown(now, &mut connections);
+        self.note_possible_peers(now, &mut connections);
         Status {
             side: own.side,
             asn: own.asn,
@@ -41,7 +41,7 @@ impl Supervisor {
             denied: self.endpoint.drops(),
             key_pairs: self.endpoint.key_pairs(),
             connections,
-            strangers: self.strangers.status(now).collect(),
+            unknown_peers: self.unknown_peers.status(now).collect(),
         }
     }
 
@@ -59,7 +59,7 @@ impl Supervisor {
     }
 
     fn connection_status(&self, now: Instant, id: &str) -> Option<ConnectionStatus> {
-        let pair = self.pairs.get(id)?;
+        let pair = self.connections.get(id)?;
         let connection = &pair.connection;
         let carrier = self.tunnels.get(pair.carrier.of(&pair.tunnels))?;
         let status = |which: TunnelIndex| {
@@ -76,7 +76,7 @@ impl Supervisor {
         })
     }
 
-    fn tunnel_status(&self, now: Instant, pair: &Pair, tunnel: &Tunnel) -> TunnelStatus {
+    fn tunnel_status(&self, now: Instant, pair: &ConnectionState, tunnel: &Tunnel) -> TunnelStatus {
         let own = self.revision.own();
         let (inside_local, inside_remote) = own.inside_addresses(&tunnel.options);
         let remote_address = own.remote_address(&pair.connection, &tunnel.options);
@@ -89,16 +89,16 @@ impl Supervisor {
         let progress = progress.unwrap_or(Progress::none_since(tunnel.since));
         let ours = tunnel.peer.public.unwrap_or(tunnel.peer.local);
         let between = (ours, tunnel.peer.remote);
-        let awaited = awaits(now, tunnel)
-            .map(|awaits| Awaited::new(now, awaits, between, &progress, last_in));
+        let why_not_up = waiting_for(now, tunnel)
+            .map(|awaits| WhyNotUp::new(now, awaits, between, &progress, last_in));
         TunnelStatus {
             id: tunnel.id,
             name: tunnel.name.clone(),
             state: tunnel.state,
             since: now.saturating_duration_since(tunnel.since),
             why: tunnel.why.clone(),
-            trouble: tunnel.trouble.as_ref().map(|said| remark(now, said)),
-            algorithms: tunnel.trouble.as_ref().map(|_| {
+            last_error: tunnel.last_error.as_ref().map(|said| remark(now, said)),
+            algorithms: tunnel.last_error.as_ref().map(|_| {
                 let PeerConfig { ike, esp, .. } = &tunnel.peer;
                 (ike.clone(), esp.clone())
             }),
@@ -123,8 +123,8 @@ impl Supervisor {
             df_policy: tunnel.options.df_policy,
             copy_dscp: tunnel.options.copy_dscp,
             bandwidth_limit_mbps: tunnel.options.bandwidth_limit_mbps,
-            waits_for: waits_for(now, tunnel),
-            awaited,
+            waits_for: waits_for_in_words(now, tunnel),
+            why_not_up,
             retry_in: tunnel
                 .retry
                 .at()
@@ -143,28 +143,28 @@ impl Supervisor {
 }
 
 /// What a tunnel that does not carry waits for.
-fn awaits(now: Instant, tunnel: &Tunnel) -> Option<Awaits> {
+fn waiting_for(now: Instant, tunnel: &Tunnel) -> Option<WaitsFor> {
     Some(match (tunnel.state, tunnel.retry.at()) {
         (State::Up | State::Draining, _) => return None,
-        (State::AdminDown, _) => Awaits::Operator,
-        (State::Connecting, _) if tunnel.sas.has_ike() => Awaits::ChildSa,
-        (State::Connecting, _) => Awaits::InitResponse,
-        (State::Down, Some(at)) => Awaits::Pause(at.saturating_duration_since(now)),
-        (State::Down, None) => Awaits::Peer,
+        (State::AdminDown, _) => WaitsFor::Operator,
+        (State::Connecting, _) if tunnel.sas.has_ike() => WaitsFor::ChildSa,
+        (State::Connecting, _) => WaitsFor::InitResponse,
+        (State::Down, Some(at)) => WaitsFor::Pause(at.saturating_duration_since(now)),
+        (State::Down, None) => WaitsFor::Peer,
     })
 }
 
 /// The same in words.
-pub(super) fn waits_for(now: Instant, tunnel: &Tunnel) -> Option<String> {
-    Some(match awaits(now, tunnel)? {
-        Awaits::Operator => format!("`vgw tunnel up {}`", tunnel.name),
-        Awaits::ChildSa => "a CHILD SA".to_owned(),
-        Awaits::InitResponse | Awaits::AuthResponse => "the peer's answer".to_owned(),
+pub(super) fn waits_for_in_words(now: Instant, tunnel: &Tunnel) -> Option<String> {
+    Some(match waiting_for(now, tunnel)? {
+        WaitsFor::Operator => format!("`vgw tunnel up {}`", tunnel.name),
+        WaitsFor::ChildSa => "a CHILD SA".to_owned(),
+        WaitsFor::InitResponse | WaitsFor::AuthResponse => "the peer's answer".to_owned(),
         // Rounded up: the rest of a second is not none.
-        Awaits::Pause(pause) => {
+        WaitsFor::Pause(pause) => {
             format!("our next attempt in {}s", pause.as_millis().div_ceil(1000))
         }
-        Awaits::Peer => "the peer to initiate".to_owned(),
+        WaitsFor::Peer => "the peer to initiate".to_owned(),
     })
 }
 
@@ -206,7 +206,7 @@ fn child_status(now: Instant, tunnel: &Tunnel, spi_in: u32, child: &Child) -> Ch
         suite: child.suite,
         local_selectors: child.local_selectors.clone(),
         remote_selectors: child.remote_selectors.clone(),
-        sends: tunnel.ways.contains(&spi_in),
+        sends: tunnel.outbound_spis.contains(&spi_in),
         age,
         rekeyed_within: lifetime
             .time

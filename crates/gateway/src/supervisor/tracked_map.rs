@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 
 /// Entries, and what of them is still to be told.
 #[derive(Debug)]
-pub(super) struct Told<K, V> {
+pub(super) struct TrackedMap<K, V> {
     now: BTreeMap<K, V>,
     /// What the other side has of those that may differ.
     before: BTreeMap<K, Option<V>>,
 }
 
-impl<K, V> Default for Told<K, V> {
+impl<K, V> Default for TrackedMap<K, V> {
     fn default() -> Self {
         Self {
             now: BTreeMap::new(),
@@ -21,7 +21,7 @@ impl<K, V> Default for Told<K, V> {
     }
 }
 
-impl<K: Ord + Clone, V: PartialEq + Clone> Told<K, V> {
+impl<K: Ord + Clone, V: PartialEq + Clone> TrackedMap<K, V> {
     pub(super) fn set(&mut self, key: K, value: V) {
         let before = self.now.insert(key.clone(), value);
         self.before.entry(key).or_insert(before);
@@ -59,11 +59,11 @@ impl<K: Ord + Clone, V: PartialEq + Clone> Told<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Told;
+    use super::TrackedMap;
 
     #[test]
     fn only_what_differs_from_what_was_told_is_told() {
-        let mut table = Told::default();
+        let mut table = TrackedMap::default();
         for number in 0..100 {
             table.set(number, 'a');
         }

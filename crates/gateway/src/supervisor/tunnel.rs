@@ -1,49 +1,27 @@
 //! What the supervisor remembers of one tunnel.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vgw_ike::config::PeerConfig;
 use vgw_ike::event::{PeerCounters, SaId};
 use vgw_ike::refusal::RefusalReason;
 use vgw_sa::{TunnelId, TunnelTraffic};
 
+use super::drain::Drain;
 use super::last_error::{LastError, says_more};
 use super::lifecycle::{Event, State, next};
 use super::one_way::OneWay;
-use super::pending_lines::Untold;
+use super::pending_lines::PendingLines;
 use super::retry::Retry;
 use super::sas::Sas;
 use super::udp_fallback::UdpFallback;
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;
 
-/// Traffic is given this long to move to the other tunnel before the SAs of a
-/// tunnel that is taken down are deleted: what is on the way, in either
-/// direction, arrives, and the peer's own sending is not cut in mid-burst.
-pub const DRAIN_TIME: Duration = Duration::from_secs(1);
-
-/// What follows once a tunnel is drained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum AfterDrain {
-    /// It stays down until the operator brings it up.
-    AdminDown,
-    /// It begins anew with its changed configuration.
-    Restart,
-}
-
-/// A drain under way.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Drain {
-    pub(super) until: Instant,
-    pub(super) then: AfterDrain,
-    /// The negotiator still has the configuration of before.
-    pub(super) outdated: bool,
-}
-
 /// Whether we initiate, beyond what StartupAction says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Pursuit {
+pub(super) enum ExtraAttempts {
     /// No: we wait for the peer.
     None,
     /// One attempt, because it was we who took the tunnel down, or lost it with an
@@ -66,21 +44,21 @@ pub(super) struct Tunnel {
     /// Why it is in this state.
     pub(super) why: String,
     /// The last thing that went wrong.
-    pub(super) trouble: Option<LastError>,
+    pub(super) last_error: Option<LastError>,
     /// Why the last rekey was refused, until an SA comes up.
     pub(super) rekey_refused: Option<LastError>,
     pub(super) sas: Sas,
     /// The CHILD SAs that the data plane sends with, the one that it tries first before
     /// the others.
-    pub(super) ways: Vec<u32>,
+    pub(super) outbound_spis: Vec<u32>,
     /// Our attempt to initiate, until an IKE SA is up.
     pub(super) attempt: Option<SaId>,
     pub(super) retry: Retry,
-    pub(super) pursuit: Pursuit,
+    pub(super) extra_attempts: ExtraAttempts,
     pub(super) drain: Option<Drain>,
     /// It is to begin anew with its changed configuration once the other tunnel is up,
     /// and then at the latest; until then the negotiator has the one of before.
-    pub(super) turn: Option<Instant>,
+    pub(super) restart_by: Option<Instant>,
     pub(super) last_in: Option<Instant>,
     /// Whether what is sent finds an echo.
     pub(super) one_way: OneWay,
@@ -95,7 +73,7 @@ pub(super) struct Tunnel {
     /// The negotiator's counters of an earlier tunnel of this number.
     pub(super) counters_before: PeerCounters,
     /// The deadline under which the supervisor keeps it.
-    pub(super) armed: Option<Instant>,
+    pub(super) armed_deadline: Option<Instant>,
     /// When its traffic selectors are to be compared with the configured networks.
     pub(super) compare_at: Option<Instant>,
     /// What was last said of that.
@@ -103,7 +81,7 @@ pub(super) struct Tunnel {
     /// How much is written about it, whatever its peer does.
     pub(super) lines: TunnelLines,
     /// What is to be written about it once it is clear what follows.
-    pub(super) untold: Untold,
+    pub(super) pending_lines: PendingLines,
 }
 
 impl Tunnel {
@@ -124,15 +102,15 @@ impl Tunnel {
             state: State::Down,
             since: now,
             why: "configured".to_owned(),
-            trouble: None,
+            last_error: None,
             rekey_refused: None,
             sas: Sas::default(),
-            ways: Vec::new(),
+            outbound_spis: Vec::new(),
             attempt: None,
             retry: Retry::default(),
-            pursuit: Pursuit::None,
+            extra_attempts: ExtraAttempts::None,
             drain: None,
-            turn: None,
+            restart_by: None,
             last_in: None,
             one_way: OneWay::default(),
             udp_fallback: UdpFallback::default(),
@@ -140,11 +118,11 @@ impl Tunnel {
             traffic: traffic_before,
             traffic_before,
             counters_before,
-            armed: None,
+            armed_deadline: None,
             compare_at: None,
             mismatches: Vec::new(),
             lines: TunnelLines::default(),
-            untold: Untold::default(),
+            pending_lines: PendingLines::default(),
         }
     }
 
@@ -161,7 +139,7 @@ impl Tunnel {
         }
         let tunnel = &self.name;
         tracing::debug!(%tunnel, "{tunnel}: {before} -> {after} ({reason})");
-        self.untold
+        self.pending_lines
             .note(now, (before, self.since), (event, reason), after);
         // Coming back from a drain, the tunnel has been up all the time; but a
         // fresh start lets failback wait as for any other return.
@@ -172,46 +150,50 @@ impl Tunnel {
 
     /// Updates the list of SAs that its packets leave by. Gives the SPIs to tell the data
     /// plane, in order: it tries each before all that it was told earlier.
-    pub(super) fn change_ways(&mut self) -> Vec<u32> {
-        let ways = self.sas.ways();
-        self.ways.retain(|before| ways.contains(before));
-        let in_place = ways.iter().rev().zip(self.ways.iter().rev());
+    pub(super) fn update_outbound_spis(&mut self) -> Vec<u32> {
+        let outbound_spis = self.sas.outbound_spis();
+        self.outbound_spis
+            .retain(|before| outbound_spis.contains(before));
+        let in_place = outbound_spis
+            .iter()
+            .rev()
+            .zip(self.outbound_spis.iter().rev());
         let in_place = in_place.take_while(|(after, before)| after == before);
         let in_place = in_place.count();
-        let changed = ways.iter().rev().skip(in_place).copied().collect();
-        self.ways = ways;
+        let changed = outbound_spis.iter().rev().skip(in_place).copied().collect();
+        self.outbound_spis = outbound_spis;
         changed
     }
 
     /// Whether we initiate while it is down. StartupAction start keeps it up,
     /// whatever took it down but the operator; DPDTimeoutAction decides for
     /// tunnels that the peer initiates.
-    pub(super) const fn wants_attempts(&self) -> bool {
-        self.keeps_attempting() || matches!(self.pursuit, Pursuit::Once)
+    pub(super) const fn initiates(&self) -> bool {
+        self.keeps_initiating() || matches!(self.extra_attempts, ExtraAttempts::Once)
     }
 
     /// Whether we go on initiating when an attempt has failed.
-    pub(super) const fn keeps_attempting(&self) -> bool {
+    pub(super) const fn keeps_initiating(&self) -> bool {
         matches!(self.options.startup_action, StartupAction::Start)
-            || matches!(self.pursuit, Pursuit::UntilUp)
+            || matches!(self.extra_attempts, ExtraAttempts::UntilUp)
     }
 
     /// Has us initiate at this time, once if we otherwise wait for the peer. Nothing
     /// comes of it where the peer's address is not known.
-    pub(super) fn ask(&mut self, at: Instant) {
+    pub(super) fn initiate_once(&mut self, at: Instant) {
         if self.peer.remote.is_none() {
             return;
         }
-        if self.pursuit == Pursuit::None {
-            self.pursuit = Pursuit::Once;
+        if self.extra_attempts == ExtraAttempts::None {
+            self.extra_attempts = ExtraAttempts::Once;
         }
         self.retry.due_at(at);
     }
 
     /// Initiates while it is down, until it is up, if the peer's address is known.
-    pub(super) const fn pursue(&mut self) {
+    pub(super) const fn initiate_until_up(&mut self) {
         if self.peer.remote.is_some() {
-            self.pursuit = Pursuit::UntilUp;
+            self.extra_attempts = ExtraAttempts::UntilUp;
         }
     }
 
@@ -221,7 +203,7 @@ impl Tunnel {
         let due = [
             self.retry.at(),
             drained,
-            self.turn,
+            self.restart_by,
             self.sas.deadline(),
             self.compare_at,
         ];
@@ -229,8 +211,8 @@ impl Tunnel {
     }
 
     /// Remembers that something went wrong.
-    pub(super) fn blame(&mut self, now: Instant, why: impl Into<RefusalReason>) {
-        self.trouble = Some(LastError {
+    pub(super) fn note_error(&mut self, now: Instant, why: impl Into<RefusalReason>) {
+        self.last_error = Some(LastError {
             at: now,
             why: why.into(),
             of: None,
@@ -239,16 +221,16 @@ impl Tunnel {
 
     /// Remembers that a message of the peer, or from its address, was dropped.
     pub(super) fn note_drop(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
-        let before = self.trouble.as_ref();
+        let before = self.last_error.as_ref();
         if !before.is_some_and(|said| says_more(now, (&said.why, said.at), &why)) {
-            self.blame_of(now, remote, why);
+            self.note_error_from(now, remote, why);
         }
     }
 
     /// Remembers that a datagram of the peer was refused. Where it may come from
     /// anywhere, that it says it is this peer proves nothing, so its address counts.
-    pub(super) fn blame_of(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
-        self.trouble = Some(LastError {
+    pub(super) fn note_error_from(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
+        self.last_error = Some(LastError {
             at: now,
             why,
             of: self.peer.remote.is_none().then_some(remote),

@@ -6,12 +6,12 @@ use vgw_sa::TunnelId;
 
 /// Hands out the lowest that is free, so that they stay dense.
 #[derive(Debug, Default)]
-pub(super) struct Numbers {
+pub(super) struct TunnelIds {
     next: u32,
     free: BTreeSet<TunnelId>,
 }
 
-impl Numbers {
+impl TunnelIds {
     pub(super) fn take(&mut self) -> TunnelId {
         self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;

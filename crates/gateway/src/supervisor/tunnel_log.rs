@@ -9,37 +9,39 @@ use std::time::{Duration, Instant};
 use vgw_ike::event::{DownReason, Role, SaId};
 use vgw_ike::refusal::RefusalReason;
 
-use super::pending_lines::{Failure, Fall, Standing};
+use super::pending_lines::{FailedAttempt, LoggedState, WentDown};
 use super::retry::PROVEN;
 use super::sas::Spi;
-use super::status::waits_for;
+use super::status::waits_for_in_words;
 use super::tunnel::Tunnel;
 use crate::span::span;
 
 impl Tunnel {
     /// Writes what there is to be said, now that it is decided what follows.
-    pub(super) fn tell(&mut self, now: Instant) {
-        let failure = self.untold.failure.take();
-        let fell = self.untold.fell.take();
-        for (remote, why) in std::mem::take(&mut self.untold.refused) {
-            let said_below = |failure: &Failure| failure.why.contains(&why.to_string());
+    pub(super) fn write_pending_lines(&mut self, now: Instant) {
+        let failure = self.pending_lines.failure.take();
+        let went_down = self.pending_lines.went_down.take();
+        for (remote, why) in std::mem::take(&mut self.pending_lines.refused) {
+            let said_below = |failure: &FailedAttempt| failure.why.contains(&why.to_string());
             if !failure.as_ref().is_some_and(said_below) {
-                self.tell_of_refusal(now, remote, &why);
+                self.log_refusal(now, remote, &why);
             }
         }
-        let after = Standing::from(self.state);
-        let before = std::mem::replace(&mut self.untold.told, after);
+        let after = LoggedState::from(self.state);
+        let before = std::mem::replace(&mut self.pending_lines.logged_state, after);
         match (before, after) {
-            (Standing::Down | Standing::AdminDown, Standing::Up) => self.tell_up(now),
-            (Standing::Up, Standing::Down) | (_, Standing::AdminDown) if before != after => {
-                if let Some(fell) = fell {
-                    self.tell_down(now, &fell);
+            (LoggedState::Down | LoggedState::AdminDown, LoggedState::Up) => self.log_up(now),
+            (LoggedState::Up, LoggedState::Down) | (_, LoggedState::AdminDown)
+                if before != after =>
+            {
+                if let Some(went_down) = went_down {
+                    self.log_down(now, &went_down);
                 }
             }
-            (Standing::AdminDown, Standing::Down) => self.tell_brought_up(now),
+            (LoggedState::AdminDown, LoggedState::Down) => self.log_brought_up(now),
             _ => {
                 if let Some(failure) = failure {
-                    self.tell_failure(now, &failure);
+                    self.log_failed_attempt(now, &failure);
                 }
             }
         }
@@ -60,7 +62,7 @@ impl Tunnel {
         tracing::warn!(%tunnel, remote, held_back, "{tunnel}: {words}{line}");
     }
 
-    fn tell_of_refusal(&mut self, now: Instant, remote: SocketAddr, why: &RefusalReason) {
+    fn log_refusal(&mut self, now: Instant, remote: SocketAddr, why: &RefusalReason) {
         // Not by its port, which is another each time behind many a NAT.
         let from = remote.ip().to_string();
         self.warn(now, Some(remote), || match why.to_string() {
@@ -69,7 +71,7 @@ impl Tunnel {
         });
     }
 
-    fn tell_up(&mut self, now: Instant) {
+    fn log_up(&mut self, now: Instant) {
         // What goes wrong next is news, whatever it was before.
         self.lines.refusals.forget();
         let Some((spi_in, child)) = self.sas.sender() else {
@@ -87,7 +89,7 @@ impl Tunnel {
             true => "ESP in UDP",
             false => "ESP as protocol 50",
         };
-        let (took, initiator) = match (ike.role, self.untold.took) {
+        let (took, initiator) = match (ike.role, self.pending_lines.took) {
             (Role::Initiator, Some(took)) => (format!(" in {}", Span(took)), "we"),
             (Role::Initiator, None) => (String::new(), "we"),
             (Role::Responder, _) => (String::new(), "the peer"),
@@ -110,8 +112,8 @@ impl Tunnel {
         );
     }
 
-    fn tell_down(&mut self, now: Instant, Fall { why, wanted }: &Fall) {
-        let up_since = self.untold.up_since.take();
+    fn log_down(&mut self, now: Instant, WentDown { why, wanted }: &WentDown) {
+        let up_since = self.pending_lines.up_since.take();
         let Some(line) = self.lines.states.allow(now) else {
             return;
         };
@@ -126,7 +128,7 @@ impl Tunnel {
         }
     }
 
-    fn tell_brought_up(&mut self, now: Instant) {
+    fn log_brought_up(&mut self, now: Instant) {
         if let Some(line) = self.lines.states.allow(now) {
             let (tunnel, held_back) = (&self.name, line.held_back);
             let waits = self.waiting(now);
@@ -134,8 +136,8 @@ impl Tunnel {
         }
     }
 
-    fn tell_failure(&mut self, now: Instant, failure: &Failure) {
-        let Failure { why, advice, trial } = failure;
+    fn log_failed_attempt(&mut self, now: Instant, failure: &FailedAttempt) {
+        let FailedAttempt { why, advice, trial } = failure;
         let allowed = self.lines.refusals.allow(now, || why.clone());
         let Some((why, line)) = allowed else {
             return;
@@ -157,15 +159,15 @@ impl Tunnel {
 
     /// An IKE SA ended that was up for so long. Mostly it is told by what becomes of the
     /// tunnel, or the two ends had both begun one and needed one.
-    pub(super) fn tell_of_end(
+    pub(super) fn log_ike_sa_end(
         &mut self,
         now: Instant,
         (sa, lived): (SaId, Duration),
         reason: &DownReason,
-        trouble: bool,
+        is_error: bool,
     ) {
         let (tunnel, sa) = (&self.name, sa.0);
-        if !trouble || lived < PROVEN || !self.sas.usable() {
+        if !is_error || lived < PROVEN || !self.sas.usable() {
             tracing::debug!(%tunnel, sa, %reason, "{tunnel}: IKE SA ends: {reason}");
         } else if let Some(line) = self.lines.sas.allow(now) {
             let held_back = line.held_back;
@@ -177,7 +179,8 @@ impl Tunnel {
     }
 
     fn waiting(&self, now: Instant) -> String {
-        waits_for(now, self).map_or_else(String::new, |awaited| format!("; waits for {awaited}"))
+        waits_for_in_words(now, self)
+            .map_or_else(String::new, |awaited| format!("; waits for {awaited}"))
     }
 }
 

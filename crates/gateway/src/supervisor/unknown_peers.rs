@@ -10,8 +10,8 @@ use vgw_ike::refusal::RefusalReason;
 
 use super::Supervisor;
 use super::last_error::says_more;
-use crate::status::{ConnectionStatus, Remark, StrangerStatus};
-use crate::why_not_up::{Awaited, Unknown};
+use crate::status::{ConnectionStatus, Remark, UnknownPeerStatus};
+use crate::why_not_up::{PossiblePeer, WhyNotUp};
 
 /// So many are remembered for status.
 const REMEMBERED: usize = 8;
@@ -21,7 +21,7 @@ const FORGOTTEN: Duration = Duration::from_secs(600);
 const AWAITED: usize = 3;
 
 /// A refused datagram of somebody who is no configured peer.
-struct Stranger {
+struct UnknownPeer {
     remote: SocketAddr,
     why: RefusalReason,
     at: Instant,
@@ -31,9 +31,9 @@ struct Stranger {
 
 /// The last few.
 #[derive(Default)]
-pub(super) struct Strangers(VecDeque<Stranger>);
+pub(super) struct UnknownPeers(VecDeque<UnknownPeer>);
 
-impl Strangers {
+impl UnknownPeers {
     /// Keeps the latest word of each of the last few addresses; a refusal, which explains
     /// more than that a message was dropped, for some time.
     pub(super) fn remember(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
@@ -53,7 +53,7 @@ impl Strangers {
         if self.0.len() == REMEMBERED {
             self.0.pop_front();
         }
-        self.0.push_back(Stranger {
+        self.0.push_back(UnknownPeer {
             remote,
             why,
             at: now,
@@ -62,8 +62,8 @@ impl Strangers {
     }
 
     /// The newest first.
-    pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = StrangerStatus> {
-        self.0.iter().rev().map(move |stranger| StrangerStatus {
+    pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = UnknownPeerStatus> {
+        self.0.iter().rev().map(move |stranger| UnknownPeerStatus {
             remote: stranger.remote,
             refused: Remark {
                 text: stranger.why.to_string(),
@@ -73,11 +73,11 @@ impl Strangers {
     }
 
     /// Those that began handshakes at addresses of ours, each with that address.
-    fn asking(&self, now: Instant) -> Vec<(IpAddr, Unknown)> {
+    fn asking(&self, now: Instant) -> Vec<(IpAddr, PossiblePeer)> {
         let each = self.0.iter().flat_map(|stranger| {
             let remote = stranger.remote.ip();
             let asked = stranger.asked.iter();
-            asked.map(move |(local, row)| (*local, Unknown::new(now, remote, row)))
+            asked.map(move |(local, row)| (*local, PossiblePeer::new(now, remote, row)))
         });
         each.filter(|(_, unknown)| unknown.persists()).collect()
     }
@@ -86,22 +86,22 @@ impl Strangers {
 impl Supervisor {
     /// Notes, of those who ask and are not configured, who may be a peer that is awaited
     /// at another address.
-    pub(super) fn note_unknown(&self, now: Instant, connections: &mut [ConnectionStatus]) {
-        for (local, unknown) in self.strangers.asking(now) {
+    pub(super) fn note_possible_peers(&self, now: Instant, connections: &mut [ConnectionStatus]) {
+        for (local, unknown) in self.unknown_peers.asking(now) {
             let elsewhere = |peer: Option<IpAddr>| peer == Some(unknown.remote);
             if self.tunnels.values().any(|t| elsewhere(t.peer.remote)) {
                 continue;
             }
             let tunnels = connections.iter_mut().flat_map(|c| &mut c.tunnels);
             let at_it = tunnels.filter(|tunnel| tunnel.outside_local == local);
-            let awaited = at_it.filter_map(|tunnel| tunnel.awaited.as_mut());
-            let fitting: Vec<&mut Awaited> = awaited.filter(|a| a.may_be(&unknown)).collect();
+            let awaited = at_it.filter_map(|tunnel| tunnel.why_not_up.as_mut());
+            let fitting: Vec<&mut WhyNotUp> = awaited.filter(|a| a.may_be(&unknown)).collect();
             let peers: BTreeSet<_> = fitting.iter().map(|awaited| awaited.from).collect();
             if peers.len() > AWAITED {
                 continue;
             }
             for awaited in fitting {
-                awaited.unknown = Some(unknown);
+                awaited.possible_peer = Some(unknown);
             }
         }
     }

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use vgw_ike::progress::ReceivedKind;
 
-use super::{Awaited, Awaits, Begun, Finding, Last, Row, Unknown};
+use super::{Finding, LastHeard, PeerHandshakes, PossiblePeer, Streak, WaitsFor, WhyNotUp};
 
 const PEER: &str = "203.0.113.9";
 
@@ -11,9 +11,9 @@ fn seconds(n: u64) -> Duration {
 }
 
 /// Nothing came of a peer that is to begin, in 5 minutes.
-fn quiet() -> Awaited {
-    Awaited {
-        what: Awaits::Peer,
+fn quiet() -> WhyNotUp {
+    WhyNotUp {
+        what: WaitsFor::Peer,
         from: Some(PEER.parse().unwrap()),
         at: "198.51.100.1".parse().unwrap(),
         noted: seconds(300),
@@ -22,28 +22,28 @@ fn quiet() -> Awaited {
         init_unanswered: None,
         auth_unanswered: None,
         auth_floated: false,
-        unknown: None,
+        possible_peer: None,
     }
 }
 
-fn row(count: u32, since: u64, ago: u64) -> Row {
-    Row {
+fn row(count: u32, since: u64, ago: u64) -> Streak {
+    Streak {
         count,
         since: seconds(since),
         ago: seconds(ago),
     }
 }
 
-fn last(what: ReceivedKind, ago: u64) -> Option<Last> {
-    Some(Last {
+fn last(what: ReceivedKind, ago: u64) -> Option<LastHeard> {
+    Some(LastHeard {
         what,
         remote: Some(format!("{PEER}:500").parse().unwrap()),
         ago: seconds(ago),
     })
 }
 
-fn begun(handshakes: Row, repeated: u32) -> Option<Begun> {
-    Some(Begun {
+fn begun(handshakes: Streak, repeated: u32) -> Option<PeerHandshakes> {
+    Some(PeerHandshakes {
         handshakes,
         repeated,
         remote: format!("{PEER}:500").parse().unwrap(),
@@ -51,7 +51,7 @@ fn begun(handshakes: Row, repeated: u32) -> Option<Begun> {
 }
 
 #[track_caller]
-fn says(facts: &Awaited, finding: Finding, sentence: &str) {
+fn says(facts: &WhyNotUp, finding: Finding, sentence: &str) {
     assert_eq!(facts.finding(), finding, "{facts:?}");
     assert_eq!(facts.sentence().as_deref(), Some(sentence));
 }
@@ -65,7 +65,7 @@ fn where_nothing_came_it_is_asked_whether_the_peer_begins() {
          \"add\"): does it begin, or wait as well? is UDP 500 let through to 198.51.100.1?",
     );
     says(
-        &Awaited {
+        &WhyNotUp {
             from: None,
             ..quiet()
         },
@@ -76,7 +76,7 @@ fn where_nothing_came_it_is_asked_whether_the_peer_begins() {
     );
     // Not at once.
     says(
-        &Awaited {
+        &WhyNotUp {
             noted: seconds(9),
             ..quiet()
         },
@@ -85,7 +85,7 @@ fn where_nothing_came_it_is_asked_whether_the_peer_begins() {
     );
     // We tried once after our start.
     says(
-        &Awaited {
+        &WhyNotUp {
             init_unanswered: Some(row(8, 300, 282)),
             ..quiet()
         },
@@ -99,8 +99,8 @@ fn where_nothing_came_it_is_asked_whether_the_peer_begins() {
 
 #[test]
 fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
-    let asking = Awaited {
-        what: Awaits::InitResponse,
+    let asking = WhyNotUp {
+        what: WaitsFor::InitResponse,
         noted: seconds(12),
         init_unanswered: Some(row(7, 12, 1)),
         ..quiet()
@@ -113,7 +113,7 @@ fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
          ways?",
     );
     says(
-        &Awaited {
+        &WhyNotUp {
             last: last(ReceivedKind::EspOfUnknownSa, 3),
             ..asking.clone()
         },
@@ -124,7 +124,7 @@ fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
     );
     // No suspicion after a moment.
     says(
-        &Awaited {
+        &WhyNotUp {
             noted: seconds(1),
             init_unanswered: Some(row(2, 1, 0)),
             ..asking
@@ -136,8 +136,8 @@ fn where_our_first_message_is_not_answered_it_matters_what_else_came() {
 
 #[test]
 fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
-    let asking = Awaited {
-        what: Awaits::AuthResponse,
+    let asking = WhyNotUp {
+        what: WaitsFor::AuthResponse,
         last: last(ReceivedKind::InitResponse, 12),
         auth_unanswered: Some(row(7, 12, 2)),
         auth_floated: true,
@@ -150,20 +150,20 @@ fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
          is UDP 4500 let through, both ways?",
     );
     // The next attempt begins; what is known of the last one still counts.
-    let next = Awaited {
-        what: Awaits::InitResponse,
+    let next = WhyNotUp {
+        what: WaitsFor::InitResponse,
         init_unanswered: Some(row(1, 0, 0)),
         ..asking.clone()
     };
     assert_eq!(next.finding(), Finding::AuthUnanswered);
     // But not if now nothing comes at all.
-    let gone = Awaited {
+    let gone = WhyNotUp {
         init_unanswered: Some(row(3, 2, 0)),
         ..next
     };
     assert_eq!(gone.finding(), Finding::InitUnanswered);
     says(
-        &Awaited {
+        &WhyNotUp {
             auth_floated: false,
             ..asking.clone()
         },
@@ -172,7 +172,7 @@ fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
          what does the log there say?",
     );
     says(
-        &Awaited {
+        &WhyNotUp {
             auth_unanswered: Some(row(1, 0, 0)),
             ..asking
         },
@@ -183,7 +183,7 @@ fn where_only_our_second_message_is_not_answered_its_port_is_asked_about() {
 
 #[test]
 fn where_the_peer_begins_and_does_not_go_on_it_is_4500_or_our_answers() {
-    let heard = |handshakes, repeated| Awaited {
+    let heard = |handshakes, repeated| WhyNotUp {
         last: last(ReceivedKind::InitRequest, 2),
         begun: begun(handshakes, repeated),
         ..quiet()
@@ -214,7 +214,7 @@ fn where_the_peer_begins_and_does_not_go_on_it_is_4500_or_our_answers() {
          to it?",
     );
     says(
-        &Awaited {
+        &WhyNotUp {
             from: None,
             ..heard(row(4, 62, 12), 0)
         },
@@ -226,8 +226,8 @@ fn where_the_peer_begins_and_does_not_go_on_it_is_4500_or_our_answers() {
 
 #[test]
 fn what_the_peer_does_counts_before_what_it_leaves_unanswered_while_it_is_recent() {
-    let both = |ago| Awaited {
-        what: Awaits::InitResponse,
+    let both = |ago| WhyNotUp {
+        what: WaitsFor::InitResponse,
         begun: begun(row(4, ago + 60, ago), 0),
         init_unanswered: Some(row(20, 100, 1)),
         last: last(ReceivedKind::InitRequest, ago),
@@ -243,7 +243,7 @@ fn what_the_peer_does_counts_before_what_it_leaves_unanswered_while_it_is_recent
 
 #[test]
 fn ike_v1_is_named_while_it_is_the_last_that_came() {
-    let facts = Awaited {
+    let facts = WhyNotUp {
         last: last(ReceivedKind::IkeV1, 3),
         init_unanswered: Some(row(7, 12, 1)),
         ..quiet()
@@ -258,8 +258,8 @@ fn ike_v1_is_named_while_it_is_the_last_that_came() {
 #[test]
 fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
     says(
-        &Awaited {
-            what: Awaits::Pause(seconds(4)),
+        &WhyNotUp {
+            what: WaitsFor::Pause(seconds(4)),
             last: last(ReceivedKind::AuthResponse, 7),
             ..quiet()
         },
@@ -267,7 +267,7 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
         "last came an answer to IKE_AUTH from 203.0.113.9, 7s ago",
     );
     // What was refused of it, the line above says.
-    let refused = |ago| Awaited {
+    let refused = |ago| WhyNotUp {
         last: last(ReceivedKind::AuthRequest, ago),
         ..quiet()
     };
@@ -282,13 +282,13 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
         "last came IKE_AUTH from 203.0.113.9, 5m00s ago; we wait for it to begin \
          (startup_action = \"add\"): does it begin, or wait as well?",
     );
-    let authentic = Last {
+    let authentic = LastHeard {
         what: ReceivedKind::Authentic,
         remote: None,
         ago: seconds(7_200),
     };
     says(
-        &Awaited {
+        &WhyNotUp {
             last: Some(authentic),
             ..quiet()
         },
@@ -297,15 +297,15 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
          (startup_action = \"add\"): does it begin, or wait as well?",
     );
     says(
-        &Awaited {
-            what: Awaits::ChildSa,
+        &WhyNotUp {
+            what: WaitsFor::ChildSa,
             ..quiet()
         },
         Finding::NoChildSa,
         "the IKE SA with 203.0.113.9 is up",
     );
-    let operator = Awaited {
-        what: Awaits::Operator,
+    let operator = WhyNotUp {
+        what: WaitsFor::Operator,
         ..quiet()
     };
     assert_eq!(operator.finding(), Finding::TakenDown);
@@ -314,15 +314,15 @@ fn where_something_else_came_it_is_said_and_nothing_is_guessed() {
 
 #[test]
 fn an_unknown_may_be_the_peer_while_nothing_comes_from_the_configured_address() {
-    let unknown = Unknown {
+    let unknown = PossiblePeer {
         remote: "192.0.2.9".parse().unwrap(),
         handshakes: row(4, 120, 12),
     };
     assert!(unknown.persists());
     let quiet = quiet();
     assert!(quiet.may_be(&unknown));
-    let facts = Awaited {
-        unknown: Some(unknown),
+    let facts = WhyNotUp {
+        possible_peer: Some(unknown),
         ..quiet.clone()
     };
     says(
@@ -331,25 +331,29 @@ fn an_unknown_may_be_the_peer_while_nothing_comes_from_the_configured_address() 
         "nothing came from 203.0.113.9 in 5m00s, but 192.0.2.9, which is not configured, asked \
          4 times since 2m00s, the last 12s ago: is that its address instead?",
     );
-    let heard = |ago| Awaited {
+    let heard = |ago| WhyNotUp {
         last: last(ReceivedKind::InitRequest, ago),
         ..quiet.clone()
     };
     assert!(!heard(119).may_be(&unknown), "it is there");
     assert!(heard(121).may_be(&unknown), "it had that address before");
-    for what in [Awaits::Operator, Awaits::AuthResponse, Awaits::ChildSa] {
-        let other = Awaited {
+    for what in [
+        WaitsFor::Operator,
+        WaitsFor::AuthResponse,
+        WaitsFor::ChildSa,
+    ] {
+        let other = WhyNotUp {
             what,
             ..quiet.clone()
         };
         assert!(!other.may_be(&unknown));
     }
-    let anywhere = Awaited {
+    let anywhere = WhyNotUp {
         from: None,
         ..quiet.clone()
     };
     assert!(!anywhere.may_be(&unknown));
-    let asked = |handshakes| Unknown {
+    let asked = |handshakes| PossiblePeer {
         handshakes,
         ..unknown
     };

@@ -22,7 +22,7 @@ fn traffic_moves_to_the_other_tunnel_within_the_dpd_timeout_and_stays_there() {
         world.run(seconds(timeout + 15));
         for end in [VGW, CGW] {
             assert_eq!(active(&world, end), Some(TunnelIndex::Second));
-            let trouble = tunnel(&world, end, 1).trouble.unwrap();
+            let trouble = tunnel(&world, end, 1).last_error.unwrap();
             assert!(trouble.text.contains("does not answer"), "{trouble:?}");
         }
         for flow in &world.flows {

@@ -40,11 +40,11 @@ fn a_peer_gets_no_answer_while_its_tunnel_is_down_by_hand_and_status_says_so() {
     for number in [1, 2] {
         let down = tunnel(&world, VGW, number);
         assert_eq!(down.state, State::AdminDown);
-        let why = down.trouble.unwrap().text;
+        let why = down.last_error.unwrap().text;
         assert!(why.contains("asks and gets no answer"), "{why}");
         let waits = down.waits_for.unwrap();
         assert_eq!(waits, format!("`vgw tunnel up vpn-1-1/{number}`"));
-        let theirs = tunnel(&world, CGW, number).trouble.unwrap().text;
+        let theirs = tunnel(&world, CGW, number).last_error.unwrap().text;
         assert_eq!(theirs, "peer does not answer");
     }
 }
@@ -122,7 +122,7 @@ fn initiating_once_in_vain_is_no_fault_and_is_not_repeated() {
     assert_eq!(world.nodes[VGW].ike_sent, asked);
     let down = tunnel(&world, VGW, 1);
     assert_eq!((down.state, down.failed_attempts), (State::Down, 0));
-    assert_eq!(down.trouble, None);
+    assert_eq!(down.last_error, None);
     assert!(down.why.contains("peer does not answer"), "{}", down.why);
     assert_eq!(down.waits_for.as_deref(), Some("the peer to initiate"));
     // Nor is it where the peer refuses.
@@ -198,7 +198,7 @@ fn a_peer_sees_by_our_token_that_we_lost_its_sas_and_is_back_at_once() {
             });
             assert_eq!(back, token);
             if token {
-                let trouble = tunnel(&world, CGW, 1).trouble.unwrap();
+                let trouble = tunnel(&world, CGW, 1).last_error.unwrap();
                 assert!(trouble.text.contains("restarted"), "{}", trouble.text);
                 assert!(trouble.age < seconds(3), "{:?}", trouble.age);
             }

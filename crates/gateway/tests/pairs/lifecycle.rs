@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vgw_crypto::{Group, Secret};
-use vgw_gateway::command::Refused;
+use vgw_gateway::command::RefusedCommand;
 use vgw_gateway::domain::StartupAction;
 use vgw_gateway::status::{State, Telemetry, TunnelIndex};
 use vgw_gateway::supervisor::{OperationError, RekeyTarget};
@@ -56,9 +56,9 @@ fn ends_that_both_initiate_settle_on_one_sa_and_lose_nothing() {
 
 #[test]
 fn a_tunnel_whose_sa_the_data_plane_refuses_is_not_left_half_installed() {
-    let kinds: [fn(Refused) -> bool; 2] = [
-        |refused| matches!(refused, Refused::Install(_)),
-        |refused| matches!(refused, Refused::Use(_)),
+    let kinds: [fn(RefusedCommand) -> bool; 2] = [
+        |refused| matches!(refused, RefusedCommand::Install(_)),
+        |refused| matches!(refused, RefusedCommand::Use(_)),
     ];
     for (end, which) in [VGW, CGW]
         .into_iter()
@@ -76,7 +76,7 @@ fn a_tunnel_whose_sa_the_data_plane_refuses_is_not_left_half_installed() {
             assert_eq!(wrong, Vec::<String>::new());
             world.run(seconds(60));
             assert_eq!(judge::at_rest(&world), Vec::<String>::new());
-            let said = [1, 2].map(|number| tunnel(&world, end, number).trouble);
+            let said = [1, 2].map(|number| tunnel(&world, end, number).last_error);
             assert!(format!("{said:?}").contains("the data plane refused a change"));
             // Some packets are on the way at every moment of it.
             for flow in flows {
@@ -198,7 +198,7 @@ fn a_wrong_pre_shared_key_is_named_at_both_ends_and_the_other_tunnel_is_well() {
     world.run(seconds(60));
     for end in [VGW, CGW] {
         let wrong = tunnel(&world, end, 1);
-        let trouble = wrong.trouble.unwrap();
+        let trouble = wrong.last_error.unwrap();
         assert!(trouble.text.contains("pre-shared key"), "{trouble:?}");
         assert!(wrong.state != State::Up);
         assert_eq!(tunnel(&world, end, 2).state, State::Up);
@@ -219,12 +219,12 @@ fn no_common_proposal_is_explained_by_what_was_offered_and_accepted() {
     });
     world.start_all();
     world.run(seconds(30));
-    let trouble = tunnel(&world, VGW, 1).trouble.unwrap();
+    let trouble = tunnel(&world, VGW, 1).last_error.unwrap();
     assert!(
         trouble.text.contains("20") && trouble.text.contains("31"),
         "{trouble:?}"
     );
-    assert!(tunnel(&world, CGW, 1).trouble.is_some());
+    assert!(tunnel(&world, CGW, 1).last_error.is_some());
 }
 
 #[test]

@@ -243,7 +243,7 @@ fn keys_that_are_swapped_are_found_and_said_until_they_are_put_right() {
     // Also when our own attempt was the last that failed.
     for _ in 0..20 {
         for (number, other) in [(1, 2), (2, 1)] {
-            let why = tunnel(&world, VGW, number).trouble.unwrap().text;
+            let why = tunnel(&world, VGW, number).last_error.unwrap().text;
             let key = format!("AUTH was made with the pre-shared key of vpn-1-1/{other},");
             assert!(why.contains(&key), "{why}");
         }

@@ -197,7 +197,7 @@ fn apart(end: usize, connection: &mut Connection) {
 fn refused(world: &mut World) -> [String; 2] {
     world.start_all();
     world.run(seconds(5));
-    [VGW, CGW].map(|end| tunnel(world, end, 1).trouble.unwrap().text)
+    [VGW, CGW].map(|end| tunnel(world, end, 1).last_error.unwrap().text)
 }
 
 #[test]
@@ -235,7 +235,7 @@ fn what_to_set_follows_a_reload() {
     assert_eq!(world.reload(VGW, config).unwrap().len(), 1);
     // By then a CHILD SA was asked for again.
     world.run(seconds(60));
-    let text = tunnel(&world, VGW, 1).trouble.unwrap().text;
+    let text = tunnel(&world, VGW, 1).last_error.unwrap().text;
     let ours = "10.1.0.0/16, 10.3.0.0/16 (vpc.cidrs) as its remote networks";
     assert!(text.ends_with(ours), "{text}");
 }

@@ -66,11 +66,11 @@ fn a_stranger_has_a_place_of_its_own_and_lines_of_bounded_length_and_number() {
     let status = supervisor.status(now);
     for connection in &status.connections {
         for tunnel in &connection.tunnels {
-            assert_eq!(tunnel.trouble, None, "{}", tunnel.name);
+            assert_eq!(tunnel.last_error, None, "{}", tunnel.name);
         }
     }
-    let [stranger] = status.strangers.as_slice() else {
-        panic!("{:?}", status.strangers);
+    let [stranger] = status.unknown_peers.as_slice() else {
+        panic!("{:?}", status.unknown_peers);
     };
     assert_eq!(stranger.remote, from);
     let text = &stranger.refused.text;
@@ -86,12 +86,12 @@ fn a_wrong_key_shows_at_the_tunnel_whose_identity_it_came_with_and_from_where() 
     let from = "192.0.2.9:500".parse().unwrap();
     attempt(now, &mut supervisor, from, "fqdn:site-2.example", 7);
     let status = supervisor.status(now);
-    assert!(status.strangers.is_empty());
+    assert!(status.unknown_peers.is_empty());
     let blamed: Vec<_> = status
         .connections
         .iter()
         .flat_map(|connection| &connection.tunnels)
-        .filter_map(|tunnel| Some((tunnel.name.to_string(), tunnel.trouble.clone()?.text)))
+        .filter_map(|tunnel| Some((tunnel.name.to_string(), tunnel.last_error.clone()?.text)))
         .collect();
     let [(tunnel, why)] = blamed.as_slice() else {
         panic!("{blamed:?}");
@@ -146,13 +146,13 @@ fn ikev1_shows_at_the_tunnel_of_its_address_or_else_as_a_strangers_and_is_one_li
     }
     let status = supervisor.status(now);
     assert_eq!(status.denied.get(DropReason::IkeV1), 2_000);
-    let trouble = status.connections[0].tunnels[0].trouble.clone().unwrap();
+    let trouble = status.connections[0].tunnels[0].last_error.clone().unwrap();
     assert!(
         trouble.text.contains("set the peer to IKEv2"),
         "{trouble:?}"
     );
-    let [refused] = status.strangers.as_slice() else {
-        panic!("{:?}", status.strangers);
+    let [refused] = status.unknown_peers.as_slice() else {
+        panic!("{:?}", status.unknown_peers);
     };
     assert_eq!(refused.remote, stranger);
     assert!(refused.refused.text.contains("set the peer to IKEv2"));
@@ -167,7 +167,7 @@ fn that_a_message_was_dropped_does_not_hide_why_the_peer_was_refused_just_before
     let local = (setup::outside(1, 1), 500).into();
     let refused = |supervisor: &Supervisor| {
         let status = supervisor.status(now);
-        status.strangers[0].refused.text.clone()
+        status.unknown_peers[0].refused.text.clone()
     };
     let before = refused(&supervisor);
     supervisor.note_unread(now, local, from, DropReason::Malformed);
@@ -202,7 +202,10 @@ fn pointed_to(config: Gateway, stranger: SocketAddr) -> [Vec<String>; 3] {
             .iter()
             .flat_map(|connection| &connection.tunnels);
         let pointed = tunnels.filter(|tunnel| {
-            let unknown = tunnel.awaited.as_ref().and_then(|awaited| awaited.unknown);
+            let unknown = tunnel
+                .why_not_up
+                .as_ref()
+                .and_then(|awaited| awaited.possible_peer);
             unknown.is_some_and(|unknown| unknown.remote == stranger.ip())
         });
         pointed.map(|tunnel| tunnel.name.to_string()).collect()

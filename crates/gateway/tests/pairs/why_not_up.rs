@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 
 use vgw_gateway::domain::{Connection, StartupAction};
-use vgw_gateway::why_not_up::{Awaited, Awaits, Finding};
+use vgw_gateway::why_not_up::{Finding, WaitsFor, WhyNotUp};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::progress::ReceivedKind;
 use vgw_sim::network::Packet;
@@ -38,11 +38,11 @@ fn faulty(change: impl Fn(usize, &mut Connection), drops: fn(&Packet) -> bool) -
     world
 }
 
-fn awaited(world: &World, end: usize, number: u8) -> Awaited {
-    tunnel(world, end, number).awaited.unwrap()
+fn awaited(world: &World, end: usize, number: u8) -> WhyNotUp {
+    tunnel(world, end, number).why_not_up.unwrap()
 }
 
-fn sentence(awaited: &Awaited) -> String {
+fn sentence(awaited: &WhyNotUp) -> String {
     awaited.sentence().unwrap()
 }
 
@@ -55,7 +55,7 @@ fn port_4500_dropped_is_named_at_both_ends() {
     let mut world = faulty(in_udp, |packet| packet.destination.port() == 4500);
     world.run(seconds(100));
     let at_vgw = awaited(&world, VGW, 1);
-    assert_eq!(at_vgw.what, Awaits::Peer);
+    assert_eq!(at_vgw.what, WaitsFor::Peer);
     assert_eq!(at_vgw.from, Some(setup::customer_address(1)));
     assert_eq!(at_vgw.finding(), Finding::NoAuth);
     let text = sentence(&at_vgw);
@@ -82,7 +82,7 @@ fn port_4500_dropped_is_named_at_both_ends() {
     world.network.drops = None;
     assert!(world.run_until(seconds(60), both_up));
     for end in [VGW, CGW] {
-        assert_eq!(tunnel(&world, end, 1).awaited, None);
+        assert_eq!(tunnel(&world, end, 1).why_not_up, None);
     }
 }
 
@@ -125,7 +125,7 @@ fn an_ike_v1_peer_is_named() {
         sentence(&told),
         "last came IKEv1 from 198.51.100.1, 3s ago; it gets no answer: set the peer to IKEv2"
     );
-    let trouble = tunnel(&world, VGW, 1).trouble.unwrap().text;
+    let trouble = tunnel(&world, VGW, 1).last_error.unwrap().text;
     assert!(trouble.contains("IKEv1"), "{trouble}");
     assert_eq!(awaited(&world, VGW, 2).finding(), Finding::NothingCame);
 }
@@ -141,7 +141,7 @@ fn both_ends_waiting_is_asked_about() {
         let told = awaited(&world, end, 1);
         assert_eq!(
             (told.what, told.finding()),
-            (Awaits::Peer, Finding::NothingCame)
+            (WaitsFor::Peer, Finding::NothingCame)
         );
         let expected = format!(
             "nothing came from {peer} in 7m03s; we wait for it to begin (startup_action = \
@@ -158,7 +158,7 @@ fn answers_of_the_second_address_that_leave_by_the_wrong_interface_are_asked_abo
         |packet| vgw_to_cgw(packet) && packet.source.ip() == setup::outside(1, 2),
     );
     world.run(seconds(100));
-    assert_eq!(tunnel(&world, VGW, 1).awaited, None);
+    assert_eq!(tunnel(&world, VGW, 1).why_not_up, None);
     let at_vgw = awaited(&world, VGW, 2);
     assert_eq!(at_vgw.finding(), Finding::AnswersLost);
     let text = sentence(&at_vgw);

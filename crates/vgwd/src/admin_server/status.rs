@@ -9,11 +9,11 @@ use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::domain;
 use vgw_gateway::status::{
-    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, StrangerStatus, Telemetry,
-    TunnelStatus,
+    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, Telemetry, TunnelStatus,
+    UnknownPeerStatus,
 };
 use vgw_gateway::supervisor;
-use vgw_gateway::why_not_up::{Awaited, Row};
+use vgw_gateway::why_not_up::{Streak, WhyNotUp};
 use vgw_ike::config::{EspAlgorithms, IkeAlgorithms};
 use vgw_ike::event::{PeerCounters, Role};
 use vgw_sa::TunnelId;
@@ -90,7 +90,7 @@ pub fn status(status: Status, facts: DaemonFacts) -> wire::Status {
         },
         ike_messages: ike_messages(&facts.ike),
         problems: facts.problems,
-        refusals: status.strangers.into_iter().map(refusal).collect(),
+        refusals: status.unknown_peers.into_iter().map(refusal).collect(),
     }
 }
 
@@ -181,7 +181,7 @@ fn tunnel(
         since_seconds: tunnel.since.as_secs_f64(),
         why: tunnel.why,
         waits_for: tunnel.waits_for,
-        awaited: tunnel.awaited.as_ref().map(awaited),
+        awaited: tunnel.why_not_up.as_ref().map(awaited),
         outside_address: tunnel.outside_address,
         inside_address: tunnel.inside_local.into(),
         mtu,
@@ -206,7 +206,7 @@ fn tunnel(
         },
         counters: counters(tunnel.counters, tunnel.changes_refused),
         dropped: by_name(tunnel.counters.dropped.iter().filter(|(_, n)| *n > 0)),
-        last: tunnel.trouble.map(last),
+        last: tunnel.last_error.map(last),
         algorithms: tunnel.algorithms.map(algorithms),
         rekey_refused: tunnel.rekey_refused.map(last),
         problems: tunnel.mismatches,
@@ -237,8 +237,8 @@ fn names<T: ToString>(all: &[T]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
-fn awaited(awaited: &Awaited) -> wire::Awaited {
-    let row = |row: Row| wire::Row {
+fn awaited(awaited: &WhyNotUp) -> wire::Awaited {
+    let row = |row: Streak| wire::Row {
         count: row.count,
         first_ago_seconds: row.since.as_secs_f64(),
         last_ago_seconds: row.ago.as_secs_f64(),
@@ -258,7 +258,7 @@ fn awaited(awaited: &Awaited) -> wire::Awaited {
         init_repeated: awaited.begun.map_or(0, |begun| begun.repeated),
         init_unanswered: awaited.init_unanswered.map(row),
         auth_unanswered: awaited.auth_unanswered.map(row),
-        unknown: awaited.unknown.map(|unknown| wire::Unknown {
+        unknown: awaited.possible_peer.map(|unknown| wire::Unknown {
             remote: unknown.remote,
             handshakes: row(unknown.handshakes),
         }),
@@ -320,7 +320,7 @@ fn last(remark: Remark) -> wire::Last {
     }
 }
 
-fn refusal(stranger: StrangerStatus) -> wire::Refusal {
+fn refusal(stranger: UnknownPeerStatus) -> wire::Refusal {
     wire::Refusal {
         ago_seconds: stranger.refused.age.as_secs_f64(),
         remote: stranger.remote,

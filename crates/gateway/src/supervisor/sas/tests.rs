@@ -181,18 +181,18 @@ fn of_child_sas_with_other_selectors_each_sends_and_of_equal_ones_the_newest() {
         ..child(spi_in)
     };
     sas.child_inbound(now, SaId(1), &other(2000), None);
-    assert_eq!(sas.ways(), [1000]);
+    assert_eq!(sas.outbound_spis(), [1000]);
     sas.child_outbound(2000);
-    assert_eq!(sas.ways(), [2000, 1000]);
+    assert_eq!(sas.outbound_spis(), [2000, 1000]);
     sas.child_inbound(now, SaId(1), &other(3000), Some(2000));
     sas.child_outbound(3000);
-    assert_eq!(sas.ways(), [3000, 1000]);
+    assert_eq!(sas.outbound_spis(), [3000, 1000]);
     sas.child_inbound(now, SaId(1), &child(4000), None);
     sas.child_outbound(4000);
-    assert_eq!(sas.ways(), [4000, 3000]);
+    assert_eq!(sas.outbound_spis(), [4000, 3000]);
     sas.child_down(now, 4000);
     assert_eq!(
-        sas.ways(),
+        sas.outbound_spis(),
         [3000, 1000],
         "what had the same selectors sends again"
     );
