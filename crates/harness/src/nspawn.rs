@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What the machine has of Debian, with all that it depends on.
 const PACKAGES: &str = "systemd-sysv,dbus,iproute2";
-/// What nobody reads there; a third of it.
+/// Directories of files that nobody reads there, a third of the whole.
 const LEFT_OUT: [&str; 3] = ["doc", "locale", "man"];
 
 /// The file system of a machine, removed when this is dropped.
@@ -83,19 +83,19 @@ impl Drop for Disk {
     }
 }
 
-/// Installs Debian from the sources that this machine has, too. What is not whole does
-/// not get the name.
+/// Installs Debian from the package sources of this machine. The directory gets its name once it
+/// is complete.
 fn install(directory: &Path) -> Result<()> {
     let unfinished = directory.with_extension("unfinished");
     if unfinished.exists() {
         std::fs::remove_dir_all(&unfinished)?;
     }
-    // What it mounts there goes with it, however it ends.
+    // Its mounts are undone however it ends.
     let mut debian = Command::new("unshare");
     debian
         .args(["--mount", "mmdebstrap"])
         .args(["--quiet", "--mode=root", "--variant=essential"])
-        // What was not written when the power fails has not got the name either.
+        // A directory that a power failure leaves incomplete does not have its name either.
         .arg("--dpkgopt=force-unsafe-io")
         .arg(format!("--include={PACKAGES}"))
         .args(LEFT_OUT.map(|what| format!("--dpkgopt=path-exclude=/usr/share/{what}/*")))

@@ -39,7 +39,7 @@ pub fn leaks() -> Vec<String> {
 /// The networks and files of a scenario.
 #[derive(Debug)]
 pub struct Stage {
-    // Only to be dropped with the stage, and before the networks.
+    // Never read; dropped with the stage, and before the networks.
     _watch: Option<Watch>,
     /// The networks.
     pub topology: Topology,
@@ -47,7 +47,7 @@ pub struct Stage {
     pub workspace: Workspace,
 }
 
-/// A watcher that has its say when the stage goes, so that no scenario can forget it.
+/// A watcher whose finding is kept when the stage goes, so that no scenario can forget to ask.
 #[derive(Debug)]
 struct Watch(Watcher);
 

@@ -132,8 +132,8 @@ impl Driver {
         self.plane.set_host_addresses(prefixes.collect());
     }
 
-    /// Tells the supervisor where packets came from that is not on their SAs' paths, and
-    /// what came for SAs that there are not.
+    /// Tells the supervisor of packets that came from elsewhere than their SAs' paths, and of
+    /// packets with unknown SPIs.
     pub fn follow_paths(&mut self, now: Instant) {
         let seen = self.plane.take_paths();
         let strays = self.plane.take_strays();

@@ -38,12 +38,10 @@ pub fn at_most(gateway: &Gateway, tunnel: &Tunnel) -> Option<usize> {
 /// The default of `tun.mtu`: what every tunnel carries that negotiates its best, in
 /// UDP unless it never is.
 ///
-/// It is as much as may be without a packet from inside that the kernel lets pass
-/// as it is and that then leaves in two: what is larger and may be fragmented the
-/// kernel cuts before it comes to us, so that each part is whole outside, and TCP
-/// is held to this least MTU of the way. A tunnel with a worse suite is let alone
-/// with its smaller MTU: its TCP is clamped, its packets that must not be
-/// fragmented are answered, and the log says so.
+/// With a larger one, packets that may be fragmented would leave in two outer fragments. With
+/// this one the kernel fragments them before they come to us, so that each part is whole
+/// outside, and TCP is held to it. A tunnel with a worse suite keeps its smaller MTU: its TCP is
+/// clamped, its packets that must not be fragmented are answered by ICMP, and the log says so.
 #[must_use]
 pub fn default(gateway: &Gateway) -> u16 {
     let tunnels = gateway.connections.iter().flat_map(|c| &c.tunnels);

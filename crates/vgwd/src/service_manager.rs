@@ -18,10 +18,10 @@ const FLUSH: Duration = Duration::from_secs(1);
 
 /// Tells the service manager. When it is dropped, what was said has been sent.
 #[derive(Debug)]
-pub struct Notifier(Option<Speaker>);
+pub struct Notifier(Option<SendingThread>);
 
 #[derive(Debug)]
-struct Speaker {
+struct SendingThread {
     said: SyncSender<String>,
     /// Closed when the thread ends.
     ended: Receiver<()>,
@@ -57,7 +57,7 @@ impl Notifier {
                 }
                 to_send.into_iter().for_each(|said| send(&said));
             })?;
-        Ok(Self(Some(Speaker { said, ended })))
+        Ok(Self(Some(SendingThread { said, ended })))
     }
 
     /// Up: every socket is open and the tunnels are being brought up.
@@ -84,11 +84,11 @@ impl Notifier {
     }
 
     fn say(&self, states: &[NotifyState<'_>]) {
-        let Some(speaker) = &self.0 else {
+        let Some(thread) = &self.0 else {
             return;
         };
         let lines: Vec<_> = states.iter().map(ToString::to_string).collect();
-        if speaker.said.try_send(lines.join("\n")).is_err() {
+        if thread.said.try_send(lines.join("\n")).is_err() {
             tracing::warn!("the service manager does not listen and is not told: {lines:?}");
         }
     }
@@ -96,7 +96,7 @@ impl Notifier {
 
 impl Drop for Notifier {
     fn drop(&mut self) {
-        if let Some(Speaker { said, ended }) = self.0.take() {
+        if let Some(SendingThread { said, ended }) = self.0.take() {
             drop(said);
             // It ends when all is sent; nothing is ever received.
             let _ = ended.recv_timeout(FLUSH);

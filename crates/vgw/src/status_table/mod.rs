@@ -110,8 +110,8 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
     }
 }
 
-/// What went wrong before a tunnel came up is history; while it is down it is the news.
-/// One that is up may not be up for long, or not carry all that it should.
+/// What is said below a tunnel: of one that is down, why; of one that is up, what may end it
+/// soon, and what it does not carry. What went wrong before it came up is not said any more.
 fn notes(tunnel: &Tunnel) -> Vec<String> {
     if tunnel.up {
         let remarks = [

@@ -33,7 +33,7 @@ mod start;
 use self::paths::PathNews;
 use self::reload::Reloads;
 
-/// For so long, and for so many IKE messages, the loop looks at nothing else.
+/// In one turn the loop takes IKE messages for this long, and no more than so many.
 const TURN_TIME: Duration = Duration::from_millis(5);
 const TURN_MESSAGES: usize = 64;
 /// Threads that make texts of status and metrics.
@@ -158,7 +158,7 @@ impl Daemon {
                 }
                 message = inputs.ike.take() => {
                     self.on_messages(message, &mut inputs.ike);
-                    // Clients' tasks and timers move on only while the loop waits.
+                    // Clients' tasks and timers run only while the loop waits.
                     yield_now().await;
                 }
             }
@@ -211,7 +211,7 @@ impl Daemon {
                     continue;
                 }
                 Request::Order(order, tunnel) => {
-                    // What it does shows in the next status.
+                    // The next status shows what it does.
                     status = None;
                     Arc::new(self.obey(order, &tunnel))
                 }
@@ -278,7 +278,7 @@ impl Daemon {
                     Err(_) if deadline == last => return,
                     Err(_) => self.on_timeout(),
                 },
-                // Whoever asks twice is in a hurry.
+                // A second signal ends the wait.
                 _ = inputs.terminate.recv() => return,
                 _ = inputs.interrupt.recv() => return,
             }

@@ -1,4 +1,4 @@
-//! When the loop looks for new paths of peers, and for packets of SAs that there are not.
+//! When the loop looks for new paths of peers, and for packets with unknown SPIs.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

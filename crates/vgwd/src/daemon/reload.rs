@@ -1,6 +1,6 @@
-//! A changed configuration, applied without a break. A long file takes a while to be
-//! read, checked and compared with what is in force; a thread that nobody waits for does
-//! that. The loop does what has changed.
+//! A changed configuration, applied without a break. It takes a while to read a long file,
+//! check it and compare it with what is in force: another thread does that while the loop goes
+//! on. The loop then applies the difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::pending;
@@ -42,7 +42,7 @@ pub(super) struct ReadConfiguration {
     changes: ChangeSet,
     desired: DesiredByConfig,
     addresses: PeerAddresses,
-    /// What is to be said of it beside what it changes.
+    /// Lines to answer with beside the changes: warnings, and credentials that are the old ones.
     remarks: Vec<String>,
 }
 
@@ -222,9 +222,9 @@ impl Daemon {
         }
         lines.extend(read.remarks);
         self.credentials = read.credentials;
-        // There may be much to free.
+        // To free much takes long.
         spawn_blocking(move || drop(before));
-        // What waits for the next start is still what runs.
+        // The other settings take effect at the next start: the old ones are still in force.
         let settings = &mut self.settings;
         settings.log.level = level;
         settings.limits = limits;
@@ -289,8 +289,8 @@ fn settings_that_wait(old: &Settings, new: &Settings) -> Vec<String> {
         .collect()
 }
 
-/// Says which credentials are still those that were read before: whoever changed one
-/// shall not take the old key for the new.
+/// Says which credentials are still those that were read before, so that whoever changed one
+/// does not take the old key for the new.
 fn kept_credentials(
     before: &BTreeMap<String, CredentialVersion>,
     now: &BTreeMap<String, CredentialVersion>,

@@ -84,7 +84,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let plane =
         DataPlane::start_confined(config, Box::new(on_event), || confine(ThreadKind::Packets))
             .context("starting the data plane")?;
-    tell_of(&plane);
+    log_start_of(&plane);
 
     let now = Instant::now();
     let desired = DesiredByConfig::of(&loaded.gateway, &loaded.settings);
@@ -151,8 +151,8 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     Ok((daemon, inputs))
 }
 
-/// Says what the kernel and the CPU do for the data plane.
-fn tell_of(plane: &DataPlane) {
+/// Logs how many threads carry packets, and what the kernel and the CPU do for them.
+fn log_start_of(plane: &DataPlane) {
     let ((workers_in, workers_out), offered) = (plane.workers(), plane.offloads());
     let offloads = [
         ("tun_vnet_header", offered.tun_vnet_header),
@@ -178,8 +178,8 @@ fn tell_of(plane: &DataPlane) {
     );
 }
 
-/// Threads of the data plane for each direction: unless told otherwise, one
-/// for each core, up to what may be told.
+/// Threads of the data plane for each direction: unless configured, one for each core, but no
+/// more than may be configured.
 fn workers(data_plane: &config::DataPlane) -> usize {
     const MOST: usize = 64;
     let cores = || std::thread::available_parallelism().map_or(1, |cores| cores.get().min(MOST));

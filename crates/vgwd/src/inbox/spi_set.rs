@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-/// So many parts a set has; a change copies one of them and the list of all.
+/// Parts of a set. A change copies one of them, and the list of the parts.
 const PARTS: u8 = 128;
 
-/// By the lowest bits of the SPI, which are random as all of it. Each part is sorted.
+/// The lowest bits of an SPI, which are as random as the others, say its part. Each part is
+/// sorted.
 #[derive(Debug, Clone)]
 pub(super) struct SpiSet(Vec<Arc<[u64]>>);
 

@@ -21,7 +21,7 @@ pub(super) struct LinkConf {
 
 /// What is known of one address family in the VPC's namespace.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Facts {
+pub(super) struct ForwardingFacts {
     pub(super) ipv6: bool,
     /// The settings for all links.
     pub(super) all: NetConf,
@@ -36,12 +36,12 @@ pub(super) struct Facts {
 }
 
 /// A line for each problem, with what to type.
-pub(super) fn problems(facts: &Facts) -> impl Iterator<Item = String> {
+pub(super) fn problems(facts: &ForwardingFacts) -> impl Iterator<Item = String> {
     let filtered = filtered(facts);
     not_forwarded(facts).into_iter().chain(filtered)
 }
 
-fn not_forwarded(facts: &Facts) -> Option<String> {
+fn not_forwarded(facts: &ForwardingFacts) -> Option<String> {
     let links = || facts.to_hosts.iter().chain([&facts.tun]);
     let off: Vec<&LinkConf> = links().filter(|link| !forwards(facts, link)).collect();
     if facts.to_hosts.is_empty() || off.is_empty() {
@@ -79,7 +79,7 @@ fn not_forwarded(facts: &Facts) -> Option<String> {
 }
 
 /// Whether what comes by the link is forwarded.
-const fn forwards(facts: &Facts, link: &LinkConf) -> bool {
+const fn forwards(facts: &ForwardingFacts, link: &LinkConf) -> bool {
     if facts.ipv6 {
         facts.all.forwarding || link.conf.force_forwarding
     } else {
@@ -87,7 +87,7 @@ const fn forwards(facts: &Facts, link: &LinkConf) -> bool {
     }
 }
 
-fn filtered(facts: &Facts) -> Option<String> {
+fn filtered(facts: &ForwardingFacts) -> Option<String> {
     /// `rp_filter` of those who want each packet to come from where its answer goes.
     const STRICT: i32 = 1;
     let effective = facts.tun.conf.rp_filter.max(facts.all.rp_filter);
@@ -132,7 +132,7 @@ mod tests {
 
     use vgw_dataplane::NetConf;
 
-    use super::{Facts, LinkConf, has_neighbours, problems};
+    use super::{ForwardingFacts, LinkConf, has_neighbours, problems};
 
     fn link(name: &str, forwarding: bool) -> LinkConf {
         LinkConf {
@@ -149,9 +149,9 @@ mod tests {
     }
 
     /// Of all links, of the TUN device and of the VPC's.
-    fn facts(ipv6: bool, [all, tun, vpc]: [bool; 3]) -> Facts {
+    fn facts(ipv6: bool, [all, tun, vpc]: [bool; 3]) -> ForwardingFacts {
         let cidr = if ipv6 { "fd00:10::/64" } else { "10.0.0.0/16" };
-        Facts {
+        ForwardingFacts {
             ipv6,
             all: conf(all),
             tun: link("vgw0", tun),
@@ -162,7 +162,7 @@ mod tests {
         }
     }
 
-    fn told(facts: &Facts) -> String {
+    fn told(facts: &ForwardingFacts) -> String {
         problems(facts).collect::<Vec<_>>().join("\n")
     }
 

@@ -37,7 +37,7 @@ pub struct Keeper {
     kernel: KernelHandle,
 }
 
-/// What the rest of the daemon has of the kernel.
+/// The rest of the daemon's ends of the channels.
 #[derive(Debug)]
 pub struct KernelHandle {
     /// What should be. When it is dropped, everything stays as it is and the
@@ -52,8 +52,8 @@ pub struct KernelHandle {
     pub tun_link: watch::Receiver<()>,
 }
 
-/// The thread's ends.
-struct Ends {
+/// The thread's ends of the channels.
+struct KeeperEnds {
     desired: watch::Receiver<Desired>,
     problems: watch::Sender<Vec<String>>,
     local_addresses: watch::Sender<BTreeSet<IpAddr>>,
@@ -86,7 +86,7 @@ impl Keeper {
         let (problems_end, problems) = watch::channel(Vec::new());
         let (addresses_end, local_addresses) = watch::channel(BTreeSet::new());
         let (tun_link_end, tun_link) = watch::channel(());
-        let ends = Ends {
+        let ends = KeeperEnds {
             desired: desired_end,
             problems: problems_end,
             local_addresses: addresses_end,
@@ -129,7 +129,7 @@ impl Keeper {
 
 fn work(
     settings: &Settings,
-    ends: Ends,
+    ends: KeeperEnds,
     ready: &SyncSender<io::Result<()>>,
     begun: oneshot::Receiver<u32>,
 ) -> io::Result<()> {
@@ -191,7 +191,7 @@ async fn keep(
     link: &TunLink,
     asked: &vgw_dataplane::Netlink,
     mut watch: Watch,
-    mut ends: Ends,
+    mut ends: KeeperEnds,
     namespace: Option<&NetworkNamespace>,
 ) -> io::Result<()> {
     link.without_link_local_address().await;
@@ -199,10 +199,10 @@ async fn keep(
     publish(&addresses, &ends.local_addresses);
     let mut wanted = ends.desired.borrow_and_update().clone();
     let mut guarded = wanted.guarded();
-    let mut report = Report::default();
+    let mut report = LastReport::default();
     let mut backoff = Backoff::default();
     let mut due = Some(Instant::now());
-    // Whether others gave reason to look.
+    // Whether a change by others is the reason to look.
     let mut by_others = false;
     // When to look at what is forwarded.
     let mut look_at_forwarding = due;
@@ -291,9 +291,9 @@ fn is_of_link(change: &Change, link: u32) -> bool {
         || matches!(change, Change::Missed)
 }
 
-/// What was told last.
+/// What was reported last.
 #[derive(Debug, Default)]
-struct Report {
+struct LastReport {
     failed: Vec<String>,
     /// As it was logged: what failed, and whether there was a complaint.
     logged: (Vec<String>, bool),
@@ -301,11 +301,11 @@ struct Report {
     forwarding: StandingProblems,
 }
 
-impl Report {
+impl LastReport {
     /// Tells what is not as it should be; in the log, only when it is news.
     fn tell(&mut self, backoff: &Backoff, problems: &watch::Sender<Vec<String>>) {
         let complaint = backoff.complaint();
-        // How often we restored is no news.
+        // A complaint with a higher count is not new.
         let news = (self.failed.clone(), complaint.is_some());
         let now: Vec<String> = self.failed.iter().cloned().chain(complaint).collect();
         if news != self.logged && now.is_empty() {

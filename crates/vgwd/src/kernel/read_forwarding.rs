@@ -12,7 +12,7 @@ use netlink_packet_route::route::{
 };
 use vgw_dataplane::Family;
 
-use super::forwarding::{Facts, LinkConf, has_neighbours, problems};
+use super::forwarding::{ForwardingFacts, LinkConf, has_neighbours, problems};
 use super::watch::{Change, state_of};
 use super::{Desired, LocalAddress, Netlink, TunLink};
 use crate::config::settings::NetworkNamespace;
@@ -62,7 +62,7 @@ pub(super) async fn problems_now(
         });
         let mut indices: BTreeSet<u32> = near.map(|address| address.index).collect();
         for cidr in &cidrs {
-            indices.extend(link.netlink.way_to(*cidr).await);
+            indices.extend(link.netlink.link_towards(*cidr).await);
         }
         indices.remove(&link.index());
         let mut to_hosts = Vec::new();
@@ -85,7 +85,7 @@ pub(super) async fn problems_now(
             continue;
         };
         let name = state_of(&tun).name;
-        told.extend(problems(&Facts {
+        told.extend(problems(&ForwardingFacts {
             ipv6,
             all,
             tun: LinkConf { name, conf },
@@ -114,7 +114,7 @@ impl Netlink {
 
     /// The link by which hosts of a prefix are reached by a route that somebody made for
     /// them: not by a default route.
-    async fn way_to(&self, prefix: IpNet) -> Option<u32> {
+    async fn link_towards(&self, prefix: IpNet) -> Option<u32> {
         let question = |host: IpAddr| {
             let mut route = RouteMessage::default();
             let (family, address) = match host {

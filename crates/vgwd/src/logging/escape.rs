@@ -1,5 +1,5 @@
-//! Words of others in the log: none of them begins a line or a field of its own, or
-//! moves the cursor of whoever reads.
+//! Escapes what others say in the log, so that it neither begins a line or a field of its own
+//! nor moves the reader's cursor.
 
 use std::fmt;
 

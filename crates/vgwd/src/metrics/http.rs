@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const FRESH: Duration = Duration::from_secs(1);
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// A sample is asked for; it goes here.
+/// Takes the sample that is asked for.
 pub type SampleRequest = oneshot::Sender<Sample>;
 
 /// Serves scrapes until the receiver of `asked` is gone.
@@ -50,14 +50,14 @@ async fn serve_client(
 ) -> io::Result<()> {
     let head = timeout(PATIENCE, read_head(&mut client)).await??;
     slot.client_waits();
-    let (status, kind, body) = match Target::of(&head) {
-        Target::Metrics(format) => match scrapes.text(format).await {
+    let (status, kind, body) = match RequestTarget::of(&head) {
+        RequestTarget::Metrics(format) => match scrapes.text(format).await {
             Some(text) => ("200 OK", format.content_type(), text),
             None => failed("503 Service Unavailable", "the daemon is stopping\n"),
         },
-        Target::Unknown => failed("404 Not Found", "metrics are at /metrics\n"),
-        Target::WrongMethod => failed("405 Method Not Allowed", "only GET\n"),
-        Target::NotHttp => failed("400 Bad Request", "expected GET /metrics HTTP/1.1\n"),
+        RequestTarget::Unknown => failed("404 Not Found", "metrics are at /metrics\n"),
+        RequestTarget::WrongMethod => failed("405 Method Not Allowed", "only GET\n"),
+        RequestTarget::NotHttp => failed("400 Bad Request", "expected GET /metrics HTTP/1.1\n"),
     };
     slot.we_wait();
     let head = response_head(status, kind, body.len());
@@ -140,14 +140,14 @@ fn ended(head: &[u8]) -> bool {
 
 /// What a request's head asks for.
 #[derive(Debug, PartialEq, Eq)]
-enum Target {
+enum RequestTarget {
     Metrics(MetricsFormat),
     Unknown,
     WrongMethod,
     NotHttp,
 }
 
-impl Target {
+impl RequestTarget {
     fn of(head: &[u8]) -> Self {
         let line = head
             .split(|octet| *octet == b'\n')
@@ -197,38 +197,44 @@ mod tests {
     use tokio::net::{TcpListener, TcpStream};
     use tokio::sync::{Mutex, mpsc};
 
-    use super::{MAX_CLIENTS, SampleRequest, Scrapes, Target, serve};
+    use super::{MAX_CLIENTS, RequestTarget, SampleRequest, Scrapes, serve};
     use crate::metrics::{MetricsFormat, Sample};
 
     #[test]
     fn only_a_get_of_the_metrics_is_answered_with_them() {
-        let target = |text: &str| Target::of(text.as_bytes());
+        let target = |text: &str| RequestTarget::of(text.as_bytes());
         assert_eq!(
             target("GET /metrics HTTP/1.1\r\nHost: a\r\n\r\n"),
-            Target::Metrics(MetricsFormat::Plain)
+            RequestTarget::Metrics(MetricsFormat::Plain)
         );
         let open = "GET /metrics HTTP/1.1\r\naccept: text/html\r\n\
                     ACCEPT:application/openmetrics-text\r\n\r\n";
-        assert_eq!(target(open), Target::Metrics(MetricsFormat::OpenMetrics));
+        assert_eq!(
+            target(open),
+            RequestTarget::Metrics(MetricsFormat::OpenMetrics)
+        );
         assert_eq!(
             target("GET /metrics?x=1 HTTP/1.0\n\n"),
-            Target::Metrics(MetricsFormat::Plain)
+            RequestTarget::Metrics(MetricsFormat::Plain)
         );
-        assert_eq!(target("GET / HTTP/1.1\r\n\r\n"), Target::Unknown);
+        assert_eq!(target("GET / HTTP/1.1\r\n\r\n"), RequestTarget::Unknown);
         assert_eq!(
             target("POST /metrics HTTP/1.1\r\n\r\n"),
-            Target::WrongMethod
+            RequestTarget::WrongMethod
         );
-        assert_eq!(target("GET /metrics HTTP/1.1\r\n"), Target::NotHttp);
-        assert_eq!(target("GET /metrics\r\n\r\n"), Target::NotHttp);
-        assert_eq!(target("GET /metrics FTP/1.1\r\n\r\n"), Target::NotHttp);
-        assert_eq!(target(""), Target::NotHttp);
+        assert_eq!(target("GET /metrics HTTP/1.1\r\n"), RequestTarget::NotHttp);
+        assert_eq!(target("GET /metrics\r\n\r\n"), RequestTarget::NotHttp);
+        assert_eq!(
+            target("GET /metrics FTP/1.1\r\n\r\n"),
+            RequestTarget::NotHttp
+        );
+        assert_eq!(target(""), RequestTarget::NotHttp);
     }
 
     proptest! {
         #[test]
         fn any_octets_are_a_request_or_not(head in proptest::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Target::of(&head);
+            let _ = RequestTarget::of(&head);
         }
     }
 
