@@ -26,7 +26,7 @@ use crate::tables::counters::{Count, DropReason, RefusedBatches};
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Misplaced;
 use crate::tables::seen_paths::SeenPath;
-use crate::tables::strays::StraySpi;
+use crate::tables::unknown_spis::UnknownSpi;
 use crate::workers::spawn::{Direction, spawn};
 use crate::workers::worker::Shared;
 
@@ -186,8 +186,8 @@ impl DataPlane {
 
     /// Takes what came with an SPI that no SA receives with: a sample of it.
     #[must_use]
-    pub fn take_strays(&self) -> Vec<StraySpi> {
-        self.shared.engine.strays.take()
+    pub fn take_unknown_spis(&self) -> Vec<UnknownSpi> {
+        self.shared.engine.unknown_spis.take()
     }
 
     /// Of packets that were dropped because the networks of the two ends differ, the latest

@@ -19,9 +19,9 @@ pub enum DataPlaneEvent {
     /// they are taken.
     PathsSeen,
     /// Packets came with an SPI that no SA receives with:
-    /// [`crate::DataPlane::take_strays`] has some of them. It is not told again before
+    /// [`crate::DataPlane::take_unknown_spis`] has some of them. It is not told again before
     /// they are taken.
-    StraysSeen,
+    UnknownSpisSeen,
     /// A worker cannot go on; the data plane must be started anew.
     Failed {
         /// What failed and how.

@@ -64,4 +64,4 @@ pub use tables::counters::DropReason;
 pub use tables::lookup::Lookup;
 pub use tables::misplaced::Misplaced;
 pub use tables::seen_paths::SeenPath;
-pub use tables::strays::StraySpi;
+pub use tables::unknown_spis::UnknownSpi;

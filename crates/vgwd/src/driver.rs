@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 use vgw_admin::wire;
-use vgw_dataplane::{ControlError, DataPlane, SeenPath, StraySpi};
+use vgw_dataplane::{ControlError, DataPlane, SeenPath, UnknownSpi};
 use vgw_gateway::command::Command;
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::revision::Revision;
@@ -136,9 +136,9 @@ impl Driver {
     /// packets with unknown SPIs.
     pub fn follow_paths(&mut self, now: Instant) {
         let seen = self.plane.take_paths();
-        let strays = self.plane.take_strays();
+        let unknown_spis = self.plane.take_unknown_spis();
         self.drive(|supervisor| {
-            for StraySpi { local, remote, spi } in strays {
+            for UnknownSpi { local, remote, spi } in unknown_spis {
                 supervisor.note_unknown_spi(now, local, remote, spi);
             }
             for SeenPath { spi_in, remote } in seen {

@@ -21,8 +21,8 @@ use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Examples;
 use crate::tables::seen_paths::{SeenPath, SeenPaths};
 use crate::tables::sender_lease::SenderLease;
-use crate::tables::strays::StraySpis;
 use crate::tables::traffic_selectors::Selectors;
+use crate::tables::unknown_spis::UnknownSpis;
 use crate::tables::{
     Egress, GsoLimit, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
 };
@@ -126,7 +126,7 @@ pub struct Engine {
     /// Where packets came from that is not on their SAs' paths.
     pub(crate) paths: SeenPaths,
     /// What came with an SPI that no SA receives with.
-    pub(crate) strays: StraySpis,
+    pub(crate) unknown_spis: UnknownSpis,
     /// What was dropped because the ends' networks differ.
     pub(crate) misplaced: Examples,
     control: Mutex<Control>,
@@ -148,7 +148,7 @@ impl Engine {
             outside,
             tables: ArcSwap::default(),
             paths: SeenPaths::default(),
-            strays: StraySpis::default(),
+            unknown_spis: UnknownSpis::default(),
             misplaced: Examples::default(),
             control: Mutex::default(),
         }

@@ -26,8 +26,8 @@ mod prefix_trie;
 pub(crate) mod rate;
 pub(crate) mod seen_paths;
 pub(crate) mod sender_lease;
-pub(crate) mod strays;
 pub(crate) mod traffic_selectors;
+pub(crate) mod unknown_spis;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;

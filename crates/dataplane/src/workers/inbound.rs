@@ -17,7 +17,7 @@ use crate::io::sockets::OutsideSockets;
 use crate::offload::coalesce::{Coalesce, Coalescer, WriteOutcome};
 use crate::tables::counters::DropReason;
 use crate::tables::rate;
-use crate::tables::strays::StraySpi;
+use crate::tables::unknown_spis::UnknownSpi;
 use crate::tables::{Slot, TableCache, Tables};
 use crate::workers::deliver::Delivery;
 use crate::workers::relay::Relay;
@@ -307,7 +307,7 @@ impl InboundWorker<'_> {
             };
             match tables.inbound(first.spi) {
                 Some(slot) => self.open_run(tables, slot, run, start),
-                None => self.note_stray(local, first, run.len()),
+                None => self.note_unknown_spi(local, first, run.len()),
             }
             start += run.len();
         }
@@ -316,15 +316,15 @@ impl InboundWorker<'_> {
 
     /// Counts packets with an SPI that no SA receives with, and keeps one for the control
     /// side if it is time.
-    fn note_stray(&self, local: SocketAddr, packet: &EspPacket, count: usize) {
+    fn note_unknown_spi(&self, local: SocketAddr, packet: &EspPacket, count: usize) {
         self.worker.drops.add(DropReason::UnknownSpi, count);
-        let stray = StraySpi {
+        let unknown = UnknownSpi {
             local,
             remote: packet.remote,
             spi: packet.spi,
         };
-        if self.shared.engine.strays.note(rate::now(), stray) {
-            (self.shared.events)(DataPlaneEvent::StraysSeen);
+        if self.shared.engine.unknown_spis.note(rate::now(), unknown) {
+            (self.shared.events)(DataPlaneEvent::UnknownSpisSeen);
         }
     }
 

@@ -283,8 +283,8 @@ impl World {
         };
         let outcome = node.plane.receive(since, packet, octets, number);
         let paths = node.plane.take_paths();
-        let stray = matches!(&outcome, Err(dropped) if dropped.reason == DropReason::UnknownSpi);
-        if let (true, Some(spi)) = (stray, spi_of(octets)) {
+        let unknown = matches!(&outcome, Err(dropped) if dropped.reason == DropReason::UnknownSpi);
+        if let (true, Some(spi)) = (unknown, spi_of(octets)) {
             let from = packet.source;
             self.operate(place, |s, now| s.note_unknown_spi(now, to, from, spi));
         }

@@ -57,7 +57,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
-        DataPlaneEvent::PathsSeen | DataPlaneEvent::StraysSeen => {
+        DataPlaneEvent::PathsSeen | DataPlaneEvent::UnknownSpisSeen => {
             seen.notify_one();
             true
         }

@@ -15,7 +15,7 @@ const PAUSE: u64 = 1_000_000_000;
 
 /// An ESP packet with an SPI that no SA receives with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StraySpi {
+pub struct UnknownSpi {
     /// The outside address and port that it came to; the port is 0 for protocol 50.
     pub local: SocketAddr,
     /// Where it came from; the port is 0 for protocol 50.
@@ -26,13 +26,13 @@ pub struct StraySpi {
 
 /// Those that the control side has not taken yet.
 #[derive(Debug)]
-pub(crate) struct StraySpis {
+pub(crate) struct UnknownSpis {
     /// Until when nothing more is kept of each place.
     closed_until: [AtomicU64; PLACES],
-    waiting: Mutex<Vec<StraySpi>>,
+    waiting: Mutex<Vec<UnknownSpi>>,
 }
 
-impl Default for StraySpis {
+impl Default for UnknownSpis {
     fn default() -> Self {
         Self {
             closed_until: [const { AtomicU64::new(0) }; PLACES],
@@ -41,12 +41,12 @@ impl Default for StraySpis {
     }
 }
 
-impl StraySpis {
+impl UnknownSpis {
     /// Keeps a packet, at a time in nanoseconds of any clock, unless one of its place was
     /// kept lately. Says whether nothing at all waited: then the control side has yet to
     /// be told.
-    pub(crate) fn note(&self, now: u64, stray: StraySpi) -> bool {
-        let Some(closed) = self.closed_until.get(place(stray.remote.ip())) else {
+    pub(crate) fn note(&self, now: u64, unknown: UnknownSpi) -> bool {
+        let Some(closed) = self.closed_until.get(place(unknown.remote.ip())) else {
             return false;
         };
         let until = closed.load(Ordering::Relaxed);
@@ -63,12 +63,12 @@ impl StraySpis {
         if waiting.len() >= PLACES {
             return false;
         }
-        waiting.push(stray);
+        waiting.push(unknown);
         waiting.len() == 1
     }
 
     /// Takes what waits.
-    pub(crate) fn take(&self) -> Vec<StraySpi> {
+    pub(crate) fn take(&self) -> Vec<UnknownSpi> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *waiting)
     }
@@ -87,10 +87,10 @@ fn place(remote: IpAddr) -> usize {
 mod tests {
     use std::net::Ipv4Addr;
 
-    use super::{PAUSE, PLACES, StraySpi, StraySpis};
+    use super::{PAUSE, PLACES, UnknownSpi, UnknownSpis};
 
-    fn stray(address: u32, spi: u32) -> StraySpi {
-        StraySpi {
+    fn unknown(address: u32, spi: u32) -> UnknownSpi {
+        UnknownSpi {
             local: ([192, 0, 2, 1], 4500).into(),
             remote: (Ipv4Addr::from(address), 4500).into(),
             spi,
@@ -99,23 +99,25 @@ mod tests {
 
     #[test]
     fn of_a_sender_one_packet_a_second_is_kept_and_told_of_once() {
-        let strays = StraySpis::default();
-        let told: Vec<_> = (0..1000).filter(|n| strays.note(5, stray(1, *n))).collect();
+        let unknown_spis = UnknownSpis::default();
+        let told: Vec<_> = (0..1000)
+            .filter(|n| unknown_spis.note(5, unknown(1, *n)))
+            .collect();
         assert_eq!(told, [0]);
-        assert!(!strays.note(5, stray(2, 7)), "told already");
-        assert_eq!(strays.take(), [stray(1, 0), stray(2, 7)]);
-        assert!(!strays.note(5 + PAUSE - 1, stray(1, 8)));
-        assert!(strays.note(5 + PAUSE, stray(1, 9)));
+        assert!(!unknown_spis.note(5, unknown(2, 7)), "told already");
+        assert_eq!(unknown_spis.take(), [unknown(1, 0), unknown(2, 7)]);
+        assert!(!unknown_spis.note(5 + PAUSE - 1, unknown(1, 8)));
+        assert!(unknown_spis.note(5 + PAUSE, unknown(1, 9)));
     }
 
     #[test]
     fn any_number_of_senders_takes_bounded_room_although_nobody_takes_it_away() {
-        let strays = StraySpis::default();
+        let unknown_spis = UnknownSpis::default();
         for second in 0..10 {
             for address in 0..10_000 {
-                strays.note(second * PAUSE, stray(address, 1));
+                unknown_spis.note(second * PAUSE, unknown(address, 1));
             }
         }
-        assert_eq!(strays.take().len(), PLACES);
+        assert_eq!(unknown_spis.take().len(), PLACES);
     }
 }
