@@ -141,22 +141,6 @@ impl Gateway {
         }
     }
 
-    /// The same without a connection.
-    #[must_use]
-    pub fn without_connections(&self) -> Self {
-        Self {
-            side: self.side,
-            asn: self.asn,
-            outside_addresses: self.outside_addresses.clone(),
-            cidrs: self.cidrs.clone(),
-            outside_mtu: self.outside_mtu,
-            cloudhub: self.cloudhub,
-            host_services: self.host_services.clone(),
-            initiate_to_recover: self.initiate_to_recover,
-            connections: Vec::new(),
-        }
-    }
-
     /// What lies behind any peer, each prefix once: what the kernel leads to the
     /// TUN device. The inside addresses are not among it, because the device's own
     /// addresses bring their routes.

@@ -14,11 +14,11 @@ use crate::line_limit::{LineLimit, STATES};
 use crate::revision::ChangeSet;
 
 impl Supervisor {
-    /// Puts a configuration in force, in a time that depends on what changed and not on
-    /// how much there is; but what was compared with another configuration than the one in
-    /// force is compared anew. What did not change is not touched: no
-    /// command and no message comes of it. A tunnel whose peer, algorithms,
-    /// keys or selectors changed begins anew, drained first if the other one can carry;
+    /// Puts a configuration in force. This takes a time that depends on how much changed,
+    /// not on how much there is, unless the change set was made against another
+    /// configuration than the one in force: then both are compared again. What did not
+    /// change causes no command and no message. A tunnel whose peer, algorithms,
+    /// keys or selectors changed restarts, drained first if the other one can carry;
     /// if both do, the one that carries follows once the other is up, [`LONGEST_WAIT`]
     /// later at the latest. Everything else takes effect while the tunnel stays up (a
     /// replay window with the next CHILD SA).
@@ -44,7 +44,7 @@ impl Supervisor {
                 self.outbox.tables.remove(pair.routed(before.own()));
             }
         }
-        // Numbers of removed tunnels stay taken until the new ones have theirs.
+        // New tunnels get other numbers than those that are removed by the same change.
         let mut numbers = Vec::new();
         for gone in removed {
             numbers.extend(self.remove_connection(now, &gone.id).into_iter().flatten());
@@ -101,7 +101,7 @@ impl Supervisor {
         self.connections.insert(id, pair);
     }
 
-    /// Gives the numbers that its tunnels had.
+    /// Removes a connection and its SAs; returns the ids of its tunnels.
     fn remove_connection(&mut self, now: Instant, connection: &str) -> Option<[TunnelId; 2]> {
         let tunnels = self.connections.remove(connection)?.tunnels;
         for id in tunnels {
@@ -159,10 +159,10 @@ impl Supervisor {
             }
         }
         let standby = self.tunnels.get(carrier.other().of(&ids));
-        // One that was not up before will hardly be soon.
+        // A tunnel that was down before the change is not worth waiting for.
         let take_turns =
             restarting == [true; 2] && standby.is_some_and(|tunnel| tunnel.state.carries());
-        // Whichever carries comes last.
+        // The carrier restarts last.
         for which in [carrier.other(), carrier] {
             if *which.of(&restarting) {
                 self.begin_anew(now, *which.of(&ids), take_turns);
@@ -198,7 +198,7 @@ impl Supervisor {
         }
     }
 
-    /// What is said of a tunnel's peer may be something else now.
+    /// Updates what messages say of a tunnel's peer, which no SA depends on.
     pub(super) fn reword(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -241,10 +241,10 @@ impl Supervisor {
             return false;
         };
         if in_force {
-            // It may have waited to begin anew with something that was changed back.
+            // A restart that was waiting is no longer needed: the change was reverted.
             tunnel.restart_by = None;
         }
-        // Else it is down by hand, or about to begin anew, with what it has now.
+        // If not in force, the tunnel is down by hand or about to restart, and then uses it.
         let goes_on = in_force || tunnel.peer.negotiates_as(&peer);
         tunnel.peer = peer;
         !goes_on

@@ -10,9 +10,9 @@ use crate::domain::TunnelName;
 pub enum Change {
     /// The gateway itself; names the fields.
     Gateway(Vec<&'static str>),
-    /// A connection that was not there.
+    /// A new connection.
     ConnectionAdded(String),
-    /// A connection that is there no more; its SAs are deleted.
+    /// A connection that was removed; its SAs are deleted.
     ConnectionRemoved(String),
     /// A connection's own fields; none of them restarts a tunnel by itself.
     Connection {
@@ -28,13 +28,13 @@ pub enum Change {
         /// Its fields.
         fields: Vec<&'static str>,
     },
-    /// Options of a tunnel, or its connection's, that make it begin anew.
+    /// Options of a tunnel, or its connection's, that make it restart.
     TunnelRestarted {
         /// Which.
         tunnel: TunnelName,
-        /// Its fields; the connection's that both tunnels depend on are among them.
+        /// Its fields, and those of the connection that both tunnels depend on.
         fields: Vec<&'static str>,
-        /// Whether it waits until the other tunnel, which begins anew first, is up.
+        /// Whether it waits until the other tunnel, which restarts first, is up.
         waits: bool,
     },
 }

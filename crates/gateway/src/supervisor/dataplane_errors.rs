@@ -1,4 +1,4 @@
-//! What the data plane did not do.
+//! Commands that the data plane refused.
 
 use std::time::Instant;
 
@@ -8,8 +8,8 @@ use super::Supervisor;
 use crate::command::RefusedCommand;
 
 impl Supervisor {
-    /// The data plane did not take a command, and says why. The IKE SA concerned is
-    /// deleted, and the tunnel comes up anew: left half installed, it would be up at both
+    /// The data plane refused a command, for this reason. The IKE SA concerned is deleted
+    /// and the tunnel comes up with a new one: half installed, it would look up at both
     /// ends and lose packets.
     pub fn handle_refused_command(&mut self, now: Instant, refused: RefusedCommand, why: &str) {
         let id = match refused {

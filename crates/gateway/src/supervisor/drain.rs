@@ -19,7 +19,7 @@ pub const DRAIN_TIME: Duration = Duration::from_secs(1);
 pub(super) enum AfterDrain {
     /// It stays down until the operator brings it up.
     AdminDown,
-    /// It begins anew with its changed configuration.
+    /// It restarts with its changed configuration.
     Restart,
 }
 
@@ -28,7 +28,7 @@ pub(super) enum AfterDrain {
 pub(super) struct Drain {
     pub(super) until: Instant,
     pub(super) then: AfterDrain,
-    /// The negotiator still has the configuration of before.
+    /// The negotiator still has the old configuration.
     pub(super) outdated: bool,
 }
 
@@ -41,7 +41,7 @@ impl Tunnel {
 }
 
 impl Supervisor {
-    /// Ends a drain whose time has come, or that has nothing left to drain.
+    /// Ends a drain when its time is over or the tunnel can carry no more.
     pub(super) fn end_drain(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -59,7 +59,7 @@ impl Supervisor {
         }
     }
 
-    /// Deletes a tunnel's SAs and leaves its peer without an answer from now on.
+    /// Deletes a tunnel's SAs and no longer answers its peer.
     pub(super) fn shut(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;

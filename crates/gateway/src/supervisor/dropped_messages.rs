@@ -1,4 +1,4 @@
-//! Messages that came to nothing: said the first time, counted by the negotiator always.
+//! Messages that were dropped: the first of a kind is logged, the negotiator counts all.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -11,8 +11,8 @@ use super::Supervisor;
 
 impl Supervisor {
     /// A datagram was dropped, and counted, before it became a message of
-    /// [`Self::handle_datagram`]. Anybody can bring that about, so not all of them need
-    /// be told.
+    /// [`Self::handle_datagram`]. Anybody can cause that, so it need not be called for
+    /// every one.
     pub fn note_unread(
         &mut self,
         now: Instant,

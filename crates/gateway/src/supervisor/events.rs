@@ -1,4 +1,4 @@
-//! What the negotiator reports, entered into the books of its tunnel.
+//! What the negotiator reports, recorded at the tunnel concerned.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use super::tunnel::{ExtraAttempts, Tunnel};
 use crate::command::Command;
 use crate::domain::DpdAction;
 
-/// What was on the way when an SA ended is accepted for this long: what the
-/// peer sent before it heard of our deleting it, and what its own DELETE overtook.
+/// After an SA ended, packets that were on the way are accepted for this long: those that
+/// the peer sent before it knew of our DELETE, and those that its own DELETE overtook.
 const DELETED_LINGER: Duration = Duration::from_secs(2);
 
 impl Supervisor {
@@ -96,8 +96,8 @@ impl Supervisor {
         }
     }
 
-    /// The tunnel of an event; afterwards something is decided about it. None
-    /// for one that was removed meanwhile.
+    /// The tunnel of an event, which [`Self::settle`] then looks at. None if it was
+    /// removed meanwhile.
     pub(super) fn touch(&mut self, id: TunnelId) -> Option<&mut Tunnel> {
         let tunnel = self.tunnels.get_mut(&id)?;
         self.touched.insert(id);
@@ -153,7 +153,7 @@ impl Supervisor {
         let lived = tunnel.sas.age(now, sa);
         let served = tunnel.sas.ike_down(sa);
         let why = reason.to_string();
-        // What keeps the newer one without a CHILD SA explains more.
+        // The error that keeps the newer IKE SA without a CHILD SA explains more.
         let replaced = matches!(reason, DownReason::Superseded | DownReason::PeerDeleted);
         let goes_on = replaced && tunnel.sas.has_ike() && tunnel.last_error.is_some();
         if is_error(reason) && !goes_on {
@@ -174,7 +174,7 @@ impl Supervisor {
             tunnel.extra_attempts = ExtraAttempts::UntilUp;
             tunnel.retry.due_at(now);
         }
-        // It is there again (RFC 6290 section 3).
+        // The peer restarted and is there again (RFC 6290 section 3).
         if *reason == DownReason::PeerLostIt && (recovers || tunnel.keeps_initiating()) {
             tunnel.initiate_once(now);
         }
@@ -204,7 +204,7 @@ impl Supervisor {
             return;
         }
         tunnel.attempt = None;
-        // The peer came first: it was no failure.
+        // The peer's own IKE SA came up first: ours did not fail.
         if *reason == DownReason::Superseded {
             return;
         }
@@ -220,9 +220,9 @@ impl Supervisor {
         }
     }
 
-    /// The peer may be there, with SAs that we do not have: the next attempt need not
-    /// wait, and one that waits for its peer asks once, as after a start. Anybody can
-    /// forge what comes from there, so attempts keep a distance.
+    /// The peer seems to be there, with SAs that we do not have: so the next attempt is
+    /// brought forward, and a tunnel that waits for its peer initiates once, as after a
+    /// start. Anybody can forge such packets, so attempts keep their distance.
     fn on_unknown_sa(&mut self, now: Instant, id: TunnelId) {
         let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.touch(id) else {
@@ -283,7 +283,7 @@ impl Supervisor {
             tunnel.compare_soon(now);
         }
         if let Some(replaced) = replaced {
-            // Also where the selectors of the new one do not cover all of its own.
+            // It stops even if the new one's selectors do not cover all of the old one's.
             self.outbox.stop(id, replaced);
         }
     }
@@ -323,7 +323,7 @@ impl Supervisor {
             );
         }
         tunnel.sas.path_changed(sa, path);
-        // An IKE SA that is about to go does not lead the newer one's packets astray.
+        // The path of a redundant IKE SA must not redirect the packets of the newer one.
         if tunnel.sas.keeper().is_none_or(|keeper| keeper == sa) {
             self.outbox.push(Command::SetPath { tunnel: id, path });
         }
@@ -336,8 +336,8 @@ impl Supervisor {
         remote: SocketAddr,
         why: RefusalReason,
     ) {
-        // Most refusals are never put into words: these are for the log, those of
-        // status are made when it is asked for.
+        // Text is made only when a line is written or status is asked for: most refusals
+        // need none.
         if let Some(tunnel) = id.and_then(|id| self.tunnels.get_mut(&id)) {
             if tunnel.attempt.is_some() && !tunnel.keeps_initiating() {
                 return;
@@ -391,8 +391,8 @@ impl Supervisor {
     }
 }
 
-/// The one attempt failed at a tunnel whose peer is to initiate: as far as anybody
-/// asked, nothing is wrong.
+/// The single attempt of a tunnel whose peer is to initiate failed. That is no error: the
+/// tunnel goes on waiting.
 fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
     tunnel.extra_attempts = ExtraAttempts::None;
     tunnel.pending_lines.initiated_in_vain(reason);
@@ -413,7 +413,7 @@ const fn may_be_on_the_way(reason: &DownReason) -> bool {
         | DownReason::IkeExpired
         | DownReason::AuthenticationFailed(_)
         | DownReason::Refused(_) => true,
-        // The negotiator kept it long enough, or it must not be used any more.
+        // After a rekey the negotiator kept it long enough; expired, it must not be used.
         DownReason::Rekeyed | DownReason::Expired => false,
     }
 }

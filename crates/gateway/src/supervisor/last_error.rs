@@ -12,12 +12,12 @@ use crate::line_limit::WINDOW;
 pub(super) struct LastError {
     pub(super) at: Instant,
     pub(super) why: RefusalReason,
-    /// Whose datagram it was about.
+    /// Where the datagram came from, if the peer may come from anywhere.
     pub(super) of: Option<SocketAddr>,
 }
 
-/// Whether what was said before still explains more than this: a refusal does, of the last
-/// minute, and not that a message was dropped.
+/// Whether the earlier reason explains more than the later one and so is kept: a refusal of
+/// the last minute explains more than that a message was dropped.
 pub(super) fn says_more(
     now: Instant,
     (before, at): (&RefusalReason, Instant),

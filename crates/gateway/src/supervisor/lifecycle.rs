@@ -72,7 +72,7 @@ pub(super) enum Event {
     TakeDown,
     /// Drained for the operator: the SAs are being deleted.
     Drained,
-    /// Drained for a changed configuration: it begins anew.
+    /// Drained for a changed configuration: it restarts.
     Restarted,
     /// The operator wants it up again.
     BringUp,
@@ -115,7 +115,7 @@ pub(super) const fn next(state: State, event: Event) -> State {
         (S::Up, E::Drained) => S::AdminDown,
 
         (S::Draining, E::Initiate | E::IkeUp | E::ChildUp | E::TakeDown) => S::Draining,
-        // The peer was faster; what follows the drain decides.
+        // The peer deleted its SAs first; the end of the drain decides what follows.
         (S::Draining, E::LastChildDown | E::LastIkeDown) => S::Draining,
         (S::Draining, E::Drained) => S::AdminDown,
         (S::Draining, E::Restarted) => S::Down,

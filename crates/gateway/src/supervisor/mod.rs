@@ -83,10 +83,10 @@ use crate::domain::{Connection, Gateway, TunnelName};
 use crate::line_limit::{LineLimit, UnknownPeerLines};
 use crate::revision::{ChangeSet, Revision};
 
-/// So many lines a minute say that this machine lacks something.
+/// Lines a minute that say that this machine lacks something.
 const FAULTS: u32 = 5;
 
-/// After the start, so much time passes from one tunnel's initiating to the next one's:
+/// After the start, tunnels initiate one after the other with this pause between:
 /// thousands of key exchanges at once would keep everything else waiting.
 const INITIATING_PACE: Duration = Duration::from_millis(5);
 
@@ -95,14 +95,14 @@ struct ConnectionState {
     connection: Arc<Connection>,
     tunnels: [TunnelId; 2],
     carrier: TunnelIndex,
-    /// When to choose the carrier again.
+    /// When to choose the carrier again, though nothing happens.
     choose_again_at: Option<Instant>,
     /// Lines about which tunnel carries.
     lines: LineLimit,
 }
 
 impl ConnectionState {
-    /// With what is the gateway's own, for the tables.
+    /// The connection as the tables take it.
     fn routed<'a>(&'a self, gateway: &'a Gateway) -> RoutedConnection<'a> {
         RoutedConnection {
             gateway,
@@ -122,7 +122,7 @@ pub struct Supervisor {
     connections: BTreeMap<String, ConnectionState>,
     /// Which tunnel an inbound SPI belongs to.
     spis: BTreeMap<u32, TunnelId>,
-    /// Tunnels about which something has to be decided.
+    /// Tunnels that [`Self::settle`] has to look at.
     touched: BTreeSet<TunnelId>,
     deadlines: BTreeSet<(Instant, TunnelId)>,
     tunnel_ids: TunnelIds,
@@ -132,10 +132,10 @@ pub struct Supervisor {
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
     unknown_peers: UnknownPeers,
-    /// All tunnels are compared once more.
+    /// The comparison of all tunnels' selectors that is under way.
     comparison_round: Option<ComparisonRound>,
-    /// What the data plane had counted for tunnels that were removed, by
-    /// number: it goes on counting if the number is given out again.
+    /// What the data plane had counted for removed tunnels. If an id is given out again,
+    /// the data plane goes on counting from there.
     retired: BTreeMap<TunnelId, TunnelTraffic>,
 }
 
@@ -149,8 +149,8 @@ impl std::fmt::Debug for Supervisor {
 }
 
 impl Supervisor {
-    /// Begins with a configuration; tunnels with StartupAction start initiate
-    /// at once, and the others once if the configuration says so. All randomness comes from `random`.
+    /// Begins with a configuration. Tunnels with StartupAction start initiate at once, the
+    /// others once if `initiate_to_recover` is set. All randomness comes from `random`.
     #[must_use]
     pub fn new(now: Instant, revision: impl Into<Revision>, random: RandomSources) -> Self {
         Self::with_limits(now, revision, Limits::default(), KeyLog::Off, random)
@@ -166,7 +166,7 @@ impl Supervisor {
         key_log: KeyLog,
         mut random: RandomSources,
     ) -> Self {
-        // It need not be secret, nor random: pauses between attempts differ by it.
+        // Not a secret: it only spreads the pauses between attempts.
         let jitter = Jitter::new(random.public.next_u64().unwrap_or_default());
         let mut endpoint = Endpoint::new(limits, random);
         endpoint.set_key_log(key_log);
@@ -196,8 +196,8 @@ impl Supervisor {
         supervisor
     }
 
-    /// Has every tunnel that waits for its peer ask once: what the peer had with an
-    /// earlier life of this gateway is lost, and it may be long until it finds out.
+    /// Has every tunnel that waits for its peer initiate once: the peer may have SAs from
+    /// before our restart, and may take long to find out that they are lost.
     fn initiate_all_once(&mut self, now: Instant) {
         if !self.revision.own().initiate_to_recover {
             return;
@@ -211,8 +211,8 @@ impl Supervisor {
         self.settle(now);
     }
 
-    /// An outside address is this machine's again, or at last: its tunnels that are down
-    /// need wait no longer, and their peers may have given up meanwhile.
+    /// An outside address has come to this machine: the tunnels at it that are down need
+    /// wait no longer, and their peers may have given up meanwhile.
     pub fn note_outside_address(&mut self, now: Instant, address: IpAddr) {
         let recovers = self.revision.own().initiate_to_recover;
         let waiting = self
@@ -242,8 +242,8 @@ impl Supervisor {
         self.endpoint.set_key_log(key_log);
     }
 
-    /// With this key the peers are given tokens of their IKE SAs, which show, after we
-    /// lost those, that we did (RFC 6290); see [`Endpoint::set_token_key`].
+    /// The key of the tokens that peers are given, by which we can later prove that we
+    /// lost their IKE SAs (RFC 6290); see [`Endpoint::set_token_key`].
     pub fn set_token_key(&mut self, key: Option<Secret>) {
         self.endpoint.set_token_key(key);
     }
@@ -365,7 +365,7 @@ impl Supervisor {
         self.endpoint.poll_transmit()
     }
 
-    /// Something to do.
+    /// The next command to carry out.
     pub fn poll_command(&mut self) -> Option<Command> {
         self.outbox.pop()
     }

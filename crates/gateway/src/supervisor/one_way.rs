@@ -15,22 +15,22 @@ use std::time::{Duration, Instant};
 
 use vgw_sa::TunnelTraffic;
 
-/// So long packets must have been sent and none have come, before the peer is asked.
+/// For so long packets must have been sent and none received before the peer is asked.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
-/// As [`PATIENCE`], where something came once, but not just before: it may only be that
-/// somebody asks a host that is not there.
+/// As [`PATIENCE`], if something was received earlier, but not [`JUST_NOW`]: perhaps
+/// somebody only asks a host that is not there.
 const LONG_PATIENCE: Duration = Duration::from_secs(30);
 
-/// At so many looks at the counters there must have been more of them: one burst is no
-/// conversation.
+/// At so many looks at the counters, more packets must have been sent than at the look
+/// before: one burst is no conversation.
 const LOOKS: u32 = 3;
 
-/// A question that got lost with its IKE SA is asked again.
+/// The question is repeated after this long: it may have been lost with its IKE SA.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
 
-/// The peer used a tunnel just now if something came through it so shortly before what
-/// is not answered.
+/// The peer used a tunnel just now if something came through it within this time before
+/// the first packet without an answer.
 const JUST_NOW: Duration = Duration::from_secs(30);
 
 /// What follows from a look at the counters.
@@ -182,7 +182,7 @@ impl OneWay {
         };
     }
 
-    /// The tunnel has a new IKE SA, which no doubt concerns.
+    /// The tunnel has a new IKE SA: the doubt about the old one is void.
     pub(super) fn begin_anew(&mut self) {
         *self = Self {
             counted: self.counted,
@@ -191,7 +191,7 @@ impl OneWay {
     }
 }
 
-/// A pause that is twice as long as the one before, unless that is long over.
+/// A pause that is twice as long as the one before, or short again if that ended long ago.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Backoff {
     length: Duration,

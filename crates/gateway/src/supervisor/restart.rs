@@ -1,5 +1,5 @@
-//! Tunnels that begin anew with a changed configuration: one after the other, so that
-//! one of them carries all the time.
+//! Restarting the tunnels of a connection whose configuration changed: one after the other,
+//! so that one of them carries all the time.
 
 use std::time::{Duration, Instant};
 
@@ -11,26 +11,26 @@ use super::lifecycle::{Event, State};
 use super::retry::Retry;
 use super::tunnel::Tunnel;
 
-/// A tunnel that carries and is to begin anew waits at most this long for the other one,
-/// which began anew first: the peer may have the old configuration, or not come back, and
+/// A tunnel that carries and is to restart waits at most this long for the other one,
+/// which restarted first: the peer may have the old configuration, or not come back, and
 /// what was changed may be a key that somebody else knows.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(120);
 
-/// What the other tunnel is to one that is to begin anew.
+/// What a tunnel that is to restart can expect of the connection's other tunnel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sibling {
-    /// It carries while this one is down.
+    /// It is up and can carry meanwhile.
     Up,
-    /// It is beginning anew itself.
+    /// It is restarting itself and will be up.
     Coming,
-    /// Waiting for it would be in vain.
+    /// It will not be up soon.
     None,
 }
 
 impl Supervisor {
-    /// Has a tunnel, which knows its changed configuration already, begin anew. To
-    /// `take_turns` is to wait for the other tunnel of the connection, which was up and
-    /// begins anew by the same change; whichever is to carry meanwhile comes last.
+    /// Has a tunnel restart, which has its changed configuration already. With `take_turns`
+    /// it waits for the connection's other tunnel, which was up and restarts by the same
+    /// change; the one that carries meanwhile restarts last.
     pub(super) fn begin_anew(&mut self, now: Instant, id: TunnelId, take_turns: bool) {
         let sibling = self.sibling_of_restarting(id, take_turns);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -75,8 +75,8 @@ impl Supervisor {
         }
     }
 
-    /// Has a tunnel begin anew that waited for the other one, if that is up, will not be
-    /// soon, or if there is nothing to lose any more.
+    /// Restarts a tunnel that waited for the other one, if the other one is up or will not
+    /// be soon, or if this one is down anyway.
     pub(super) fn restart_in_turn(&mut self, now: Instant, id: TunnelId) {
         let other = self.sibling(id).map(|other| other.state);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -108,7 +108,7 @@ impl Supervisor {
         }
     }
 
-    /// Deletes a tunnel's SAs and begins anew with its present options.
+    /// Deletes a tunnel's SAs and restarts with its present options.
     pub(super) fn restart(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -136,7 +136,7 @@ impl Supervisor {
     }
 }
 
-/// Moves traffic to the other tunnel before this one begins anew.
+/// Moves traffic to the other tunnel before this one restarts.
 fn drain(now: Instant, tunnel: &mut Tunnel) {
     let drain = Drain {
         until: now + DRAIN_TIME,

@@ -9,7 +9,7 @@ pub const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The least time from the end of an attempt to the next.
 const REST: Duration = Duration::from_secs(1);
 
-/// So far apart are attempts that are brought forward.
+/// An attempt that is brought forward begins at least this long after the last one.
 const LEAST_DISTANCE: Duration = Duration::from_secs(5);
 
 /// A tunnel that was up for this long begins with short pauses again.
@@ -55,7 +55,7 @@ impl Retry {
         self.at = Some(at);
     }
 
-    /// Brings the next attempt forward to now, but for a rest since the last one began.
+    /// Brings the next attempt forward to now, but [`LEAST_DISTANCE`] after the last began.
     pub(super) fn bring_forward(&mut self, now: Instant) {
         let soonest = self
             .began
@@ -63,7 +63,7 @@ impl Retry {
         self.at = self.at.map(|at| at.min(soonest));
     }
 
-    /// Whether the last attempt is long enough ago for one that nobody planned.
+    /// Whether the last attempt is long enough ago for one that was not scheduled.
     pub(super) fn may_initiate_unplanned(&self, now: Instant) -> bool {
         self.began.is_none_or(|began| began + LONGEST_PAUSE <= now)
     }
@@ -192,7 +192,7 @@ mod tests {
             retry.schedule(begun + second, &mut Jitter::new(1));
             retry.bring_forward(begun + asked);
             assert_eq!(retry.at(), Some(begun + due));
-            // Nor put off again.
+            // A second call does not put it off.
             retry.bring_forward(begun + 2 * LEAST_DISTANCE);
             assert_eq!(retry.at(), Some(begun + due));
         }

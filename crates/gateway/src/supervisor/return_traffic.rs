@@ -44,7 +44,7 @@ impl Supervisor {
         self.begin_in_udp(now, id);
     }
 
-    /// What came by the other tunnel of a connection, if this one carries.
+    /// How many packets came by the connection's other tunnel, if this one carries.
     fn came_by_other(&self, id: TunnelId) -> Option<u64> {
         let pair = self
             .connections
@@ -64,7 +64,7 @@ impl Tunnel {
         Some(found.words(path.is_some_and(|path| path.udp_encapsulation)))
     }
 
-    /// The tunnel begins anew, as it is configured.
+    /// Forgets all doubt, and ESP in UDP with it: the tunnel restarts as configured.
     pub(super) fn forget_return_traffic(&mut self) {
         self.one_way.begin_anew();
         self.udp_fallback = UdpFallback::default();

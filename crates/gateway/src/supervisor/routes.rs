@@ -1,5 +1,5 @@
-//! What leads where, and how: the forwarding table and the tunnels' policy
-//! that follow from the configuration and from which tunnels carry.
+//! The forwarding table, the kernel's routes and the tunnels' policies: they follow from the
+//! configuration and from which tunnels carry.
 //!
 //! A prefix keeps leading to its connection's carrier, and the kernel keeps
 //! leading it to the TUN device, while both tunnels are down. Its packets are
@@ -15,7 +15,7 @@ use super::selection::TunnelIndex;
 use super::tracked_map::TrackedMap;
 use crate::domain::{Connection, Gateway, Tunnel};
 
-/// A connection with its tunnels' numbers and the one that carries.
+/// A connection with its tunnels' ids and the tunnel that carries.
 #[derive(Clone, Copy)]
 pub(super) struct RoutedConnection<'a> {
     pub(super) gateway: &'a Gateway,
@@ -29,7 +29,7 @@ impl RoutedConnection<'_> {
         next_hop(self.tunnels, self.carrier)
     }
 
-    /// Its tunnels with their numbers and which they are.
+    /// Its tunnels with their index and id.
     fn each(&self) -> impl Iterator<Item = (TunnelIndex, TunnelId, &Tunnel)> {
         TunnelIndex::BOTH.into_iter().map(|which| {
             let tunnel = which.of(&self.connection.tunnels);
@@ -46,9 +46,9 @@ pub(super) const fn next_hop(tunnels: [TunnelId; 2], carrier: TunnelIndex) -> Ne
     }
 }
 
-/// The tables as the data plane and the kernel are to have them. No two connections have
-/// an entry in common ([`crate::rules`]), but while one takes over what another had: so
-/// what goes is taken out before anything comes.
+/// The tables as the data plane and the kernel are to have them. The rules give no two
+/// connections an entry in common, but by a change one may take over what another had: so
+/// removed entries are taken out before new ones are put in.
 #[derive(Debug, Default)]
 pub(super) struct Tables {
     /// How the packets of each tunnel are treated.
@@ -69,7 +69,7 @@ pub(super) struct Tables {
 }
 
 impl Tables {
-    /// Takes over what is the gateway's own.
+    /// Takes over the gateway's own options.
     pub(super) fn set_gateway(&mut self, old: &Gateway, new: &Gateway) {
         self.services.set((), new.host_services.clone());
         self.cloudhub.set((), new.cloudhub);
@@ -81,7 +81,7 @@ impl Tables {
         }
     }
 
-    /// Enters a connection.
+    /// Adds a connection's entries.
     pub(super) fn add(&mut self, one: RoutedConnection<'_>) {
         let RoutedConnection {
             gateway,
@@ -114,7 +114,7 @@ impl Tables {
         }
     }
 
-    /// Takes a connection out, as it was entered.
+    /// Removes a connection's entries; it must be as it was when they were added.
     pub(super) fn remove(&mut self, one: RoutedConnection<'_>) {
         for (_, id, tunnel) in one.each() {
             let (ours, peer) = one.gateway.inside_addresses(tunnel);
@@ -142,7 +142,7 @@ impl Tables {
         let one = IpNet::from(first);
         let around = (0..one.max_prefix_len()).filter_map(move |length| {
             let net = IpNet::new(first, length).ok()?.trunc();
-            // Those that begin here are of the others.
+            // Prefixes that begin at `first` are found by the range below.
             (net.addr() != first).then_some(net)
         });
         let around = around.filter(|net| self.kernel_routes.get(net).is_some());
@@ -152,7 +152,7 @@ impl Tables {
         nets.filter_map(|net| Some((net, *self.forwarding.get(&net)?)))
     }
 
-    /// Leads these prefixes another way.
+    /// Leads these prefixes to another next hop.
     pub(super) fn lead(&mut self, prefixes: &[IpNet], hop: NextHop) {
         for prefix in prefixes {
             self.forwarding.set(prefix.trunc(), hop);

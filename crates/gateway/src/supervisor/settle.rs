@@ -1,4 +1,5 @@
-//! What follows from the tunnels' books: attempts, deletions, who carries.
+//! What follows once something has happened to a tunnel: attempts, deletions, the choice of
+//! the carrier, log lines.
 
 use std::time::Instant;
 
@@ -14,8 +15,8 @@ use super::tunnel::Tunnel;
 use crate::command::Command;
 
 impl Supervisor {
-    /// Takes in the negotiator's news and decides until nothing is left to
-    /// decide. Every public verb that may change something ends here.
+    /// Takes the negotiator's events and decides until nothing is left to decide. Every
+    /// public method that may change something ends here.
     pub(super) fn settle(&mut self, now: Instant) {
         loop {
             while let Some(event) = self.endpoint.poll_event() {
@@ -61,7 +62,7 @@ impl Supervisor {
         self.attempt(now, id);
     }
 
-    /// Initiates if it is time to, or sets the time.
+    /// Initiates if it is time to, else schedules that.
     fn attempt(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -150,7 +151,7 @@ impl Supervisor {
         }
     }
 
-    /// Enters the next deadline of a tunnel and of its connection.
+    /// Arms the next deadline of a tunnel and of its connection.
     fn set_deadline(&mut self, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;

@@ -1,4 +1,4 @@
-//! The supervisor's books as [`Status`].
+//! What the supervisor knows, as [`Status`].
 
 use std::time::Instant;
 
@@ -84,7 +84,7 @@ impl Supervisor {
         let ike = tunnel.sas.ike();
         let children = tunnel.sas.children();
         let last_in = tunnel.last_in.map(|at| now.saturating_duration_since(at));
-        // Of a tunnel that was taken down by hand, the negotiator notes nothing.
+        // The negotiator keeps no notes of a tunnel that was taken down by hand.
         let progress = self.endpoint.progress(tunnel.id);
         let progress = progress.unwrap_or(Progress::none_since(tunnel.since));
         let ours = tunnel.peer.public.unwrap_or(tunnel.peer.local);
@@ -160,7 +160,7 @@ pub(super) fn waits_for_in_words(now: Instant, tunnel: &Tunnel) -> Option<String
         WaitsFor::Operator => format!("`vgw tunnel up {}`", tunnel.name),
         WaitsFor::ChildSa => "a CHILD SA".to_owned(),
         WaitsFor::InitResponse | WaitsFor::AuthResponse => "the peer's answer".to_owned(),
-        // Rounded up: the rest of a second is not none.
+        // Rounded up: less than a second left is not 0s.
         WaitsFor::Pause(pause) => {
             format!("our next attempt in {}s", pause.as_millis().div_ceil(1000))
         }

@@ -1,14 +1,15 @@
-//! Tables of which somebody else has a copy: what changed is told entry by entry, so
-//! that one more connection does not take longer where there are many.
+//! A map that remembers which entries changed. The data plane and the kernel have copies of
+//! our tables; they are given the changed entries only, so that one more connection does
+//! not take longer where there are many.
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
-/// Entries, and what of them is still to be told.
+/// A map, and what of it has changed since [`Self::take_changes`].
 #[derive(Debug)]
 pub(super) struct TrackedMap<K, V> {
     now: BTreeMap<K, V>,
-    /// What the other side has of those that may differ.
+    /// Of the entries that may differ: what the other side has.
     before: BTreeMap<K, Option<V>>,
 }
 
@@ -42,8 +43,8 @@ impl<K: Ord + Clone, V: PartialEq + Clone> TrackedMap<K, V> {
         self.now.range(keys)
     }
 
-    /// What is to be told: each entry as it is now, None where it is no more. What was
-    /// changed and changed back is not among it.
+    /// The entries that changed since the last call, each as it is now; None if it was
+    /// removed. What was changed and changed back is not among them.
     pub(super) fn take_changes(&mut self) -> Vec<(K, Option<V>)> {
         let mut changes = Vec::new();
         while let Some((key, before)) = self.before.pop_first() {

@@ -22,10 +22,10 @@ use crate::line_limit::TunnelLines;
 /// Whether we initiate, beyond what StartupAction says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ExtraAttempts {
-    /// No: we wait for the peer.
+    /// Not beyond that.
     None,
-    /// One attempt, because it was we who took the tunnel down, or lost it with an
-    /// earlier life: the peer may know nothing of it, or not come back by itself.
+    /// One attempt, because we took the tunnel down or lost it in a restart: the peer may
+    /// not know of it, or not come back by itself.
     Once,
     /// Until the tunnel is up: the peer was found dead (DPDTimeoutAction restart), or we
     /// ended its SA, because a CHILD SA could not be replaced or not be installed.
@@ -48,35 +48,35 @@ pub(super) struct Tunnel {
     /// Why the last rekey was refused, until an SA comes up.
     pub(super) rekey_refused: Option<LastError>,
     pub(super) sas: Sas,
-    /// The CHILD SAs that the data plane sends with, the one that it tries first before
-    /// the others.
+    /// Inbound SPIs of the CHILD SAs that the data plane sends with, in the order in which
+    /// it tries them.
     pub(super) outbound_spis: Vec<u32>,
     /// Our attempt to initiate, until an IKE SA is up.
     pub(super) attempt: Option<SaId>,
     pub(super) retry: Retry,
     pub(super) extra_attempts: ExtraAttempts,
     pub(super) drain: Option<Drain>,
-    /// It is to begin anew with its changed configuration once the other tunnel is up,
-    /// and then at the latest; until then the negotiator has the one of before.
+    /// It is to restart with its changed configuration once the other tunnel is up, by this
+    /// time at the latest; until then the negotiator has the old one.
     pub(super) restart_by: Option<Instant>,
     pub(super) last_in: Option<Instant>,
-    /// Whether what is sent finds an echo.
+    /// Whether anything returns of what is sent.
     pub(super) one_way: OneWay,
-    /// What is done where it finds none as IP protocol 50.
+    /// ESP in UDP, if nothing returns by IP protocol 50.
     pub(super) udp_fallback: UdpFallback,
-    /// Commands that the data plane did not take.
+    /// How many commands the data plane refused.
     pub(super) changes_refused: u64,
-    /// As the data plane counts, with those of an earlier tunnel of this number.
+    /// What the data plane counted, also for earlier tunnels of this id.
     pub(super) traffic: TunnelTraffic,
-    /// Of the earlier tunnel of this number.
+    /// What it had counted for those.
     pub(super) traffic_before: TunnelTraffic,
-    /// The negotiator's counters of an earlier tunnel of this number.
+    /// The negotiator's counters of earlier tunnels of this id.
     pub(super) counters_before: PeerCounters,
-    /// The deadline under which the supervisor keeps it.
+    /// The deadline that is entered in [`super::Supervisor::deadlines`].
     pub(super) armed_deadline: Option<Instant>,
     /// When its traffic selectors are to be compared with the configured networks.
     pub(super) compare_at: Option<Instant>,
-    /// What was last said of that.
+    /// What was found at the last comparison.
     pub(super) mismatches: Vec<String>,
     /// How much is written about it, whatever its peer does.
     pub(super) lines: TunnelLines,
