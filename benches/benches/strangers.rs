@@ -65,7 +65,7 @@ impl Flood {
     fn new(candidates: u32) -> Self {
         let [secret, public] = [1, 2].map(ChaCha20Rng::seed_from_u64);
         let random = RandomSources::new(secret, public);
-        let mut endpoint = Endpoint::new(Limits::default(), random);
+        let mut endpoint = Endpoint::new(without_jobs(), random);
         let now = Instant::now();
         for number in 0..candidates {
             endpoint.set_peer(now, TunnelId(number), peer(number));
@@ -175,5 +175,13 @@ fn peer(number: u32) -> PeerConfig {
         ike_lifetime: lifetime,
         child_lifetime: lifetime,
         liveness: None,
+    }
+}
+
+/// Every key exchange is made where it is needed.
+fn without_jobs() -> Limits {
+    Limits {
+        job_from: Duration::MAX,
+        ..Limits::default()
     }
 }

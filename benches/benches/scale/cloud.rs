@@ -123,7 +123,7 @@ impl Cloud {
             peer_config(&gateway, &connection, which.of(&connection.tunnels), &name)
         };
         self.seed += 1;
-        let mut customer = Endpoint::new(Limits::default(), random(self.seed));
+        let mut customer = Endpoint::new(without_jobs(), random(self.seed));
         customer.set_peer(self.now, TunnelId(0), peer);
         customer.initiate(self.now, TunnelId(0));
         for _ in ["IKE_SA_INIT", "IKE_AUTH"] {
@@ -172,4 +172,12 @@ fn parts(transmit: Transmit) -> Result<(SocketAddr, SocketAddr, Vec<u8>), Failur
 fn random(seed: u64) -> RandomSources {
     let [secret, public] = [2 * seed, 2 * seed + 1].map(ChaCha20Rng::seed_from_u64);
     RandomSources::new(secret, public)
+}
+
+/// Every key exchange is made where it is needed.
+fn without_jobs() -> Limits {
+    Limits {
+        job_from: Duration::MAX,
+        ..Limits::default()
+    }
 }

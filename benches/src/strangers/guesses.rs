@@ -34,7 +34,7 @@ pub fn guess(
 ) -> Result<Made> {
     let mut guesser = Guesser {
         socket: Socket::open(attackers)?,
-        endpoint: Endpoint::new(Limits::default(), RandomSources::new(SysRng, SysRng)),
+        endpoint: Endpoint::new(without_jobs(), RandomSources::new(SysRng, SysRng)),
         config: config(identity, gateway),
         begun: vec![None; usize::try_from(AT_ONCE)?],
         answered: 0,
@@ -143,5 +143,13 @@ fn config(identity: &str, gateway: &str) -> PeerConfig {
         ike_lifetime: lifetime,
         child_lifetime: lifetime,
         liveness: None,
+    }
+}
+
+/// Every key exchange is made where it is needed.
+fn without_jobs() -> Limits {
+    Limits {
+        job_from: Duration::MAX,
+        ..Limits::default()
     }
 }

@@ -30,7 +30,7 @@ pub use error::{KeyError, KeyExchangeError, LengthError, NoPlace, NotAuthentic};
 pub use hash::covered::Covered;
 pub use hash::digest;
 pub use hash::mac::MacKey;
-pub use key_exchange::{KeyPair, check_public};
+pub use key_exchange::{KeyPair, PrivateKey, check_public};
 pub use random::{PublicRandom, RandomError, RandomSources, SecretRandom};
 pub use secret::Secret;
 pub use suite::{DirectionKeys, EspSuite, IkeSuite};

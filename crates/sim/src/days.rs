@@ -44,6 +44,8 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Of a thousand commands that a data plane may refuse, so many are refused in trouble.
 const REFUSALS: u32 = 10;
+/// So many of a thousand key exchanges are computed later than at once.
+const LATE_JOBS: u32 = 500;
 
 /// How big a world and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -179,6 +181,9 @@ impl Days {
         for (number, customer) in (1_u8..).zip(customers) {
             let host = setup::site_host(number);
             world.add(&format!("customer {number}"), customer, host);
+        }
+        for node in &mut world.nodes {
+            node.late_jobs = LATE_JOBS;
         }
         world.start_all();
         for (from, to, via) in flows {

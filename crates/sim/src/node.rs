@@ -7,7 +7,9 @@ use vgw_crypto::Secret;
 use vgw_gateway::command::RefusedCommand;
 use vgw_gateway::domain::Gateway;
 use vgw_gateway::supervisor::Supervisor;
+use vgw_ike::config::Limits;
 use vgw_ike::event::Content;
+use vgw_ike::job::{Job, JobId};
 
 use crate::dice::Dice;
 use crate::network::{Load, Packet};
@@ -16,6 +18,8 @@ use crate::setup;
 
 /// How often the supervisor is told what the data plane counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// A computation takes up to this long, so that some overtake others.
+const JOB: Duration = Duration::from_millis(20);
 
 /// One machine.
 pub struct Node {
@@ -33,14 +37,19 @@ pub struct Node {
     pub starts: u64,
     /// The key of its tokens, which outlives it (RFC 6290).
     pub token_key: Option<Secret>,
+    /// Computations that are carried out later, and when.
+    jobs: Vec<(Instant, JobId, Job)>,
     next_count: Instant,
     /// When the supervisor has something to do, as it said last.
     supervisor_due: Option<Instant>,
     dice: Dice,
+    job_dice: Dice,
     /// IKE datagrams it sent.
     pub ike_sent: u64,
     /// So many of a thousand commands that a data plane may refuse are refused.
     pub refusals: u32,
+    /// So many of a thousand computations are carried out later, and out of order.
+    pub late_jobs: u32,
     /// The next command that this says yes to is refused; it is asked until then.
     pub refuse_next: Option<fn(RefusedCommand) -> bool>,
     /// Commands that were refused.
@@ -61,11 +70,14 @@ impl Node {
             plane: Plane::new(Vec::new()),
             starts: 0,
             token_key: Some(Secret::new(seed.to_be_bytes().repeat(4))),
+            jobs: Vec::new(),
             next_count: epoch,
             supervisor_due: None,
             dice: Dice::new(seed),
+            job_dice: Dice::new(!seed),
             ike_sent: 0,
             refusals: 0,
+            late_jobs: 0,
             refuse_next: None,
             refused: 0,
             faults: Vec::new(),
@@ -80,6 +92,11 @@ impl Node {
         let random = self.dice.sources();
         let mut supervisor = Supervisor::new(now, setup::checked(self.config.clone()), random);
         supervisor.set_token_key(self.token_key.clone());
+        supervisor.set_limits(Limits {
+            job_from: Duration::ZERO,
+            ..Limits::default()
+        });
+        self.jobs.clear();
         self.supervisor = Some(supervisor);
         self.next_count = now + COUNT_EVERY;
     }
@@ -101,8 +118,10 @@ impl Node {
     #[must_use]
     pub fn next_timeout(&self) -> Option<Instant> {
         self.supervisor.as_ref()?;
-        let due = self.supervisor_due.unwrap_or(self.next_count);
-        Some(due.min(self.next_count))
+        let jobs = self.jobs.iter().map(|(at, _, _)| *at);
+        jobs.chain(self.supervisor_due)
+            .chain([self.next_count])
+            .min()
     }
 
     /// Does what is due.
@@ -115,6 +134,9 @@ impl Node {
             supervisor.handle_traffic(now, &tunnels, &children);
             self.next_count = now + COUNT_EVERY;
         }
+        for (_, id, job) in self.jobs.extract_if(.., |(at, _, _)| *at <= now) {
+            supervisor.handle_job(now, id, job.run());
+        }
         if supervisor.poll_timeout().is_some_and(|due| due <= now) {
             supervisor.handle_timeout(now);
         }
@@ -125,6 +147,12 @@ impl Node {
         let Some(supervisor) = &mut self.supervisor else {
             return Vec::new();
         };
+        take_jobs(
+            now,
+            supervisor,
+            &mut self.jobs,
+            (&mut self.job_dice, self.late_jobs),
+        );
         while let Some(command) = supervisor.poll_command() {
             if let Some(refused) = command.if_refused() {
                 let asked_for = self.refuse_next.take_if(|which| which(refused)).is_some();
@@ -134,6 +162,12 @@ impl Node {
                         now,
                         refused,
                         "a refusal of the simulation's",
+                    );
+                    take_jobs(
+                        now,
+                        supervisor,
+                        &mut self.jobs,
+                        (&mut self.job_dice, self.late_jobs),
                     );
                     continue;
                 }
@@ -171,6 +205,22 @@ impl Node {
     ) {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.handle_datagram(now, local, remote, message);
+        }
+    }
+}
+
+/// Carries out what is to be computed, at once or later.
+fn take_jobs(
+    now: Instant,
+    supervisor: &mut Supervisor,
+    later: &mut Vec<(Instant, JobId, Job)>,
+    (dice, late): (&mut Dice, u32),
+) {
+    while let Some((id, job)) = supervisor.poll_job() {
+        if dice.per_mille(late) {
+            later.push((now + dice.between(Duration::ZERO, JOB), id, job));
+        } else {
+            supervisor.handle_job(now, id, job.run());
         }
     }
 }

@@ -277,6 +277,7 @@ impl Driver {
 
     /// Commands first: an SA is installed before the peer learns that it may use it.
     fn drain(&mut self) {
+        self.run_jobs();
         while let Some(command) = self.supervisor.poll_command() {
             let affected = tunnel_of_mtu(&command);
             let if_refused = command.if_refused();
@@ -286,6 +287,7 @@ impl Driver {
                     // It says so, by the tunnel's name.
                     let why = error.to_string();
                     self.supervisor.handle_refused_command(now, refused, &why);
+                    self.run_jobs();
                 } else if let Some(line) = self.failure_lines.allow(now) {
                     let held_back = line.held_back;
                     tracing::error!(%error, held_back, "the data plane did not take a change: {error}{line}");
@@ -308,6 +310,14 @@ impl Driver {
                 // As if it had been lost on the way; IKE sends again.
                 tracing::debug!(%local, %remote, %error, "a datagram was not sent from {local} to {remote}: {error}");
             }
+        }
+    }
+
+    /// Computes what the supervisor waits for, here and at once.
+    fn run_jobs(&mut self) {
+        while let Some((id, job)) = self.supervisor.poll_job() {
+            let output = job.run();
+            self.supervisor.handle_job(Instant::now(), id, output);
         }
     }
 

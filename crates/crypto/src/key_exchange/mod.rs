@@ -105,12 +105,11 @@ fn check_curve25519(value: &[u8]) -> Result<(), KeyExchangeError> {
     Ok(())
 }
 
-/// Our side of one key exchange: a private key, wiped on drop, and the public
-/// value that the peer gets.
-pub struct KeyPair {
+/// What is random of our side of one key exchange, wiped on drop. It is drawn in no time;
+/// its public value, [`Self::into_key_pair`], takes as long as half of the exchange.
+pub struct PrivateKey {
     group: Group,
     private: Private,
-    public: Vec<u8>,
 }
 
 enum Private {
@@ -121,8 +120,8 @@ enum Private {
     Curve25519(StaticSecret),
 }
 
-impl KeyPair {
-    /// A fresh key pair for one exchange over `group`.
+impl PrivateKey {
+    /// A fresh private key for one exchange over `group`.
     ///
     /// # Errors
     /// When there are no random numbers.
@@ -144,7 +143,43 @@ impl KeyPair {
                 Private::Curve25519(StaticSecret::from(*octets))
             }
         };
-        Ok(Self::from_private(group, private))
+        Ok(Self { group, private })
+    }
+
+    /// The group that the key belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Computes the public value.
+    #[must_use]
+    pub fn into_key_pair(self) -> KeyPair {
+        KeyPair::from_private(self.group, self.private)
+    }
+}
+
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey(group {})", self.group)
+    }
+}
+
+/// Our side of one key exchange: a private key, wiped on drop, and the public
+/// value that the peer gets.
+pub struct KeyPair {
+    group: Group,
+    private: Private,
+    public: Vec<u8>,
+}
+
+impl KeyPair {
+    /// A fresh key pair for one exchange over `group`.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn generate(group: Group, random: &mut SecretRandom) -> Result<Self, RandomError> {
+        PrivateKey::generate(group, random).map(PrivateKey::into_key_pair)
     }
 
     fn from_private(group: Group, private: Private) -> Self {

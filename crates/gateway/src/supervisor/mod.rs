@@ -1,8 +1,8 @@
 //! The tunnel supervisor: keeps both tunnels of every connection up, decides
 //! which one carries, and turns what the negotiator reports into commands.
 //!
-//! It does no I/O. After any call, carry out what [`Supervisor::poll_command`]
-//! gives until None, then send what [`Supervisor::poll_transmit`] gives until
+//! It does no I/O. After any call, carry out what [`Supervisor::poll_job`] and
+//! [`Supervisor::poll_command`] give until None, then send what [`Supervisor::poll_transmit`] gives until
 //! None, in this order, so that an SA is installed before the peer learns that
 //! it may use it; then arm a timer at [`Supervisor::poll_timeout`].
 //!
@@ -57,6 +57,7 @@ use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits};
 use vgw_ike::endpoint::{Endpoint, SaClass};
 use vgw_ike::event::Transmit;
+use vgw_ike::job::{Job, JobId, Output};
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
 pub use change::Change;
@@ -257,6 +258,17 @@ impl Supervisor {
         message: &[u8],
     ) {
         self.endpoint.handle_datagram(now, local, remote, message);
+        self.settle(now);
+    }
+
+    /// A computation to carry out, here or on another thread; see [`Endpoint::poll_job`].
+    pub fn poll_job(&mut self) -> Option<(JobId, Job)> {
+        self.endpoint.poll_job()
+    }
+
+    /// What a job gave.
+    pub fn handle_job(&mut self, now: Instant, id: JobId, output: Output) {
+        self.endpoint.handle_job(now, id, output);
         self.settle(now);
     }
 

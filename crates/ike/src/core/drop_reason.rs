@@ -78,6 +78,8 @@ drop_reasons! {
     /// A request that can be judged only when a collision of rekeys is over; the peer asks
     /// again.
     Undecided = "undecided";
+    /// A request again whose answer is being computed; that answers this one too.
+    BeingAnswered = "being_answered";
     /// An IKE_SA_INIT whose payloads the RFC does not allow; answered.
     BadRequest = "bad_request",
         "its IKE_SA_INIT is not as RFC 7296 has it";

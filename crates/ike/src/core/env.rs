@@ -4,13 +4,15 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use vgw_crypto::{Group, KeyPair, RandomError, RandomSources, Secret};
+use vgw_crypto::{Group, KeyPair, PrivateKey, RandomError, RandomSources, Secret};
 use vgw_sa::TunnelId;
 
 use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
+use crate::core::job::{Computation, Jobs, Step};
 use crate::core::progress::SentNotes;
 use crate::core::spi::SpiPool;
+use crate::dos_protection::cost_of_key_exchange;
 use crate::peer::config::{KeyLog, Lifetime, Limits};
 use crate::v2::channel::crash_token;
 use crate::v2::channel::datagrams::Datagrams;
@@ -42,6 +44,7 @@ pub(crate) struct Core {
     pub last_sa: u64,
     /// Key pairs made so far; each is most of a key exchange.
     pub key_pairs: u64,
+    pub jobs: Jobs,
     pub drops: DropCounts,
 }
 
@@ -62,12 +65,25 @@ impl Env<'_> {
         self.core.key_log
     }
 
-    /// A fresh key pair. This and what follows is None, and reported, when there
+    /// A fresh private key. This and what follows is None, and reported, when there
     /// are no random numbers: then nothing is begun or answered that needs them.
-    pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
+    pub fn private_key(&mut self, group: Group) -> Option<PrivateKey> {
         self.core.key_pairs += 1;
-        let drawn = KeyPair::generate(group, &mut self.core.random.secret);
+        let drawn = PrivateKey::generate(group, &mut self.core.random.secret);
         self.drawn(drawn)
+    }
+
+    /// A fresh key pair, made at once however long that takes.
+    pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
+        self.private_key(group).map(PrivateKey::into_key_pair)
+    }
+
+    /// Computes something for an IKE SA, or hands it out.
+    pub fn compute(&mut self, sa: SaId, step: Step) -> Computation {
+        if cost_of_key_exchange(step.group()) < self.core.limits.job_from {
+            return Computation::Done(step.compute());
+        }
+        Computation::HandedOut(self.core.jobs.hand_out(sa, step))
     }
 
     /// The key that makes the IVs of one IKE SA's messages.

@@ -6,5 +6,6 @@ pub(crate) mod deadlines;
 pub mod drop_reason;
 pub(crate) mod env;
 pub mod event;
+pub mod job;
 pub mod progress;
 pub mod spi;

@@ -51,37 +51,49 @@ impl Endpoint {
                 now,
                 core: &mut self.core,
             };
-            if let Some(Sa::HalfOpen(known)) = self.sas.get(id)
-                && !known.answer_again(&mut env, datagram)
-            {
-                self.drop_message(now, at, DropReason::ChangedRequest);
-            }
-            return self.note_init_answered(now, at, header.spi_i);
+            let Some(Sa::HalfOpen(known)) = self.sas.get(id) else {
+                return;
+            };
+            return match known.answer_again(&mut env, datagram) {
+                Ok(()) => self.note_init_answered(now, at, header.spi_i),
+                Err(reason) => self.drop_message(now, at, reason),
+            };
         }
         let source = self.peers.source(at.remote.ip());
         let proved = match self.demand_cookie(now, at, (&header, datagram), source) {
             Ok(proved) => proved,
             Err(reason) => return self.drop_message(now, at, reason),
         };
-        match self.begin_half_open(now, at, (&header, datagram), source) {
-            Ok(()) => {}
-            Err(InitRefusal::Dropped(reason)) => self.drop_message(now, at, reason),
-            Err(InitRefusal::Answered {
+        if let Err(refused) = self.begin_half_open(now, at, (&header, datagram), source) {
+            if !proved && matches!(refused, InitRefusal::Answered { .. }) {
+                let limits = self.core.limits;
+                self.dos_protection.refused_unproved(now, source, &limits);
+            }
+            self.refuse_init(now, at, header.spi_i, refused);
+        }
+    }
+
+    pub(super) fn refuse_init(
+        &mut self,
+        now: Instant,
+        at: AddressPair,
+        spi_i: u64,
+        refused: InitRefusal,
+    ) {
+        match refused {
+            InitRefusal::Dropped(reason) => self.drop_message(now, at, reason),
+            InitRefusal::Answered {
                 reason,
                 notify,
                 why,
-            }) => {
-                let limits = self.core.limits;
-                if !proved {
-                    self.dos_protection.refused_unproved(now, source, &limits);
-                }
+            } => {
                 self.drop_message(now, at, reason);
                 if let Some(why) = why {
                     let only = self.peers.only_at(at.local.ip(), at.remote.ip());
                     self.env(now)
                         .refuse(only, "unauthenticated", at.remote, why);
                 }
-                self.answer_init(now, at, header.spi_i, InitResponse::Refused(notify));
+                self.answer_init(now, at, spi_i, InitResponse::Refused(notify));
             }
         }
     }
@@ -180,9 +192,12 @@ impl Endpoint {
         let half_open = half_open.begin(&mut self.env(now), datagram)?;
         let (id, origin) = (half_open.id(), half_open.origin());
         self.dos_protection.enter(now, id, origin, source);
+        let answered = half_open.is_answered();
         self.spis.insert(half_open.our_spi(), id, SaClass::HalfOpen);
-        self.put(Sa::HalfOpen(Box::new(half_open)));
-        self.note_init_answered(now, at, header.spi_i);
+        self.put(Sa::HalfOpen(half_open));
+        if answered {
+            self.note_init_answered(now, at, header.spi_i);
+        }
         Ok(())
     }
 
@@ -208,7 +223,7 @@ impl Endpoint {
     }
 
     /// Notes that an IKE_SA_INIT request was answered, for the first time or again.
-    fn note_init_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
+    pub(super) fn note_init_answered(&mut self, now: Instant, at: AddressPair, spi_i: u64) {
         if let Some(heard) = self.peers.received_notes(at.local.ip(), at.remote.ip()) {
             heard.answered(now, at.remote, spi_i);
         }

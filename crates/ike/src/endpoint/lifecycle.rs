@@ -42,6 +42,7 @@ impl Endpoint {
             }) => {
                 self.effects.extend(effects);
                 self.deadlines.set(id, None);
+                self.core.jobs.forget(id);
                 self.spis.remove(our_spi);
                 self.dos_protection.leave(id);
                 if let Some(answered) = answered {

@@ -1,13 +1,15 @@
 //! The negotiator as its caller sees it: one endpoint for all peers.
 //!
-//! After any call that takes `&mut self`, drain [`Endpoint::poll_event`] and
-//! [`Endpoint::poll_transmit`] until both give None, then arm a timer for
-//! [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when it fires.
+//! After any call that takes `&mut self`, drain [`Endpoint::poll_job`],
+//! [`Endpoint::poll_event`] and [`Endpoint::poll_transmit`] until all give None, then
+//! arm a timer for [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when
+//! it fires. The output of a job goes to [`Endpoint::handle_job`] at whatever time.
 //!
 //! It reads no clock and draws no randomness of its own, so a run is a function
 //! of what the random sources give and of what was put in.
 
 mod ike_sa_init;
+mod jobs;
 mod lifecycle;
 mod receive;
 mod sa;
@@ -35,6 +37,7 @@ use crate::core::deadlines::Deadlines;
 use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::env::{Core, Env};
 use crate::core::event::{DownReason, Event, PeerCounters, SaId, Transmit};
+use crate::core::job::Jobs;
 use crate::core::progress::{Progress, SentNotes};
 use crate::core::spi::SpiPool;
 use crate::dos_protection::DosProtection;
@@ -85,6 +88,7 @@ impl Endpoint {
                 sent_notes: BTreeMap::new(),
                 last_sa: 0,
                 key_pairs: 0,
+                jobs: Jobs::default(),
                 drops: DropCounts::default(),
             },
             peers: Peers::default(),
@@ -206,7 +210,7 @@ impl Endpoint {
         let attempt = Initiator::begin(&mut self.env(now), peer, &config, remote)?;
         let id = attempt.id();
         self.spis.insert(attempt.our_spi(), id, SaClass::Known);
-        self.put(Sa::Initiating(Box::new(attempt)));
+        self.put(Sa::Initiating(attempt));
         Some(id)
     }
 

@@ -16,7 +16,7 @@ use crate::v2::messages::admission::Stage;
 /// An IKE SA, from its first message to its last.
 pub(super) enum Sa {
     Initiating(Box<Initiator>),
-    HalfOpen(Box<HalfOpen>),
+    HalfOpen(HalfOpen),
     Established(Box<Established>),
 }
 
@@ -67,7 +67,8 @@ impl Sa {
         match self {
             Self::Initiating(sa) if sa.awaits_init() => Stage::InitSent,
             Self::Initiating(_) => Stage::AuthSent,
-            Self::HalfOpen(_) => Stage::InitAnswered,
+            Self::HalfOpen(sa) if sa.is_answered() => Stage::InitAnswered,
+            Self::HalfOpen(_) => Stage::InitReceived,
             Self::Established(_) => Stage::Authenticated,
         }
     }

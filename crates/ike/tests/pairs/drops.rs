@@ -4,7 +4,7 @@
 use vgw_ike::drop_reason::DropReason;
 use vgw_ike::wire::{ExchangeType, Header, Payload, PayloadType, encode_cleartext};
 
-use crate::rig::{A, B, DELAY, PEER, Pair, seconds};
+use crate::rig::{A, B, DELAY, Jobs, PEER, Pair, seconds};
 
 /// The first fragment of a request of A's (RFC 7383 section 2.5), which names what the
 /// whole message begins with.
@@ -60,6 +60,7 @@ fn ikev1_is_named_and_not_answered() {
 #[test]
 fn a_fragment_is_named_in_a_handshake_and_in_an_sa() {
     let mut pair = Pair::new(2);
+    pair.jobs = Jobs::AtOnce;
     pair.initiate(A);
     pair.run(DELAY);
     let message = fragment(&pair, ExchangeType::IKE_AUTH, 1);

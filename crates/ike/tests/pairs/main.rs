@@ -16,6 +16,7 @@ mod deletes;
 mod drops;
 mod handshake;
 mod hostile;
+mod jobs;
 mod liveness;
 mod moving;
 mod nat;

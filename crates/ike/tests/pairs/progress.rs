@@ -9,7 +9,7 @@ use vgw_ike::progress::{Progress, ReceivedKind};
 use vgw_ike::wire::ExchangeType;
 use vgw_sa::TunnelId;
 
-use crate::rig::{A, B, DELAY, Datagram, PEER, Pair, address, config, seconds};
+use crate::rig::{A, B, DELAY, Datagram, Jobs, PEER, Pair, address, config, seconds};
 
 /// The message of a peer that speaks IKEv1: cookies, SA payload next, version 1.0,
 /// main mode, and a length of 28 octets (RFC 2408 section 3.1).
@@ -28,6 +28,7 @@ fn last(pair: &Pair, side: usize) -> Option<ReceivedKind> {
 /// A pair whose handshakes go to port 4500 for IKE_AUTH, where datagrams are lost if so.
 fn floating(lost: impl Fn(&Datagram) -> bool + 'static) -> Pair {
     let mut pair = Pair::with(1, |_, config| config.encapsulation = Encapsulation::Udp);
+    pair.jobs = Jobs::AtOnce;
     pair.weather = Box::new(move |datagram| match lost(datagram) {
         true => Vec::new(),
         false => vec![DELAY],

@@ -9,7 +9,7 @@ use tracing::{Event, Level, Metadata, Subscriber};
 use vgw_crypto::Group;
 use vgw_ike::wire::ExchangeType;
 
-use crate::rig::{A, B, DELAY, Load, Pair, seconds};
+use crate::rig::{A, B, DELAY, Jobs, Load, Pair, seconds};
 
 /// Counts the lines that an operator sees.
 #[derive(Clone, Default)]
@@ -46,6 +46,7 @@ fn no_number_of_requests_in_the_clear_writes_a_line() {
                 _ => vec![Group::Curve25519],
             };
         });
+        pair.jobs = Jobs::AtOnce;
         pair.initiate(A);
         let mut request = pair.log[0].clone();
         assert!(request.is(A, ExchangeType::IKE_SA_INIT, false));

@@ -15,6 +15,7 @@ use vgw_ike::drop_reason::DropReason;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyLog, SaId};
 use vgw_ike::identity::Identity;
+use vgw_ike::job::{Job, JobId};
 use vgw_ike::wire::{ExchangeType, Header, decode_header};
 use vgw_sa::{ChildSa, TunnelId};
 
@@ -24,6 +25,8 @@ pub const B: usize = 1;
 
 /// One way of the network, by default.
 pub const DELAY: Duration = Duration::from_millis(20);
+/// What a late job takes.
+const LATE: Duration = Duration::from_millis(5);
 
 pub fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -86,9 +89,49 @@ pub fn sources(secret: u64, public: u64) -> RandomSources {
     RandomSources::new(secret, public)
 }
 
+/// When the jobs of both sides are run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Jobs {
+    /// Also for tests that compare moments.
+    AtOnce,
+    Late,
+    OutOfOrder,
+    /// By [`Pair::run_jobs`].
+    Held,
+}
+
+impl Jobs {
+    /// The seed decides; `VGW_JOBS=late` or `VGW_JOBS=out-of-order` overrules it.
+    fn of(seed: u64) -> Self {
+        match (std::env::var("VGW_JOBS").as_deref(), seed % 3) {
+            (Ok("late"), _) | (Err(_), 1) => Self::Late,
+            (Ok("out-of-order"), _) | (Err(_), 2) => Self::OutOfOrder,
+            _ => Self::AtOnce,
+        }
+    }
+
+    fn lateness(self, random: &mut ChaCha8Rng) -> Duration {
+        match self {
+            Self::AtOnce => Duration::ZERO,
+            Self::Late => LATE,
+            Self::OutOfOrder => Duration::from_millis(random.next_u64() % 25),
+            Self::Held => seconds(1_000_000),
+        }
+    }
+}
+
+/// Whatever the group, a key exchange is a job.
+pub fn limits() -> Limits {
+    Limits {
+        job_from: Duration::ZERO,
+        ..Limits::default()
+    }
+}
+
 /// One endpoint and what its events say is so.
 pub struct Side {
     pub endpoint: Endpoint,
+    jobs: Vec<(Instant, JobId, Job)>,
     pub ikes: BTreeMap<SaId, IkeDetails>,
     /// Of every IKE SA that came up.
     pub keys: BTreeMap<SaId, IkeKeyLog>,
@@ -114,6 +157,7 @@ impl Side {
         endpoint.set_key_log(KeyLog::On);
         Self {
             endpoint,
+            jobs: Vec::new(),
             keys: BTreeMap::new(),
             ikes: BTreeMap::new(),
             children: BTreeMap::new(),
@@ -214,7 +258,7 @@ impl Side {
 
     /// Forgets everything, as after a crash.
     pub fn restart(&mut self, seed: u64) {
-        *self = Self::new(seed, Limits::default());
+        *self = Self::new(seed, limits());
     }
 }
 
@@ -281,6 +325,8 @@ pub struct Pair {
     next_traffic: Instant,
     on_the_way: VecDeque<(Instant, u64, Datagram)>,
     sent: u64,
+    pub jobs: Jobs,
+    random: ChaCha8Rng,
 }
 
 impl Pair {
@@ -292,10 +338,9 @@ impl Pair {
     pub fn with(seed: u64, change: impl Fn(usize, &mut PeerConfig)) -> Self {
         let start = Instant::now();
         let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let limits = Limits::default();
         let mut pair = Self {
             now: start,
-            sides: [0, 1].map(|_| Side::new(random.next_u64(), limits)),
+            sides: [0, 1].map(|_| Side::new(random.next_u64(), limits())),
             weather: fair(),
             nats: [None, None],
             log: Vec::new(),
@@ -306,6 +351,8 @@ impl Pair {
             next_traffic: start,
             on_the_way: VecDeque::new(),
             sent: 0,
+            jobs: Jobs::of(seed),
+            random,
         };
         for side in [A, B] {
             let mut config = config(side);
@@ -329,7 +376,27 @@ impl Pair {
     }
 
     pub fn initiate(&mut self, side: usize) -> SaId {
-        self.call(side, |endpoint, now| endpoint.initiate(now, PEER).unwrap())
+        let sa = self.call(side, |endpoint, now| endpoint.initiate(now, PEER).unwrap());
+        // Until its key pair is made and the first message sent.
+        while self.jobs != Jobs::Held
+            && let Some((due, _, _)) = self.sides[side].jobs.first()
+        {
+            self.run(*due - self.now);
+        }
+        sa
+    }
+
+    /// Jobs of a side that are not run yet.
+    pub fn held_jobs(&self, side: usize) -> usize {
+        self.sides[side].jobs.len()
+    }
+
+    /// Runs the jobs of a side, the newest first.
+    pub fn run_jobs(&mut self, side: usize) {
+        while let Some((_, id, job)) = self.sides[side].jobs.pop() {
+            let output = job.run();
+            self.call(side, |endpoint, now| endpoint.handle_job(now, id, output));
+        }
     }
 
     pub fn call<T>(&mut self, side: usize, act: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
@@ -350,6 +417,15 @@ impl Pair {
     }
 
     fn drain(&mut self, side: usize) {
+        while let Some((id, job)) = self.sides[side].endpoint.poll_job() {
+            let lateness = self.jobs.lateness(&mut self.random);
+            if lateness.is_zero() {
+                let endpoint = &mut self.sides[side].endpoint;
+                endpoint.handle_job(self.now, id, job.run());
+            } else {
+                self.sides[side].jobs.push((self.now + lateness, id, job));
+            }
+        }
         while let Some(event) = self.sides[side].endpoint.poll_event() {
             self.sides[side].apply(event);
         }
@@ -483,7 +559,9 @@ impl Pair {
                 .filter_map(|side| side.endpoint.poll_timeout());
             let arrival = self.on_the_way.front().map(|(at, _, _)| *at);
             let traffic = self.traffic.map(|_| self.next_traffic);
-            let next = timeouts.chain(arrival).chain(traffic).min();
+            let jobs = self.sides.iter().flat_map(|side| &side.jobs);
+            let jobs = jobs.map(|(at, _, _)| *at);
+            let next = timeouts.chain(arrival).chain(traffic).chain(jobs).min();
             let Some(next) = next.filter(|at| *at <= end) else {
                 break;
             };
@@ -508,6 +586,12 @@ impl Pair {
             self.send_esp(B);
         }
         for side in [A, B] {
+            let jobs = &mut self.sides[side].jobs;
+            if let Some(due) = jobs.iter().position(|(at, _, _)| *at <= self.now) {
+                let (_, id, job) = jobs.remove(due);
+                let output = job.run();
+                self.call(side, |endpoint, now| endpoint.handle_job(now, id, output));
+            }
             let due = self.sides[side].endpoint.poll_timeout();
             if due.is_some_and(|at| at <= self.now) {
                 self.call(side, |endpoint, now| endpoint.handle_timeout(now));

@@ -16,7 +16,7 @@ use vgw_ike::wire::{
 };
 use vgw_sa::TunnelId;
 
-use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds, sources};
+use crate::rig::{A, B, DELAY, Jobs, Load, PEER, Pair, address, config, seconds, sources};
 
 /// A gateway alone, and what it says.
 struct Gateway {
@@ -48,6 +48,9 @@ impl Gateway {
         let local = (address(B), 500).into();
         self.endpoint
             .handle_datagram(self.now, local, remote, message);
+        while let Some((id, job)) = self.endpoint.poll_job() {
+            self.endpoint.handle_job(self.now, id, job.run());
+        }
         while let Some(event) = self.endpoint.poll_event() {
             if let Event::Refused { peer, why, .. } = event {
                 self.refused.push((peer, why));
@@ -188,6 +191,7 @@ fn for_a_public_value_without_use_no_key_pair_is_made() {
 #[test]
 fn a_response_without_use_costs_the_initiator_nothing_and_does_not_end_the_attempt() {
     let mut pair = Pair::new(3);
+    pair.jobs = Jobs::AtOnce;
     pair.initiate(A);
     pair.run(DELAY);
     let answer = pair.log.last().unwrap().clone();

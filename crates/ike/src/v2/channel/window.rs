@@ -18,6 +18,8 @@ pub(crate) struct Window {
     next_request: u32,
     outstanding: Option<Outstanding>,
     expected: u32,
+    // The fingerprint of the expected request, while its answer is being computed.
+    held: Option<Secret>,
     // The last of all message IDs was answered: it is never expected again.
     exhausted: bool,
     answered: Option<Answered>,
@@ -65,6 +67,8 @@ pub(crate) enum Incoming<'a> {
     Fresh,
     /// The last one again; send this.
     Again(&'a Datagrams),
+    /// The expected one again, whose answer is being computed.
+    BeingAnswered,
     /// Neither.
     OutOfWindow,
 }
@@ -133,7 +137,13 @@ impl Window {
     /// What the peer's request is.
     pub(crate) fn classify(&self, id: u32, request: &[u8]) -> Incoming<'_> {
         if id == self.expected && !self.exhausted {
-            return Incoming::Fresh;
+            return match &self.held {
+                None => Incoming::Fresh,
+                Some(held) if held.expose() == fingerprint(request).expose() => {
+                    Incoming::BeingAnswered
+                }
+                Some(_) => Incoming::OutOfWindow,
+            };
         }
         self.answered
             .as_ref()
@@ -144,9 +154,23 @@ impl Window {
 
     /// The expected request was answered so.
     pub(crate) fn answered(&mut self, request: &[u8], response: Datagrams) {
+        self.hold(request);
+        self.answer_held(response);
+    }
+
+    /// The expected request came and its answer has to be computed.
+    pub(crate) fn hold(&mut self, request: &[u8]) {
+        self.held = Some(fingerprint(request));
+    }
+
+    /// The request that was held was answered so.
+    pub(crate) fn answer_held(&mut self, response: Datagrams) {
+        let Some(request) = self.held.take() else {
+            return;
+        };
         self.answered = Some(Answered {
             id: self.expected,
-            request: fingerprint(request),
+            request,
             response,
         });
         // RFC 7296 section 2.2: message IDs do not wrap.
@@ -211,6 +235,19 @@ mod tests {
             ours.acknowledge();
         }
         assert_eq!(theirs.next_request(), 0, "nobody asked the other way");
+    }
+
+    #[test]
+    fn a_request_whose_answer_is_being_computed_is_neither_fresh_nor_answered() {
+        let mut window = Window::default();
+        window.hold(b"request");
+        assert_eq!(window.classify(0, b"request"), Incoming::BeingAnswered);
+        assert_eq!(window.classify(0, b"other"), Incoming::OutOfWindow);
+        assert_eq!(window.classify(1, b"next"), Incoming::OutOfWindow);
+        let answer = Datagrams::from(b"answer".to_vec());
+        window.answer_held(answer.clone());
+        assert_eq!(window.classify(0, b"request"), Incoming::Again(&answer));
+        assert_eq!(window.classify(1, b"next"), Incoming::Fresh);
     }
 
     #[test]

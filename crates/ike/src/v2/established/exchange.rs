@@ -110,6 +110,7 @@ impl Established {
                 env.count(self.peer, |c| c.duplicates += 1);
                 return;
             }
+            Incoming::BeingAnswered => return self.discard(env, at, DropReason::BeingAnswered),
             Incoming::OutOfWindow => return self.discard(env, at, DropReason::WrongId),
         }
         let payloads = match self.open(message, datagram) {

@@ -11,6 +11,8 @@ pub(crate) enum Stage {
     InitSent,
     /// We sent IKE_AUTH.
     AuthSent,
+    /// IKE_SA_INIT came; we have not answered yet.
+    InitReceived,
     /// We answered IKE_SA_INIT.
     InitAnswered,
     /// The peer is authenticated.
@@ -24,7 +26,7 @@ impl Stage {
             Self::InitSent => Some(ReceivedKind::InitResponse),
             Self::AuthSent => Some(ReceivedKind::AuthResponse),
             Self::InitAnswered => Some(ReceivedKind::AuthRequest),
-            Self::Authenticated => None,
+            Self::InitReceived | Self::Authenticated => None,
         }
     }
 }
@@ -33,6 +35,8 @@ impl Stage {
 pub(crate) fn admits(stage: Stage, exchange: ExchangeType, response: bool) -> bool {
     match stage {
         Stage::InitSent => response && exchange == ExchangeType::IKE_SA_INIT,
+        // Its peer does not know our SPI.
+        Stage::InitReceived => false,
         Stage::AuthSent => response && exchange == ExchangeType::IKE_AUTH,
         Stage::InitAnswered => !response && exchange == ExchangeType::IKE_AUTH,
         Stage::Authenticated => {
@@ -52,7 +56,12 @@ mod tests {
 
     #[test]
     fn before_authentication_only_the_awaited_message_of_the_handshake_passes() {
-        let before = [Stage::InitSent, Stage::AuthSent, Stage::InitAnswered];
+        let before = [
+            Stage::InitSent,
+            Stage::AuthSent,
+            Stage::InitReceived,
+            Stage::InitAnswered,
+        ];
         let admitted: Vec<_> = before
             .into_iter()
             .flat_map(|stage| {

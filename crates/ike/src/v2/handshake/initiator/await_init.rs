@@ -1,20 +1,21 @@
 //! Waiting for the IKE_SA_INIT response. Nothing in it is authenticated yet.
 
-use vgw_crypto::{KeyPair, RandomError, check_public};
+use vgw_crypto::{KeyPair, check_public};
 
-use super::await_auth::AwaitAuth;
+use super::agree::Agree;
+use super::make_key_pair::{MakeKeyPair, Offer};
 use super::{Attempt, Initiator, Outcome, State, names};
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
-use crate::core::event::{Diagnostic, DownReason, Role};
-use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
+use crate::core::event::{Diagnostic, DownReason};
+use crate::v2::channel::keys::{Nonces, SpiPair};
 use crate::v2::channel::window::Window;
-use crate::v2::established::{PendingChild, demanded, demanded_group, public};
-use crate::v2::handshake::nat::{self, AddressPair, NAT_T_PORT, NatDetection, with_port};
+use crate::v2::established::{demanded, demanded_group, public};
+use crate::v2::handshake::nat::{self, AddressPair, NatDetection};
 use crate::v2::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::refusal::RefusalReason;
-use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
+use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, encode_cleartext};
 
 /// COOKIE and INVALID_KE_PAYLOAD may send us back this often (RFC 7296 section 2.6.1).
 const MAX_RESTARTS: u8 = 6;
@@ -22,12 +23,8 @@ const MAX_RESTARTS: u8 = 6;
 /// Waits for the IKE_SA_INIT response.
 pub(super) struct AwaitInit {
     pub(super) key_pair: KeyPair,
-    pub(super) nonce: Vec<u8>,
-    pub(super) offered: Vec<Proposal>,
-    pub(super) cookie: Option<Vec<u8>>,
-    pub(super) restarts: u8,
+    pub(super) offer: Offer,
     pub(super) request: Vec<u8>,
-    pub(super) refusal: Option<String>,
 }
 
 impl AwaitInit {
@@ -40,11 +37,11 @@ impl AwaitInit {
         let pretend = attempt.config.encapsulation.pretends();
         let nat = nat::notifies(spis, attempt.way, pretend);
         let request = InitRequest {
-            cookie: self.cookie.clone(),
+            cookie: self.offer.cookie.clone(),
             offer: IkeOffer {
-                sa: self.offered.clone(),
+                sa: self.offer.offered.clone(),
                 ke: public(&self.key_pair),
-                nonce: self.nonce.clone(),
+                nonce: self.offer.nonce.clone(),
                 notifies: Notifies(nat.to_vec()),
             },
         };
@@ -63,18 +60,18 @@ impl AwaitInit {
         attempt.note_init(env);
     }
 
-    fn waiting(self, attempt: Attempt) -> Outcome {
-        Outcome::Waiting(Box::new(Initiator {
+    pub(super) fn waiting(self, attempt: Attempt) -> Box<Initiator> {
+        Box::new(Initiator {
             attempt,
             state: State::AwaitInit(Box::new(self)),
-        }))
+        })
     }
 
     /// Asks again, differently; but not forever.
     fn restart(mut self, env: &mut Env<'_>, mut attempt: Attempt) -> Outcome {
-        self.restarts += 1;
+        self.offer.restarts += 1;
         self.ask(env, &mut attempt);
-        self.waiting(attempt)
+        Outcome::Waiting(self.waiting(attempt))
     }
 
     /// Keeps an error that nobody vouches for as the reason, in case nothing
@@ -87,11 +84,11 @@ impl AwaitInit {
     ) -> Outcome {
         let why = why.into();
         let words = why.to_string();
-        if self.refusal.as_ref() != Some(&words) {
+        if self.offer.refusal.as_ref() != Some(&words) {
             attempt.refuse(env, why);
-            self.refusal = Some(words);
+            self.offer.refusal = Some(words);
         }
-        self.waiting(attempt)
+        Outcome::Waiting(self.waiting(attempt))
     }
 
     pub(super) fn answered(
@@ -103,10 +100,10 @@ impl AwaitInit {
         (response, datagram): (InitResponse, &[u8]),
         initial_contact: bool,
     ) -> Outcome {
-        let may_restart = self.restarts < MAX_RESTARTS;
+        let may_restart = self.offer.restarts < MAX_RESTARTS;
         match response {
             InitResponse::Cookie(cookie) if may_restart => {
-                self.cookie = Some(cookie);
+                self.offer.cookie = Some(cookie);
                 self.restart(env, attempt)
             }
             InitResponse::Cookie(_) => {
@@ -126,12 +123,13 @@ impl AwaitInit {
             let usable = demanded_group(notify).filter(|group| {
                 config.ike.groups.contains(group)
                     && *group != self.key_pair.group()
-                    && self.restarts < MAX_RESTARTS
+                    && self.offer.restarts < MAX_RESTARTS
             });
-            if let Some(key_pair) = usable.and_then(|group| env.key_pair(group)) {
-                attempt.diagnose(env, Diagnostic::GroupRequested(key_pair.group()));
-                self.key_pair = key_pair;
-                return self.restart(env, attempt);
+            if let Some(ours) = usable.and_then(|group| env.private_key(group)) {
+                attempt.diagnose(env, Diagnostic::GroupRequested(ours.group()));
+                self.offer.restarts += 1;
+                let next = MakeKeyPair { offer: self.offer };
+                return Outcome::Waiting(next.begin(env, attempt, ours));
             }
             let why = format!(
                 "the peer wants key exchange group {}, we sent {} and accept {}",
@@ -165,7 +163,7 @@ impl AwaitInit {
         (offer, datagram): (IkeOffer, &[u8]),
         initial_contact: bool,
     ) -> Outcome {
-        let choice = match proposal::accept_ike(&self.offered, &offer.sa) {
+        let choice = match proposal::accept_ike(&self.offer.offered, &offer.sa) {
             Ok(choice) => choice,
             Err(mismatch) => return self.noted(env, attempt, mismatch.to_string()),
         };
@@ -183,7 +181,7 @@ impl AwaitInit {
             let peer = &attempt.config.name;
             tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
             attempt.discard(env, at, DropReason::BadResponse);
-            return self.waiting(attempt);
+            return Outcome::Waiting(self.waiting(attempt));
         }
         let spis = SpiPair {
             initiator: attempt.spi_i,
@@ -199,69 +197,21 @@ impl AwaitInit {
                 return Outcome::Over;
             }
         };
-        let shared = match self.key_pair.agree(&offer.ke.data) {
-            Ok(shared) => shared,
-            Err(error) => {
-                attempt.report(env, DownReason::Refused(error.to_string()));
-                return Outcome::Over;
-            }
-        };
-        let nonces = Nonces {
-            initiator: self.nonce,
-            responder: offer.nonce,
-        };
-        let Some(iv_key) = env.iv_key() else {
-            attempt.report(env, DownReason::Refused(RandomError.to_string()));
-            return Outcome::Over;
-        };
-        let keys = SkeySeed::first(choice.suite.prf, &nonces, &shared).expand(
-            choice.suite,
-            &nonces,
-            spis,
-            Role::Initiator,
-            &iv_key,
-            env.key_log(),
-        );
-        let (keys, auth_keys) = match keys {
-            Ok(keys) => keys,
-            Err(error) => {
-                attempt.report(env, DownReason::Refused(error.to_string()));
-                return Outcome::Over;
-            }
-        };
-        let Some(child) = PendingChild::new(env, &attempt.config, None, false) else {
-            attempt.report(
-                env,
-                DownReason::Refused("no inbound SPI or no random number is left".to_owned()),
-            );
-            return Outcome::Over;
-        };
-        if nat.local || nat.remote {
-            // RFC 7296 section 2.23: the initiator floats, from IKE_AUTH on.
-            attempt.way = AddressPair {
-                local: with_port(attempt.way.local, NAT_T_PORT),
-                remote: with_port(attempt.way.remote, NAT_T_PORT),
-            };
-        }
+        // Nobody else's response counts from now on.
         attempt.window.acknowledge();
-        let mut next = AwaitAuth {
-            keys,
-            sk_pr: auth_keys.responder,
+        let next = Agree {
             suite: choice.suite,
             spis,
-            nonces,
+            nonces: Nonces {
+                initiator: self.offer.nonce,
+                responder: offer.nonce,
+            },
+            init_request: self.request,
             init_response: datagram.to_vec(),
             nat,
             own_nat: nat_detection.own_nat(attempt.config.public),
-            child,
         };
-        next.ask(
-            env,
-            &mut attempt,
-            &self.request,
-            &auth_keys.initiator,
-            initial_contact,
-        );
-        next.waiting(attempt)
+        let exchange = (self.key_pair, offer.ke.data);
+        next.begin(env, attempt, exchange, initial_contact)
     }
 }

@@ -5,21 +5,26 @@
 //! the attempt (RFC 7296 section 2.21.1): it is reported, the request goes on
 //! being repeated, and if nothing better comes the error is the reason given.
 
+mod agree;
 mod await_auth;
 mod await_init;
+mod make_key_pair;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use self::agree::Agree;
 use self::await_auth::AwaitAuth;
 use self::await_init::AwaitInit;
+use self::make_key_pair::{MakeKeyPair, Offer};
 
 use vgw_sa::TunnelId;
 
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, SaId};
+use crate::core::job::{Computed, JobId};
 use crate::core::progress::SentNotes;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::datagrams::Datagrams;
@@ -38,11 +43,15 @@ pub(crate) struct Initiator {
 }
 
 enum State {
+    /// A job makes our key pair; nothing is sent.
+    MakeKeyPair(Box<MakeKeyPair>),
     AwaitInit(Box<AwaitInit>),
+    /// The responder has answered IKE_SA_INIT; a job makes the shared secret.
+    Agree(Box<Agree>),
     AwaitAuth(Box<AwaitAuth>),
 }
 
-/// What both states know.
+/// What all states know.
 struct Attempt {
     id: SaId,
     peer: TunnelId,
@@ -52,6 +61,8 @@ struct Attempt {
     began: Instant,
     give_up_at: Instant,
     window: Window,
+    /// What the state waits for, if that is a computation.
+    job: Option<JobId>,
 }
 
 /// What became of an attempt.
@@ -72,15 +83,14 @@ impl Initiator {
         peer: TunnelId,
         config: &Arc<PeerConfig>,
         remote: IpAddr,
-    ) -> Option<Self> {
+    ) -> Option<Box<Self>> {
         let group = *config.ike.groups.first()?;
-        let state = AwaitInit {
-            key_pair: env.key_pair(group)?,
+        let ours = env.private_key(group)?;
+        let offer = Offer {
             nonce: env.nonce()?,
             offered: proposal::offer_ike(&config.ike, None),
             cookie: None,
             restarts: 0,
-            request: Vec::new(),
             refusal: None,
         };
         let attempt = Attempt {
@@ -95,15 +105,11 @@ impl Initiator {
             began: env.now,
             give_up_at: env.now + env.limits().handshake_timeout,
             window: Window::default(),
+            job: None,
         };
         let name = &config.name;
         tracing::debug!(peer = %name, sa = attempt.id.0, %remote, "{name}: initiating an IKE SA with {remote}");
-        let mut this = Self {
-            attempt,
-            state: State::AwaitInit(Box::new(state)),
-        };
-        this.ask_init(env);
-        Some(this)
+        Some(MakeKeyPair { offer }.begin(env, attempt, ours))
     }
 
     pub(crate) fn id(&self) -> SaId {
@@ -120,7 +126,7 @@ impl Initiator {
 
     /// Whether the peer has shown it got nothing beyond IKE_SA_INIT from us.
     pub(crate) fn awaits_init(&self) -> bool {
-        matches!(self.state, State::AwaitInit(_))
+        !matches!(self.state, State::AwaitAuth(_))
     }
 
     /// The SA that comes of it has these lifetimes.
@@ -138,7 +144,11 @@ impl Initiator {
     pub(crate) fn handle_timeout(mut self, env: &mut Env<'_>) -> Outcome {
         if self.attempt.give_up_at <= env.now {
             let reason = match &self.state {
-                State::AwaitInit(state) => state.refusal.clone().map(DownReason::Refused),
+                State::AwaitInit(state) => state.offer.refusal.clone().map(DownReason::Refused),
+                State::MakeKeyPair(_) | State::Agree(_) => {
+                    let why = "the key exchange was not computed in time".to_owned();
+                    Some(DownReason::Refused(why))
+                }
                 State::AwaitAuth(_) => None,
             };
             return self.fail(env, reason.unwrap_or(DownReason::PeerDead));
@@ -199,6 +209,33 @@ impl Initiator {
                 }
             }
             State::AwaitAuth(state) => state.answered(env, self.attempt, at, &message, datagram),
+            // Nothing is asked: it was denied above.
+            State::MakeKeyPair(_) | State::Agree(_) => Outcome::Waiting(Box::new(self)),
+        }
+    }
+
+    /// The output of a job, of whichever state had it handed out.
+    pub(crate) fn handle_job(
+        mut self,
+        env: &mut Env<'_>,
+        job: JobId,
+        computed: Computed,
+        initial_contact: bool,
+    ) -> Outcome {
+        if self
+            .attempt
+            .job
+            .take_if(|awaited| *awaited == job)
+            .is_none()
+        {
+            return Outcome::Waiting(Box::new(self));
+        }
+        match self.state {
+            State::MakeKeyPair(state) => {
+                Outcome::Waiting(state.computed(env, self.attempt, computed))
+            }
+            State::Agree(state) => state.computed(env, self.attempt, computed, initial_contact),
+            State::AwaitInit(_) | State::AwaitAuth(_) => Outcome::Waiting(Box::new(self)),
         }
     }
 
@@ -206,13 +243,8 @@ impl Initiator {
     fn note_sent(&self, env: &mut Env<'_>) {
         match self.state {
             State::AwaitInit(_) => self.attempt.note_init(env),
+            State::MakeKeyPair(_) | State::Agree(_) => {}
             State::AwaitAuth(_) => self.attempt.note_auth(env),
-        }
-    }
-
-    fn ask_init(&mut self, env: &mut Env<'_>) {
-        if let State::AwaitInit(state) = &mut self.state {
-            state.ask(env, &mut self.attempt);
         }
     }
 }

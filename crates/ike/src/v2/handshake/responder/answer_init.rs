@@ -1,21 +1,18 @@
-//! IKE_SA_INIT as responder: selects from what is offered, and makes the key exchange.
+//! IKE_SA_INIT as responder: selects from what is offered.
 
 use vgw_crypto::{Group, IkeSuite, check_public};
 
-use super::half_open::HalfOpen;
 use crate::core::drop_reason::DropReason;
-use crate::core::env::Env;
-use crate::core::event::Role;
 use crate::peer::config::Encapsulation;
 use crate::peer::peers::{AlikePeers, Peers};
-use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
-use crate::v2::channel::window::{INIT_ID, Window};
-use crate::v2::established::{demand_group, public};
-use crate::v2::handshake::nat::{self, AddressPair, NatDetection};
-use crate::v2::messages::{IkeOffer, InitResponse, Notifies};
+use crate::v2::channel::keys::SpiPair;
+use crate::v2::channel::window::INIT_ID;
+use crate::v2::established::demand_group;
+use crate::v2::handshake::nat::{AddressPair, NatDetection};
+use crate::v2::messages::IkeOffer;
 use crate::v2::proposal::{permits, select_for_several};
 use crate::v2::refusal::{NoProposal, RefusalReason};
-use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
+use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal};
 
 /// Why an IKE_SA_INIT is refused or dropped.
 pub(crate) enum InitRefusal {
@@ -32,7 +29,7 @@ pub(crate) enum InitRefusal {
 }
 
 impl InitRefusal {
-    fn answered(reason: DropReason, kind: NotifyType, why: RefusalReason) -> Self {
+    pub(super) fn answered(reason: DropReason, kind: NotifyType, why: RefusalReason) -> Self {
         Self::Answered {
             reason,
             notify: Notify::new(kind, Vec::new()),
@@ -50,18 +47,18 @@ pub(crate) struct OfferSelection {
 
 /// An offer of which something was selected.
 pub(crate) struct SelectedOffer {
-    offer: IkeOffer,
-    suite: IkeSuite,
-    answer: Proposal,
-    pretend: bool,
+    pub(super) offer: IkeOffer,
+    pub(super) suite: IkeSuite,
+    pub(super) answer: Proposal,
+    pub(super) pretend: bool,
 }
 
 /// An offer that passed every check that takes no key exchange.
 pub(crate) struct CheckedOffer {
-    accepted: SelectedOffer,
-    at: AddressPair,
-    spi_i: u64,
-    nat_detection: NatDetection,
+    pub(super) accepted: SelectedOffer,
+    pub(super) at: AddressPair,
+    pub(super) spi_i: u64,
+    pub(super) nat_detection: NatDetection,
 }
 
 /// Selects what is permitted by most of the peers that may be meant. Which of them it is
@@ -161,80 +158,6 @@ impl CheckedOffer {
     /// The group of the key exchange to come.
     pub(crate) fn group(&self) -> Group {
         self.accepted.suite.group
-    }
-
-    /// Makes the key exchange and answers.
-    pub(crate) fn begin(self, env: &mut Env<'_>, datagram: &[u8]) -> Result<HalfOpen, InitRefusal> {
-        let Self {
-            accepted,
-            at,
-            spi_i,
-            nat_detection,
-        } = self;
-        let SelectedOffer {
-            offer,
-            suite,
-            answer,
-            pretend,
-        } = accepted;
-        // There may be some when the peer asks again.
-        let no_random_numbers = || InitRefusal::Dropped(DropReason::NoRandomNumbers);
-        let spis = SpiPair {
-            initiator: spi_i,
-            responder: env.ike_spi().ok_or_else(no_random_numbers)?,
-        };
-        let failed = |error: &dyn std::fmt::Display| {
-            let why = error.to_string().into();
-            let kind = NotifyType::INVALID_SYNTAX;
-            InitRefusal::answered(DropReason::BadPublicValue, kind, why)
-        };
-        let pair = env.key_pair(suite.group).ok_or_else(no_random_numbers)?;
-        let ke = public(&pair);
-        let shared = pair.agree(&offer.ke.data).map_err(|e| failed(&e))?;
-        let nonces = Nonces {
-            initiator: offer.nonce,
-            responder: env.nonce().ok_or_else(no_random_numbers)?,
-        };
-        let iv_key = env.iv_key().ok_or_else(no_random_numbers)?;
-        let (keys, auth_keys) = SkeySeed::first(suite.prf, &nonces, &shared)
-            .expand(
-                suite,
-                &nonces,
-                spis,
-                Role::Responder,
-                &iv_key,
-                env.key_log(),
-            )
-            .map_err(|e| failed(&e))?;
-        let response = InitResponse::Accepted(IkeOffer {
-            sa: vec![answer],
-            ke,
-            nonce: nonces.responder.clone(),
-            notifies: Notifies(nat::notifies(spis, at, pretend).to_vec()),
-        });
-        let init_response = encode_cleartext(
-            &init_response_header(spis.initiator, spis.responder),
-            &response.into_payloads(),
-        );
-        env.send(at, init_response.clone().into());
-        let mut window = Window::default();
-        window.answered(datagram, init_response.clone().into());
-        Ok(HalfOpen {
-            id: env.sa_id(),
-            spis,
-            keys,
-            auth_keys,
-            suite,
-            nonces,
-            nat_detection,
-            pretend,
-            at,
-            window,
-            init_request: datagram.to_vec(),
-            init_response,
-            began: env.now,
-            forget_at: env.now + env.limits().half_open_timeout,
-        })
     }
 }
 

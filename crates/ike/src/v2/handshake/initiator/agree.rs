@@ -1,0 +1,114 @@
+//! Waiting for the secret shared with the responder, before IKE_AUTH is sent.
+
+use vgw_crypto::{IkeSuite, KeyPair, RandomError};
+
+use super::await_auth::AwaitAuth;
+use super::{Attempt, Initiator, Outcome, State};
+use crate::core::env::Env;
+use crate::core::event::{DownReason, Nat, Role};
+use crate::core::job::{Computation, Computed, Step};
+use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
+use crate::v2::established::PendingChild;
+use crate::v2::handshake::nat::{AddressPair, NAT_T_PORT, OwnNat, with_port};
+
+/// Waits for the shared secret.
+pub(super) struct Agree {
+    pub(super) suite: IkeSuite,
+    pub(super) spis: SpiPair,
+    pub(super) nonces: Nonces,
+    pub(super) init_request: Vec<u8>,
+    pub(super) init_response: Vec<u8>,
+    pub(super) nat: Nat,
+    pub(super) own_nat: OwnNat,
+}
+
+impl Agree {
+    pub(super) fn begin(
+        self,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        (ours, theirs): (KeyPair, Vec<u8>),
+        initial_contact: bool,
+    ) -> Outcome {
+        match env.compute(attempt.id, Step::Agree { ours, theirs }) {
+            Computation::Done(computed) => self.computed(env, attempt, computed, initial_contact),
+            Computation::HandedOut(job) => {
+                attempt.job = Some(job);
+                self.waiting(attempt)
+            }
+        }
+    }
+
+    /// `initial_contact` is whether no other IKE SA with this peer is up.
+    pub(super) fn computed(
+        self,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        computed: Computed,
+        initial_contact: bool,
+    ) -> Outcome {
+        let Computed::Secret(shared) = computed else {
+            return self.waiting(attempt);
+        };
+        let shared = match shared {
+            Ok(shared) => shared,
+            Err(error) => return over(env, &attempt, &error),
+        };
+        let Some(iv_key) = env.iv_key() else {
+            return over(env, &attempt, &RandomError);
+        };
+        let keys = SkeySeed::first(self.suite.prf, &self.nonces, &shared).expand(
+            self.suite,
+            &self.nonces,
+            self.spis,
+            Role::Initiator,
+            &iv_key,
+            env.key_log(),
+        );
+        let (keys, auth_keys) = match keys {
+            Ok(keys) => keys,
+            Err(error) => return over(env, &attempt, &error),
+        };
+        let Some(child) = PendingChild::new(env, &attempt.config, None, false) else {
+            return over(env, &attempt, &"no inbound SPI or no random number is left");
+        };
+        if self.nat.local || self.nat.remote {
+            // RFC 7296 section 2.23: the initiator floats, from IKE_AUTH on.
+            attempt.way = AddressPair {
+                local: with_port(attempt.way.local, NAT_T_PORT),
+                remote: with_port(attempt.way.remote, NAT_T_PORT),
+            };
+        }
+        let mut next = AwaitAuth {
+            keys,
+            sk_pr: auth_keys.responder,
+            suite: self.suite,
+            spis: self.spis,
+            nonces: self.nonces,
+            init_response: self.init_response,
+            nat: self.nat,
+            own_nat: self.own_nat,
+            child,
+        };
+        next.ask(
+            env,
+            &mut attempt,
+            &self.init_request,
+            &auth_keys.initiator,
+            initial_contact,
+        );
+        next.waiting(attempt)
+    }
+
+    fn waiting(self, attempt: Attempt) -> Outcome {
+        Outcome::Waiting(Box::new(Initiator {
+            attempt,
+            state: State::Agree(Box::new(self)),
+        }))
+    }
+}
+
+fn over(env: &mut Env<'_>, attempt: &Attempt, why: &dyn std::fmt::Display) -> Outcome {
+    attempt.report(env, DownReason::Refused(why.to_string()));
+    Outcome::Over
+}
