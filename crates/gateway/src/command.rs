@@ -1,4 +1,4 @@
-//! What the supervisor tells its surroundings to do.
+//! Commands of the supervisor to the data plane, the kernel and the key log.
 
 use std::net::IpAddr;
 
@@ -40,7 +40,7 @@ pub enum Command {
         /// The inbound SPI.
         spi_in: u32,
     },
-    /// Send every packet of this tunnel this way from now on.
+    /// Send every packet of this tunnel by this path from now on.
     SetPath {
         /// Whose.
         tunnel: TunnelId,
@@ -60,7 +60,7 @@ pub enum Command {
     SetHostServices(Vec<HostService>),
     /// Change our inside addresses.
     ChangeInside(Changes<IpAddr, InsideAddress>),
-    /// Let what comes out of one tunnel into another, or not; at first it may not.
+    /// Whether packets from one tunnel may go into another; at first they may not.
     SetCloudHub(bool),
     /// Change the forwarding table: which tunnel carries which inside destination,
     /// and may have packets from there.
@@ -85,7 +85,7 @@ pub enum Command {
     },
 }
 
-/// A command that the data plane did not take.
+/// A command that the data plane refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusedCommand {
     /// [`Command::InstallChild`] of this inbound SPI; it is not installed.

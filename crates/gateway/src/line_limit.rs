@@ -1,6 +1,5 @@
-//! How many lines of the log others can cause: a peer with its messages, a
-//! stranger with anything. Each gets an allowance for each kind of line; what
-//! is beyond it is held back, and the next line says how many were.
+//! Limits on the log lines that peers and strangers can cause. Each has an allowance for each
+//! kind of line; lines beyond it are held back, and the next one says how many were.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -12,13 +11,13 @@ use vgw_ike::drop_reason::DropReason;
 /// After this long an allowance is full again.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// So many lines say what was refused, or what a peer complains about.
+/// Lines in a [`WINDOW`] about what was refused, or what a peer reports as an error.
 const REFUSALS: u32 = 5;
 
-/// So many say, of an address that is no peer's, that messages of one kind are dropped.
+/// Lines in a [`WINDOW`] about dropped messages of one kind from one unknown address.
 const DROPS: u32 = 1;
 
-/// And so many what becomes of a tunnel, of its SAs, or of a connection.
+/// Lines in a [`WINDOW`] about the state of a tunnel, of its SAs, or of a connection.
 pub(crate) const STATES: u32 = 20;
 
 /// The same words are not written again for so long.
@@ -27,7 +26,7 @@ pub const SAME: Duration = Duration::from_secs(600);
 /// So many refusals are put into words in one [`WINDOW`], to see whether they are the same.
 const WORDED: u32 = 20;
 
-/// The last few that were written are known again.
+/// How many of the last lines are remembered.
 const KNOWN: usize = 4;
 
 /// So many addresses, each with a kind of line, are told apart; all others share one
@@ -134,13 +133,13 @@ impl DropLines {
 /// does not hold back the others.
 #[derive(Debug, Clone)]
 pub(crate) struct TunnelLines {
-    /// What was refused, what the peer complains about, what failed.
+    /// Lines about refusals, failures and errors that the peer reports.
     pub(crate) refusals: Refusals,
     /// Messages that were dropped.
     pub(crate) drops: DropLines,
-    /// What becomes of its SAs.
+    /// Lines about its SAs.
     pub(crate) sas: LineLimit,
-    /// What becomes of it.
+    /// Lines about its state.
     pub(crate) states: LineLimit,
 }
 
@@ -211,7 +210,7 @@ impl Refusals {
         Some(words)
     }
 
-    /// Something is different from now on: the same words would be news.
+    /// Forgets the remembered lines: something changed, and the same words would be news.
     pub(crate) fn forget(&mut self) {
         self.known.clear();
     }

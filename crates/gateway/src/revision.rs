@@ -1,8 +1,8 @@
 //! Configurations, one after the other, and what leads from one to the next.
 //!
-//! To compare two of them takes longer the more connections there are, and mostly little
-//! comes of it. So whoever read a configuration compares it, on a thread for which nobody
-//! waits, and [`Supervisor::apply`] does what was found.
+//! Comparing two of them takes longer the more connections there are, and mostly finds
+//! little. So the thread that reads a configuration compares it, while the supervisor goes
+//! on, and [`Supervisor::apply`] only does the difference.
 //!
 //! [`Supervisor::apply`]: crate::supervisor::Supervisor::apply
 
@@ -13,8 +13,8 @@ use crate::changed_options::gateway_fields;
 use crate::domain::{Connection, Gateway};
 use crate::rules::Checked;
 
-/// A configuration as it is put in force, which keeps every rule. It never changes; the next one shares with it
-/// the connections that stay as they are.
+/// A configuration that keeps every rule, as it is put in force. It never changes; the next
+/// one shares with it the connections that stay as they are.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Revision {
     own: Gateway,
@@ -55,8 +55,8 @@ impl Revision {
     }
 }
 
-/// What leads from one revision to another: connections that are to be as they stand here,
-/// and those that are to be no more.
+/// The difference between two revisions: connections that are new or changed, and those that
+/// are removed.
 #[derive(Debug)]
 pub struct ChangeSet {
     base: Arc<Revision>,
@@ -98,8 +98,8 @@ impl ChangeSet {
         }
     }
 
-    /// What leads to the same revision from this one, which is in force now. It is compared
-    /// anew if that is not the one that it was compared with.
+    /// The difference between the revision in force, given here, and the same next one. They
+    /// are compared again if another revision was in force at the first comparison.
     #[must_use]
     pub fn since(self, base: &Arc<Revision>) -> Self {
         if Arc::ptr_eq(&self.base, base) {
@@ -108,7 +108,7 @@ impl ChangeSet {
         Self::between(base, Revision::clone(&self.next))
     }
 
-    /// What it leads to.
+    /// The revision that it leads to.
     #[must_use]
     pub const fn next(&self) -> &Arc<Revision> {
         &self.next
@@ -121,15 +121,15 @@ impl ChangeSet {
         &self.upserts
     }
 
-    /// Connections that are to be no more, as they were.
+    /// Connections that are removed, as they were.
     #[must_use]
     pub fn removed(&self) -> &[Arc<Connection>] {
         &self.removed
     }
 }
 
-/// Whether the gateway differs in what decides about its connections' ends or about how
-/// their packets are treated.
+/// Whether the gateway's own options that differ change its connections' ends or the
+/// treatment of their packets.
 fn concerns_connections(old: &Gateway, new: &Gateway) -> bool {
     old.side != new.side
         || old.outside_addresses != new.outside_addresses

@@ -50,12 +50,12 @@ pub struct UnknownPeerStatus {
     /// Where its datagram came from.
     pub remote: SocketAddr,
     /// Why it was refused.
-    pub refused: Remark,
+    pub refused: AgedText,
 }
 
-/// Something that was said, and how long ago.
+/// A line of text, and how old it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
+pub struct AgedText {
     /// One line.
     pub text: String,
     /// How long ago.
@@ -108,27 +108,27 @@ pub struct TunnelStatus {
     pub id: TunnelId,
     /// Its name.
     pub name: TunnelName,
-    /// Where it stands.
+    /// Its state.
     pub state: State,
-    /// How long it has stood there.
+    /// For how long it has had that state.
     pub since: Duration,
-    /// Why it stands there.
+    /// Why it has that state.
     pub why: String,
     /// The last thing that went wrong, be it over or not.
-    pub last_error: Option<Remark>,
+    pub last_error: Option<AgedText>,
     /// What it offers and accepts; None while nothing has gone wrong.
     pub algorithms: Option<(IkeAlgorithms, EspAlgorithms)>,
     /// Why the last rekey was refused, if nothing has come up since: the tunnel is up,
     /// but not beyond the lifetime of its SAs.
-    pub rekey_refused: Option<Remark>,
+    pub rekey_refused: Option<AgedText>,
     /// Where its traffic selectors and the configured networks do not meet while it is up,
     /// a sentence each.
     pub mismatches: Vec<String>,
     /// That nothing comes back through it though the peer answers IKE, and what may be
     /// the reason; None once something does.
-    pub one_way: Option<Remark>,
+    pub one_way: Option<AgedText>,
     /// That ESP is in UDP because nothing came back without.
-    pub udp_fallback: Option<Remark>,
+    pub udp_fallback: Option<AgedText>,
     /// Our outside address.
     pub outside_local: IpAddr,
     /// The peer's outside address: as its packets show it, else as configured.

@@ -1,5 +1,5 @@
-//! What a tunnel that is not up waits for, and what would explain that it does not come:
-//! a pure function from what the negotiator noted to a sentence.
+//! Why a tunnel is not up: what it waits for and what may be the cause, as a sentence made
+//! by a pure function from what the negotiator noted.
 //!
 //! A sentence says what is so, then asks what may be the cause. It never claims a cause:
 //! a dropped message, an answer that left by another interface and a peer that is off
@@ -16,7 +16,7 @@ use crate::span::span;
 #[cfg(test)]
 mod tests;
 
-/// What is awaited.
+/// What a tunnel waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WaitsFor {
     /// The operator, who took it down.
@@ -48,7 +48,7 @@ impl WaitsFor {
     }
 }
 
-/// Messages in a row without what has to follow.
+/// Messages of one kind in a row, without the message that has to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Streak {
     /// How many; at least one.
@@ -59,30 +59,30 @@ pub struct Streak {
     pub ago: Duration,
 }
 
-/// What came last.
+/// The last message that came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastHeard {
     /// What it was.
     pub what: ReceivedKind,
-    /// From where; None for what authenticated.
+    /// From where; None for a message that authenticated.
     pub remote: Option<SocketAddr>,
     /// How long ago.
     pub ago: Duration,
 }
 
-/// Handshakes that were begun from where the peer is expected, and no IKE_AUTH came.
+/// Handshakes that the peer's address began, without IKE_AUTH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerHandshakes {
     /// The handshakes.
     pub handshakes: Streak,
-    /// IKE_SA_INIT requests that came again although we had answered them.
+    /// IKE_SA_INIT requests that were repeated although we had answered them.
     pub repeated: u32,
     /// Who began the last.
     pub remote: SocketAddr,
 }
 
-/// Somebody whose address is not configured, and who began handshakes at an address of
-/// ours.
+/// Somebody whose address is not configured and who began handshakes with us: perhaps the
+/// peer, at another address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PossiblePeer {
     /// From where.
@@ -103,7 +103,7 @@ impl PossiblePeer {
         }
     }
 
-    /// Whether it came back, and lately: who only looks what is there does not.
+    /// Whether it came back, and lately. A port scan does not.
     pub(crate) fn persists(&self) -> bool {
         let Streak { since, ago, .. } = self.handshakes;
         ago <= RECENT && since.saturating_sub(ago) >= COMES_BACK
@@ -130,10 +130,10 @@ pub struct WhyNotUp {
     pub from: Option<IpAddr>,
     /// At which address of ours, as the peer sees it.
     pub at: IpAddr,
-    /// How long notes have been taken: since the peer was configured as it is.
+    /// How long the negotiator has taken notes: since the peer was last configured.
     pub noted: Duration,
-    /// What came last from the peer's address, or, if none is configured, from any that
-    /// is no peer's.
+    /// The last message from the peer's address; if none is configured, from any address
+    /// that is no other peer's.
     pub last: Option<LastHeard>,
     /// Handshakes begun from there.
     pub begun: Option<PeerHandshakes>,
@@ -191,22 +191,22 @@ impl Finding {
     }
 }
 
-/// Of requests in a row that many are too many for an answer that is only late.
+/// After so many requests in a row, the answer is missing and not only late.
 const ENOUGH: u32 = 3;
 /// An honest peer's IKE_AUTH comes sooner.
 const PROMPT: Duration = Duration::from_secs(3);
-/// Who asks again after so long means us.
+/// Who asks again after this long is no port scan.
 const COMES_BACK: Duration = Duration::from_secs(5);
-/// For so long after a start nobody need ask why nothing came.
+/// For this long after a start, that nothing came needs no explanation.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// What is no older than this counts, in the order of how much it tells.
+/// Facts older than this are used only if there is no newer one.
 const RECENT: Duration = Duration::from_secs(120);
 
 const BOTH_WAYS: &str = "is UDP 4500 let through, both ways?";
 
 impl WhyNotUp {
-    /// From what the negotiator noted, which also shows which answer is awaited. `heard` is
-    /// how long ago something authentic came.
+    /// Made from what the negotiator noted. `heard` is how long ago an authenticated message
+    /// came.
     pub(crate) fn new(
         now: std::time::Instant,
         what: WaitsFor,
@@ -252,8 +252,8 @@ impl WhyNotUp {
         }
     }
 
-    /// Whether the peer may have another address than it is configured with, this one:
-    /// nothing came from its own since this one asks.
+    /// Whether the peer may be at this address instead of the configured one: nothing came
+    /// from the configured one since this one asks.
     pub(crate) fn may_be(&self, unknown: &PossiblePeer) -> bool {
         let waits = match self.what {
             WaitsFor::Peer | WaitsFor::Pause(_) | WaitsFor::InitResponse => true,
@@ -286,7 +286,7 @@ impl WhyNotUp {
         let reaches = self.init_unanswered.is_none_or(|row| row.count < ENOUGH);
         let auth = self.auth_unanswered.filter(|_| reaches);
         let begun = self.begun.map(|begun| {
-            // One request that comes again may be one answer that was lost.
+            // A request that is repeated once may mean a single lost answer.
             let again = begun.repeated > begun.handshakes.count;
             let finding = if again {
                 Finding::AnswersLost

@@ -79,8 +79,8 @@ impl Supervisor {
     }
 
     /// Lets a tunnel that was taken down come up again. Where the peer's address is
-    /// known, we initiate at once, whatever StartupAction says: the peer need not know
-    /// that it may. On any other tunnel it changes nothing.
+    /// known, we initiate at once, whatever StartupAction says: the peer may not know
+    /// that it may initiate. On any other tunnel it changes nothing.
     ///
     /// # Errors
     /// If there is no such tunnel.
@@ -98,7 +98,7 @@ impl Supervisor {
                 let peer = tunnel.peer.clone();
                 self.endpoint.set_peer(now, id, peer);
             }
-            // Its SAs are not those of the present configuration.
+            // Its SAs are those of the old configuration, so it restarts at the end of the drain.
             (State::Draining, Some(drain)) if drain.outdated => drain.then = AfterDrain::Restart,
             (State::Draining, Some(_)) => {
                 tunnel.drain = None;

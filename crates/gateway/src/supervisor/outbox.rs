@@ -1,5 +1,5 @@
-//! Commands on their way out, in an order that loses no packet: what packets
-//! are sent with changes first, what they were sent with goes last.
+//! Commands on their way out, in an order that loses no packet: first traffic moves to
+//! another SA or tunnel, then what carried it before is removed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
@@ -22,12 +22,12 @@ pub(super) struct Outbox {
     ready: VecDeque<Command>,
     /// CHILD SAs that stop sending once [`Self::publish`] has moved traffic.
     stops: Vec<(TunnelId, u32)>,
-    /// Removed as soon as traffic has moved.
+    /// CHILD SAs that are removed once [`Self::publish`] has moved traffic.
     removals: Vec<Removal>,
-    /// Removed at this time, or sooner if its slot is needed; by slot.
+    /// CHILD SAs that are removed at a time, or sooner if their slot is needed; by slot.
     later: BTreeMap<u32, (Instant, Removal)>,
     due: BTreeSet<(Instant, u32)>,
-    /// What is still to be told of these goes with [`Self::publish`].
+    /// Their changes become commands in [`Self::publish`].
     pub(super) tables: Tables,
 }
 
@@ -88,7 +88,7 @@ impl Outbox {
             .push_back(Command::RemoveChild { tunnel, spi_in });
     }
 
-    /// Drops what is still to be said of a CHILD SA that the data plane did not install.
+    /// Drops the commands about a CHILD SA that the data plane did not install.
     pub(super) fn forget(&mut self, spi_in: u32) {
         let of_it = |command: &Command| match command {
             Command::UseOutbound { spi_in: of, .. }
@@ -124,7 +124,7 @@ impl Outbox {
         }
     }
 
-    /// Queues what of the tables differs from what was last told, then the removals.
+    /// Queues the changes of the tables, then the removals.
     pub(super) fn publish(&mut self) {
         let (tables, ready) = (&mut self.tables, &mut self.ready);
         let policies = tables.policies.take_changes().into_iter();
@@ -154,7 +154,7 @@ impl Outbox {
     }
 }
 
-/// None of it is not worth a command.
+/// No command for no changes.
 fn some<T>(changes: Vec<T>) -> Option<Vec<T>> {
     Some(changes).filter(|changes| !changes.is_empty())
 }

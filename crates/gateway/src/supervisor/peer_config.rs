@@ -60,7 +60,7 @@ pub fn peer_config(
     }
 }
 
-/// The other tunnel's.
+/// The other tunnel's pre-shared key, which may have been mistaken for this one's.
 fn other_key(connection: &Connection, name: &TunnelName) -> OtherKey {
     let [first, second] = &connection.tunnels;
     let (number, other) = match name.number {
@@ -92,8 +92,8 @@ fn network_advice(gateway: &Gateway, connection: &Connection) -> String {
     format!("set {theirs} at the peer as its local networks and {ours} as its remote networks")
 }
 
-/// The networks of one side, with the options that say so: where selectors are for
-/// everything, those that there are.
+/// The networks that the selectors of one side mean, with the options that say so: a
+/// selector for everything means the configured networks.
 fn meant(
     (selectors, narrowed_by): (&[IpNet], SelectorOptions),
     (networks, known_by): (&[IpNet], &'static str),

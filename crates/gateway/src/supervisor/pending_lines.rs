@@ -1,4 +1,4 @@
-//! What is to be written about a tunnel once it is clear what follows.
+//! Log lines about a tunnel that wait until it is clear what follows from an event.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -8,25 +8,25 @@ use vgw_ike::refusal::RefusalReason;
 
 use super::lifecycle::{Event, State};
 
-/// What is to be written about a tunnel.
+/// What [`super::tunnel_log`] is to write about a tunnel.
 #[derive(Debug)]
 pub(super) struct PendingLines {
-    /// The state that was told last.
+    /// The state that was logged last.
     pub(super) logged_state: LoggedState,
-    /// Since when it carries, of which its end will tell.
+    /// Since when it carries; the line about its end says for how long.
     pub(super) up_since: Option<Instant>,
     /// How long it took from our initiating until it was up.
     pub(super) took: Option<Duration>,
-    /// Why it went down, if it is not told yet: the reason of its state may be a newer one
-    /// by then, as where we initiate at once.
+    /// Why it went down, if that is not logged yet. By then the reason of its state may be
+    /// another one, as when we initiate at once.
     pub(super) went_down: Option<WentDown>,
-    /// It did not come up.
+    /// Why it did not come up.
     pub(super) failure: Option<FailedAttempt>,
     /// Datagrams of the peer that were refused: from where, and why.
     pub(super) refused: Vec<(SocketAddr, RefusalReason)>,
 }
 
-/// It went down.
+/// That a tunnel went down.
 #[derive(Debug)]
 pub(super) struct WentDown {
     pub(super) why: String,
@@ -34,12 +34,12 @@ pub(super) struct WentDown {
     pub(super) wanted: bool,
 }
 
-/// An attempt failed.
+/// That an attempt to initiate failed.
 #[derive(Debug)]
 pub(super) struct FailedAttempt {
     pub(super) why: String,
     pub(super) advice: &'static str,
-    /// Whether we were only trying whether the peer is there.
+    /// Whether it was the single attempt of a tunnel that waits for its peer.
     pub(super) trial: bool,
 }
 
@@ -75,7 +75,7 @@ impl Default for PendingLines {
 }
 
 impl PendingLines {
-    /// The tunnel's state changes by an event, for this reason, from one that it had since then.
+    /// Notes a change of state: from which one, since when it had that, and why.
     pub(super) fn note(
         &mut self,
         now: Instant,

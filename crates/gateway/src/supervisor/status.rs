@@ -12,7 +12,7 @@ use super::sas::{Child, IkeSa};
 use super::tunnel::Tunnel;
 use super::{ConnectionState, State, Supervisor, TunnelIndex, udp_fallback};
 use crate::status::{
-    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, TunnelEnds, TunnelStatus,
+    AgedText, ChildStatus, ConnectionStatus, IkeStatus, Status, TunnelEnds, TunnelStatus,
 };
 use crate::why_not_up::{WaitsFor, WhyNotUp};
 
@@ -107,9 +107,9 @@ impl Supervisor {
             one_way: tunnel.one_way.found().and_then(|found| {
                 let text = tunnel.one_way_words()?;
                 let age = now.saturating_duration_since(found.at);
-                Some(Remark { text, age })
+                Some(AgedText { text, age })
             }),
-            udp_fallback: tunnel.udp_fallback.age(now).map(|age| Remark {
+            udp_fallback: tunnel.udp_fallback.age(now).map(|age| AgedText {
                 text: udp_fallback::WORDS.to_owned(),
                 age,
             }),
@@ -168,8 +168,8 @@ pub(super) fn waits_for_in_words(now: Instant, tunnel: &Tunnel) -> Option<String
     })
 }
 
-fn remark(now: Instant, said: &LastError) -> Remark {
-    Remark {
+fn remark(now: Instant, said: &LastError) -> AgedText {
+    AgedText {
         text: match said.of {
             Some(remote) => format!("{} (from {remote})", said.why),
             None => said.why.to_string(),

@@ -1,4 +1,4 @@
-//! The numbers that tunnels have.
+//! The ids of tunnels.
 
 use std::collections::BTreeSet;
 

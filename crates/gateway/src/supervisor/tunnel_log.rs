@@ -17,7 +17,7 @@ use super::tunnel::Tunnel;
 use crate::span::span;
 
 impl Tunnel {
-    /// Writes what there is to be said, now that it is decided what follows.
+    /// Writes the lines that waited, now that it is clear what follows.
     pub(super) fn write_pending_lines(&mut self, now: Instant) {
         let failure = self.pending_lines.failure.take();
         let went_down = self.pending_lines.went_down.take();
@@ -63,7 +63,7 @@ impl Tunnel {
     }
 
     fn log_refusal(&mut self, now: Instant, remote: SocketAddr, why: &RefusalReason) {
-        // Not by its port, which is another each time behind many a NAT.
+        // Without the port: behind a NAT it may be another each time, and each a new line.
         let from = remote.ip().to_string();
         self.warn(now, Some(remote), || match why.to_string() {
             words if words.starts_with(&from) => format!("refused {words}"),
@@ -72,7 +72,7 @@ impl Tunnel {
     }
 
     fn log_up(&mut self, now: Instant) {
-        // What goes wrong next is news, whatever it was before.
+        // The next error is logged even if the same was logged before.
         self.lines.refusals.forget();
         let Some((spi_in, child)) = self.sas.sender() else {
             return;
@@ -157,8 +157,9 @@ impl Tunnel {
         }
     }
 
-    /// An IKE SA ended that was up for so long. Mostly it is told by what becomes of the
-    /// tunnel, or the two ends had both begun one and needed one.
+    /// Logs that an IKE SA ended. At level info only where no other line says it: mostly
+    /// the tunnel goes down with it, or both ends had initiated and one IKE SA was
+    /// redundant.
     pub(super) fn log_ike_sa_end(
         &mut self,
         now: Instant,

@@ -1,10 +1,10 @@
-//! A tunnel whose ESP does not pass as IP protocol 50 goes to UDP, where `encapsulation`
-//! is "auto": a second IKE SA is made beside the first, with a NAT pretended (RFC 7296
-//! section 2.23). Nothing is lost if that was not the reason, or if it fails: the first
-//! goes on until traffic has moved.
+//! With `encapsulation = "auto"`, a tunnel through which nothing returns by IP protocol 50 is
+//! taken to ESP in UDP: a second IKE SA is made beside the first, pretending a NAT (RFC 7296
+//! section 2.23). Nothing is lost if that was not the reason, or if it fails: the first IKE
+//! SA goes on until traffic has moved.
 //!
-//! Later IKE SAs begin in UDP, too, while the peer is where it was and answers. Once it
-//! does not, what was true of the way may be so no more, and UDP port 4500 closed.
+//! Later IKE SAs use UDP, too, as long as the peer answers from the same address. After that
+//! the path may be another one, and UDP port 4500 closed on it.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::one_way::Backoff;
 pub(super) const WORDS: &str = "ESP goes in UDP, as none came back by IP protocol 50: let that \
                                 through on the way, or set encapsulation = \"udp\"";
 
-/// Whether a tunnel goes to UDP, or has.
+/// Whether a tunnel's ESP is in UDP for this reason, or is about to be.
 #[derive(Debug, Default)]
 pub(super) struct UdpFallback {
     /// The IKE SA that is being made.
@@ -63,7 +63,7 @@ impl Supervisor {
         }
     }
 
-    /// An IKE SA is up that is no rekey.
+    /// A new IKE SA is up, not by a rekey.
     pub(super) fn note_new_ike(&mut self, now: Instant, id: TunnelId, sa: SaId, path: Path) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -85,8 +85,8 @@ impl Supervisor {
         }
     }
 
-    /// An attempt to initiate has failed. True if it was to go to UDP: then the tunnel
-    /// goes on as it is.
+    /// An attempt to initiate has failed. Returns whether it was the one for ESP in UDP:
+    /// then the tunnel goes on with the IKE SA that it has.
     pub(super) fn note_failed_attempt(
         &mut self,
         now: Instant,
@@ -118,7 +118,7 @@ impl Supervisor {
         tunnel.warn(now, None, || format!("ESP in UDP was tried in vain: {why}"));
     }
 
-    /// Has later IKE SAs begin as configured.
+    /// From now on, IKE SAs are negotiated with the configured encapsulation.
     pub(super) fn forget_udp(&mut self, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;

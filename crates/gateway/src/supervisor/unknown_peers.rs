@@ -1,5 +1,5 @@
-//! Who was refused and is no configured peer, and whether it may be one that is awaited
-//! at another address.
+//! Peers that are not configured and were refused. One of them may be a configured peer that
+//! comes from another address than the configured one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -10,14 +10,14 @@ use vgw_ike::refusal::RefusalReason;
 
 use super::Supervisor;
 use super::last_error::says_more;
-use crate::status::{ConnectionStatus, Remark, UnknownPeerStatus};
+use crate::status::{AgedText, ConnectionStatus, UnknownPeerStatus};
 use crate::why_not_up::{PossiblePeer, WhyNotUp};
 
-/// So many are remembered for status.
+/// How many are remembered for status.
 const REMEMBERED: usize = 8;
-/// Who did not ask for so long begins anew.
+/// Handshakes of somebody who was silent for this long are forgotten.
 const FORGOTTEN: Duration = Duration::from_secs(600);
-/// Where more peers are awaited, a stranger is hardly the one or the other.
+/// Where more peers are awaited, nothing points to one of them.
 const AWAITED: usize = 3;
 
 /// A refused datagram of somebody who is no configured peer.
@@ -25,17 +25,17 @@ struct UnknownPeer {
     remote: SocketAddr,
     why: RefusalReason,
     at: Instant,
-    /// Its handshakes, by the address of ours at which it is not configured.
+    /// The handshakes that it began, by our outside address.
     asked: BTreeMap<IpAddr, Repeats>,
 }
 
-/// The last few.
+/// The last [`REMEMBERED`] of them, one for each address.
 #[derive(Default)]
 pub(super) struct UnknownPeers(VecDeque<UnknownPeer>);
 
 impl UnknownPeers {
-    /// Keeps the latest word of each of the last few addresses; a refusal, which explains
-    /// more than that a message was dropped, for some time.
+    /// Keeps the latest reason of each address; but a refusal stays for a minute, as it
+    /// explains more than that a message was dropped.
     pub(super) fn remember(&mut self, now: Instant, remote: SocketAddr, why: RefusalReason) {
         let known = self.0.iter().position(|s| s.remote.ip() == remote.ip());
         let of_it = known.and_then(|place| self.0.get(place));
@@ -65,14 +65,14 @@ impl UnknownPeers {
     pub(super) fn status(&self, now: Instant) -> impl Iterator<Item = UnknownPeerStatus> {
         self.0.iter().rev().map(move |stranger| UnknownPeerStatus {
             remote: stranger.remote,
-            refused: Remark {
+            refused: AgedText {
                 text: stranger.why.to_string(),
                 age: now.saturating_duration_since(stranger.at),
             },
         })
     }
 
-    /// Those that began handshakes at addresses of ours, each with that address.
+    /// Those that go on beginning handshakes, each with the address of ours.
     fn asking(&self, now: Instant) -> Vec<(IpAddr, PossiblePeer)> {
         let each = self.0.iter().flat_map(|stranger| {
             let remote = stranger.remote.ip();
@@ -84,8 +84,8 @@ impl UnknownPeers {
 }
 
 impl Supervisor {
-    /// Notes, of those who ask and are not configured, who may be a peer that is awaited
-    /// at another address.
+    /// Adds to the status of tunnels that are not up which unknown peer may be theirs, at
+    /// another address than configured.
     pub(super) fn note_possible_peers(&self, now: Instant, connections: &mut [ConnectionStatus]) {
         for (local, unknown) in self.unknown_peers.asking(now) {
             let elsewhere = |peer: Option<IpAddr>| peer == Some(unknown.remote);

@@ -9,7 +9,7 @@ use vgw_crypto::Group;
 use vgw_dataplane::{Family, Features, mss};
 use vgw_gateway::domain;
 use vgw_gateway::status::{
-    ChildStatus, ConnectionStatus, IkeStatus, Remark, Status, Telemetry, TunnelStatus,
+    AgedText, ChildStatus, ConnectionStatus, IkeStatus, Status, Telemetry, TunnelStatus,
     UnknownPeerStatus,
 };
 use vgw_gateway::supervisor;
@@ -313,7 +313,7 @@ fn counters(counters: PeerCounters, changes_refused: u64) -> wire::Counters {
     }
 }
 
-fn last(remark: Remark) -> wire::Last {
+fn last(remark: AgedText) -> wire::Last {
     wire::Last {
         ago_seconds: remark.age.as_secs_f64(),
         why: remark.text,
