@@ -26,7 +26,7 @@ pub enum Order {
     Down,
     /// Bring it back.
     Up,
-    /// Rekey its IKE SA, or its CHILD SAs.
+    /// Rekey its IKE SA, or the CHILD SA that it sends with.
     Rekey(wire::RekeyTarget),
 }
 

@@ -41,7 +41,7 @@ pub enum Request {
 pub enum RekeyTarget {
     /// The IKE SA.
     Ike,
-    /// Its CHILD SAs.
+    /// The CHILD SA that it sends with.
     Child,
 }
 

@@ -89,7 +89,7 @@ enum TunnelCommand {
     Rekey {
         #[command(flatten)]
         tunnel: TunnelArgument,
-        /// Of the IKE SA instead of its CHILD SAs.
+        /// Of the IKE SA instead of the CHILD SA that it sends with.
         #[arg(long)]
         ike: bool,
     },
