@@ -56,6 +56,9 @@ pub struct Plan {
     pub customers: u8,
     /// Simulated time.
     pub time: Duration,
+    /// So many of a thousand times that something happened to a node, all its IKE SAs are
+    /// taken as plain data and built again.
+    pub rebuilds: u32,
 }
 
 impl Plan {
@@ -70,7 +73,7 @@ impl Plan {
 }
 
 /// What happened.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Summary {
     /// All packets of all flows.
     pub packets: Tally,
@@ -184,6 +187,7 @@ impl Days {
         }
         for node in &mut world.nodes {
             node.late_jobs = LATE_JOBS;
+            node.rebuilds = plan.rebuilds;
         }
         world.start_all();
         for (from, to, via) in flows {

@@ -54,8 +54,13 @@ pub struct Node {
     pub refuse_next: Option<fn(RefusedCommand) -> bool>,
     /// Commands that were refused.
     pub refused: u64,
-    /// What its data plane could not do.
+    /// What its data plane could not do, and what could not be built again.
     pub faults: Vec<String>,
+    /// So many of a thousand times that something happened to it, all its IKE SAs are taken
+    /// as plain data and built again.
+    pub rebuilds: u32,
+    // Apart from the other dice, so that all else happens as without.
+    rebuild_dice: Dice,
 }
 
 impl Node {
@@ -81,6 +86,8 @@ impl Node {
             refuse_next: None,
             refused: 0,
             faults: Vec::new(),
+            rebuilds: 0,
+            rebuild_dice: Dice::new(!seed),
         }
     }
 
@@ -153,6 +160,11 @@ impl Node {
             &mut self.jobs,
             (&mut self.job_dice, self.late_jobs),
         );
+        if self.rebuild_dice.per_mille(self.rebuilds)
+            && let Err(fault) = supervisor.rebuild_ike_sas()
+        {
+            self.faults.push(format!("{}: {fault}", self.name));
+        }
         while let Some(command) = supervisor.poll_command() {
             if let Some(refused) = command.if_refused() {
                 let asked_for = self.refuse_next.take_if(|which| which(refused)).is_some();

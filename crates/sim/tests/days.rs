@@ -15,6 +15,7 @@ const SHORT: Plan = Plan {
     gateways: 2,
     customers: 4,
     time: Duration::from_secs(2 * 3600),
+    rebuilds: 0,
 };
 
 /// What `cargo xtask sim` takes.
@@ -22,6 +23,7 @@ const LONG: Plan = Plan {
     gateways: 3,
     customers: 9,
     time: Duration::from_secs(24 * 3600),
+    rebuilds: 10,
 };
 
 /// Short seeds that every test run takes.
@@ -80,6 +82,19 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
         all(|tally| tally.relayed),
     ];
     assert!(happened.iter().all(|count| *count > 0), "{happened:?}");
+}
+
+#[test]
+fn nothing_is_different_where_ike_sas_are_taken_as_plain_data_at_random_moments() {
+    let small = |rebuilds| Plan {
+        gateways: 2,
+        customers: 3,
+        time: Duration::from_secs(3600),
+        rebuilds,
+    };
+    for seed in [1, 2] {
+        assert_eq!(live(seed, small(100)), live(seed, small(0)), "seed {seed}");
+    }
 }
 
 #[test]

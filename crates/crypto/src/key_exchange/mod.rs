@@ -182,6 +182,42 @@ impl KeyPair {
         PrivateKey::generate(group, random).map(PrivateKey::into_key_pair)
     }
 
+    /// The key pair of a private value that [`Self::private`] gave. None: it is not one of
+    /// the group.
+    #[must_use]
+    pub fn restore(group: Group, private: &Secret) -> Option<Self> {
+        let octets = private.expose();
+        let private = match group {
+            Group::Modp1024 => Private::Modp(Exponent::from_be_octets(group, &MODP_1024, octets)),
+            Group::Modp1536 => Private::Modp(Exponent::from_be_octets(group, &MODP_1536, octets)),
+            Group::Modp2048 => Private::Modp(Exponent::from_be_octets(group, &MODP_2048, octets)),
+            Group::Modp3072 => Private::Modp(Exponent::from_be_octets(group, &MODP_3072, octets)),
+            Group::Modp4096 => Private::Modp(Exponent::from_be_octets(group, &MODP_4096, octets)),
+            Group::Modp6144 => Private::Modp(Exponent::from_be_octets(group, &MODP_6144, octets)),
+            Group::Modp8192 => Private::Modp(Exponent::from_be_octets(group, &MODP_8192, octets)),
+            Group::Ecp256 => Private::Ecp256(SecretKey::from_slice(octets).ok()?),
+            Group::Ecp384 => Private::Ecp384(SecretKey::from_slice(octets).ok()?),
+            Group::Ecp521 => Private::Ecp521(SecretKey::from_slice(octets).ok()?),
+            Group::Curve25519 => {
+                let octets = Zeroizing::new(<[u8; 32]>::try_from(octets).ok()?);
+                Private::Curve25519(StaticSecret::from(*octets))
+            }
+        };
+        Some(Self::from_private(group, private))
+    }
+
+    /// The private value, big-endian; that of Curve25519 as RFC 7748 has it.
+    #[must_use]
+    pub fn private(&self) -> Secret {
+        match &self.private {
+            Private::Modp(exponent) => exponent.to_be_octets(),
+            Private::Ecp256(scalar) => Secret::from(Zeroizing::new(scalar.to_bytes()).as_slice()),
+            Private::Ecp384(scalar) => Secret::from(Zeroizing::new(scalar.to_bytes()).as_slice()),
+            Private::Ecp521(scalar) => Secret::from(Zeroizing::new(scalar.to_bytes()).as_slice()),
+            Private::Curve25519(scalar) => Secret::from(scalar.as_bytes().as_slice()),
+        }
+    }
+
     fn from_private(group: Group, private: Private) -> Self {
         let public = match &private {
             Private::Modp(exponent) => exponent.public(),

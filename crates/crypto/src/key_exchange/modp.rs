@@ -51,6 +51,14 @@ impl Exponent {
         }
     }
 
+    /// As many octets as it was made of.
+    pub(super) fn to_be_octets(&self) -> Secret {
+        let octets = Zeroizing::new(self.value.to_be_bytes().into_vec());
+        let len = usize::try_from(self.bits / 8).unwrap_or(usize::MAX);
+        let start = octets.len().saturating_sub(len);
+        Secret::from(octets.get(start..).unwrap_or_default())
+    }
+
     /// Our public value, as long as the prime (RFC 7296 section 3.4).
     pub(super) fn public(&self) -> Vec<u8> {
         let bits = self.prime.as_ref().bits_precision();

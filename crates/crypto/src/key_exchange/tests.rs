@@ -1,18 +1,17 @@
 //! Published vectors, and every way in which a public value can be wrong.
 
-use p256::elliptic_curve::SecretKey;
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng;
-use x25519_dalek::StaticSecret;
 
 use super::modp::Exponent;
 use super::modp_groups::{
     MODP_1024, MODP_1536, MODP_2048, MODP_3072, MODP_4096, MODP_6144, MODP_8192, Modp,
 };
-use super::{CURVE25519_SMALL_ORDER, KeyPair, Private, check_public};
+use super::{CURVE25519_SMALL_ORDER, KeyPair, check_public};
 use crate::error::KeyExchangeError;
 use crate::random::SecretRandom;
+use crate::secret::Secret;
 use crate::testing::hex;
 use crate::transform::Group;
 
@@ -21,18 +20,9 @@ fn random() -> SecretRandom {
 }
 
 fn from_vector(group: Group, private: &str) -> KeyPair {
-    let octets = hex(private);
-    let private = match group {
-        Group::Ecp256 => Private::Ecp256(SecretKey::from_slice(&octets).unwrap()),
-        Group::Ecp384 => Private::Ecp384(SecretKey::from_slice(&octets).unwrap()),
-        Group::Ecp521 => Private::Ecp521(SecretKey::from_slice(&octets).unwrap()),
-        Group::Curve25519 => {
-            Private::Curve25519(StaticSecret::from(<[u8; 32]>::try_from(octets).unwrap()))
-        }
-        Group::Modp2048 => Private::Modp(Exponent::from_be_octets(group, &MODP_2048, &octets)),
-        _ => panic!("no vector for group {group}"),
-    };
-    KeyPair::from_private(group, private)
+    let pair = KeyPair::restore(group, &Secret::new(hex(private))).unwrap();
+    assert_eq!(pair.private().expose(), hex(private));
+    pair
 }
 
 struct Vector {

@@ -55,7 +55,7 @@ use std::time::{Duration, Instant};
 
 use vgw_crypto::{RandomSources, Secret};
 use vgw_ike::config::{KeyLog, Limits};
-use vgw_ike::endpoint::{Endpoint, SaClass};
+use vgw_ike::endpoint::{BadState, Endpoint, SaClass};
 use vgw_ike::event::Transmit;
 use vgw_ike::job::{Job, JobId, Output};
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
@@ -247,6 +247,16 @@ impl Supervisor {
     /// lost their IKE SAs (RFC 6290); see [`Endpoint::set_token_key`].
     pub fn set_token_key(&mut self, key: Option<Secret>) {
         self.endpoint.set_token_key(key);
+    }
+
+    /// Takes every IKE SA as plain data and builds it again from that
+    /// ([`Endpoint::take_ike_sas`]), after which everything goes on as before.
+    ///
+    /// # Errors
+    /// One cannot be built again.
+    pub fn rebuild_ike_sas(&mut self) -> Result<(), BadState> {
+        let sas = self.endpoint.take_ike_sas();
+        self.endpoint.put_ike_sas(sas)
     }
 
     /// An IKE message arrived; the non-ESP marker is stripped.

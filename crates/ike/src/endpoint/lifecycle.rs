@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Endpoint;
 use super::sa::{AfterHandling, GoneSa, Sa};
+use super::{BadState, Endpoint, IkeSaState, SaClass};
 use crate::core::env::Env;
 use crate::core::event::{DownReason, SaId};
 use crate::v2::channel::window::Answered;
@@ -16,6 +16,45 @@ const REPEAT_FOR: Duration = Duration::from_secs(30);
 const MAX_CLOSED: usize = 4096;
 
 impl Endpoint {
+    /// Takes every established IKE SA as plain data. Until they are put back, this endpoint
+    /// does not know them; their inbound SPIs stay allocated.
+    pub fn take_ike_sas(&mut self) -> Vec<IkeSaState> {
+        let established = self.sas.iter().filter_map(|sa| match sa {
+            Sa::Established(sa) => Some(sa.id()),
+            Sa::Initiating(_) | Sa::HalfOpen(_) => None,
+        });
+        let ids: Vec<_> = established.collect();
+        let sas = ids.into_iter().filter_map(|id| self.sas.remove(id));
+        let mut states = Vec::new();
+        for sa in sas.collect::<Vec<_>>() {
+            self.deadlines.set(sa.id(), None);
+            self.spis.remove(sa.our_spi());
+            if let Sa::Established(sa) = sa {
+                for spi_in in sa.inbound_spis() {
+                    self.core.owner.remove(&spi_in);
+                }
+                states.push(sa.into_state());
+            }
+        }
+        states
+    }
+
+    /// Builds IKE SAs from what [`Self::take_ike_sas`] gave.
+    ///
+    /// # Errors
+    /// A state that no IKE SA can be built from; those after it are not looked at.
+    pub fn put_ike_sas(&mut self, states: Vec<IkeSaState>) -> Result<(), BadState> {
+        for state in states {
+            let sa = Established::from_state(state)?;
+            self.spis.insert(sa.our_spi(), sa.id(), SaClass::Known);
+            for spi_in in sa.inbound_spis() {
+                self.core.owner.insert(spi_in, sa.id());
+            }
+            self.put(Sa::Established(Box::new(sa)));
+        }
+        Ok(())
+    }
+
     /// Puts an SA into the table, and its deadline among the others.
     pub(super) fn put(&mut self, sa: Sa) {
         self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));

@@ -29,6 +29,7 @@ use vgw_crypto::{RandomSources, Secret};
 use vgw_sa::TunnelId;
 
 pub use self::spis::SaClass;
+pub use crate::v2::established::{BadState, IkeSaState};
 
 use self::sa::Sa;
 use self::spis::Spis;

@@ -60,7 +60,6 @@ impl Table {
         ids.filter_map(|(_, id)| self.get(*id))
     }
 
-    #[cfg(test)]
     pub(super) fn iter(&self) -> impl Iterator<Item = &Sa> {
         self.all.values()
     }

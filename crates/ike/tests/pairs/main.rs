@@ -27,4 +27,5 @@ mod rekey;
 mod rig;
 mod silence;
 mod spis;
+mod state;
 mod strangers;

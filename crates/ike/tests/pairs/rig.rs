@@ -322,6 +322,8 @@ pub struct Pair {
     pub traffic: Option<Duration>,
     /// Whether arrivals of ESP are noted.
     pub noted: bool,
+    /// Whether every IKE SA is taken as plain data and built again after whatever happens.
+    pub rebuilds: bool,
     next_traffic: Instant,
     on_the_way: VecDeque<(Instant, u64, Datagram)>,
     sent: u64,
@@ -348,6 +350,8 @@ impl Pair {
             delivered: 0,
             traffic: None,
             noted: true,
+            // What one half of the seeds finds is found as well where SAs are rebuilt.
+            rebuilds: seed % 2 == 1,
             next_traffic: start,
             on_the_way: VecDeque::new(),
             sent: 0,
@@ -400,7 +404,12 @@ impl Pair {
     }
 
     pub fn call<T>(&mut self, side: usize, act: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
-        let result = act(&mut self.sides[side].endpoint, self.now);
+        let endpoint = &mut self.sides[side].endpoint;
+        let result = act(endpoint, self.now);
+        if self.rebuilds {
+            let sas = endpoint.take_ike_sas();
+            endpoint.put_ike_sas(sas).unwrap();
+        }
         self.drain(side);
         result
     }

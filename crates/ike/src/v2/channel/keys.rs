@@ -83,27 +83,41 @@ impl SkeySeed {
             initiator: cut.take(prf_len),
             responder: cut.take(prf_len),
         };
-        let (ours, theirs) = match role {
-            Role::Initiator => ((&sk_ei, &sk_ai), (&sk_er, &sk_ar)),
-            Role::Responder => ((&sk_er, &sk_ar), (&sk_ei, &sk_ai)),
-        };
-        let keys = IkeKeys {
-            seal: SealKey::new(suite, ours.0, ours.1, iv_key)?,
-            open: OpenKey::new(suite, theirs.0, theirs.1)?,
-            source: Some(ChildKeySource {
-                prf: suite.prf,
-                sk_d,
+        let log = match key_log {
+            KeyLog::Off => None,
+            KeyLog::On => Some(IkeKeyLog {
+                sk_ei: sk_ei.clone(),
+                sk_er: sk_er.clone(),
+                sk_ai: sk_ai.clone(),
+                sk_ar: sk_ar.clone(),
             }),
-            log: match key_log {
-                KeyLog::Off => None,
-                KeyLog::On => Some(IkeKeyLog {
-                    sk_ei,
-                    sk_er,
-                    sk_ai,
-                    sk_ar,
-                }),
-            },
         };
+        let initiator = DirectionKeys {
+            encryption: sk_ei,
+            integrity: sk_ai,
+        };
+        let responder = DirectionKeys {
+            encryption: sk_er,
+            integrity: sk_ar,
+        };
+        let (ours, theirs) = match role {
+            Role::Initiator => (initiator, responder),
+            Role::Responder => (responder, initiator),
+        };
+        let keys = IkeKeys::from_state(
+            suite,
+            IkeKeysState {
+                ours,
+                theirs,
+                iv_key: iv_key.clone(),
+                next_iv: 0,
+                source: Some(ChildKeySource {
+                    prf: suite.prf,
+                    sk_d,
+                }),
+                log,
+            },
+        )?;
         Ok((keys, auth))
     }
 }
@@ -118,9 +132,50 @@ pub(crate) struct IkeKeys {
     pub source: Option<ChildKeySource>,
     /// For the key log, if it is on, until the SA is reported as up.
     pub log: Option<IkeKeyLog>,
+    // What `seal` and `open` were made of.
+    ours: DirectionKeys,
+    theirs: DirectionKeys,
+    iv_key: Secret,
+}
+
+/// The keys of one IKE SA as plain data.
+pub(crate) struct IkeKeysState {
+    /// SK_e and SK_a of what we send.
+    ours: DirectionKeys,
+    /// The same of what the peer sends.
+    theirs: DirectionKeys,
+    iv_key: Secret,
+    next_iv: u64,
+    source: Option<ChildKeySource>,
+    log: Option<IkeKeyLog>,
 }
 
 impl IkeKeys {
+    /// Builds the keys from what [`Self::into_state`] gave.
+    pub(crate) fn from_state(suite: IkeSuite, state: IkeKeysState) -> Result<Self, KeyError> {
+        Ok(Self {
+            seal: SealKey::new(suite, &state.ours, &state.iv_key, state.next_iv)?,
+            open: OpenKey::new(suite, &state.theirs)?,
+            source: state.source,
+            log: state.log,
+            ours: state.ours,
+            theirs: state.theirs,
+            iv_key: state.iv_key,
+        })
+    }
+
+    /// The keys as plain data.
+    pub(crate) fn into_state(self) -> IkeKeysState {
+        IkeKeysState {
+            next_iv: self.seal.next_iv(),
+            ours: self.ours,
+            theirs: self.theirs,
+            iv_key: self.iv_key,
+            source: self.source,
+            log: self.log,
+        }
+    }
+
     /// The keys of a CHILD SA. None once there can be no more of them.
     pub(crate) fn child_keys(
         &self,

@@ -1,7 +1,7 @@
 //! The Encrypted payload: sealing and opening (RFC 7296 section 3.14, and
 //! RFC 5282 with an AEAD cipher).
 
-use vgw_crypto::{AeadKey, CbcKey, Encryption, IkeSuite, KeyError, MacKey, Secret};
+use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, Encryption, IkeSuite, KeyError, MacKey, Secret};
 
 use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::wire::{Header, Payload, Sealed, begin_sealed, encode_payloads};
@@ -29,7 +29,11 @@ struct CbcThenMac {
 }
 
 impl Protection {
-    fn new(suite: IkeSuite, encryption: &Secret, integrity: &Secret) -> Result<Self, KeyError> {
+    fn new(suite: IkeSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
+        let DirectionKeys {
+            encryption,
+            integrity,
+        } = keys;
         let Some(algorithm) = suite.integrity else {
             let key = AeadKey::new(suite.encryption, encryption.expose())?;
             return Ok(Self::Aead(Box::new(key)));
@@ -50,19 +54,24 @@ pub(crate) struct SealKey {
 }
 
 impl SealKey {
-    /// From SK_e and SK_a of our direction, and a random key for IVs that nobody
-    /// else knows.
+    /// From SK_e and SK_a of our direction, a random key for IVs that nobody else knows,
+    /// and how many IVs were made with that before.
     pub(crate) fn new(
         suite: IkeSuite,
-        encryption: &Secret,
-        integrity: &Secret,
+        keys: &DirectionKeys,
         iv_key: &Secret,
+        next_iv: u64,
     ) -> Result<Self, KeyError> {
         Ok(Self {
-            protection: Protection::new(suite, encryption, integrity)?,
+            protection: Protection::new(suite, keys)?,
             iv_key: CbcKey::new(Encryption::AesCbc256, iv_key.expose())?,
-            next_iv: 0,
+            next_iv,
         })
+    }
+
+    /// How many IVs were made.
+    pub(crate) fn next_iv(&self) -> u64 {
+        self.next_iv
     }
 
     /// A whole message whose payloads are encrypted.
@@ -115,12 +124,8 @@ pub(crate) struct OpenKey(Protection);
 
 impl OpenKey {
     /// From SK_e and SK_a of the peer's direction.
-    pub(crate) fn new(
-        suite: IkeSuite,
-        encryption: &Secret,
-        integrity: &Secret,
-    ) -> Result<Self, KeyError> {
-        Protection::new(suite, encryption, integrity).map(Self)
+    pub(crate) fn new(suite: IkeSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
+        Protection::new(suite, keys).map(Self)
     }
 
     /// The encoded payloads inside, without padding. The integrity check comes

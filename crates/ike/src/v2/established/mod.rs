@@ -16,6 +16,7 @@ mod pending;
 mod pending_ike;
 mod rekey_child;
 mod rekey_ike;
+mod state;
 mod state_loss;
 mod tasks;
 
@@ -34,6 +35,7 @@ pub(crate) use self::effect::Effect;
 use self::exchange::Reply;
 use self::inheritance::Inheritance;
 pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
+pub use self::state::{BadState, IkeSaState};
 use self::state_loss::StateLoss;
 use self::tasks::{RequestInFlight, Task, Tasks};
 

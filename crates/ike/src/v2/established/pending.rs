@@ -16,14 +16,14 @@ use crate::v2::wire::{KeyExchange, Notify, NotifyType, Proposal};
 /// INVALID_KE_PAYLOAD may send us from group to group this often.
 pub(super) const MAX_GROUP_CHANGES: u8 = 3;
 
-/// A CHILD SA that we asked for.
-pub(crate) struct PendingChild {
+/// A CHILD SA that we asked for. `K` is the key pair, or its private value as plain data.
+pub(crate) struct PendingChild<K = KeyPair> {
     /// Our inbound SPI of it.
     pub spi_in: u32,
     /// Ni.
     pub nonce: Vec<u8>,
     /// With PFS.
-    pub key_pair: Option<KeyPair>,
+    pub key_pair: Option<K>,
     offered: Vec<Proposal>,
     local_selectors: Vec<TrafficSelector>,
     remote_selectors: Vec<TrafficSelector>,
@@ -223,6 +223,24 @@ impl PendingChild {
         self.key_pair = Some(key_pair);
         self.group_changes += 1;
         true
+    }
+}
+
+impl<K> PendingChild<K> {
+    /// The same with another form of the key pair.
+    pub(super) fn map_key<L>(self, map: impl FnOnce(K) -> Option<L>) -> Option<PendingChild<L>> {
+        Some(PendingChild {
+            spi_in: self.spi_in,
+            nonce: self.nonce,
+            key_pair: match self.key_pair {
+                Some(key_pair) => Some(map(key_pair)?),
+                None => None,
+            },
+            offered: self.offered,
+            local_selectors: self.local_selectors,
+            remote_selectors: self.remote_selectors,
+            group_changes: self.group_changes,
+        })
     }
 }
 

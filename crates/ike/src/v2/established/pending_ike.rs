@@ -9,11 +9,11 @@ use crate::v2::messages::{CreateChildRequest, IkeOffer, Notifies};
 use crate::v2::proposal;
 use crate::v2::wire::{Payload, Proposal};
 
-/// An IKE SA that we asked for.
-pub(crate) struct PendingIke {
+/// An IKE SA that we asked for. `K` is the key pair, or its private value as plain data.
+pub(crate) struct PendingIke<K = KeyPair> {
     pub(super) spi: u64,
     pub(super) nonce: Vec<u8>,
-    pub(super) key_pair: KeyPair,
+    pub(super) key_pair: K,
     pub(super) offered: Vec<Proposal>,
     pub(super) group_changes: u8,
 }
@@ -40,5 +40,18 @@ impl PendingIke {
             notifies: Notifies::default(),
         })
         .into_payloads()
+    }
+}
+
+impl<K> PendingIke<K> {
+    /// The same with another form of the key pair.
+    pub(super) fn map_key<L>(self, map: impl FnOnce(K) -> Option<L>) -> Option<PendingIke<L>> {
+        Some(PendingIke {
+            spi: self.spi,
+            nonce: self.nonce,
+            key_pair: map(self.key_pair)?,
+            offered: self.offered,
+            group_changes: self.group_changes,
+        })
     }
 }

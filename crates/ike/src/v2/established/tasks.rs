@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use vgw_crypto::KeyPair;
+
 use super::collision::{ChildCollision, IkeCollision};
 use super::pending::PendingChild;
 use super::pending_ike::PendingIke;
@@ -84,20 +86,21 @@ impl Tasks {
     }
 }
 
-/// The task whose request is under way, with what its answer needs.
-pub(crate) enum RequestInFlight {
+/// The task whose request is under way, with what its answer needs. `K` is a key pair, or
+/// its private value as plain data.
+pub(crate) enum RequestInFlight<K = KeyPair> {
     DeleteIke,
     DeleteChild(u32),
-    CreateChild(PendingChild),
+    CreateChild(PendingChild<K>),
     RekeyChild {
         /// Inbound SPI of the CHILD SA to replace.
         old: u32,
-        pending: PendingChild,
+        pending: PendingChild<K>,
         /// The peer rekeys it as well.
         collision: Option<ChildCollision>,
     },
     RekeyIke {
-        pending: PendingIke,
+        pending: PendingIke<K>,
         /// The peer rekeys it as well.
         collision: Option<IkeCollision>,
     },
@@ -146,5 +149,32 @@ impl RequestInFlight {
             | Self::Abandoned
             | Self::AbandonedCreate => None,
         }
+    }
+}
+
+impl<K> RequestInFlight<K> {
+    /// The same with another form of the key pair.
+    pub(super) fn map_key<L>(self, map: impl FnOnce(K) -> Option<L>) -> Option<RequestInFlight<L>> {
+        Some(match self {
+            Self::DeleteIke => RequestInFlight::DeleteIke,
+            Self::DeleteChild(spi_in) => RequestInFlight::DeleteChild(spi_in),
+            Self::CreateChild(pending) => RequestInFlight::CreateChild(pending.map_key(map)?),
+            Self::RekeyChild {
+                old,
+                pending,
+                collision,
+            } => RequestInFlight::RekeyChild {
+                old,
+                pending: pending.map_key(map)?,
+                collision,
+            },
+            Self::RekeyIke { pending, collision } => RequestInFlight::RekeyIke {
+                pending: pending.map_key(map)?,
+                collision,
+            },
+            Self::Liveness => RequestInFlight::Liveness,
+            Self::Abandoned => RequestInFlight::Abandoned,
+            Self::AbandonedCreate => RequestInFlight::AbandonedCreate,
+        })
     }
 }
