@@ -1,6 +1,7 @@
 //! The exchanges of an IKE SA: requests of the peer are answered at once, ours go out one
 //! at a time behind the message window.
 
+use super::reply::{AfterReply, Reply};
 use super::tasks::{RequestInFlight, Task};
 use super::{Established, Phase, informational, state_loss};
 use crate::core::drop_reason::DropReason;
@@ -9,59 +10,8 @@ use crate::core::event::{DownReason, Role};
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::channel::window::Incoming;
 use crate::v2::handshake::nat::AddressPair;
-use crate::v2::messages::grammar::GrammarError;
 use crate::v2::messages::{CreateChildRequest, CreateChildResponse, Informational};
-use crate::v2::wire::{
-    ClearMessage, DecodeError, ExchangeType, Header, Notify, NotifyType, Payload, decode_payloads,
-};
-
-/// What answers a request, and what follows.
-pub(super) struct Reply {
-    pub(super) payloads: Vec<Payload>,
-    pub(super) then: AfterReply,
-}
-
-/// What follows an answer.
-pub(super) enum AfterReply {
-    Continue,
-    /// The SA ends, and no DELETE is sent.
-    End(DownReason),
-}
-
-impl Reply {
-    pub(super) fn new(payloads: Vec<Payload>) -> Self {
-        Self {
-            payloads,
-            then: AfterReply::Continue,
-        }
-    }
-
-    pub(super) fn notify(notify: Notify) -> Self {
-        Self::new(vec![Payload::Notify(notify)])
-    }
-
-    pub(super) fn error(kind: NotifyType) -> Self {
-        Self::notify(Notify::new(kind, Vec::new()))
-    }
-
-    /// RFC 7296 section 2.21.3: INVALID_SYNTAX ends the SA on both sides.
-    pub(super) fn syntax(why: &dyn std::fmt::Display) -> Self {
-        Self {
-            then: AfterReply::End(DownReason::Refused(format!("malformed message: {why}"))),
-            ..Self::error(NotifyType::INVALID_SYNTAX)
-        }
-    }
-}
-
-impl From<&GrammarError> for Reply {
-    fn from(error: &GrammarError) -> Self {
-        let notify = error.notify();
-        if notify.kind == NotifyType::INVALID_SYNTAX {
-            return Self::syntax(error);
-        }
-        Self::notify(notify)
-    }
-}
+use crate::v2::wire::{ClearMessage, DecodeError, ExchangeType, Header, Payload, decode_payloads};
 
 enum OpenError {
     NotAuthentic,

@@ -2,7 +2,7 @@
 
 use super::child::ChildPhase;
 use super::create_child::AFTER_DELETE;
-use super::exchange::AfterReply;
+use super::reply::AfterReply;
 use super::tasks::RequestInFlight;
 use super::{Established, Phase, Reply};
 use crate::core::env::Env;
