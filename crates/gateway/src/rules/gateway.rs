@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use ipnet::IpNet;
 
-use super::options::{self, CUSTOMER_ASN, OUTSIDE_MTU, gateway_asn};
+use super::options::{self, CUSTOMER_ASN, OUTSIDE_ADDRESSES, OUTSIDE_MTU, gateway_asn};
 use super::{
     Code, Field, Findings, Refusal, Subject, Violation, customer_gateway, network, tunnel,
     uniqueness,
@@ -13,9 +13,6 @@ use crate::domain::{Connection, Gateway, OutsideAddress, Side, TunnelName};
 
 /// Static routes from one customer gateway (AWS quota).
 pub const MAX_STATIC_ROUTES: usize = 100;
-
-/// The option with our outside addresses.
-pub(super) const OUTSIDE_ADDRESSES: &str = "outside_addresses";
 
 /// Characters of a pre-shared key that is generated, as AWS's.
 pub const GENERATED_PSK_LENGTH: usize = 32;

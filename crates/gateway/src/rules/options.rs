@@ -75,6 +75,9 @@ pub const GATEWAY_ASN_32_BIT: Bounds = Bounds::new(4_200_000_000, 4_294_967_294,
 /// Characters of a pre-shared key.
 pub const PSK_LENGTH: Bounds = Bounds::new(8, 64, None);
 
+/// The option with our outside addresses.
+pub(super) const OUTSIDE_ADDRESSES: &str = "outside_addresses";
+
 /// Longest name of a customer gateway or connection.
 const ID_LENGTH: usize = 63;
 

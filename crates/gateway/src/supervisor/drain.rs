@@ -7,7 +7,6 @@ use vgw_sa::TunnelId;
 
 use super::Supervisor;
 use super::lifecycle::Event;
-use super::tunnel::Tunnel;
 
 /// Traffic is given this long to move to the other tunnel before the SAs of a
 /// tunnel that is taken down are deleted: what is on the way, in either
@@ -30,14 +29,6 @@ pub(super) struct Drain {
     pub(super) then: AfterDrain,
     /// The negotiator still has the old configuration.
     pub(super) outdated: bool,
-}
-
-impl Tunnel {
-    /// Begins to drain it: from now on it carries only while the other tunnel cannot.
-    pub(super) fn begin_drain(&mut self, now: Instant, drain: Drain, reason: &str) {
-        self.transition(now, Event::TakeDown, reason);
-        self.drain = Some(drain);
-    }
 }
 
 impl Supervisor {

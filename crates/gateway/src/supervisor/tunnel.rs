@@ -148,6 +148,12 @@ impl Tunnel {
         reason.clone_into(&mut self.why);
     }
 
+    /// Begins to drain it: from now on it carries only while the other tunnel cannot.
+    pub(super) fn begin_drain(&mut self, now: Instant, drain: Drain, reason: &str) {
+        self.transition(now, Event::TakeDown, reason);
+        self.drain = Some(drain);
+    }
+
     /// Updates the list of SAs that its packets leave by. Gives the SPIs to tell the data
     /// plane, in order: it tries each before all that it was told earlier.
     pub(super) fn update_outbound_spis(&mut self) -> Vec<u32> {
