@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use socket2::{Domain, SockAddr, Socket, Type};
 use vgw_lab::Namespace;
 
-use super::made::Made;
+use super::outcome::Outcome;
 use super::socket::Pace;
 
 /// Where metrics are, in the namespace of the daemon.
@@ -23,17 +23,17 @@ const NEW: u32 = 1_000;
 const SCRAPERS: usize = 8;
 
 /// Clients of the metrics that send their request so slowly that it never ends.
-pub fn slow_scrapers(gateway: &Namespace, stop: &AtomicBool) -> Result<Made> {
+pub fn slow_scrapers(gateway: &Namespace, stop: &AtomicBool) -> Result<Outcome> {
     gateway.run(|| idle(Domain::IPV4, &METRICS.into(), b"GET", stop))?
 }
 
 /// Clients of the control socket that say nothing.
-pub fn idle_admins(control: &Path, stop: &AtomicBool) -> Result<Made> {
+pub fn idle_admins(control: &Path, stop: &AtomicBool) -> Result<Outcome> {
     idle(Domain::UNIX, &SockAddr::unix(control)?, b"", stop)
 }
 
 /// Keeps so many connections, the oldest of which makes way for a new one.
-fn idle(domain: Domain, to: &SockAddr, said: &[u8], stop: &AtomicBool) -> Result<Made> {
+fn idle(domain: Domain, to: &SockAddr, said: &[u8], stop: &AtomicBool) -> Result<Outcome> {
     let (began, mut connections) = (Instant::now(), 0);
     let mut clients = VecDeque::new();
     let mut pace = Pace::new(NEW);
@@ -61,11 +61,11 @@ fn idle(domain: Domain, to: &SockAddr, said: &[u8], stop: &AtomicBool) -> Result
         }
         Pace::rest();
     }
-    Ok(Made::since(began, connections))
+    Ok(Outcome::since(began, connections))
 }
 
 /// Eight scrapers that ask again as soon as they have been answered.
-pub fn scrapers(gateway: &Namespace, stop: &AtomicBool) -> Result<Made> {
+pub fn scrapers(gateway: &Namespace, stop: &AtomicBool) -> Result<Outcome> {
     let (began, answered) = (Instant::now(), AtomicU64::new(0));
     let scraper = || -> Result<()> {
         while !stop.load(Ordering::Relaxed) {
@@ -84,7 +84,7 @@ pub fn scrapers(gateway: &Namespace, stop: &AtomicBool) -> Result<Made> {
         }
         anyhow::Ok(())
     })?;
-    Ok(Made::since(began, answered.into_inner()))
+    Ok(Outcome::since(began, answered.into_inner()))
 }
 
 /// How long a scrape takes, from the namespace that it is called in. None: longer than

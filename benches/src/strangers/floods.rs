@@ -6,8 +6,8 @@ use anyhow::Result;
 use vgw_ike::messages::InitRequest;
 use vgw_lab::Namespace;
 
-use super::made::Made;
 use super::messages::{accepted, answer, invalid, message, refused, refused_shortly};
+use super::outcome::Outcome;
 use super::socket::{Pace, Socket, host};
 
 /// Of each attack that must prove its addresses.
@@ -21,7 +21,7 @@ const HEADERS: usize = 28;
 const GARBAGE: usize = 200;
 
 /// Refused at length, from another network each, so many a second.
-pub fn refuse(attackers: &Namespace, rate: u32, stop: &AtomicBool) -> Result<Made> {
+pub fn refuse(attackers: &Namespace, rate: u32, stop: &AtomicBool) -> Result<Outcome> {
     let mut socket = Socket::open(attackers)?;
     let request = refused();
     let mut pace = Pace::new(rate);
@@ -37,17 +37,17 @@ pub fn refuse(attackers: &Namespace, rate: u32, stop: &AtomicBool) -> Result<Mad
 }
 
 /// Refused in short, from another network each, as many as the socket takes.
-pub fn refuse_all(attackers: &Namespace, stop: &AtomicBool) -> Result<Made> {
+pub fn refuse_all(attackers: &Namespace, stop: &AtomicBool) -> Result<Outcome> {
     repeat(attackers, &mut message(1, &refused_shortly()), stop)
 }
 
 /// No message at all, as many as the socket takes.
-pub fn garbage(attackers: &Namespace, stop: &AtomicBool) -> Result<Made> {
+pub fn garbage(attackers: &Namespace, stop: &AtomicBool) -> Result<Outcome> {
     repeat(attackers, &mut [0xa5; GARBAGE], stop)
 }
 
 /// Sends it from one host after the other, each time with another SPI.
-fn repeat(attackers: &Namespace, datagram: &mut [u8], stop: &AtomicBool) -> Result<Made> {
+fn repeat(attackers: &Namespace, datagram: &mut [u8], stop: &AtomicBool) -> Result<Outcome> {
     let mut socket = Socket::open(attackers)?;
     let mut number = 0;
     while !stop.load(Ordering::Relaxed) {
@@ -65,7 +65,7 @@ pub fn invalid_values(
     rate: u32,
     each_cookie: bool,
     stop: &AtomicBool,
-) -> Result<Made> {
+) -> Result<Outcome> {
     let mut socket = Socket::open(attackers)?;
     let mut request = invalid();
     let mut datagram = message(1, &request);
@@ -89,7 +89,7 @@ pub fn invalid_values(
 
 /// Hosts of eight networks begin handshakes, return their cookies, and leave it at that:
 /// first as many as there are places, then as many as `bits` a second are.
-pub fn hold_places(attackers: &Namespace, bits: u32, stop: &AtomicBool) -> Result<Made> {
+pub fn hold_places(attackers: &Namespace, bits: u32, stop: &AtomicBool) -> Result<Outcome> {
     let mut socket = Socket::open(attackers)?;
     let mut holders = Holders::default();
     let mut pace = Pace::new(FILLING);

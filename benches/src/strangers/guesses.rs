@@ -17,7 +17,7 @@ use vgw_ike::identity::Identity;
 use vgw_lab::Namespace;
 use vgw_sa::TunnelId;
 
-use super::made::Made;
+use super::outcome::Outcome;
 use super::socket::{Socket, host};
 
 /// Guesses under way at a time.
@@ -31,7 +31,7 @@ pub fn guess(
     identity: &str,
     gateway: &str,
     stop: &AtomicBool,
-) -> Result<Made> {
+) -> Result<Outcome> {
     let mut guesser = Guesser {
         socket: Socket::open(attackers)?,
         endpoint: Endpoint::new(without_jobs(), RandomSources::new(SysRng, SysRng)),
@@ -43,7 +43,7 @@ pub fn guess(
         guesser.go_on(Instant::now())?;
         std::thread::sleep(Duration::from_micros(200));
     }
-    Ok(Made {
+    Ok(Outcome {
         answered: guesser.answered,
         ..guesser.socket.made()
     })

@@ -5,8 +5,8 @@ mod clients;
 mod daemon;
 mod floods;
 mod guesses;
-mod made;
 mod messages;
+mod outcome;
 mod scene;
 mod socket;
 #[cfg(test)]
@@ -20,7 +20,7 @@ use anyhow::{Context, Result, ensure};
 use vgw_admin::wire::Status;
 use vgw_harness::workspace;
 
-use self::made::Made;
+use self::outcome::Outcome;
 use self::scene::{Scene, identities};
 use self::users::{Felt, count_arrivals, feel};
 use crate::Plan;
@@ -139,7 +139,7 @@ impl Attack {
     }
 
     /// Says what was felt; the rows of it.
-    fn report(&self, felt: &Felt, made: Made) -> Result<Vec<Row>> {
+    fn report(&self, felt: &Felt, made: Outcome) -> Result<Vec<Row>> {
         let answered = made.answers();
         say(&format!(
             "{}: {:.0}/s sent, {:.0}/s arrived at port 500, {:.0}/s overflowed, {answered:.0}/s answered",
@@ -220,10 +220,10 @@ impl Attack {
 
 impl Kind {
     /// Makes the attack until it is stopped.
-    fn make(self, scene: &Scene, stop: &AtomicBool) -> Result<Made> {
+    fn make(self, scene: &Scene, stop: &AtomicBool) -> Result<Outcome> {
         let (attackers, gateway) = (&scene.attackers.gateway, &scene.stage.topology.vpc);
         match self {
-            Self::Nothing => Ok(Made::since(Instant::now(), 0)),
+            Self::Nothing => Ok(Outcome::since(Instant::now(), 0)),
             Self::Refused(rate) => floods::refuse(attackers, rate, stop),
             Self::RefusedAtAnyRate => floods::refuse_all(attackers, stop),
             Self::InvalidValues { rate, each_cookie } => {

@@ -16,7 +16,7 @@ use vgw_harness::tools::run as tool;
 use vgw_lab::Namespace;
 use vgw_lab::topology::{BRANCH_OUTSIDE, GATEWAY_OUTSIDE};
 
-use super::made::Made;
+use super::outcome::Outcome;
 
 /// Of RFC 6598's range, which no other network of the lab is of.
 const PREFIX: &str = "100.64.0.0/10";
@@ -75,8 +75,8 @@ impl Socket {
     }
 
     /// What was sent since it was opened.
-    pub fn made(&self) -> Made {
-        Made::since(self.opened, self.sent)
+    pub fn made(&self) -> Outcome {
+        Outcome::since(self.opened, self.sent)
     }
 
     /// Sends a datagram; what the kernel has no room for is not sent.

@@ -1,4 +1,4 @@
-//! The command line's end of the admin socket.
+//! The command line's end of the control socket.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::net::UnixStream;

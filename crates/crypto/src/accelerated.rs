@@ -2,7 +2,7 @@
 
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{
-    gcm::WideGcm, sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2, vaes::Vaes,
+    cbc::WideCbc, gcm::WideGcm, sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2,
 };
 
 /// The algorithms that this CPU has wide instructions for, in the words of a log.
@@ -12,7 +12,7 @@ use crate::x86::{
 pub fn accelerated() -> Vec<&'static str> {
     let found = [
         ("AES-GCM", WideGcm::detected()),
-        ("AES-CBC", Vaes::detected()),
+        ("AES-CBC", WideCbc::detected()),
         ("HMAC-SHA1", Sha1Avx2::detect().is_some()),
         ("HMAC-SHA2-256", Sha256Ni::detect().is_some()),
         ("HMAC-SHA2-384", Sha512Avx2::detect().is_some()),

@@ -10,7 +10,7 @@ mod path;
 mod policy;
 mod ports;
 mod spi;
-mod traffic;
+mod traffic_counts;
 mod traffic_selector;
 mod tunnel;
 
@@ -21,6 +21,6 @@ pub use path::Path;
 pub use policy::{DfPolicy, TunnelPolicy};
 pub use ports::{IKE_PORT, NATT_PORT};
 pub use spi::{SLOT_BITS, slot_of};
-pub use traffic::{ChildTraffic, TunnelTraffic};
+pub use traffic_counts::{ChildTraffic, TunnelTraffic};
 pub use traffic_selector::TrafficSelector;
 pub use tunnel::TunnelId;

@@ -21,7 +21,7 @@ use seccompiler::{
 /// Kinds of threads, by what they are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ThreadKind {
-    /// The control loop, with admin socket, metrics and configuration.
+    /// The control loop, with control socket, metrics and configuration.
     Control,
     /// Netlink.
     Kernel,

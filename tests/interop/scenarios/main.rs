@@ -14,9 +14,7 @@ mod aes_cbc_hmac;
 mod aes_gcm;
 mod algorithm_lists;
 mod alike_sites;
-mod awaited;
 mod bandwidth_limit;
-mod capture;
 mod cloud_nat;
 mod cloudhub;
 mod crash_token;
@@ -28,9 +26,9 @@ mod first_connection;
 mod hostile_site;
 mod ikev1_and_childless;
 mod ipv6_inside;
+mod key_log;
 mod lossy_rekey;
 mod lost_icmp;
-mod narrow_link;
 mod nat;
 mod native_esp;
 mod no_pfs;
@@ -38,12 +36,14 @@ mod no_proposal;
 mod old_kernel;
 mod peer_restart;
 mod rekey;
+mod small_mtu_link;
 mod strongswan_pair;
 mod unacceptable_selectors;
 mod under_systemd;
 mod up_from_peer;
 mod up_from_us;
 mod vpc_namespace;
+mod why_not_up;
 mod wrong_psk;
 
 /// A test of each scenario, by its name. One that is left out is dead code.
@@ -76,7 +76,7 @@ scenarios!(
     bandwidth_limit,
     df_policy,
     lost_icmp,
-    narrow_link,
+    small_mtu_link,
     failover,
     rekey,
     lossy_rekey,
@@ -85,12 +85,12 @@ scenarios!(
     daemon_restart,
     crash_token,
     fail_closed,
-    awaited,
+    why_not_up,
     wrong_psk,
     no_proposal,
     ikev1_and_childless,
     unacceptable_selectors,
-    capture,
+    key_log,
     native_esp,
     first_connection,
     old_kernel,

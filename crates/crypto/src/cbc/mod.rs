@@ -18,7 +18,7 @@ use crate::cbc::lane::{BLOCK_LEN, Block, LANES, Lane};
 use crate::error::{KeyError, LengthError};
 use crate::transform::Encryption;
 #[cfg(target_arch = "x86_64")]
-use crate::x86::vaes::Vaes;
+use crate::x86::cbc::WideCbc;
 
 /// An AES-CBC key, expanded once for many packets. Wiped on drop.
 pub struct CbcKey {
@@ -32,7 +32,7 @@ enum Cipher {
     Aes256(Box<Aes256>),
     /// Of either length, for the instructions that encrypt [`LANES`] packets at once.
     #[cfg(target_arch = "x86_64")]
-    Wide(Box<Vaes>),
+    Wide(Box<WideCbc>),
 }
 
 impl CbcKey {
@@ -51,7 +51,7 @@ impl CbcKey {
             return Err(wrong_length(encryption, key));
         }
         #[cfg(target_arch = "x86_64")]
-        if let Some(wide) = Vaes::new(key) {
+        if let Some(wide) = WideCbc::new(key) {
             let cipher = Cipher::Wide(Box::new(wide));
             return Ok(Self { encryption, cipher });
         }

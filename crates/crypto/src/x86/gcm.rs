@@ -18,11 +18,11 @@ use std::iter;
 
 use zeroize::Zeroizing;
 
+use super::cbc::WideCbc;
 use super::ghash::{HashKey, Sum, turn_round, turn_round_both};
 use super::key_schedule::{ROUNDS_128, ROUNDS_256, RoundKeys, expand, rounds};
 use super::memory::{load_block, load_octets, load_pair, store_block, store_octets, store_pair};
 use super::partial::{cut, load_part_of_pair, store_part_of_pair};
-use super::vaes::Vaes;
 
 /// Pairs of blocks in a group, each in one vector, and in half a group.
 const PAIRS: usize = 8;
@@ -79,7 +79,7 @@ impl WideGcm {
 
     /// Whether the CPU has the instructions.
     pub(crate) fn detected() -> bool {
-        Vaes::detected()
+        WideCbc::detected()
             && is_x86_feature_detected!("vpclmulqdq")
             && is_x86_feature_detected!("pclmulqdq")
     }

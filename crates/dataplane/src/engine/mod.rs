@@ -29,11 +29,11 @@ use crate::tables::{
 
 pub(crate) mod burst;
 pub(crate) mod forward;
+mod outside_mtus;
 mod single_packet;
-mod small_mtu_links;
 
+pub use outside_mtus::SmallMtuLink;
 pub use single_packet::{Arrival, Dropped, EspPacket};
-pub use small_mtu_links::SmallMtuLink;
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;

@@ -19,8 +19,8 @@ use crate::tables::counters::DropReason;
 use crate::tables::rate;
 use crate::tables::unknown_spis::UnknownSpi;
 use crate::tables::{Slot, TableCache, Tables};
-use crate::workers::deliver::Delivery;
 use crate::workers::relay::Relay;
+use crate::workers::tun_refusals::TunRefusals;
 use crate::workers::worker::{Shared, Worker};
 
 /// Sockets that may be ready at once; more are seen the next time round.
@@ -85,7 +85,7 @@ struct InboundWorker<'a> {
     places: Vec<Range<usize>>,
     opened: Vec<Result<Opened, vgw_esp::DropReason>>,
     coalescer: Coalescer,
-    delivery: Delivery,
+    delivery: TunRefusals,
     relay: Relay<'a>,
     /// Of this burst.
     recent: RecentLookups,
@@ -113,7 +113,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
             tcp: features.tun_tso,
             udp: features.tun_uso,
         }),
-        delivery: Delivery::default(),
+        delivery: TunRefusals::default(),
         relay: Relay::new(shared, number, worker),
         recent: RecentLookups::default(),
     };

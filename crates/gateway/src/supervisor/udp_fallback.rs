@@ -1,4 +1,5 @@
-//! With `encapsulation = "auto"`, a tunnel through which nothing returns by IP protocol 50 is
+//! Where nothing is known yet, the NAT detection of the handshake decides (`vgw_ike`,
+//! `v2/handshake/nat`). But with `encapsulation = "auto"`, a tunnel through which nothing returns by IP protocol 50 is
 //! taken to ESP in UDP: a second IKE SA is made beside the first, pretending a NAT (RFC 7296
 //! section 2.23). Nothing is lost if that was not the reason, or if it fails: the first IKE
 //! SA goes on until traffic has moved.

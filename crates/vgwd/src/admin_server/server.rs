@@ -1,4 +1,4 @@
-//! The daemon's end of the admin socket.
+//! Listens on the control socket and serves its clients.
 
 use std::fs::{self, Permissions};
 use std::io;

@@ -26,11 +26,11 @@ use crate::logging::Logging;
 use crate::service_manager::Notifier;
 use crate::{metrics, service_manager};
 
-mod paths;
+mod path_news;
 mod reload;
 mod start;
 
-use self::paths::PathNews;
+use self::path_news::PathNews;
 use self::reload::Reloads;
 
 /// In one turn the loop takes IKE messages for this long, and no more than so many.
@@ -55,7 +55,7 @@ struct Inputs {
     tun_link: watch::Receiver<()>,
     /// A data plane that cannot go on.
     failures: mpsc::UnboundedReceiver<String>,
-    /// The admin socket.
+    /// The control socket.
     asked: mpsc::Receiver<PendingRequest>,
     /// Scrapes.
     scrapes: mpsc::Receiver<metrics::SampleRequest>,

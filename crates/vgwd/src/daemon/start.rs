@@ -13,7 +13,7 @@ use vgw_crypto::RandomSources;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, OutsideSockets, Tun};
 use vgw_gateway::supervisor::Supervisor;
 
-use super::paths::PathNews;
+use super::path_news::PathNews;
 use super::reload::Reloads;
 use super::{Daemon, Inputs, signals, unix_time};
 use crate::admin_server::server::Listener;

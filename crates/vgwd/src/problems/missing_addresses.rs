@@ -1,4 +1,5 @@
-//! Outside addresses that this machine does not have, not yet or not any more.
+//! Outside addresses that this machine does not have, not yet or not any more. Sockets are
+//! bound to them all the same (`vgw_dataplane`, `io/sockets`).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -11,7 +11,7 @@
 //! that it needs and no more.
 
 mod confinement;
-mod late;
+mod late_address;
 mod namespace;
 mod site;
 
@@ -43,13 +43,13 @@ pub fn run() -> Result<()> {
     confinement::see_threads(&site)?;
 
     reloaded(&site, &flow, &config)?;
-    late::take_address(&site)?;
+    late_address::take_address(&site)?;
     let site = site.switch_off_and_on()?;
     booted(&site)?;
-    late::address_comes(&site, &flow)?;
+    late_address::address_comes(&site, &flow)?;
     killed(&site, &flow)?;
     held(&site, &flow)?;
-    late::wrong_configuration(&site, &flow, &config)?;
+    late_address::wrong_configuration(&site, &flow, &config)?;
     with_credentials(&site, &flow, &config)?;
     stopped(&site, &flow)?;
     namespace::moved(&site, &flow, &config)?;

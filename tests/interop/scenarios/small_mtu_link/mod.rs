@@ -22,7 +22,7 @@ const LINE: &str = "line-a";
 const FRAGMENTS: &str = "ip daddr 192.0.2.1 ip frag-off & 0x3fff != 0";
 
 pub fn run() -> Result<()> {
-    let stage = Stage::new("narrow_link")?;
+    let stage = Stage::new("small_mtu_link")?;
     count_packets(&stage.topology.internet, "fragments", "forward", FRAGMENTS)?;
     let set_line = |mtu: &str| -> Result<()> {
         for end in [&stage.topology.vpc, &stage.topology.internet] {

@@ -11,7 +11,7 @@ use vgw_harness::tools::nft;
 use vgw_lab::wait_until;
 
 pub fn run() -> Result<()> {
-    let stage = Stage::new("awaited")?;
+    let stage = Stage::new("why_not_up")?;
     nft(
         &stage.topology.internet,
         "add table inet fault; \

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// What an attack came to.
 #[derive(Debug, Clone, Copy)]
-pub struct Made {
+pub struct Outcome {
     /// Messages, or whatever it is made of.
     pub messages: u64,
     /// Those that were answered, where that is what the attacker wants.
@@ -13,7 +13,7 @@ pub struct Made {
     pub took: Duration,
 }
 
-impl Made {
+impl Outcome {
     /// What went on since then.
     pub fn since(began: Instant, messages: u64) -> Self {
         Self {

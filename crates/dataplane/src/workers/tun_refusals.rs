@@ -12,13 +12,13 @@ const REFUSALS: u32 = 16;
 
 /// Counts what is lost, and remembers what the device refuses.
 #[derive(Debug, Default)]
-pub(crate) struct Delivery {
+pub(crate) struct TunRefusals {
     /// In a row, of TCP and of UDP.
     refused: [u32; 2],
     gone: bool,
 }
 
-impl Delivery {
+impl TunRefusals {
     /// Takes note of how the device took something.
     pub(crate) fn note(
         &mut self,
@@ -83,7 +83,7 @@ impl Delivery {
 mod tests {
     use nix::errno::Errno;
 
-    use super::{Delivery, REFUSALS};
+    use super::{REFUSALS, TunRefusals};
     use crate::offload::coalesce::{Bundle, Kind, WriteOutcome};
     use crate::tables::counters::{DropReason, Drops};
 
@@ -108,7 +108,7 @@ mod tests {
             (Errno::EBADFD, DropReason::TunWrite),
             (Errno::EAGAIN, DropReason::TunFull),
         ] {
-            let (mut delivery, drops) = (Delivery::default(), Drops::default());
+            let (mut delivery, drops) = (TunRefusals::default(), Drops::default());
             let outcome = delivery.note(&joined(Kind::Udp), Err(errno), &drops);
             assert_eq!(
                 (outcome, drops.get(reason)),
@@ -123,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_refused_joined_is_tried_singly_before_it_is_lost() {
-        let (mut delivery, drops) = (Delivery::default(), Drops::default());
+        let (mut delivery, drops) = (TunRefusals::default(), Drops::default());
         for (errno, reason) in [
             (Errno::EINVAL, DropReason::TunWrite),
             (Errno::ENOMEM, DropReason::TunFull),
@@ -137,8 +137,8 @@ mod tests {
 
     #[test]
     fn a_kind_that_is_refused_time_after_time_is_given_up_alone_and_once() {
-        let (mut delivery, drops) = (Delivery::default(), Drops::default());
-        let refuse = |delivery: &mut Delivery, kind| {
+        let (mut delivery, drops) = (TunRefusals::default(), Drops::default());
+        let refuse = |delivery: &mut TunRefusals, kind| {
             delivery.note(&joined(kind), Err(Errno::EINVAL), &drops);
             delivery.note(&SINGLE, Ok(()), &drops);
         };
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn want_of_memory_is_no_refusal() {
-        let (mut delivery, drops) = (Delivery::default(), Drops::default());
+        let (mut delivery, drops) = (TunRefusals::default(), Drops::default());
         for _ in 0..2 * REFUSALS {
             delivery.note(&joined(Kind::Udp), Err(Errno::ENOMEM), &drops);
         }

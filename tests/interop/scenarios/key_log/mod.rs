@@ -12,7 +12,7 @@ use vgw_harness::tools::run as run_in;
 use vgw_lab::{Process, wait_until};
 
 pub fn run() -> Result<()> {
-    let stage = Stage::new("capture")?;
+    let stage = Stage::new("key_log")?;
     let directory = stage.workspace.directory();
     let file = directory.join("capture.pcap");
     let file = file.to_str().context("a path that is not UTF-8")?;

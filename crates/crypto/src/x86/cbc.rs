@@ -19,13 +19,13 @@ use crate::cbc::lane::{LANES, Lane};
 const PAIRS: usize = LANES / 2;
 
 /// An expanded key on a CPU that has VAES. Wiped on drop.
-pub(crate) struct Vaes {
+pub(crate) struct WideCbc {
     rounds: usize,
     encryption: RoundKeys,
     decryption: RoundKeys,
 }
 
-impl Vaes {
+impl WideCbc {
     /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let rounds = rounds(key)?;
