@@ -11,7 +11,7 @@ pub mod endpoint;
 mod peer;
 mod v2;
 
-pub use crate::core::{bounded_text, drop_reason, event, job, progress, spi};
+pub use crate::core::{bounded_text, drop_reason, esp_spis, event, job, progress};
 pub use peer::{config, identity, selector};
 pub use v2::messages::grammar;
 pub use v2::{messages, proposal, refusal, wire};

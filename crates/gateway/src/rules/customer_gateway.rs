@@ -3,7 +3,7 @@
 use vgw_ike::identity::Identity;
 
 use super::options::{self, CUSTOMER_ASN};
-use super::{Findings, Refusal, Subject, Violation, network};
+use super::{Findings, Refusal, Subject, Violation, addresses};
 use crate::domain::CustomerGateway;
 
 /// Longest identity, in octets: what a DNS name may have.
@@ -15,7 +15,7 @@ pub fn customer_gateway(customer: &CustomerGateway) -> Vec<Violation> {
     let mut findings = Findings::about(Subject::CustomerGateway(customer.id.clone()));
     findings.check("id", options::id(&customer.id));
     if let Some(address) = customer.ip_address {
-        findings.check("ip_address", network::outside_address(address));
+        findings.check("ip_address", addresses::outside_address(address));
     }
     findings.check("identity", identity(&customer.identity));
     findings.check("bgp_asn", CUSTOMER_ASN.check(u64::from(customer.asn)));

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use super::options::{self, CUSTOMER_ASN, OUTSIDE_ADDRESSES, OUTSIDE_MTU, gateway_asn};
 use super::{
-    Code, Field, Findings, Refusal, Subject, Violation, customer_gateway, network, tunnel,
+    Code, Field, Findings, Refusal, Subject, Violation, addresses, customer_gateway, tunnel,
     uniqueness,
 };
 use crate::domain::{Connection, Gateway, OutsideAddress, Side, TunnelName};
@@ -71,7 +71,7 @@ fn outside_addresses(findings: &mut Findings, ours: &[OutsideAddress]) {
     for (index, OutsideAddress { address, public }) in ours.iter().enumerate() {
         let this = Field::item(OUTSIDE_ADDRESSES, index);
         for address in std::iter::once(address).chain(public) {
-            findings.check(this, network::outside_address(*address));
+            findings.check(this, addresses::outside_address(*address));
             if !seen.insert(*address) {
                 let found = format!("{address} again");
                 findings.refuse(
@@ -102,10 +102,10 @@ fn vpc(gateway: &Gateway) -> Vec<Violation> {
                 Code::InvalidParameterValue,
                 this,
                 net.to_string(),
-                "a network, not everything",
+                "a addresses, not everything",
             );
         }
-        findings.check(this, network::prefix(*net));
+        findings.check(this, addresses::prefix(*net));
         first_overlap(&mut findings, this, index, &gateway.cidrs);
     }
     findings.violations
@@ -115,7 +115,7 @@ fn vpc(gateway: &Gateway) -> Vec<Violation> {
 fn first_overlap(findings: &mut Findings, this: Field, index: usize, nets: &[IpNet]) {
     let Some(net) = nets.get(index) else { return };
     let mut earlier = nets.iter().take(index).enumerate();
-    if let Some((at, other)) = earlier.find(|(_, other)| network::overlap(net, other)) {
+    if let Some((at, other)) = earlier.find(|(_, other)| addresses::overlap(net, other)) {
         let refusal = Refusal::new(net.to_string(), format!("no overlap with {other}"));
         let other = Field::item(this.name, at);
         findings.clash_within(Code::PrefixOverlap, this, other, refusal);
@@ -132,11 +132,11 @@ fn check_connection(gateway: &Gateway, connection: &Connection) -> Vec<Violation
     vpc_cidrs(&mut findings, gateway, connection);
     for net in &connection.local_network_cidrs {
         let name = by_family(net, "local_ipv4_network_cidr", "local_ipv6_network_cidr");
-        findings.check(name, network::prefix(*net));
+        findings.check(name, addresses::prefix(*net));
     }
     for net in &connection.remote_network_cidrs {
         let name = by_family(net, "remote_ipv4_network_cidr", "remote_ipv6_network_cidr");
-        findings.check(name, network::prefix(*net));
+        findings.check(name, addresses::prefix(*net));
     }
     let mut violations = findings.violations;
     for (number, this) in (1..).zip(&connection.tunnels) {
@@ -205,7 +205,7 @@ fn static_routes(findings: &mut Findings, gateway: &Gateway, connection: &Connec
     };
     for (index, route) in routes.iter().enumerate() {
         let this = Field::item(NAME, index);
-        findings.check(this, network::prefix(*route));
+        findings.check(this, addresses::prefix(*route));
         if let Some(local) = own.iter().find(|local| local.contains(route)) {
             let expected = format!("a prefix outside the VPC's {local}");
             findings.refuse(Code::PrefixOverlap, this, route.to_string(), expected);
@@ -232,7 +232,7 @@ fn vpc_cidrs(findings: &mut Findings, gateway: &Gateway, connection: &Connection
     }
     for (index, net) in connection.vpc_cidrs.iter().enumerate() {
         let this = Field::item(NAME, index);
-        findings.check(this, network::prefix(*net));
+        findings.check(this, addresses::prefix(*net));
         let within = gateway.cidrs.iter().any(|cidr| cidr.contains(net));
         let clash = match gateway.side {
             Side::VirtualPrivateGateway if !within => Some((

@@ -3,12 +3,12 @@
 //! [`check`] makes a [`Checked`] gateway, or names everything that is wrong with it: each
 //! [`Violation`] by the object's id and the option's name.
 
+mod addresses;
 mod checked;
 mod customer_gateway;
 mod defaults;
 mod gateway;
 mod host_services;
-mod network;
 mod options;
 mod tunnel;
 mod uniqueness;
@@ -17,6 +17,7 @@ mod violation;
 #[cfg(test)]
 mod tests;
 
+pub use addresses::{RESERVED_INSIDE_CIDRS, inside_cidr, prefix};
 pub use checked::{Checked, check};
 pub use customer_gateway::customer_gateway;
 pub use defaults::{
@@ -25,7 +26,6 @@ pub use defaults::{
 };
 pub use gateway::{GENERATED_PSK_LENGTH, MAX_STATIC_ROUTES, gateway};
 pub use host_services::host_service;
-pub use network::{RESERVED_INSIDE_CIDRS, inside_cidr, prefix};
 pub use options::{
     BANDWIDTH_LIMIT_MBPS, Bounds, CUSTOMER_ASN, DPD_TIMEOUT_SECONDS, GATEWAY_ASN,
     GATEWAY_ASN_32_BIT, OUTSIDE_MTU, PHASE1_LIFETIME_SECONDS, PHASE2_LIFETIME_BYTES,

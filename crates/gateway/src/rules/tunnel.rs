@@ -13,7 +13,7 @@ use super::options::{
     PHASE2_LIFETIME_BYTES, PHASE2_LIFETIME_PACKETS, PHASE2_LIFETIME_SECONDS, REKEY_FUZZ_PERCENTAGE,
     REKEY_MARGIN_TIME_SECONDS, REPLAY_WINDOW_SIZE, psk,
 };
-use super::{Code, Field, Findings, Refusal, Subject, Violation, network};
+use super::{Code, Field, Findings, Refusal, Subject, Violation, addresses};
 use crate::domain::{Connection, DpdAction, Gateway, Side, StartupAction, Tunnel, TunnelName};
 
 /// Names everything that one tunnel alone gets wrong.
@@ -27,7 +27,7 @@ pub(super) fn check(
     ends(&mut findings, gateway, connection, tunnel);
     findings.check(
         "tunnel_inside_cidr",
-        network::inside_cidr(tunnel.inside_cidr),
+        addresses::inside_cidr(tunnel.inside_cidr),
     );
     findings.check("identity", identity(&tunnel.identity));
     // Both ends know the key, so only their identities tell them apart: with one
@@ -64,7 +64,7 @@ pub(super) fn check(
 fn ends(findings: &mut Findings, gateway: &Gateway, connection: &Connection, tunnel: &Tunnel) {
     const NAME: &str = "outside_address";
     let address = tunnel.outside_address;
-    findings.check(NAME, network::outside_address(address));
+    findings.check(NAME, addresses::outside_address(address));
     let same_family = |other: &IpAddr| other.is_ipv4() == address.is_ipv4();
     let mut own = gateway.outside_addresses.iter().map(|ours| ours.address);
     let expected = match gateway.side {

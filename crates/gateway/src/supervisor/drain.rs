@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::lifecycle::Event;
+use super::tunnel_state::Event;
 
 /// Traffic is given this long to move to the other tunnel before the SAs of a
 /// tunnel that is taken down are deleted: what is on the way, in either

@@ -9,9 +9,9 @@ use vgw_ike::refusal::RefusalReason;
 use vgw_sa::{ChildSa, Path, TunnelId};
 
 use super::Supervisor;
-use super::lifecycle::{self, State};
 use super::sas::Spi;
 use super::tunnel::{ExtraAttempts, Tunnel};
+use super::tunnel_state::{self, State};
 use crate::command::Command;
 use crate::domain::DpdAction;
 
@@ -142,7 +142,7 @@ impl Supervisor {
         if tunnel.extra_attempts == ExtraAttempts::Once {
             tunnel.extra_attempts = ExtraAttempts::None;
         }
-        tunnel.transition(now, lifecycle::Event::IkeUp, "IKE SA up");
+        tunnel.transition(now, tunnel_state::Event::IkeUp, "IKE SA up");
     }
 
     fn on_ike_down(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
@@ -190,7 +190,7 @@ impl Supervisor {
                 tunnel.pending_lines.failed(reason);
             }
         }
-        tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+        tunnel.transition(now, tunnel_state::Event::LastIkeDown, &why);
     }
 
     fn on_initiate_failed(&mut self, now: Instant, id: TunnelId, sa: SaId, reason: &DownReason) {
@@ -216,7 +216,7 @@ impl Supervisor {
         tunnel.pending_lines.failed(reason);
         tunnel.note_error(now, why.clone());
         if !tunnel.sas.has_ike() {
-            tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+            tunnel.transition(now, tunnel_state::Event::LastIkeDown, &why);
         }
     }
 
@@ -279,7 +279,7 @@ impl Supervisor {
         if tunnel.sas.usable() {
             tunnel.extra_attempts = ExtraAttempts::None;
             tunnel.retry.cancel();
-            tunnel.transition(now, lifecycle::Event::ChildUp, "CHILD SA up");
+            tunnel.transition(now, tunnel_state::Event::ChildUp, "CHILD SA up");
             tunnel.compare_soon(now);
         }
         if let Some(replaced) = replaced {
@@ -301,7 +301,7 @@ impl Supervisor {
             "{name}: CHILD SA {spi} ends: {reason}"
         );
         if !tunnel.sas.usable() {
-            tunnel.transition(now, lifecycle::Event::LastChildDown, &reason.to_string());
+            tunnel.transition(now, tunnel_state::Event::LastChildDown, &reason.to_string());
         }
         tunnel.compare_soon(now);
         self.spis.remove(&spi_in);
@@ -398,7 +398,7 @@ fn waits_again(tunnel: &mut Tunnel, now: Instant, reason: &DownReason) {
     tunnel.pending_lines.initiated_in_vain(reason);
     if !tunnel.sas.has_ike() {
         let why = format!("waiting for the peer; when asked once: {reason}");
-        tunnel.transition(now, lifecycle::Event::LastIkeDown, &why);
+        tunnel.transition(now, tunnel_state::Event::LastIkeDown, &why);
     }
 }
 

@@ -6,7 +6,7 @@
 //! None, in this order, so that an SA is installed before the peer learns that
 //! it may use it; then arm a timer at [`Supervisor::poll_timeout`].
 //!
-//! - what decides: [`lifecycle`] is the table of a tunnel's states, [`selection`] the choice
+//! - what decides: [`tunnel_state`] is the table of a tunnel's states, [`selection`] the choice
 //!   between two tunnels, [`retry`] the pauses between attempts, [`one_way`] the doubt whether
 //!   anything comes back;
 //! - what is remembered: [`tunnel`] of one tunnel, [`sas`] of its SAs, [`routes`] what leads
@@ -19,19 +19,18 @@
 //!   to see, [`selector_mismatch`] what a tunnel that is up does not carry.
 
 mod apply_revision;
-mod change;
 mod dataplane_errors;
 mod drain;
 mod dropped_messages;
 mod events;
 mod last_error;
-mod lifecycle;
 mod lifetime_by_volume;
 mod one_way;
 mod operator;
 mod outbox;
 mod peer_config;
 mod pending_lines;
+mod reload_report;
 mod restart;
 mod retry;
 mod return_traffic;
@@ -45,6 +44,7 @@ mod tracked_map;
 mod tunnel;
 mod tunnel_ids;
 mod tunnel_log;
+mod tunnel_state;
 mod udp_fallback;
 mod unknown_peers;
 
@@ -60,16 +60,16 @@ use vgw_ike::event::Transmit;
 use vgw_ike::job::{Job, JobId, Output};
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
-pub use change::Change;
 pub use drain::DRAIN_TIME;
-pub use lifecycle::State;
 pub use lifetime_by_volume::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use one_way::PATIENCE;
 pub use operator::{OperationError, RekeyTarget};
 pub use peer_config::{DPD_IDLE, peer_config};
+pub use reload_report::Change;
 pub use restart::LONGEST_WAIT;
 pub use retry::LONGEST_PAUSE;
 pub use selection::{FAILBACK_HOLD, TunnelIndex};
+pub use tunnel_state::State;
 
 use self::outbox::Outbox;
 use self::retry::Jitter;

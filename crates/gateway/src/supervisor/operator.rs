@@ -6,7 +6,7 @@ use std::time::Instant;
 use vgw_sa::TunnelId;
 
 use super::drain::{AfterDrain, DRAIN_TIME, Drain};
-use super::lifecycle::{Event, State};
+use super::tunnel_state::{Event, State};
 use super::{Supervisor, TunnelIndex};
 use crate::domain::TunnelName;
 

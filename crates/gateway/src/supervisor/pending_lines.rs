@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_ike::event::DownReason;
 use vgw_ike::refusal::RefusalReason;
 
-use super::lifecycle::{Event, State};
+use super::tunnel_state::{Event, State};
 
 /// What [`super::tunnel_log`] is to write about a tunnel.
 #[derive(Debug)]

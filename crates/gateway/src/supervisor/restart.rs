@@ -7,9 +7,9 @@ use vgw_sa::TunnelId;
 
 use super::Supervisor;
 use super::drain::{AfterDrain, DRAIN_TIME, Drain};
-use super::lifecycle::{Event, State};
 use super::retry::Retry;
 use super::tunnel::Tunnel;
+use super::tunnel_state::{Event, State};
 
 /// A tunnel that carries and is to restart waits at most this long for the other one,
 /// which restarted first: the peer may have the old configuration, or not come back, and

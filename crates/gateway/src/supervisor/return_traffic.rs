@@ -6,9 +6,9 @@ use std::time::Instant;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::lifecycle::State;
 use super::one_way::Verdict;
 use super::tunnel::Tunnel;
+use super::tunnel_state::State;
 use super::udp_fallback::UdpFallback;
 
 impl Supervisor {

@@ -10,7 +10,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::lifecycle::State;
+use super::tunnel_state::State;
 
 /// How long the first tunnel must have been up before traffic returns to it:
 /// long enough that a flapping path does not drag the traffic to and fro.
@@ -151,7 +151,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::{Choice, FAILBACK_HOLD, TunnelHealth, TunnelIndex, choose};
-    use crate::supervisor::lifecycle::State;
+    use crate::supervisor::tunnel_state::State;
 
     const SECOND: Duration = Duration::from_secs(1);
 

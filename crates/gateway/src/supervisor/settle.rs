@@ -8,10 +8,10 @@ use vgw_ike::refusal::RefusalReason;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::lifecycle::{Event, State};
 use super::routes::next_hop;
 use super::selection::{TunnelHealth, TunnelIndex, choose};
 use super::tunnel::Tunnel;
+use super::tunnel_state::{Event, State};
 use crate::command::Command;
 
 impl Supervisor {

@@ -10,11 +10,11 @@ use vgw_sa::{TunnelId, TunnelTraffic};
 
 use super::drain::Drain;
 use super::last_error::{LastError, says_more};
-use super::lifecycle::{Event, State, next};
 use super::one_way::OneWay;
 use super::pending_lines::PendingLines;
 use super::retry::Retry;
 use super::sas::Sas;
+use super::tunnel_state::{Event, State, next};
 use super::udp_fallback::UdpFallback;
 use crate::domain::{self, StartupAction, TunnelName};
 use crate::line_limit::TunnelLines;

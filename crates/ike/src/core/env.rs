@@ -8,10 +8,10 @@ use vgw_crypto::{Group, KeyPair, PrivateKey, RandomError, RandomSources, Secret}
 use vgw_sa::TunnelId;
 
 use crate::core::drop_reason::{DropCounts, DropReason};
+use crate::core::esp_spis::SpiPool;
 use crate::core::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
 use crate::core::job::{Computation, Jobs, Step};
 use crate::core::progress::SentNotes;
-use crate::core::spi::SpiPool;
 use crate::dos_protection::cost_of_key_exchange;
 use crate::peer::config::{KeyLog, Lifetime, Limits};
 use crate::v2::channel::crash_token;

@@ -5,7 +5,7 @@ pub mod bounded_text;
 pub(crate) mod deadlines;
 pub mod drop_reason;
 pub(crate) mod env;
+pub mod esp_spis;
 pub mod event;
 pub mod job;
 pub mod progress;
-pub mod spi;

@@ -13,7 +13,7 @@
 //! slow down each other, but no known peer.
 
 mod cookie;
-mod half_open;
+mod half_open_places;
 pub(crate) mod leaky_bucket;
 pub(crate) mod rate_limit;
 pub(crate) mod source;
@@ -26,8 +26,8 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{Group, SecretRandom};
 
 use self::cookie::CookieJar;
-use self::half_open::HalfOpenPlaces;
-pub(crate) use self::half_open::{Origin, Room};
+use self::half_open_places::HalfOpenPlaces;
+pub(crate) use self::half_open_places::{Origin, Room};
 use self::source_records::SourceRecords;
 use vgw_sa::TunnelId;
 

@@ -9,12 +9,12 @@
 //! of what the random sources give and of what was put in.
 
 mod ike_sa_init;
+mod ike_spis;
 mod jobs;
 mod lifecycle;
 mod receive;
 mod sa;
 mod same_peer;
-mod spis;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -28,19 +28,19 @@ use std::time::Instant;
 use vgw_crypto::{RandomSources, Secret};
 use vgw_sa::TunnelId;
 
-pub use self::spis::SaClass;
+pub use self::ike_spis::SaClass;
 pub use crate::v2::established::{BadState, IkeSaState};
 
+use self::ike_spis::Spis;
 use self::sa::Sa;
-use self::spis::Spis;
 use self::table::Table;
 use crate::core::deadlines::Deadlines;
 use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::env::{Core, Env};
+use crate::core::esp_spis::SpiPool;
 use crate::core::event::{DownReason, Event, PeerCounters, SaId, Transmit};
 use crate::core::job::Jobs;
 use crate::core::progress::{Progress, SentNotes};
-use crate::core::spi::SpiPool;
 use crate::dos_protection::DosProtection;
 use crate::dos_protection::rate_limit::RateLimit;
 use crate::dos_protection::source::Source;

@@ -8,7 +8,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
-use vgw_sa::TunnelId;
+use vgw_sa::{IKE_PORT, TunnelId};
 
 use super::Endpoint;
 use super::sa::Sa;
@@ -18,7 +18,7 @@ use crate::core::progress::ReceivedKind;
 use crate::v2::channel::crash_token;
 use crate::v2::channel::keys::SpiPair;
 use crate::v2::established::Established;
-use crate::v2::handshake::nat::{AddressPair, IKE_PORT};
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::wire::{
     ClearMessage, ExchangeType, Header, Notify, NotifyType, Payload, decode_cleartext,
     encode_cleartext,

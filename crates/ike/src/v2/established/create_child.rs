@@ -6,7 +6,7 @@ use std::time::Duration;
 use vgw_crypto::{Group, Secret, check_public};
 
 use super::child::{ChildPhase, NewChild};
-use super::pending::{
+use super::pending_child::{
     Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded,
     demanded_group, public,
 };

@@ -3,7 +3,7 @@
 
 use super::child::ChildPhase;
 use super::create_child::AskedFor;
-use super::pending::{Answer, PendingChild, RefusedChild, agree_terms};
+use super::pending_child::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::Task;
 use super::{Established, Phase, Reply};
 use crate::core::env::Env;

@@ -11,8 +11,7 @@ mod exchange;
 mod first_child;
 mod informational;
 mod inheritance;
-mod liveness;
-mod pending;
+mod pending_child;
 mod pending_ike;
 mod rekey_child;
 mod rekey_ike;
@@ -20,6 +19,7 @@ mod reply;
 mod state;
 mod state_loss;
 mod tasks;
+mod timers;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -34,7 +34,9 @@ use self::child::Child;
 pub(crate) use self::create_child::{AskedFor, refusal_of_child};
 pub(crate) use self::effect::Effect;
 use self::inheritance::Inheritance;
-pub(crate) use self::pending::{PendingChild, demand_group, demanded, demanded_group, public};
+pub(crate) use self::pending_child::{
+    PendingChild, demand_group, demanded, demanded_group, public,
+};
 use self::reply::Reply;
 pub use self::state::{BadState, IkeSaState};
 use self::state_loss::StateLoss;

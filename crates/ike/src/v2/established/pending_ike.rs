@@ -2,7 +2,7 @@
 
 use vgw_crypto::{Group, KeyPair};
 
-use super::pending::public;
+use super::pending_child::public;
 use crate::core::env::Env;
 use crate::peer::config::IkeAlgorithms;
 use crate::v2::messages::{CreateChildRequest, IkeOffer, Notifies};

@@ -9,7 +9,7 @@
 use super::child::ChildPhase;
 use super::collision::{ChildCollision, ours_survives};
 use super::create_child::{AskedFor, BUSY};
-use super::pending::PendingChild;
+use super::pending_child::PendingChild;
 use super::tasks::{RequestInFlight, Task};
 use super::{Established, Reply};
 use crate::core::env::Env;

@@ -4,7 +4,7 @@ use vgw_crypto::{IkeSuite, Secret};
 
 use super::collision::{IkeCollision, ours_survives};
 use super::create_child::{BUSY, respond_key_exchange};
-use super::pending::{MAX_GROUP_CHANGES, demand_group, demanded_group};
+use super::pending_child::{MAX_GROUP_CHANGES, demand_group, demanded_group};
 use super::pending_ike::PendingIke;
 use super::tasks::{RequestInFlight, Task};
 use super::{Effect, Established, NewIkeSa, Phase, Reply};

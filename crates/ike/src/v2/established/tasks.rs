@@ -5,7 +5,7 @@ use std::time::Instant;
 use vgw_crypto::KeyPair;
 
 use super::collision::{ChildCollision, IkeCollision};
-use super::pending::PendingChild;
+use super::pending_child::PendingChild;
 use super::pending_ike::PendingIke;
 use crate::v2::wire::ExchangeType;
 

@@ -10,11 +10,6 @@ use crate::v2::channel::keys::SpiPair;
 use crate::v2::messages::Notifies;
 use crate::v2::wire::{Notify, NotifyType};
 
-/// Where IKE starts.
-pub(crate) const IKE_PORT: u16 = 500;
-/// Where IKE and ESP in UDP go when there is a NAT.
-pub(crate) const NAT_T_PORT: u16 = 4500;
-
 /// From where to where a datagram went, as its receiver or sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AddressPair {

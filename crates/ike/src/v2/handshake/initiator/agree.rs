@@ -1,6 +1,7 @@
 //! Waiting for the secret shared with the responder, before IKE_AUTH is sent.
 
 use vgw_crypto::{IkeSuite, KeyPair, RandomError};
+use vgw_sa::NATT_PORT;
 
 use super::await_auth::AwaitAuth;
 use super::{Attempt, Initiator, Outcome, State};
@@ -9,7 +10,7 @@ use crate::core::event::{DownReason, Nat, Role};
 use crate::core::job::{Computation, Computed, Step};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::established::PendingChild;
-use crate::v2::handshake::nat::{AddressPair, NAT_T_PORT, OwnNat, with_port};
+use crate::v2::handshake::nat::{AddressPair, OwnNat, with_port};
 
 /// Waits for the shared secret.
 pub(super) struct Agree {
@@ -75,8 +76,8 @@ impl Agree {
         if self.nat.local || self.nat.remote {
             // RFC 7296 section 2.23: the initiator floats, from IKE_AUTH on.
             attempt.way = AddressPair {
-                local: with_port(attempt.way.local, NAT_T_PORT),
-                remote: with_port(attempt.way.remote, NAT_T_PORT),
+                local: with_port(attempt.way.local, NATT_PORT),
+                remote: with_port(attempt.way.remote, NATT_PORT),
             };
         }
         let mut next = AwaitAuth {

@@ -1,13 +1,14 @@
-//! Waiting for the IKE_SA_INIT response. Nothing in it is authenticated yet.
+//! Waiting for our key pair, to send IKE_SA_INIT, and then for its response. Nothing in that
+//! is authenticated yet.
 
-use vgw_crypto::{KeyPair, check_public};
+use vgw_crypto::{KeyPair, PrivateKey, check_public};
 
 use super::agree::Agree;
-use super::make_key_pair::{MakeKeyPair, Offer};
 use super::{Attempt, Initiator, Outcome, State, names};
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason};
+use crate::core::job::{Computation, Computed, Step};
 use crate::v2::channel::keys::{Nonces, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::established::{demanded, demanded_group, public};
@@ -15,10 +16,69 @@ use crate::v2::handshake::nat::{self, AddressPair, NatDetection};
 use crate::v2::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::refusal::RefusalReason;
-use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, encode_cleartext};
+use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
 
 /// COOKIE and INVALID_KE_PAYLOAD may send us back this often (RFC 7296 section 2.6.1).
 const MAX_RESTARTS: u8 = 6;
+
+/// What IKE_SA_INIT offers, apart from the key exchange, and what became of it so far.
+pub(super) struct Offer {
+    pub(super) nonce: Vec<u8>,
+    pub(super) offered: Vec<Proposal>,
+    pub(super) cookie: Option<Vec<u8>>,
+    /// How often the peer sent us back.
+    pub(super) restarts: u8,
+    pub(super) refusal: Option<String>,
+}
+
+/// Waits for the key pair.
+pub(super) struct MakeKeyPair {
+    pub(super) offer: Offer,
+}
+
+impl MakeKeyPair {
+    pub(super) fn begin(
+        self,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        ours: PrivateKey,
+    ) -> Box<Initiator> {
+        // Nothing that was asked before is asked any more.
+        attempt.window = Window::default();
+        match env.compute(attempt.id, Step::MakeKeyPair(ours)) {
+            Computation::Done(computed) => self.computed(env, attempt, computed),
+            Computation::HandedOut(job) => {
+                attempt.job = Some(job);
+                self.waiting(attempt)
+            }
+        }
+    }
+
+    pub(super) fn computed(
+        self,
+        env: &mut Env<'_>,
+        mut attempt: Attempt,
+        computed: Computed,
+    ) -> Box<Initiator> {
+        let Computed::KeyPair(key_pair) = computed else {
+            return self.waiting(attempt);
+        };
+        let mut next = AwaitInit {
+            key_pair,
+            offer: self.offer,
+            request: Vec::new(),
+        };
+        next.ask(env, &mut attempt);
+        next.waiting(attempt)
+    }
+
+    fn waiting(self, attempt: Attempt) -> Box<Initiator> {
+        Box::new(Initiator {
+            attempt,
+            state: State::MakeKeyPair(Box::new(self)),
+        })
+    }
+}
 
 /// Waits for the IKE_SA_INIT response.
 pub(super) struct AwaitInit {

@@ -8,7 +8,6 @@
 mod agree;
 mod await_auth;
 mod await_init;
-mod make_key_pair;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,10 +15,9 @@ use std::time::Instant;
 
 use self::agree::Agree;
 use self::await_auth::AwaitAuth;
-use self::await_init::AwaitInit;
-use self::make_key_pair::{MakeKeyPair, Offer};
+use self::await_init::{AwaitInit, MakeKeyPair, Offer};
 
-use vgw_sa::TunnelId;
+use vgw_sa::{IKE_PORT, NATT_PORT, TunnelId};
 
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
@@ -30,7 +28,7 @@ use crate::peer::config::PeerConfig;
 use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::window::Window;
 use crate::v2::established::Established;
-use crate::v2::handshake::nat::{AddressPair, IKE_PORT, NAT_T_PORT};
+use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::InitResponse;
 use crate::v2::proposal;
 use crate::v2::refusal::RefusalReason;
@@ -291,7 +289,7 @@ impl Attempt {
     }
 
     fn note_auth(&self, env: &mut Env<'_>) {
-        let floated = self.way.remote.port() == NAT_T_PORT;
+        let floated = self.way.remote.port() == NATT_PORT;
         env.note_sent(self.peer, |asked, now| asked.sent_auth(now, floated));
     }
 

@@ -2,9 +2,10 @@
 
 use vgw_crypto::Secret;
 
+use super::HalfOpen;
 use super::answer_init::{CheckedOffer, InitRefusal, SelectedOffer, init_response_header};
 use super::await_auth::AwaitAuth;
-use super::half_open::{Begun, HalfOpen};
+use super::begun::Begun;
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::Role;

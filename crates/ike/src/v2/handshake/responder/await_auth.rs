@@ -5,7 +5,8 @@ use std::sync::Arc;
 use vgw_sa::{Path, TunnelId};
 
 use super::auth_request::{AuthRefusal, auth_failed, claimed_peer, is_silenced, read_auth};
-use super::half_open::{Begun, HalfOpen, Outcome};
+use super::begun::Begun;
+use super::{HalfOpen, Outcome};
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Nat, Role};
