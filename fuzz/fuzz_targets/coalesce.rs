@@ -1,6 +1,6 @@
 #![no_main]
 
-use vgw_dataplane::{Coalesce, Coalescer, Segments, WriteOutcome, VNET_HEADER_LEN, VnetHeader};
+use vgw_dataplane::{Coalesce, Coalescer, Segments, VNET_HEADER_LEN, VnetHeader, WriteOutcome};
 
 // Packets one after another, each behind two octets of its length.
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
