@@ -45,7 +45,7 @@ mod tables;
 mod workers;
 
 pub use control::{Config, DataPlane};
-pub use engine::{Arrival, ControlError, Dropped, Engine, EspPacket, SmallMtuLink};
+pub use engine::{Arrival, ChildState, ControlError, Dropped, Engine, EspPacket, SmallMtuLink};
 pub use event::DataPlaneEvent;
 pub use io::features::Features;
 pub use io::sockets::OutsideSockets;

@@ -50,12 +50,32 @@ impl InboundSa {
         keys: &DirectionKeys,
         replay_window: u32,
     ) -> Result<Self, KeyError> {
+        Self::after(spi, suite, keys, ReplayWindow::new(replay_window))
+    }
+
+    /// An SA that goes on where another with these keys has ended, whose [`Self::window`]
+    /// this is.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        spi: u32,
+        suite: EspSuite,
+        keys: &DirectionKeys,
+        window: ReplayWindow,
+    ) -> Result<Self, KeyError> {
         Ok(Self {
             suite,
             frame: Frame::new(spi, suite),
             cipher: Cipher::new(suite, keys)?,
-            window: Mutex::new(ReplayWindow::new(replay_window)),
+            window: Mutex::new(window),
         })
+    }
+
+    /// Which sequence numbers were received. Waits for an [`Opener`] that is at work.
+    #[must_use]
+    pub fn window(&self) -> ReplayWindow {
+        self.lock().clone()
     }
 
     /// Our SPI, which every packet must carry.

@@ -100,6 +100,22 @@ impl OutboundSa {
         keys: &DirectionKeys,
         iv_seed: [u8; 32],
     ) -> Result<Self, KeyError> {
+        Self::after(spi, suite, keys, iv_seed, 0)
+    }
+
+    /// An SA that goes on where another with these keys has ended, the last number of which
+    /// was `sequence`. That one must send no more: with AES-GCM the IV follows from the
+    /// number, and must not repeat (RFC 4106 section 3.1).
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn after(
+        spi: u32,
+        suite: EspSuite,
+        keys: &DirectionKeys,
+        iv_seed: [u8; 32],
+        sequence: u64,
+    ) -> Result<Self, KeyError> {
         let iv_seed = Zeroizing::new(iv_seed);
         let sealing = match Cipher::new(suite, keys)? {
             Cipher::Aead(key) => Sealing::Aead(key),
@@ -114,7 +130,7 @@ impl OutboundSa {
             suite,
             frame: Frame::new(spi, suite),
             sealing,
-            sequence: AtomicU64::new(0),
+            sequence: AtomicU64::new(sequence),
         })
     }
 

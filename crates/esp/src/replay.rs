@@ -11,7 +11,7 @@ const SUBSPACE: u64 = 1 << 32;
 /// The bits lie in a ring of words, so that moving on clears words instead of
 /// shifting the window. The ring has at least one word more than the window
 /// needs: clearing the word of a new top never forgets a number in the window.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayWindow {
     size: u64,
     /// Highest number seen; 0 before the first.

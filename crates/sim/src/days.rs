@@ -56,8 +56,8 @@ pub struct Plan {
     pub customers: u8,
     /// Simulated time.
     pub time: Duration,
-    /// So many of a thousand times that something happened to a node, all its IKE SAs are
-    /// taken as plain data and built again.
+    /// So many of a thousand times that something happened to a node, all its SAs are taken as
+    /// plain data and built again.
     pub rebuilds: u32,
 }
 

@@ -56,8 +56,8 @@ pub struct Node {
     pub refused: u64,
     /// What its data plane could not do, and what could not be built again.
     pub faults: Vec<String>,
-    /// So many of a thousand times that something happened to it, all its IKE SAs are taken
-    /// as plain data and built again.
+    /// So many of a thousand times that something happened to it, all its IKE SAs and
+    /// CHILD SAs are taken as plain data and built again.
     pub rebuilds: u32,
     // Apart from the other dice, so that all else happens as without.
     rebuild_dice: Dice,
@@ -87,7 +87,7 @@ impl Node {
             refused: 0,
             faults: Vec::new(),
             rebuilds: 0,
-            rebuild_dice: Dice::new(!seed),
+            rebuild_dice: Dice::new(seed.rotate_left(32)),
         }
     }
 
@@ -160,10 +160,13 @@ impl Node {
             &mut self.jobs,
             (&mut self.job_dice, self.late_jobs),
         );
-        if self.rebuild_dice.per_mille(self.rebuilds)
-            && let Err(fault) = supervisor.rebuild_ike_sas()
-        {
-            self.faults.push(format!("{}: {fault}", self.name));
+        if self.rebuild_dice.per_mille(self.rebuilds) {
+            let ike_sas = supervisor.rebuild_ike_sas();
+            let ike_sas = ike_sas.map_err(|error| error.to_string());
+            let children = self.plane.rebuild_children(|| self.rebuild_dice.octets());
+            for fault in [ike_sas, children].into_iter().filter_map(Result::err) {
+                self.faults.push(format!("{}: {fault}", self.name));
+            }
         }
         while let Some(command) = supervisor.poll_command() {
             if let Some(refused) = command.if_refused() {

@@ -98,6 +98,21 @@ impl Plane {
         outcome.map_err(|error| error.to_string())
     }
 
+    /// Takes every CHILD SA as plain data, and puts it back.
+    ///
+    /// # Errors
+    /// What could not be put back.
+    pub fn rebuild_children(
+        &mut self,
+        mut iv_seed: impl FnMut() -> [u8; 32],
+    ) -> Result<(), String> {
+        for child in self.engine.take_children() {
+            let put = self.engine.put_child(child, &iv_seed());
+            put.map_err(|error| error.to_string())?;
+        }
+        Ok(())
+    }
+
     /// Seals the inner packet `number`. `now` is the time since any moment.
     ///
     /// # Errors

@@ -85,7 +85,7 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
 }
 
 #[test]
-fn nothing_is_different_where_ike_sas_are_taken_as_plain_data_at_random_moments() {
+fn nothing_is_different_where_sas_are_taken_as_plain_data_at_random_moments() {
     let small = |rebuilds| Plan {
         gateways: 2,
         customers: 3,

@@ -31,9 +31,11 @@ pub(crate) mod burst;
 pub(crate) mod forward;
 mod outside_mtus;
 mod single_packet;
+mod state;
 
 pub use outside_mtus::SmallMtuLink;
 pub use single_packet::{Arrival, Dropped, EspPacket};
+pub use state::ChildState;
 
 /// Tunnel numbers are dense and index a table; this bounds it.
 const MAX_TUNNELS: u32 = 1 << 16;
@@ -77,6 +79,8 @@ pub enum ControlError {
 /// A CHILD SA as the control side remembers it.
 struct Child {
     tunnel: TunnelId,
+    /// As it was installed, on the path that it has now.
+    sa: ChildSa,
     outbound: Arc<Outbound>,
     path: ResolvedPath,
     traffic: Arc<Traffic>,
@@ -170,35 +174,58 @@ impl Engine {
         link: Option<OutsideLink>,
         iv_seed: &[u8; 32],
     ) -> Result<(), ControlError> {
+        let state = ChildState::new(tunnel, child, replay_window);
+        self.install(state, link, iv_seed)
+    }
+
+    fn install(
+        &self,
+        state: ChildState,
+        link: Option<OutsideLink>,
+        iv_seed: &[u8; 32],
+    ) -> Result<(), ControlError> {
+        let ChildState {
+            tunnel,
+            sa,
+            window,
+            sequence,
+            traffic,
+            ..
+        } = state;
         if tunnel.0 >= MAX_TUNNELS {
             return Err(ControlError::TunnelNumber(tunnel.0));
         }
-        let spi_in = child.spi_in;
-        let resolved = self.resolve(child.path, link)?;
+        let ChildSa {
+            spi_in,
+            spi_out,
+            suite,
+            ..
+        } = sa;
+        let path = self.resolve(sa.path, link)?;
         let keys = |spi| move |error| ControlError::Keys { spi, error };
-        let receiving = InboundSa::new(spi_in, child.suite, &child.keys_in, replay_window)
-            .map_err(keys(spi_in))?;
-        let sending = OutboundSa::new(child.spi_out, child.suite, &child.keys_out, *iv_seed)
-            .map_err(keys(child.spi_out))?;
+        let receiving =
+            InboundSa::after(spi_in, suite, &sa.keys_in, window).map_err(keys(spi_in))?;
+        let sending = OutboundSa::after(spi_out, suite, &sa.keys_out, *iv_seed, sequence)
+            .map_err(keys(spi_out))?;
 
         let mut control = self.control();
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
         let tunnel_traffic = Arc::clone(&of_tunnel.traffic);
         let policy = Arc::clone(&of_tunnel.policy);
         let lease = Arc::clone(&of_tunnel.lease);
-        let traffic = Arc::<Traffic>::default();
+        let traffic = Arc::new(Traffic::from(traffic));
         let selectors = Arc::new(Selectors::new(
-            child.local_selectors,
-            child.remote_selectors,
+            sa.local_selectors.clone(),
+            sa.remote_selectors.clone(),
         ));
         let inbound = Arc::new(Inbound {
             spi: spi_in,
             tunnel,
+            newest: Count::from(receiving.sequence()),
             sa: receiving,
             selectors: Arc::clone(&selectors),
             child: Arc::clone(&traffic),
             tunnel_traffic: Arc::clone(&tunnel_traffic),
-            newest: Count::default(),
         });
         let outbound = Arc::new(Outbound {
             spi_in,
@@ -213,15 +240,16 @@ impl Engine {
         let layout = inbound.sa.layout();
         let slot = Slot {
             inbound,
-            tunnel_path: TunnelPath::new(resolved.clone(), policy, layout),
+            tunnel_path: TunnelPath::new(path.clone(), policy, layout),
         };
         tables
             .insert_inbound(slot)
             .map_err(|taken_by| ControlError::SlotTaken { spi_in, taken_by })?;
         let child = Child {
             tunnel,
+            sa,
             outbound,
-            path: resolved,
+            path,
             traffic,
         };
         control.children.insert(spi_in, child);
@@ -311,6 +339,7 @@ impl Engine {
         for spi_in in &spis {
             if let Some(child) = control.children.get_mut(spi_in) {
                 child.path = resolved.clone();
+                child.sa.path = path;
             }
         }
         let policy = control.policy(tunnel);

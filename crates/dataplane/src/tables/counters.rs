@@ -11,6 +11,12 @@ use vgw_sa::TunnelTraffic;
 #[derive(Debug, Default)]
 pub(crate) struct Count(AtomicU64);
 
+impl From<u64> for Count {
+    fn from(counted: u64) -> Self {
+        Self(AtomicU64::new(counted))
+    }
+}
+
 impl Count {
     pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
@@ -190,6 +196,19 @@ impl Flow {
 pub(crate) struct Traffic {
     pub(crate) inbound: Flow,
     pub(crate) outbound: Flow,
+}
+
+impl From<TunnelTraffic> for Traffic {
+    fn from(counted: TunnelTraffic) -> Self {
+        let flow = |packets: u64, bytes: u64| Flow {
+            packets: packets.into(),
+            bytes: bytes.into(),
+        };
+        Self {
+            inbound: flow(counted.packets_in, counted.bytes_in),
+            outbound: flow(counted.packets_out, counted.bytes_out),
+        }
+    }
 }
 
 impl Traffic {

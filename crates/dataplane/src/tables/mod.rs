@@ -170,6 +170,13 @@ impl Tables {
             .map_or(&[], Vec::as_slice)
     }
 
+    /// How many SAs the tunnel sends with before the one with this inbound SPI, if it sends
+    /// with that at all.
+    pub(crate) fn rank_of_egress(&self, tunnel: TunnelId, spi_in: u32) -> Option<usize> {
+        let mut egresses = self.egresses(tunnel).iter();
+        egresses.position(|egress| egress.outbound.spi_in == spi_in)
+    }
+
     /// Whether what came out of one tunnel may go into another.
     pub(crate) const fn site_to_site(&self) -> bool {
         self.site_to_site
