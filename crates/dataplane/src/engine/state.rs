@@ -39,7 +39,8 @@ impl ChildState {
 /// For whoever has the engine alone: while a worker may still send with an SA, nobody knows
 /// its last sequence number.
 impl Engine {
-    /// Takes out every CHILD SA, as plain data, in the order in which to put them back.
+    /// Takes out every CHILD SA, as plain data, in the order in which to put them back: the
+    /// one that a tunnel sends with first is the last.
     pub fn take_children(&mut self) -> Vec<ChildState> {
         let mut control = self.control();
         let children = std::mem::take(&mut control.children);
@@ -52,7 +53,6 @@ impl Engine {
             let Some(slot) = tables.inbound(spi_in) else {
                 continue;
             };
-            // The SA that a tunnel sends with first is put back last.
             let rank = tables.rank_of_egress(child.tunnel, spi_in);
             let state = ChildState {
                 tunnel: child.tunnel,
@@ -62,8 +62,10 @@ impl Engine {
                 traffic: child.traffic.total(),
                 sa: child.sa,
             };
-            tables.remove_child(child.tunnel, spi_in);
             taken.push((rank, state));
+        }
+        for (_, state) in &taken {
+            tables.remove_child(state.tunnel, state.sa.spi_in);
         }
         self.publish(tables);
         drop(control);
@@ -83,5 +85,77 @@ impl Engine {
             self.use_outbound(tunnel, spi_in)?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use ipnet::IpNet;
+    use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
+    use vgw_sa::{ChildSa, Path, TunnelId};
+
+    use super::Engine;
+    use crate::packet::inner::tests::ipv4;
+
+    const TUNNEL: TunnelId = TunnelId(3);
+
+    fn child(spi: u32, remote: &str) -> ChildSa {
+        let encryption = Encryption::AesGcm128;
+        let keys = DirectionKeys {
+            encryption: Secret::new(vec![1; encryption.keymat_len()]),
+            integrity: Secret::default(),
+        };
+        let selector = |prefix: &str| vec![prefix.parse::<IpNet>().unwrap().into()];
+        ChildSa {
+            spi_in: spi,
+            spi_out: spi,
+            suite: EspSuite {
+                encryption,
+                integrity: None,
+                esn: false,
+            },
+            keys_in: keys.clone(),
+            keys_out: keys,
+            local_selectors: selector("0.0.0.0/0"),
+            remote_selectors: selector(remote),
+            path: Path {
+                local: ([192, 0, 2, 1], 4500).into(),
+                remote: ([192, 0, 2, 2], 4500).into(),
+                udp_encapsulation: true,
+            },
+        }
+    }
+
+    /// The SPI and the sequence number of a packet for 10.1.0.1.
+    fn sent(engine: &Engine) -> (u8, u8) {
+        let mut packet = ipv4([10, 9, 0, 1], [10, 1, 0, 1], 17, &[]);
+        let sent = engine.send(Duration::ZERO, &mut packet).unwrap();
+        (sent.octets[3], sent.octets[7])
+    }
+
+    #[test]
+    fn sas_that_are_put_back_go_on_numbering_and_are_sent_with_in_the_same_order() {
+        let mut engine = Engine::new(vec![[192, 0, 2, 1].into()]);
+        engine.set_forwarding(vec![("10.0.0.0/8".parse().unwrap(), TUNNEL.into())]);
+        for (spi, remote) in [(1, "10.1.0.0/16"), (2, "10.0.0.0/8"), (3, "10.1.0.0/24")] {
+            let child = child(spi, remote);
+            engine
+                .install_child(TUNNEL, child, 64, None, &[0; 32])
+                .unwrap();
+        }
+        engine.use_outbound(TUNNEL, 1).unwrap();
+        engine.use_outbound(TUNNEL, 2).unwrap();
+        assert_eq!(sent(&engine), (2, 1));
+        let taken = engine.take_children();
+        assert_eq!(engine.child_traffic(), []);
+        for child in taken {
+            engine.put_child(child, &[1; 32]).unwrap();
+        }
+        assert_eq!(sent(&engine), (2, 2));
+        let counted = engine.child_traffic();
+        let packets: Vec<u64> = counted.iter().map(|child| child.packets_out).collect();
+        assert_eq!(packets, [0, 2, 0]);
     }
 }
