@@ -5,7 +5,7 @@
 
 #![allow(clippy::panic, reason = "a test's helpers fail the test")]
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use vgw_sim::days::{Plan, Summary, run};
 use vgw_sim::error_log::ErrorLog;
@@ -28,8 +28,6 @@ const LONG: Plan = Plan {
 
 /// Short seeds that every test run takes.
 const FIXED: [u64; 4] = [1, 2, 3, 4];
-/// Long ones that every test run takes, beside one that no other run takes.
-const FIXED_LONG: [u64; 1] = [4];
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -97,24 +95,34 @@ fn nothing_is_different_where_sas_are_taken_as_plain_data_at_random_moments() {
     }
 }
 
-#[test]
-#[cfg_attr(debug_assertions, ignore = "takes many minutes without optimization")]
-fn some_whole_days_are_lived_in_every_test_run_and_one_is_new_each_time() {
-    let asked_for = ["VGW_SIM_SEEDS", "VGW_SIM_SEED"];
-    if asked_for.iter().any(|variable| number(variable).is_some()) {
-        return;
-    }
-    for seed in FIXED_LONG.into_iter().chain([new_seed()]) {
-        println!("a whole day by seed {seed}");
-        live(seed, LONG);
-    }
-}
+/// They take many minutes without optimization.
+#[cfg(not(debug_assertions))]
+mod whole_days {
+    use std::time::{SystemTime, UNIX_EPOCH};
 
-#[allow(
-    clippy::disallowed_methods,
-    reason = "each test run is to take another seed; a failure names it"
-)]
-fn new_seed() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    since.unwrap_or_default().as_secs()
+    use super::{LONG, live, number};
+
+    /// Seeds that every test run takes, beside one that no other run takes.
+    const FIXED: [u64; 1] = [4];
+
+    #[test]
+    fn some_whole_days_are_lived_in_every_test_run_and_one_is_new_each_time() {
+        let asked_for = ["VGW_SIM_SEEDS", "VGW_SIM_SEED"];
+        if asked_for.iter().any(|variable| number(variable).is_some()) {
+            return;
+        }
+        for seed in FIXED.into_iter().chain([new_seed()]) {
+            println!("a whole day by seed {seed}");
+            live(seed, LONG);
+        }
+    }
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "each test run is to take another seed; a failure names it"
+    )]
+    fn new_seed() -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        since.unwrap_or_default().as_secs()
+    }
 }
