@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use thiserror::Error;
+use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
 use vgw_sa::{
     Changes, ChildSa, ChildTraffic, HostService, InsideAddress, NextHop, Path, TunnelId,
@@ -79,11 +80,17 @@ pub enum ControlError {
 /// A CHILD SA as the control side remembers it.
 struct Child {
     tunnel: TunnelId,
-    /// As it was installed, on the path that it has now.
-    sa: ChildSa,
+    suite: EspSuite,
+    keys: Box<Keys>,
     outbound: Arc<Outbound>,
     path: ResolvedPath,
     traffic: Arc<Traffic>,
+}
+
+/// Both directions' keys, for [`state`].
+struct Keys {
+    inbound: DirectionKeys,
+    outbound: DirectionKeys,
 }
 
 /// What outlives a tunnel's SAs.
@@ -199,13 +206,16 @@ impl Engine {
             spi_in,
             spi_out,
             suite,
-            ..
+            keys_in,
+            keys_out,
+            local_selectors,
+            remote_selectors,
+            path,
         } = sa;
-        let path = self.resolve(sa.path, link)?;
+        let path = self.resolve(path, link)?;
         let keys = |spi| move |error| ControlError::Keys { spi, error };
-        let receiving =
-            InboundSa::after(spi_in, suite, &sa.keys_in, window).map_err(keys(spi_in))?;
-        let sending = OutboundSa::after(spi_out, suite, &sa.keys_out, *iv_seed, sequence)
+        let receiving = InboundSa::after(spi_in, suite, &keys_in, window).map_err(keys(spi_in))?;
+        let sending = OutboundSa::after(spi_out, suite, &keys_out, *iv_seed, sequence)
             .map_err(keys(spi_out))?;
 
         let mut control = self.control();
@@ -214,10 +224,7 @@ impl Engine {
         let policy = Arc::clone(&of_tunnel.policy);
         let lease = Arc::clone(&of_tunnel.lease);
         let traffic = Arc::new(Traffic::from(traffic));
-        let selectors = Arc::new(Selectors::new(
-            sa.local_selectors.clone(),
-            sa.remote_selectors.clone(),
-        ));
+        let selectors = Arc::new(Selectors::new(local_selectors, remote_selectors));
         let inbound = Arc::new(Inbound {
             spi: spi_in,
             tunnel,
@@ -247,7 +254,11 @@ impl Engine {
             .map_err(|taken_by| ControlError::SlotTaken { spi_in, taken_by })?;
         let child = Child {
             tunnel,
-            sa,
+            suite,
+            keys: Box::new(Keys {
+                inbound: keys_in,
+                outbound: keys_out,
+            }),
             outbound,
             path,
             traffic,
@@ -339,7 +350,6 @@ impl Engine {
         for spi_in in &spis {
             if let Some(child) = control.children.get_mut(spi_in) {
                 child.path = resolved.clone();
-                child.sa.path = path;
             }
         }
         let policy = control.policy(tunnel);

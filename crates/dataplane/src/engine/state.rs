@@ -3,10 +3,13 @@
 //! A state is moved, never copied: two SAs made of one would use an IV twice (RFC 4106
 //! section 3.1). What is a tunnel's (its policy, what it counted) is not in it.
 
+use std::net::SocketAddr;
+
 use vgw_esp::ReplayWindow;
-use vgw_sa::{ChildSa, TunnelId, TunnelTraffic};
+use vgw_sa::{ChildSa, NATT_PORT, Path, TunnelId, TunnelTraffic};
 
 use super::{ControlError, Engine};
+use crate::tables::ResolvedPath;
 
 /// A CHILD SA as plain data.
 #[derive(Debug)]
@@ -53,14 +56,28 @@ impl Engine {
             let Some(slot) = tables.inbound(spi_in) else {
                 continue;
             };
+            let Some(path) = self.path(&child.path) else {
+                continue;
+            };
+            let outbound = &child.outbound;
             let rank = tables.rank_of_egress(child.tunnel, spi_in);
+            let [local_selectors, remote_selectors] = outbound.selectors.both();
             let state = ChildState {
                 tunnel: child.tunnel,
                 window: slot.inbound.sa.window(),
-                sequence: child.outbound.sa.sequence(),
+                sequence: outbound.sa.sequence(),
                 sends: rank.is_some(),
                 traffic: child.traffic.total(),
-                sa: child.sa,
+                sa: ChildSa {
+                    spi_in,
+                    spi_out: outbound.sa.spi(),
+                    suite: child.suite,
+                    keys_in: child.keys.inbound,
+                    keys_out: child.keys.outbound,
+                    local_selectors: local_selectors.to_vec(),
+                    remote_selectors: remote_selectors.to_vec(),
+                    path,
+                },
             };
             taken.push((rank, state));
         }
@@ -71,6 +88,16 @@ impl Engine {
         drop(control);
         taken.sort_by_key(|(rank, _)| std::cmp::Reverse(*rank));
         taken.into_iter().map(|(_, state)| state).collect()
+    }
+
+    /// A path as it was before it was resolved.
+    fn path(&self, path: &ResolvedPath) -> Option<Path> {
+        let local = *self.outside.get(path.outside)?;
+        Some(Path {
+            local: SocketAddr::new(local, NATT_PORT),
+            remote: path.remote,
+            udp_encapsulation: path.udp_encapsulation,
+        })
     }
 
     /// Puts back a CHILD SA, with what AES-CBC makes its IVs of: 32 new secret octets.

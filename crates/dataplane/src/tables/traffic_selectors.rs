@@ -27,6 +27,11 @@ impl Selectors {
         }
     }
 
+    /// Our side and the peer's.
+    pub(crate) fn both(&self) -> [&[TrafficSelector]; 2] {
+        [&self.local, &self.remote]
+    }
+
     /// Whether a packet from us to the peer may travel.
     pub(crate) fn admit_outbound(&self, packet: &InnerPacket<'_>) -> bool {
         let (local, remote) = (packet.source(), packet.destination());
