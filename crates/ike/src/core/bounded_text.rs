@@ -1,13 +1,13 @@
-//! Sentences made of what peers send or of long lists: always of bounded length.
+//! Sentences that hold what peers send, or long lists: always of bounded length.
 
 use std::fmt::{self, Write};
 
-/// Names that are given of a list; of the rest, only the number.
+/// How many items of a list are named; the rest are only counted.
 pub const NAMED: usize = 6;
-/// Characters of a sentence that a message of a peer brought about.
+/// The longest sentence, in characters, that a peer's message can cause.
 pub const MAX_SENTENCE: usize = 1_000;
 
-/// The first few of `total` things, and how many more there are; `none` for nothing.
+/// The first few of `total` items, and how many more there are; `none` for an empty list.
 pub fn few<T>(
     items: impl IntoIterator<Item = T>,
     total: usize,
@@ -23,7 +23,7 @@ pub fn few<T>(
     }
 }
 
-/// Lets through [`MAX_SENTENCE`] characters, without control characters.
+/// Writes at most [`MAX_SENTENCE`] characters, and no control characters.
 pub(crate) struct BoundedText<'a, 'f> {
     to: &'a mut fmt::Formatter<'f>,
     left: usize,

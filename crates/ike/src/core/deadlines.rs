@@ -1,11 +1,11 @@
-//! Which SA is due when.
+//! The deadlines of all SAs, in order.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
 use crate::core::event::SaId;
 
-/// One deadline per SA, and the order of all.
+/// One deadline for each SA, and the order of all deadlines.
 #[derive(Debug, Default)]
 pub(crate) struct Deadlines {
     order: BTreeSet<(Instant, SaId)>,
@@ -13,7 +13,7 @@ pub(crate) struct Deadlines {
 }
 
 impl Deadlines {
-    /// Sets the deadline of an SA, or takes it away.
+    /// Sets the deadline of an SA, or removes it.
     pub(crate) fn set(&mut self, sa: SaId, deadline: Option<Instant>) {
         if let Some(before) = self.of.remove(&sa) {
             self.order.remove(&(before, sa));

@@ -1,4 +1,4 @@
-//! What every state machine may use: time, randomness, SPIs and the way out.
+//! What every state machine may use: time, randomness, SPIs and the queues of its output.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
@@ -23,7 +23,7 @@ use crate::v2::handshake::nat::AddressPair;
 use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::Notify;
 
-/// Octets of our nonces; half the key size of every PRF at least (RFC 7296 section 2.10).
+/// The length of our nonces: at least half the key size of every PRF (RFC 7296 section 2.10).
 const NONCE_LEN: usize = 32;
 
 /// What outlives a single call, apart from the SAs.
@@ -31,24 +31,24 @@ pub(crate) struct Core {
     pub limits: Limits,
     pub random: RandomSources,
     pub key_log: KeyLog,
-    /// What our tokens are made with (RFC 6290).
+    /// The key that our tokens are made with (RFC 6290).
     pub token_key: Option<Secret>,
     pub spis: SpiPool,
-    /// Which IKE SA a CHILD SA, by inbound SPI, belongs to.
+    /// The IKE SA of each CHILD SA, by inbound SPI.
     pub owner: BTreeMap<u32, SaId>,
     pub transmits: VecDeque<Transmit>,
     pub events: VecDeque<Event>,
     pub counters: BTreeMap<TunnelId, PeerCounters>,
-    /// What each peer was asked and did not answer.
+    /// The requests to each peer that were not answered.
     pub sent_notes: BTreeMap<TunnelId, SentNotes>,
     pub last_sa: u64,
-    /// Key pairs made so far; each is most of a key exchange.
+    /// How many key pairs were made. Making one is most of the cost of a key exchange.
     pub key_pairs: u64,
     pub jobs: Jobs,
     pub drops: DropCounts,
 }
 
-/// The surroundings of one call.
+/// What one call may use.
 pub(crate) struct Env<'a> {
     pub now: Instant,
     pub core: &'a mut Core,
@@ -65,20 +65,20 @@ impl Env<'_> {
         self.core.key_log
     }
 
-    /// A fresh private key. This and what follows is None, and reported, when there
-    /// are no random numbers: then nothing is begun or answered that needs them.
+    /// A fresh private key. If there are no random numbers, this and the functions below report it
+    /// and return None: what needs them is then not begun or not answered.
     pub fn private_key(&mut self, group: Group) -> Option<PrivateKey> {
         self.core.key_pairs += 1;
         let drawn = PrivateKey::generate(group, &mut self.core.random.secret);
         self.drawn(drawn)
     }
 
-    /// A fresh key pair, made at once however long that takes.
+    /// A fresh key pair, computed at once however long that takes.
     pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
         self.private_key(group).map(PrivateKey::into_key_pair)
     }
 
-    /// Computes something for an IKE SA, or hands it out.
+    /// Computes a step for an IKE SA at once, or hands it out as a job.
     pub fn compute(&mut self, sa: SaId, step: Step) -> Computation {
         if cost_of_key_exchange(step.group()) < self.core.limits.job_from {
             return Computation::Done(step.compute());
@@ -112,12 +112,12 @@ impl Env<'_> {
         drawn.ok()
     }
 
-    /// A number that decides only when something is done.
+    /// A number that only varies the time of something.
     fn any_number(&mut self) -> u32 {
         self.core.random.public.next_u32().unwrap_or_default()
     }
 
-    /// A name for a new IKE SA.
+    /// An id for a new IKE SA.
     pub fn sa_id(&mut self) -> SaId {
         self.core.last_sa += 1;
         SaId(self.core.last_sa)
@@ -128,12 +128,12 @@ impl Env<'_> {
         self.core.spis.allocate(&mut self.core.random.public)
     }
 
-    /// Gives an inbound SPI back that no event named, or whose end was reported.
+    /// Returns an inbound SPI that no event has named, or whose end was reported.
     pub fn release_spi(&mut self, spi: u32) {
         self.core.spis.release(spi);
     }
 
-    /// A random duration from `least` to twice that.
+    /// A random duration between `least` and twice `least`.
     pub fn jitter(&mut self, least: Duration) -> Duration {
         least + least * (self.any_number() % 1001) / 1000
     }
@@ -143,9 +143,9 @@ impl Env<'_> {
         self.schedule_from(self.now, lifetime)
     }
 
-    /// When to rekey and when to end an SA that began earlier and has another lifetime
-    /// from now on. If it is too old for that, it is rekeyed within half the margin, so
-    /// that thousands of them do not all do it at once.
+    /// When to rekey and end an SA that began earlier and now gets another lifetime. An SA that is
+    /// too old for it is rekeyed at a random time within half the margin, so that thousands of SAs
+    /// do not rekey at once.
     pub fn reschedule(&mut self, began: Instant, lifetime: Lifetime) -> Schedule {
         let by_age = self.schedule_from(began, lifetime);
         if by_age.rekey_at >= self.now {
@@ -174,7 +174,7 @@ impl Env<'_> {
         Some(crash_token::notify(key, spis, role, local))
     }
 
-    /// Says what happened.
+    /// Reports an event.
     pub fn emit(&mut self, event: Event) {
         self.core.events.push_back(event);
     }
@@ -195,8 +195,8 @@ impl Env<'_> {
         });
     }
 
-    /// Counts that a message came to nothing, and says so where nobody else does. `peer`
-    /// is who is to be blamed for it, if anybody is.
+    /// Counts a dropped message, and reports it unless something else does. `peer` is the peer that
+    /// the drop is counted for, if there is one.
     pub fn drop_message(&mut self, peer: Option<TunnelId>, remote: SocketAddr, reason: DropReason) {
         let why = reason.name();
         tracing::debug!(%remote, why, "{remote}: message dropped: {why}");
@@ -204,13 +204,13 @@ impl Env<'_> {
         self.report_drop(peer, remote, reason);
     }
 
-    /// As [`Self::drop_message`], of a message that belongs to a peer's IKE SA.
+    /// Like [`Self::drop_message`], for a message that belongs to a peer's IKE SA.
     pub fn drop_message_of(&mut self, peer: TunnelId, remote: SocketAddr, reason: DropReason) {
         self.count(peer, |counters| counters.dropped.count(reason));
         self.drop_message(Some(peer), remote, reason);
     }
 
-    /// Says that a message came to nothing, which is counted elsewhere.
+    /// Reports a dropped message that is counted elsewhere.
     pub fn report_drop(&mut self, peer: Option<TunnelId>, remote: SocketAddr, reason: DropReason) {
         if reason.sentence().is_some() {
             self.emit(Event::Dropped {
@@ -226,19 +226,19 @@ impl Env<'_> {
         change(self.core.counters.entry(peer).or_default());
     }
 
-    /// Notes what a peer was asked, or that it answered.
+    /// Notes a request to a peer, or its answer.
     pub fn note_sent(&mut self, peer: TunnelId, note: impl FnOnce(&mut SentNotes, Instant)) {
         if let Some(asked) = self.core.sent_notes.get_mut(&peer) {
             note(asked, self.now);
         }
     }
 
-    /// Whose key a peer used instead of its own when it last tried to authenticate.
+    /// Whose key the peer used instead of its own in its last attempt to authenticate.
     pub fn wrong_key_owner(&self, peer: TunnelId) -> Option<&WrongKeyOwner> {
         self.core.sent_notes.get(&peer)?.wrong_key.as_ref()
     }
 
-    /// Says that something was refused, and why.
+    /// Reports that something was refused, and why.
     pub fn refuse(
         &mut self,
         peer: Option<TunnelId>,

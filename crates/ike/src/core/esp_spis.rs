@@ -1,16 +1,16 @@
-//! Who has which inbound ESP SPI.
+//! The inbound ESP SPIs that are in use.
 
 use std::collections::VecDeque;
 
 use vgw_crypto::PublicRandom;
 use vgw_sa::{SLOT_BITS, slot_of};
 
-/// So many free slots are left to rest while there are unused ones: a data
-/// plane may keep an SA that ended for what is still on the way to it.
+/// This many free slots are not reused while there are unused ones: a data plane may keep an SA
+/// that ended for packets still on the way to it.
 const RESTING: usize = 32;
 
-/// Hands out SPIs. A slot is reused only after [`SpiPool::release`], the one
-/// that has been free longest first, and then under other random bits.
+/// Hands out SPIs. A slot is reused only after [`SpiPool::release`], with other random bits; the
+/// slot that has been free longest comes first.
 #[derive(Debug, Default)]
 pub struct SpiPool {
     free: VecDeque<u32>,
@@ -31,7 +31,7 @@ impl SpiPool {
         Some((tag << SLOT_BITS) | slot)
     }
 
-    /// Gives a slot back.
+    /// Makes a slot free again.
     pub fn release(&mut self, spi: u32) {
         self.free.push_back(slot_of(spi));
     }

@@ -1,4 +1,4 @@
-//! What the negotiator takes and gives: datagrams, commands to install SAs, news.
+//! What the negotiator takes and returns: datagrams, commands to install SAs, events.
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,7 +12,7 @@ use crate::peer::identity::Identity;
 use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Notify, NotifyType};
 
-/// Names one IKE SA for as long as the process lives.
+/// Names one IKE SA for the lifetime of the process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SaId(pub u64);
 
@@ -55,23 +55,22 @@ pub struct Nat {
     pub remote: bool,
 }
 
-/// What happened. Each that is about a peer names it; events of one IKE SA come
-/// in order.
+/// What happened. An event about a peer names it; the events of one IKE SA come in order.
 #[derive(Debug, Clone)]
 pub enum Event {
-    /// An IKE SA is up and the peer authenticated. `replaces` names the SA that
-    /// this one rekeyed: its CHILD SAs now belong here.
+    /// An IKE SA is up and its peer authenticated. `replaces` names the SA that this one rekeyed:
+    /// that SA's CHILD SAs now belong to this one.
     IkeUp {
         /// Which peer.
         peer: TunnelId,
         /// The new SA.
         sa: SaId,
-        /// What it is.
+        /// Its properties.
         details: IkeDetails,
         /// The SA that was rekeyed.
         replaces: Option<SaId>,
     },
-    /// The keys of an IKE SA that comes up, with [`crate::peer::config::KeyLog::On`] only.
+    /// The keys of a new IKE SA, only with [`crate::peer::config::KeyLog::On`].
     IkeKeys {
         /// Which peer.
         peer: TunnelId,
@@ -86,7 +85,7 @@ pub enum Event {
         /// The keys.
         keys: IkeKeyLog,
     },
-    /// An IKE SA is gone, and every CHILD SA that it still had (each reported before).
+    /// An IKE SA has ended. All its CHILD SAs ended too, each with its own event before this one.
     IkeDown {
         /// Which peer.
         peer: TunnelId,
@@ -104,8 +103,8 @@ pub enum Event {
         /// Why.
         reason: DownReason,
     },
-    /// Accept packets of this CHILD SA from now on. Sending with it is said by
-    /// [`Event::ChildOutbound`], so that a rekey loses nothing.
+    /// Accept packets of this CHILD SA from now on. [`Event::ChildOutbound`] says when to send with
+    /// it, so that a rekey loses no packet.
     ChildInbound {
         /// Which peer.
         peer: TunnelId,
@@ -132,8 +131,8 @@ pub enum Event {
         /// Why.
         reason: DownReason,
     },
-    /// The peer's address or port changed, or ours to it; every CHILD SA of
-    /// the IKE SA follows (RFC 7296 section 2.23).
+    /// The peer's address or port changed, or ours towards it. Every CHILD SA of the IKE SA follows
+    /// (RFC 7296 section 2.23).
     PathChanged {
         /// Which peer.
         peer: TunnelId,
@@ -142,44 +141,43 @@ pub enum Event {
         /// The new way.
         path: Path,
     },
-    /// The peer answered something, so it lives; once per liveness exchange.
+    /// The peer answered, so it lives; once per liveness exchange.
     Alive {
         /// Which peer.
         peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
     },
-    /// Something came for an SA that we do not have, from where only this peer is
-    /// configured, and we have no SA with it: it may be there and have some that we
-    /// lost. Anybody can send such a thing, but only so often.
+    /// A message or packet came for an SA that we do not have. Only this peer is configured at its
+    /// address, and we have no SA with it: the peer may have SAs that we lost. Anybody can send
+    /// such messages, so this event is limited in rate.
     UnknownSa {
         /// Which peer.
         peer: TunnelId,
     },
     /// Something was refused, and why: what was offered and what expected.
     Refused {
-        /// Which peer: who authenticated, who is the only one configured at this
-        /// address, or who it claims to be at an address where that one may be.
-        /// None for a stranger.
+        /// The peer that authenticated, the only peer configured at this address, or the peer that
+        /// the sender claims to be if that one may be at this address. None for a stranger.
         peer: Option<TunnelId>,
-        /// Whose datagram it was.
+        /// Where its datagram came from.
         remote: SocketAddr,
         /// One line, made when it is read.
         why: RefusalReason,
     },
-    /// A message came to nothing that nobody vouches for, and why; every one is also
-    /// counted. Anybody can bring these about, at any rate.
+    /// An unauthenticated message was dropped. Every drop is also counted. Anybody can cause these
+    /// events at any rate.
     Dropped {
-        /// Whose IKE SA it named, or who is the only one configured at this address. None
-        /// for a stranger.
+        /// The peer whose IKE SA it named, or the only peer configured at this address. None for a
+        /// stranger.
         peer: Option<TunnelId>,
         /// Where it came from.
         remote: SocketAddr,
         /// Why; it has a [sentence](DropReason::sentence).
         reason: DropReason,
     },
-    /// A rekey was refused, by the peer or by us. What it was to replace goes on until
-    /// its lifetime ends.
+    /// A rekey was refused, by the peer or by us. The old SA remains in use until its lifetime
+    /// ends.
     RekeyRefused {
         /// Which peer; it is authenticated.
         peer: TunnelId,
@@ -188,10 +186,10 @@ pub enum Event {
         /// One line, made when it is read.
         why: RefusalReason,
     },
-    /// There were no random numbers for a key, a nonce or an SPI: what needed
-    /// them was not begun or not answered, and the peer will ask again.
+    /// There were no random numbers for a key, a nonce or an SPI. What needed them was not begun or
+    /// not answered, and the peer will ask again.
     NoRandomNumbers,
-    /// Something an operator may want to know that changes no SA.
+    /// Something an operator may want to know; no SA changes.
     Diagnostic {
         /// Which peer.
         peer: TunnelId,
@@ -202,14 +200,14 @@ pub enum Event {
     },
 }
 
-/// What an operator may want to know. The negotiator writes no log lines that a
-/// peer can cause: who gets these events decides how many are worth a line.
+/// What an operator may want to know. Peers can cause these at will, so the receiver of the events
+/// decides how many it logs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Diagnostic {
     /// The peer reports errors in an INFORMATIONAL request.
     PeerErrors(PeerErrors),
-    /// The peer's public value is of another group than we want: it was asked
-    /// for one of this group (RFC 7296 section 1.3).
+    /// The peer's public value is of a group that we did not select: we asked the peer for one of
+    /// this group (RFC 7296 section 1.3).
     GroupDemanded(Group),
     /// The peer asked us for a public value of this group.
     GroupRequested(Group),
@@ -218,15 +216,15 @@ pub enum Diagnostic {
     /// Both sides rekey the CHILD SA with this inbound SPI at once (RFC 7296
     /// section 2.8.1).
     ChildRekeyCollision(u32),
-    /// The peer's packets come from elsewhere, and a NAT before us is not the one
-    /// that is configured: both addresses are asked (RFC 7296 section 2.23).
+    /// The peer's packets come from another address, and the NAT before us is not the configured
+    /// one. We send requests to both addresses (RFC 7296 section 2.23).
     AddressInDoubt {
-        /// Where the path leads.
+        /// The peer's address on the current path.
         from: SocketAddr,
-        /// Where packets come from.
+        /// The address that the packets come from.
         to: SocketAddr,
     },
-    /// The peer does not see us at the public address that is configured, with our port.
+    /// The peer does not see us at the configured public address with our port.
     OtherNat(IpAddr),
 }
 
@@ -266,10 +264,10 @@ pub struct PeerErrors {
 }
 
 impl PeerErrors {
-    /// As many as are named.
+    /// How many notifications are named.
     const SHOWN: usize = 4;
 
-    /// Of a message's notifications. None: there is no error among them.
+    /// The errors among a message's notifications; None if there are none.
     pub(crate) fn among(notifies: &[Notify]) -> Option<Self> {
         let mut errors = notifies.iter().map(|n| n.kind).filter(|k| k.is_error());
         let mut first = [None; Self::SHOWN];
@@ -293,7 +291,7 @@ impl fmt::Display for PeerErrors {
     }
 }
 
-/// What an established IKE SA is.
+/// The properties of an established IKE SA.
 #[derive(Debug, Clone)]
 pub struct IkeDetails {
     /// Who began it.
@@ -306,7 +304,7 @@ pub struct IkeDetails {
     pub suite: IkeSuite,
     /// NATs on the way.
     pub nat: Nat,
-    /// The way of its messages.
+    /// The path of its messages.
     pub path: Path,
     /// The peer's identity, authenticated.
     pub remote_id: Identity,
@@ -326,7 +324,7 @@ pub struct IkeKeyLog {
     pub sk_ar: Secret,
 }
 
-/// Why an SA ended or did not come to be.
+/// Why an SA ended or was not established.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DownReason {
     /// Replaced by a rekey.
@@ -339,11 +337,11 @@ pub enum DownReason {
     PeerDead,
     /// Its lifetime ended without a rekey.
     Expired,
-    /// A CHILD SA whose IKE SA ended so.
+    /// A CHILD SA that ended because the lifetime of its IKE SA did.
     IkeExpired,
-    /// The peer began anew (INITIAL_CONTACT, RFC 7296 section 2.4).
+    /// The peer began a new IKE SA with INITIAL_CONTACT (RFC 7296 section 2.4).
     Superseded,
-    /// The peer lost it, and proved that by its token (RFC 6290).
+    /// The peer lost it, and proved that with its token (RFC 6290).
     PeerLostIt,
     /// Authentication failed; the text says how, without secrets.
     AuthenticationFailed(String),
@@ -380,12 +378,12 @@ pub struct PeerCounters {
     pub child_rekeys: u64,
     /// Rekeys refused, by either side.
     pub rekeys_refused: u64,
-    /// Requests sent again.
+    /// Requests that we retransmitted.
     pub retransmissions: u64,
-    /// Requests of the peer seen again.
+    /// Requests that the peer retransmitted.
     pub duplicates: u64,
     /// Messages of its IKE SAs dropped, by reason.
     pub dropped: DropCounts,
-    /// Moves of the peer to another address or port, each proved.
+    /// Changes of the peer's address or port, each proved.
     pub path_changes: u64,
 }

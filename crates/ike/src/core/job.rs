@@ -1,5 +1,5 @@
-//! Computations that take so long that other peers' messages should not wait for them. They
-//! are handed out as jobs; the IKE SA that needs one waits in a state that has a name.
+//! Computations so long that other peers' messages should not wait for them. They are handed out as
+//! jobs; the IKE SA that needs one waits in a state of its own.
 
 use std::collections::BTreeMap;
 
@@ -14,27 +14,27 @@ pub struct JobId {
     number: u64,
 }
 
-/// A computation that needs nothing but itself, and so can be run on any thread.
+/// A computation that holds all its input, so any thread can run it.
 #[derive(Debug)]
 pub struct Job(Step);
 
-/// What a job gives.
+/// The result of a job.
 #[derive(Debug)]
 pub struct Output(pub(crate) Computed);
 
-/// A step of a key exchange. The initiator makes two; the responder makes one, because in
-/// a KEM its value follows from the initiator's.
+/// A step of a key exchange. The initiator has two; the responder has only one, because in a KEM
+/// its value follows from the initiator's.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// The initiator's first: its key pair.
+    /// The initiator's first step: its key pair.
     MakeKeyPair(PrivateKey),
-    /// The responder's.
+    /// The responder's step.
     Respond { ours: PrivateKey, theirs: Vec<u8> },
-    /// The initiator's second.
+    /// The initiator's second step.
     Agree { ours: KeyPair, theirs: Vec<u8> },
 }
 
-/// What a step gives.
+/// The result of a step.
 #[derive(Debug)]
 pub(crate) enum Computed {
     KeyPair(KeyPair),
@@ -50,11 +50,11 @@ pub(crate) struct Response {
     pub shared: Secret,
 }
 
-/// What came of asking for a computation.
+/// The answer to a request for a computation.
 pub(crate) enum Computation {
-    /// It was short, and made at once.
+    /// It was short, and was computed at once.
     Done(Computed),
-    /// It is a job; its output comes with [`crate::endpoint::Endpoint::handle_job`].
+    /// It is a job; the caller passes its output to [`crate::endpoint::Endpoint::handle_job`].
     HandedOut(JobId),
 }
 
@@ -88,11 +88,11 @@ impl Step {
     }
 }
 
-/// Jobs that nobody has taken yet. An IKE SA has only a few, and they go with it, so there
-/// are no more than its kind is allowed.
+/// Jobs that nobody has taken yet. Each IKE SA has only a few, and they are removed with it, so the
+/// limit on IKE SAs bounds them.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
-    // The oldest IKE SA's first: who has been up for long comes before strangers.
+    // The oldest IKE SA's come first: an IKE SA that has been up long goes before strangers.
     waiting: BTreeMap<JobId, Job>,
     last: u64,
 }
@@ -110,7 +110,7 @@ impl Jobs {
         self.waiting.pop_first()
     }
 
-    /// The IKE SA is no more.
+    /// Drops the jobs of an IKE SA that has ended.
     pub(crate) fn forget(&mut self, sa: SaId) {
         let of_sa = |number| JobId { sa, number };
         let ids = of_sa(0)..=of_sa(u64::MAX);

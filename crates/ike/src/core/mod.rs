@@ -1,5 +1,5 @@
-//! What every state machine has: time and randomness, SPIs and deadlines, and what it
-//! gives, events and reasons among them.
+//! What all state machines share: time, randomness, SPIs and deadlines, and the types of their
+//! output, such as events and reasons.
 
 pub mod bounded_text;
 pub(crate) mod deadlines;

@@ -1,11 +1,10 @@
-//! How far handshakes with a peer come, for whoever asks why no IKE SA is up.
+//! How far handshakes with a peer come: the explanation when no IKE SA is up.
 //!
-//! When a tunnel does not come up, mostly messages are lost on the way, and nobody reports
-//! that. So we note what came last, and what came or was sent several times in a row
-//! without the message that has to follow. What we receive is noted by pair of addresses
-//! (`ReceivedNotes`), because before IKE_AUTH a peer is known by nothing else; what we send
-//! is noted by peer (`SentNotes`). The notes do not grow with the messages. Nothing in them
-//! is authentic: an address can be forged.
+//! When a tunnel does not come up, most often messages are lost on the way, and nobody reports
+//! that. So we note what came last, and what was repeated without the message that has to follow.
+//! What we receive is noted by pair of addresses (`ReceivedNotes`), because before IKE_AUTH only
+//! its address identifies a peer; what we send is noted by peer (`SentNotes`). The notes do not
+//! grow with the messages. They are not authentic: an address can be forged.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -13,12 +12,12 @@ use std::time::Instant;
 
 use crate::v2::handshake::auth_failure::WrongKeyOwner;
 
-/// What came last from where a peer is expected.
+/// What was last received from where a peer is expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReceivedKind {
     /// A message of IKEv1, which we do not speak.
     IkeV1,
-    /// Something to an IKE port that is no IKE message.
+    /// A datagram to an IKE port that is not an IKE message.
     NotIke,
     /// An IKE_SA_INIT request.
     InitRequest,
@@ -32,8 +31,8 @@ pub enum ReceivedKind {
     OfUnknownSa,
     /// An ESP packet with an SPI that we do not receive with.
     EspOfUnknownSa,
-    /// A packet or message of an SA that was up. Not noted here, but by whoever knows
-    /// what CHILD SAs receive.
+    /// A packet or message of an SA that was up. It is not noted here: the caller knows what CHILD
+    /// SAs receive.
     Authentic,
 }
 
@@ -84,7 +83,7 @@ impl fmt::Display for ReceivedKind {
     }
 }
 
-/// What came last.
+/// The last message received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastReceived {
     /// What it was.
@@ -95,7 +94,7 @@ pub struct LastReceived {
     pub remote: SocketAddr,
 }
 
-/// Messages in a row, without what has to follow.
+/// Messages in a row, without the message that has to follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Repeats {
     /// How many; at least one.
@@ -107,7 +106,7 @@ pub struct Repeats {
 }
 
 impl Repeats {
-    /// One more.
+    /// Adds one.
     pub fn add(row: &mut Option<Self>, now: Instant) {
         let first = row.map_or(now, |row| row.first);
         let count = row.map_or(0, |row| row.count).saturating_add(1);
@@ -129,7 +128,7 @@ pub struct UnfinishedHandshakes {
     pub repeated: u32,
     /// Who began the last one.
     pub remote: SocketAddr,
-    /// By which SPI.
+    /// The initiator's SPI of the last one.
     spi_i: u64,
 }
 
@@ -138,21 +137,21 @@ pub struct UnfinishedHandshakes {
 pub struct Progress {
     /// When we began to take notes: when the peer was configured as it is.
     pub noted_since: Instant,
-    /// What came last from the peer's address, or, if none is configured, from any that
-    /// is no peer's. Messages of IKE SAs that are up are not noted.
+    /// What came last from the peer's address, or, if none is configured, from any address that
+    /// belongs to no peer. Messages of IKE SAs that are up are not noted.
     pub last: Option<LastReceived>,
     /// Handshakes begun from there.
     pub begun: Option<UnfinishedHandshakes>,
-    /// IKE_SA_INIT requests that we sent, and no answer came to any of them.
+    /// The IKE_SA_INIT requests that we sent, if none was answered.
     pub init_unanswered: Option<Repeats>,
-    /// IKE_AUTH requests that we sent, and no answer came, though IKE_SA_INIT was answered.
+    /// The IKE_AUTH requests that we sent and nobody answered, though IKE_SA_INIT was answered.
     pub auth_unanswered: Option<Repeats>,
-    /// Whether the last of those went to UDP port 4500, because a NAT is on the way.
+    /// Whether the last of those went to UDP port 4500, because there is a NAT.
     pub auth_floated: bool,
 }
 
 impl Progress {
-    /// Nothing came and nothing was asked since then.
+    /// Nothing has been received or sent since then.
     #[must_use]
     pub const fn none_since(noted_since: Instant) -> Self {
         Self {
@@ -166,7 +165,7 @@ impl Progress {
     }
 }
 
-/// What came between a pair of addresses, or to one address of ours from all addresses that
+/// What was received between a pair of addresses, or at one address of ours from all addresses that
 /// are not configured.
 #[derive(Default)]
 pub(crate) struct ReceivedNotes {
@@ -175,7 +174,7 @@ pub(crate) struct ReceivedNotes {
 }
 
 impl ReceivedNotes {
-    /// A message came.
+    /// Notes a received message.
     pub(crate) fn note(&mut self, now: Instant, what: ReceivedKind, remote: SocketAddr) {
         self.last = Some(LastReceived {
             what,
@@ -187,8 +186,8 @@ impl ReceivedNotes {
         }
     }
 
-    /// An IKE_SA_INIT request was answered and its IKE SA waits for IKE_AUTH. One with the
-    /// SPI of the last is the same again: that one may have been given up meanwhile.
+    /// Notes that we answered an IKE_SA_INIT request and its IKE SA waits for IKE_AUTH. If the SPI
+    /// is the last one's, the request is a repetition: its first half-open SA may be gone.
     pub(crate) fn answered(&mut self, now: Instant, remote: SocketAddr, spi_i: u64) {
         if let Some(begun) = self.begun.as_mut().filter(|b| b.spi_i == spi_i) {
             begun.repeated = begun.repeated.saturating_add(1);
@@ -213,7 +212,7 @@ pub(crate) struct SentNotes {
     pub(crate) init: Option<Repeats>,
     pub(crate) auth: Option<Repeats>,
     pub(crate) auth_floated: bool,
-    /// The key that the peer used instead of its own, until it is up.
+    /// The key that the peer used instead of its own; kept until an IKE SA is up.
     pub(crate) wrong_key: Option<WrongKeyOwner>,
 }
 
@@ -228,30 +227,30 @@ impl SentNotes {
         }
     }
 
-    /// IKE_SA_INIT is sent.
+    /// Notes that IKE_SA_INIT was sent.
     pub(crate) fn sent_init(&mut self, now: Instant) {
         Repeats::add(&mut self.init, now);
     }
 
-    /// IKE_AUTH is sent: IKE_SA_INIT was answered.
+    /// Notes that IKE_AUTH was sent: IKE_SA_INIT was answered.
     pub(crate) fn sent_auth(&mut self, now: Instant, floated: bool) {
         self.init = None;
         Repeats::add(&mut self.auth, now);
         self.auth_floated = floated;
     }
 
-    /// IKE_SA_INIT was answered, in whatever way.
+    /// Notes that IKE_SA_INIT was answered, even by an error.
     pub(crate) fn init_answered(&mut self, _: Instant) {
         self.init = None;
     }
 
-    /// IKE_AUTH was answered.
+    /// Notes that IKE_AUTH was answered.
     pub(crate) fn auth_answered(&mut self, _: Instant) {
         self.init = None;
         self.auth = None;
     }
 
-    /// An IKE SA is up.
+    /// Notes that an IKE SA is up.
     pub(crate) fn came_up(&mut self, now: Instant) {
         self.auth_answered(now);
         self.wrong_key = None;

@@ -1,5 +1,5 @@
-//! Cookies: no memory and no key exchange for who does not answer at its
-//! address (RFC 7296 section 2.6).
+//! Cookies: no memory and no key exchange for a sender that does not receive at its address (RFC
+//! 7296 section 2.6).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -9,7 +9,7 @@ use vgw_crypto::{Prf, Secret, SecretRandom};
 
 /// A secret is used this long to make cookies and as long again to check them.
 const ROTATION: Duration = Duration::from_secs(60);
-/// Octets of a secret: as many as the MAC has.
+/// Length of a secret in bytes: the length of the MAC.
 const KEY_LEN: usize = 32;
 
 struct Generation {
@@ -26,9 +26,8 @@ pub(super) struct CookieJar {
 }
 
 impl CookieJar {
-    /// The cookie for this initiator. Source address and port are in it, so
-    /// one host cannot collect cookies for many. None: there were no random
-    /// numbers for a secret.
+    /// The cookie for this initiator. It covers source address and port, so one host cannot collect
+    /// cookies for many. None: there were no random numbers for a secret.
     pub(super) fn make(
         &mut self,
         now: Instant,
@@ -43,7 +42,7 @@ impl CookieJar {
             .map(|generation| generation.cookie(remote, spi_i, nonce))
     }
 
-    /// Whether we made this cookie for this initiator, lately.
+    /// Whether we recently made this cookie for this initiator.
     pub(super) fn check(
         &mut self,
         now: Instant,
@@ -72,7 +71,7 @@ impl CookieJar {
             .current
             .as_ref()
             .map_or(0, |generation| generation.version.wrapping_add(1));
-        // After a pause longer than a rotation, the last secret is too old as well.
+        // After a pause longer than a rotation, the previous secret is too old as well.
         let stale = self.rotate_at.is_some_and(|at| now >= at + ROTATION);
         self.previous = self.current.take().filter(|_| !stale);
         self.current = Some(Generation { version, key });

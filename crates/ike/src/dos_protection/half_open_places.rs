@@ -1,9 +1,9 @@
-//! Places for half-open IKE SAs, shared out by source.
+//! The places for half-open IKE SAs, shared between sources.
 //!
-//! Their number is fixed, and a quarter of them is for known peers alone. When all are
-//! taken, the source that has most loses its oldest: whoever floods us evicts its own.
-//! Where every source has one, the oldest goes only if it had time for a round trip, so
-//! that many honest peers that begin at once do not evict each other.
+//! The number of places is fixed, and a quarter of them is only for known peers. When all are
+//! taken, the source with most places loses its oldest: a flooding source evicts its own. If no
+//! source has two, the oldest is evicted only after it had time for a round trip, so that many
+//! honest peers that begin at once do not evict each other.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,23 +13,22 @@ use std::time::{Duration, Instant};
 use crate::core::event::SaId;
 use crate::dos_protection::source::Source;
 
-/// Who began a half-open IKE SA: address and SPI, by which a repeated IKE_SA_INIT
-/// is known.
+/// Who began a half-open IKE SA: address and SPI, which identify a repeated IKE_SA_INIT.
 pub(crate) type Origin = (SocketAddr, u64);
 
-/// In an honest handshake IKE_AUTH seldom takes longer than this to come.
+/// IKE_AUTH of an honest handshake seldom takes longer than this.
 const ROUND_TRIP: Duration = Duration::from_secs(1);
-/// One in so many places is for known peers alone.
+/// One in this many places is only for known peers.
 const RESERVED: usize = 4;
 
 /// Whether there is a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Room {
-    /// One is free.
+    /// A place is free.
     Free,
-    /// There is one if this half-open IKE SA gives up its own.
+    /// There is a place if this half-open IKE SA is evicted.
     ByEvicting(SaId),
-    /// None.
+    /// There is no place.
     Full,
 }
 
@@ -44,14 +43,14 @@ struct Place {
 pub(super) struct HalfOpenPlaces {
     by_origin: BTreeMap<Origin, SaId>,
     all: BTreeMap<SaId, Place>,
-    /// Ids count up, so the first id of each source is its oldest.
+    /// Ids count up, so the lowest id of each source is its oldest.
     by_source: BTreeMap<Source, BTreeSet<SaId>>,
     strangers: SourceClass,
     peers: SourceClass,
 }
 
-/// The sources of one class, ordered by how many places they have; of equals, the source
-/// with the oldest half-open IKE SA comes last.
+/// The sources of one class, ordered by how many places they have; of equal sources, the one with
+/// the oldest half-open IKE SA comes last.
 #[derive(Default)]
 struct SourceClass {
     places: usize,
@@ -67,12 +66,12 @@ impl HalfOpenPlaces {
         self.by_origin.get(&origin).copied()
     }
 
-    /// Places of one source.
+    /// How many places one source has.
     pub(super) fn of(&self, source: Source) -> usize {
         self.by_source.get(&source).map_or(0, BTreeSet::len)
     }
 
-    /// Places of all strangers, or of all known peers.
+    /// How many places all strangers have, or all known peers.
     pub(super) fn of_class(&self, source: Source) -> usize {
         if source.is_peer() {
             self.peers.places
@@ -81,7 +80,7 @@ impl HalfOpenPlaces {
         }
     }
 
-    /// Whether there is a place, of so many.
+    /// Whether there is a place for this source; `places` is how many there are in all.
     pub(super) fn room(&self, now: Instant, source: Source, places: usize) -> Room {
         let for_strangers = places - places / RESERVED;
         let free = self.len() < places;
@@ -100,7 +99,7 @@ impl HalfOpenPlaces {
         victim.map_or(Room::Full, Room::ByEvicting)
     }
 
-    /// The oldest of the source that has most.
+    /// The oldest half-open IKE SA of the source with most places, if it may be evicted.
     fn victim(&self, now: Instant, class: &SourceClass) -> Option<SaId> {
         let (size, Reverse(oldest), _) = class.by_size.last()?;
         let began = self.all.get(oldest)?.began;
@@ -179,7 +178,7 @@ mod tests {
         Source::stranger(address(number))
     }
 
-    /// Takes a place, if there is one; who had to go for it.
+    /// Takes a place if there is one; returns what was evicted for it.
     fn take(places: &mut HalfOpenPlaces, now: Instant, sa: u64, source: Source) -> Room {
         let room = places.room(now, source, PLACES);
         if let Room::ByEvicting(victim) = room {

@@ -1,27 +1,27 @@
-//! A leaky bucket: how much a source cost lately, kept in one value.
+//! A leaky bucket: the recent cost of a source in one value.
 
 use std::time::{Duration, Instant};
 
-/// What is owed; a second of it leaks away in a second.
+/// The debt; one second of it leaks away per second.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LeakyBucket {
     clear_at: Option<Instant>,
 }
 
 impl LeakyBucket {
-    /// What is owed now.
+    /// The present debt.
     pub(crate) fn owed(&self, now: Instant) -> Duration {
         self.clear_at
             .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
     }
 
-    /// Owes more.
+    /// Adds to the debt.
     pub(crate) fn add(&mut self, now: Instant, debt: Duration) {
         let from = self.clear_at.map_or(now, |at| at.max(now));
         self.clear_at = Some(from + debt);
     }
 
-    /// How many debts of this size are owed, rounded up.
+    /// How many debts of this size the present one amounts to, rounded up.
     pub(crate) fn count(&self, now: Instant, debt: Duration) -> usize {
         let owed = self.owed(now).as_nanos();
         let count = owed.div_ceil(debt.as_nanos().max(1));

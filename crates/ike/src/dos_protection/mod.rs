@@ -1,16 +1,15 @@
-//! Protection against denial of service: what a sender that has not authenticated may
-//! cost us, and which senders are served first (RFC 7296 section 2.6, RFC 8019).
+//! Protection against denial of service: the cost that an unauthenticated sender can cause, and
+//! which senders are served first (RFC 7296 section 2.6, RFC 8019).
 //!
-//! - Before a sender has proved its address, a bounded number of its handshakes and
-//!   refusals is served. Beyond that a cookie is demanded, which costs neither memory nor a
-//!   key exchange.
-//! - Afterwards each source gets a share of our time, and all strangers together get one.
-//!   Time is not measured: each computation counts for what it is known to take.
-//! - Places for half-open IKE SAs are shared out by source ([`half_open`]).
-//! - Failed authentications are slowed down, by source and by peer.
+//! - Before a sender has proved its address, only a bounded number of its handshakes and refusals
+//!   is served. Beyond that we ask for a cookie, which costs no memory and no key exchange.
+//! - After that each source has a share of our time, and all strangers together have one. Time is
+//!   not measured: each computation has a known cost.
+//! - Places for half-open IKE SAs are shared between sources ([`half_open_places`]).
+//! - Failed authentications are limited in rate, by source and by peer.
 //!
-//! A source is the address of a known peer or the network of a stranger. Strangers can
-//! slow down each other, but no known peer.
+//! A source is the address of a known peer or the network of a stranger. Strangers can slow down
+//! each other, but not a known peer.
 
 mod cookie;
 mod half_open_places;
@@ -36,21 +35,20 @@ use crate::dos_protection::leaky_bucket::LeakyBucket;
 use crate::dos_protection::source::Source;
 use crate::peer::config::Limits;
 
-/// A source with so many handshakes under way or lately refused is asked for cookies;
-/// with more where more peers share its address.
+/// A source with this many handshakes under way or recently refused needs a cookie; the number is
+/// higher if more peers share its address.
 const UNPROVED: usize = 4;
-/// A source may be this far ahead of its share; beyond, it is not served.
+/// A source may be this far ahead of its share; beyond that, it is not served.
 const AHEAD: Duration = Duration::from_secs(2);
-/// One network of strangers gets this part of our time.
+/// Each network of strangers gets this fraction (1/20) of our time.
 const NETWORK_PART: u32 = 20;
-/// A known address gets this part of our time, for each peer there.
+/// A known address gets this fraction (1/10) of our time, for each peer there.
 const PEER_PART: u32 = 10;
 /// Failed authentications are counted by the minute.
 const MINUTE: Duration = Duration::from_secs(60);
-/// IKE_AUTH requests that name one peer may fail this many times as often as those of one
-/// source.
+/// IKE_AUTH requests that name one peer may fail this many times as often as those from one source.
 const FAILURES_OF_PEER: u32 = 3;
-/// What comparing an offer with our lists takes: so much, and so much for each list.
+/// The cost of comparing an offer with our lists: a fixed part, and a part for each list.
 const SELECTION: Duration = Duration::from_micros(50);
 const SELECTION_EACH: Duration = Duration::from_micros(1);
 
@@ -60,15 +58,15 @@ pub(crate) struct DosProtection {
     cookies: CookieJar,
     places: HalfOpenPlaces,
     records: SourceRecords,
-    /// Refusals lately without a cookie: of strangers, and of known addresses.
+    /// Recent refusals without a cookie: of strangers, and of known addresses.
     refused: [LeakyBucket; 2],
-    /// What all strangers cost together.
+    /// The cost of all strangers together.
     strangers: LeakyBucket,
-    /// Failed authentications that name a peer and come from elsewhere than it.
+    /// Failed authentications that name a peer but come from another address.
     failed: BTreeMap<TunnelId, LeakyBucket>,
 }
 
-/// An IKE_SA_INIT whose sender may have to prove its address.
+/// The fields of an IKE_SA_INIT that can prove its sender's address.
 pub(crate) struct UnprovedInit<'a> {
     pub remote: SocketAddr,
     pub spi_i: u64,
@@ -87,8 +85,8 @@ impl DosProtection {
         self.places.of_origin(origin)
     }
 
-    /// Whether a source must return a cookie first (RFC 7296 section 2.6).
-    /// `peers` is how many are known at its address.
+    /// Whether a source must return a cookie first (RFC 7296 section 2.6). `peers` is the number of
+    /// peers known at its address.
     pub(crate) fn needs_cookie(
         &self,
         now: Instant,
@@ -106,7 +104,7 @@ impl DosProtection {
             || self.places.of(source) + own >= UNPROVED.max(peers)
     }
 
-    /// An IKE_SA_INIT was refused whose sender returned no cookie.
+    /// Notes that we refused an IKE_SA_INIT that returned no cookie.
     pub(crate) fn refused_unproved(&mut self, now: Instant, source: Source, limits: &Limits) {
         if let Some(bucket) = self.refused.get_mut(usize::from(source.is_peer())) {
             bucket.add(now, each(limits, limits.cookie_threshold));
@@ -115,7 +113,7 @@ impl DosProtection {
         own.refused.add(now, each(limits, UNPROVED));
     }
 
-    /// Whether the request returns a cookie of ours.
+    /// Whether the request returns a cookie that we made.
     pub(crate) fn is_proved(
         &mut self,
         now: Instant,
@@ -127,7 +125,7 @@ impl DosProtection {
             .is_some_and(|cookie| self.cookies.check(now, random, of, cookie))
     }
 
-    /// The cookie to ask for. None: there are no random numbers.
+    /// The cookie to ask for. None if there are no random numbers.
     pub(crate) fn cookie(
         &mut self,
         now: Instant,
@@ -138,14 +136,14 @@ impl DosProtection {
             .make(now, random, init.remote, init.spi_i, init.nonce)
     }
 
-    /// Uses a cookie. False when that was done too often: whoever saw it on the
-    /// way could go on in the name of its address.
+    /// Uses a cookie. False if it was used too often: otherwise an observer on the path could go on
+    /// using it in the name of that address.
     pub(crate) fn spend(&mut self, source: Source, cookie: &[u8]) -> bool {
         self.records.entry(source).spend(cookie)
     }
 
-    /// Whether a source cost more than its share, or strangers together theirs.
-    /// Who cost nothing lately gets twice as much of what they share.
+    /// Whether a source exceeded its share, or all strangers together exceeded theirs. A stranger
+    /// without recent cost may go twice as far over the common share.
     pub(crate) fn is_over_budget(&self, now: Instant, source: Source) -> bool {
         let record = self.records.get(source);
         let own = record.map_or(Duration::ZERO, |record| record.work.owed(now));
@@ -153,7 +151,7 @@ impl DosProtection {
         own > AHEAD || !source.is_peer() && self.strangers.owed(now) > shared
     }
 
-    /// What a source costs. `peers` is how many are known at its address.
+    /// Charges a source. `peers` is the number of peers known at its address.
     pub(crate) fn charge(
         &mut self,
         now: Instant,
@@ -177,19 +175,19 @@ impl DosProtection {
         self.places.room(now, source, limits.half_open)
     }
 
-    /// A half-open IKE SA takes a place.
+    /// Gives a half-open IKE SA its place.
     pub(crate) fn enter(&mut self, now: Instant, sa: SaId, origin: Origin, source: Source) {
         self.places.enter(now, sa, origin, source);
     }
 
-    /// An SA is not half-open any more.
+    /// Frees the place of an SA that is no longer half-open.
     pub(crate) fn leave(&mut self, sa: SaId) {
         self.places.leave(sa);
     }
 
-    /// Whether an IKE_AUTH that names this peer is looked at now. With the peer stands
-    /// whether the message comes from the peer's known address: then only the source's own
-    /// failures count, so that strangers elsewhere cannot use up the peer's attempts.
+    /// Whether an IKE_AUTH that names this peer is processed now. The flag beside the peer says
+    /// whether the message comes from the peer's known address. If so, only that source's failures
+    /// count, so that strangers elsewhere cannot use up the peer's attempts.
     pub(crate) fn may_authenticate(
         &self,
         now: Instant,
@@ -213,7 +211,7 @@ impl DosProtection {
         of_source && of_peer
     }
 
-    /// An authentication failed.
+    /// Counts a failed authentication.
     pub(crate) fn failed(
         &mut self,
         now: Instant,
@@ -229,29 +227,29 @@ impl DosProtection {
         }
     }
 
-    /// A peer is no more, or another: what was counted for it is forgotten.
+    /// Forgets the counts of a peer that was removed or changed.
     pub(crate) fn forget(&mut self, peer: TunnelId) {
         self.failed.remove(&peer);
     }
 
-    /// No peer has this address any more.
+    /// Forgets an address that no peer has any more.
     pub(crate) fn forget_address(&mut self, source: Source) {
         self.records.forget(source);
     }
 }
 
-/// How long each of `most` refusals counts, so that all of them last as long as a
-/// half-open IKE SA.
+/// How long each of `most` refusals counts: together they count as long as a half-open IKE SA may
+/// last.
 fn each(limits: &Limits, most: usize) -> Duration {
     limits.half_open_timeout / u32::try_from(most.max(1)).unwrap_or(u32::MAX)
 }
 
-/// What comparing an offer with so many lists takes.
+/// The cost of comparing an offer with this many lists.
 pub(crate) fn cost_of_selection(lists: usize) -> Duration {
     SELECTION + SELECTION_EACH * u32::try_from(lists).unwrap_or(u32::MAX)
 }
 
-/// What a key exchange takes: rounded from `benches/results`.
+/// The cost of a key exchange, rounded from `benches/results`.
 pub(crate) fn cost_of_key_exchange(group: Group) -> Duration {
     Duration::from_micros(match group {
         Group::Curve25519 => 120,

@@ -1,5 +1,5 @@
-//! Rate limits for unauthenticated senders: one for each source, one for all strangers
-//! together and one for all known addresses together.
+//! Rate limits for unauthenticated senders: one for each source, one for all strangers and one for
+//! all known addresses.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -9,27 +9,27 @@ use crate::dos_protection::source::Source;
 
 /// Each source is served once a second.
 const EACH: Duration = Duration::from_secs(1);
-/// After a pause a source is served this often at once.
+/// After a pause, a source is served this many times at once.
 const AT_ONCE: u32 = 4;
 /// All strangers together are served 20 times a second, all known addresses 200 times.
 const STRANGERS: Duration = Duration::from_millis(50);
 const KNOWN: Duration = Duration::from_millis(5);
-/// All together may be this far ahead.
+/// All sources together may be this far ahead of their rate.
 const AHEAD: Duration = Duration::from_secs(1);
-/// With so many sources remembered, those that owe nothing are forgotten. More than this
-/// cannot owe something at once.
+/// With this many sources remembered, those without debt are forgotten. No more sources than this
+/// can be in debt at once.
 const SOURCES: usize = 2_048;
 
 /// See the [module](self).
 #[derive(Default)]
 pub(crate) struct RateLimit {
     sources: BTreeMap<Source, LeakyBucket>,
-    /// Of strangers and of known addresses.
+    /// The debts of all strangers and of all known addresses.
     all: [LeakyBucket; 2],
 }
 
 impl RateLimit {
-    /// Whether it may be done once more for this source; it then was.
+    /// Whether this source is served once more; if so, that is counted.
     pub(crate) fn take(&mut self, now: Instant, source: Source) -> bool {
         let cost = if source.is_peer() { KNOWN } else { STRANGERS };
         let Some(all) = self.all.get_mut(usize::from(source.is_peer())) else {

@@ -1,20 +1,19 @@
-//! Who a datagram's sender is for the purpose of sharing: a known peer's address,
-//! or a network of strangers.
+//! The source that a datagram counts for: the address of a known peer, or a network of strangers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The longest prefix that the internet routes: whoever has one address of it often
-/// has more.
+/// The longest prefix that the internet routes: the holder of one address in it often has more of
+/// them.
 const IPV4_NETWORK: u32 = 24;
-/// What one site gets at most (RFC 6177), and the longest prefix that the internet routes.
+/// The most that one site gets (RFC 6177), and the longest prefix that the internet routes.
 const IPV6_NETWORK: u32 = 48;
 
-/// Where a datagram came from, as far as that says who else must not suffer from it.
+/// Whose share of our resources a datagram uses, by its source address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Source {
     /// An address of a peer: configured, or that of its last authentication.
     Peer(IpAddr),
-    /// Any other: its IPv4 /24 or IPv6 /48.
+    /// The IPv4 /24 or IPv6 /48 of any other address.
     Network(IpAddr),
 }
 

@@ -1,36 +1,36 @@
-//! What is remembered of each source.
+//! The records of the cost of each source.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::dos_protection::leaky_bucket::LeakyBucket;
 use crate::dos_protection::source::Source;
 
-/// How many networks of strangers are remembered: the last ones that sent something.
+/// How many networks of strangers are remembered: those that were last active.
 const NETWORKS: usize = 2_048;
 /// How many used cookies of a source are remembered.
 const COOKIES: usize = 16;
-/// How often a cookie may be used. An honest initiator sends it again with another group,
-/// and when our answer was lost and the half-open IKE SA is gone (RFC 7296 section 2.6.1).
+/// How often a cookie may be used. An honest initiator repeats it with another group, or if our
+/// answer was lost and the half-open IKE SA is gone (RFC 7296 section 2.6.1).
 const USES: u8 = 4;
 
-/// What one source cost lately. There is none until its sender returned a cookie or was
-/// refused without one, so forged addresses cause only a few.
+/// The recent cost of one source. A source has a record only once its sender returned a cookie or
+/// was refused without one, so forged addresses create only a few.
 #[derive(Default)]
 pub(super) struct SourceRecord {
-    /// Our time, multiplied so that it leaks away at the rate of the source's share.
+    /// Our time, scaled so that it leaks away at the rate of the source's share.
     pub(super) work: LeakyBucket,
     /// Refusals without a cookie.
     pub(super) refused: LeakyBucket,
     /// Failed authentications.
     pub(super) failed: LeakyBucket,
-    /// Cookies that were used: the last eight octets of each, and how often.
+    /// Used cookies: the last eight bytes of each, and how often it was used.
     cookies: VecDeque<(u64, u8)>,
-    /// When it was last used, counted in uses of any record.
+    /// When the record was last used, counted in uses of any record.
     used_at: u64,
 }
 
 impl SourceRecord {
-    /// Uses a cookie; false when that was done too often.
+    /// Uses a cookie; false if it was used too often.
     pub(super) fn spend(&mut self, cookie: &[u8]) -> bool {
         let end = cookie
             .last_chunk()
@@ -47,11 +47,11 @@ impl SourceRecord {
     }
 }
 
-/// All of them. Known peers have theirs as long as they are configured.
+/// All records. A known peer's record stays while the peer is configured.
 #[derive(Default)]
 pub(super) struct SourceRecords {
     all: BTreeMap<Source, SourceRecord>,
-    /// Networks of strangers by when their records were last used.
+    /// Networks of strangers, ordered by the last use of their records.
     order: BTreeMap<u64, Source>,
     clock: u64,
 }

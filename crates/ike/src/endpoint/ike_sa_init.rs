@@ -17,13 +17,13 @@ use crate::v2::messages::{InitRequest, InitResponse};
 use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Header, decode_cleartext, encode_cleartext, read_proof};
 
-/// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it;
-/// a longer one is not answered.
+/// IKE_SA_INIT is kept until its sender authenticates, because AUTH covers it. So a longer one is
+/// not answered.
 const MAX_INIT_LEN: usize = 4096;
 
 impl Endpoint {
-    /// IKE_SA_INIT request. It is answered, refused, asked for a cookie or dropped,
-    /// in the order of what that costs.
+    /// Handles an IKE_SA_INIT request: checks it, cheapest check first, and answers it, refuses it,
+    /// asks for a cookie or drops it.
     pub(super) fn receive_init(
         &mut self,
         now: Instant,
@@ -98,8 +98,8 @@ impl Endpoint {
         }
     }
 
-    /// Leaves the handshake of a peer unanswered whose tunnel was taken down by hand. A
-    /// refusal would make many a peer give up for good; without an answer it asks again.
+    /// Does not answer a handshake of a peer whose tunnel was taken down by hand. A refusal would
+    /// make many peers give up for good; without an answer they ask again.
     fn keep_silent(&mut self, now: Instant, at: AddressPair) {
         let silenced = self.peers.silenced_at(at.local.ip(), at.remote.ip());
         let only = silenced.filter(|(_, only)| *only).map(|(peer, _)| peer);
@@ -109,8 +109,8 @@ impl Endpoint {
         env.refuse(only, "unauthenticated", at.remote, why);
     }
 
-    /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and sees
-    /// whether the source has not cost too much. Gives whether a good cookie came.
+    /// Asks for a cookie where one is needed (RFC 7296 section 2.6), and checks the source's
+    /// budget. Returns whether the request has a valid cookie.
     fn demand_cookie(
         &mut self,
         now: Instant,
@@ -123,7 +123,7 @@ impl Endpoint {
         let needed = self
             .dos_protection
             .needs_cookie(now, source, peers, &limits);
-        // Only what proves the address is read before it is proved.
+        // Until the address is proved, we read only what proves it.
         let proof = read_proof(datagram).map_err(|_| DropReason::Malformed)?;
         let random = &mut self.core.random.secret;
         let init = UnprovedInit {
@@ -201,8 +201,8 @@ impl Endpoint {
         Ok(())
     }
 
-    /// A half-open IKE SA comes to nothing. If its peer has another IKE SA up, that is only
-    /// counted: both ends began at once, or the peer began anew.
+    /// Drops a half-open IKE SA. If its peer has another IKE SA up, the drop is only counted: both
+    /// ends began at once, or the peer began anew.
     pub(super) fn drop_half_open(&mut self, now: Instant, id: SaId, reason: DropReason) {
         if let Some(Sa::HalfOpen(sa)) = self.sas.get(id) {
             let at = sa.arrival();
@@ -214,7 +214,7 @@ impl Endpoint {
         }
     }
 
-    /// Answers IKE_SA_INIT without keeping anything.
+    /// Answers IKE_SA_INIT without keeping any state.
     fn answer_init(&mut self, now: Instant, at: AddressPair, spi_i: u64, response: InitResponse) {
         // RFC 7296 section 2.6: the responder's SPI stays zero.
         let header = init_response_header(spi_i, 0);

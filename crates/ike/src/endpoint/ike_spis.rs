@@ -1,25 +1,23 @@
-//! The SPIs that peers' messages name our IKE SAs by.
+//! The SPIs by which peers' messages name our IKE SAs.
 
 use std::collections::{BTreeMap, VecDeque};
 
 use crate::core::event::SaId;
 
-/// So many of the last changes are known to those who follow them; who was away for
-/// longer looks at all SPIs.
+/// How many recent changes a follower can ask for; a follower that missed more reads all SPIs.
 const REMEMBERED: usize = 64;
 
-/// Whose an IKE SA is, as far as that is known; it says whose messages are to
-/// come first.
+/// Whether the peer of an IKE SA is known, which decides whose messages are handled first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SaClass {
-    /// Begun by somebody who has not authenticated.
+    /// Begun by a sender that has not authenticated.
     HalfOpen,
-    /// With a configured peer: begun by us, or authenticated.
+    /// With a configured peer: begun by us, or the peer authenticated.
     Known,
 }
 
-/// IKE SAs by SPI. Those of each standing are apart, because who has not
-/// authenticated can change one of them often, and not the other.
+/// IKE SAs by SPI. The two classes are kept apart, because unauthenticated senders can change the
+/// half-open ones often, and the known ones not at all.
 #[derive(Debug, Default)]
 pub(super) struct Spis {
     half_open: BySpi,
@@ -31,7 +29,7 @@ struct BySpi {
     sas: BTreeMap<u64, SaId>,
     /// How many changes there were.
     revision: u64,
-    /// The last ones: which SPI, and whether it is there since.
+    /// The last changes: the SPI, and whether it was added (true) or removed.
     changes: VecDeque<(u64, bool)>,
 }
 
@@ -75,7 +73,7 @@ impl Spis {
         self.known.remove(spi);
     }
 
-    /// The peer of this SA has authenticated. Harmless if that is known.
+    /// Notes that the peer of this SA has authenticated; may be called again.
     pub(super) fn authenticated(&mut self, spi: u64) {
         if let Some(id) = self.half_open.remove(spi) {
             self.known.insert(spi, id);
@@ -87,7 +85,7 @@ impl Spis {
         known.or_else(|| self.half_open.sas.get(&spi)).copied()
     }
 
-    /// In ascending order.
+    /// The SPIs in ascending order.
     pub(super) fn iter(&self, class: SaClass) -> impl Iterator<Item = u64> {
         self.of(class).sas.keys().copied()
     }
@@ -96,7 +94,7 @@ impl Spis {
         self.of(class).revision
     }
 
-    /// What changed after a revision; None if that is too long ago.
+    /// The changes after a revision; None if too many were made since.
     pub(super) fn changes_since(
         &self,
         class: SaClass,

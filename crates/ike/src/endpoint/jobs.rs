@@ -1,4 +1,4 @@
-//! Computations of IKE SAs that others carry out.
+//! Computations for IKE SAs that the caller carries out.
 
 use std::time::Instant;
 
@@ -7,14 +7,14 @@ use super::sa::{AfterHandling, Sa};
 use crate::core::job::{Job, JobId, Output};
 
 impl Endpoint {
-    /// The next computation to carry out, here or on another thread. There are no more
-    /// than one for each half-open IKE SA or attempt.
+    /// The next computation to carry out, on this thread or another. There is at most one for each
+    /// half-open IKE SA or attempt.
     pub fn poll_job(&mut self) -> Option<(JobId, Job)> {
         self.core.jobs.take()
     }
 
-    /// Takes what a job gave, however late and in whatever order. That of an IKE SA which
-    /// is no more, or does not wait for it any more, is dropped.
+    /// Takes the output of a job, at any time and in any order. The output is dropped if its IKE SA
+    /// is gone or no longer waits for it.
     pub fn handle_job(&mut self, now: Instant, id: JobId, output: Output) {
         let Output(computed) = output;
         let Some(sa) = self.sas.remove(id.sa) else {

@@ -1,4 +1,4 @@
-//! An IKE SA is taken out, changed and put back, or its end leaves something.
+//! Taking an IKE SA out and putting it back, and what an ended IKE SA leaves.
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ const REPEAT_FOR: Duration = Duration::from_secs(30);
 const MAX_CLOSED: usize = 4096;
 
 impl Endpoint {
-    /// Takes every established IKE SA as plain data. Until they are put back, this endpoint
+    /// Takes out every established IKE SA as plain data. Until they are put back, this endpoint
     /// does not know them; their inbound SPIs stay allocated.
     pub fn take_ike_sas(&mut self) -> Vec<IkeSaState> {
         let established = self.sas.iter().filter_map(|sa| match sa {
@@ -39,10 +39,10 @@ impl Endpoint {
         states
     }
 
-    /// Builds IKE SAs from what [`Self::take_ike_sas`] gave.
+    /// Puts back the IKE SAs that [`Self::take_ike_sas`] returned.
     ///
     /// # Errors
-    /// A state that no IKE SA can be built from; those after it are not looked at.
+    /// If no IKE SA can be built from a state; the states after it are not put back.
     pub fn put_ike_sas(&mut self, states: Vec<IkeSaState>) -> Result<(), BadState> {
         for state in states {
             let sa = Established::from_state(state)?;
@@ -55,13 +55,13 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Puts an SA into the table, and its deadline among the others.
+    /// Puts an SA into the table, and sets its deadline.
     pub(super) fn put(&mut self, sa: Sa) {
         self.deadlines.set(sa.id(), sa.deadline(&self.core.limits));
         self.sas.insert(sa);
     }
 
-    /// Puts back what was taken out, or keeps what an SA that is gone leaves.
+    /// Puts an SA back that was taken out, or keeps what an ended SA leaves.
     pub(super) fn put_back(&mut self, now: Instant, id: SaId, next: AfterHandling) {
         match next {
             AfterHandling::Sa(mut sa) => {
@@ -105,7 +105,7 @@ impl Endpoint {
         }
     }
 
-    /// Closes an SA and does what follows from it.
+    /// Closes an SA and applies the effects.
     pub(super) fn close(&mut self, now: Instant, id: SaId, reason: DownReason, send_delete: bool) {
         if let Some(sa) = self.sas.remove(id) {
             let next = sa.close(&mut self.env(now), reason, send_delete);
@@ -114,7 +114,7 @@ impl Endpoint {
         self.settle(now);
     }
 
-    /// Does something to an established SA and what follows from it.
+    /// Runs a function on an established SA and applies the effects.
     pub(super) fn with_established(
         &mut self,
         now: Instant,

@@ -1,12 +1,12 @@
 //! The negotiator as its caller sees it: one endpoint for all peers.
 //!
-//! After any call that takes `&mut self`, drain [`Endpoint::poll_job`],
-//! [`Endpoint::poll_event`] and [`Endpoint::poll_transmit`] until all give None, then
-//! arm a timer for [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when
-//! it fires. The output of a job goes to [`Endpoint::handle_job`] at whatever time.
+//! After any call that takes `&mut self`, drain [`Endpoint::poll_job`], [`Endpoint::poll_event`]
+//! and [`Endpoint::poll_transmit`] until all return None. Then arm a timer for
+//! [`Endpoint::poll_timeout`] and call [`Endpoint::handle_timeout`] when it fires. Pass the output
+//! of a job to [`Endpoint::handle_job`] at any time.
 //!
-//! It reads no clock and draws no randomness of its own, so a run is a function
-//! of what the random sources give and of what was put in.
+//! The endpoint reads no clock and draws no randomness of its own, so a run depends only on the
+//! random sources and the input.
 
 mod ike_sa_init;
 mod ike_spis;
@@ -57,15 +57,15 @@ pub struct Endpoint {
     peers: Peers,
     sas: Table,
     spis: Spis,
-    // What those who have not authenticated may cost.
+    // Limits what unauthenticated senders may cost.
     dos_protection: DosProtection,
     closed: BTreeMap<u64, Answered>,
     closed_order: VecDeque<(Instant, u64)>,
     deadlines: Deadlines,
-    // What IKE SAs ask us to do with others.
+    // What IKE SAs ask the endpoint to do with other IKE SAs.
     effects: VecDeque<Effect>,
-    // Answers to messages of IKE SAs and to packets of CHILD SAs that we do not have,
-    // and what others say of ours.
+    // Limits answers to messages and packets of IKE and CHILD SAs that we do not have, and
+    // reactions to unauthenticated claims about our SAs.
     ike_answer_limit: RateLimit,
     esp_answer_limit: RateLimit,
     invalid_spi_limit: RateLimit,
@@ -106,25 +106,25 @@ impl Endpoint {
         }
     }
 
-    /// Other limits from now on. What is under way keeps the deadlines it has.
+    /// Sets other limits. Deadlines that are already set stay.
     pub fn set_limits(&mut self, limits: Limits) {
         self.core.limits = limits;
     }
 
-    /// Whether it reports keys of IKE SAs from now on; at first it does not.
+    /// Sets whether keys of IKE SAs are reported; initially they are not.
     pub fn set_key_log(&mut self, key_log: KeyLog) {
         self.core.key_log = key_log;
     }
 
-    /// With this key it gives peers tokens of their IKE SAs from now on, and shows them
-    /// for those that it does not have (RFC 6290). The key must be as good as a
-    /// pre-shared key, be for nothing else, and outlive us. Without it none are made.
+    /// Sets the key for tokens (RFC 6290): peers get tokens of their IKE SAs, and are shown them
+    /// for IKE SAs that we do not have. The key must be as good as a pre-shared key, have no other
+    /// use, and outlive the process. Without a key there are no tokens.
     pub fn set_token_key(&mut self, key: Option<Secret>) {
         self.core.token_key = key;
     }
 
-    /// Adds or changes a peer. If it is unchanged, nothing happens; if it is
-    /// changed, its SAs are deleted ([`DownReason::Requested`]) first.
+    /// Adds or changes a peer. An unchanged peer is left alone; the SAs of a changed peer are
+    /// deleted first ([`DownReason::Requested`]).
     pub fn set_peer(&mut self, now: Instant, peer: TunnelId, config: PeerConfig) {
         if self.peers.get(peer).is_some_and(|known| **known == config) {
             return;
@@ -134,9 +134,9 @@ impl Endpoint {
         self.peers.insert(peer, config);
     }
 
-    /// Gives a peer other lifetimes and another dead peer detection, if no more than
-    /// these differ ([`PeerConfig::negotiates_as`]) from what is in force: its SAs go on
-    /// by them. Gives whether that was so.
+    /// Changes a peer's lifetimes and dead peer detection, if nothing else differs from the
+    /// configuration in force ([`PeerConfig::negotiates_as`]). Its SAs stay and follow the new
+    /// values. Returns whether that was possible.
     pub fn retime_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) -> bool {
         let fits = |known: &Arc<PeerConfig>| known.negotiates_as(config);
         if !self.peers.get(peer).is_some_and(fits) {
@@ -160,8 +160,7 @@ impl Endpoint {
         true
     }
 
-    /// Changes only the texts about a peer ([`PeerConfig::differs_in_words`]), and nothing
-    /// that is negotiated.
+    /// Changes only the texts about a peer ([`PeerConfig::differs_in_words`]).
     pub fn reword_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) {
         if let Some(known) = self.peers.get(peer) {
             let reworded = known.with_words_of(config);
@@ -169,20 +168,20 @@ impl Endpoint {
         }
     }
 
-    /// New IKE SAs use this encapsulation; existing ones keep theirs.
-    /// Lasts until [`Self::set_peer`] changes the peer.
+    /// Sets the encapsulation of new IKE SAs; existing ones keep theirs. Lasts until
+    /// [`Self::set_peer`] changes the peer.
     pub fn set_encapsulation(&mut self, peer: TunnelId, encapsulation: Encapsulation) {
         self.peers.set_encapsulation(peer, encapsulation);
     }
 
-    /// Deletes a peer's SAs and leaves unanswered what it asks from now on, until
-    /// [`Self::set_peer`] or [`Self::remove_peer`]. `config` says who it is.
+    /// Deletes a peer's SAs and stops answering it, until [`Self::set_peer`] or
+    /// [`Self::remove_peer`]. `config` identifies the peer.
     pub fn silence_peer(&mut self, now: Instant, peer: TunnelId, config: &PeerConfig) {
         self.remove_peer(now, peer);
         self.peers.silence(peer, config);
     }
 
-    /// Forgets a peer and deletes its SAs. Its counters stay.
+    /// Removes a peer and deletes its SAs. Its counters stay.
     pub fn remove_peer(&mut self, now: Instant, peer: TunnelId) {
         self.delete_all(now, peer);
         self.dos_protection.forget(peer);
@@ -192,17 +191,17 @@ impl Endpoint {
         }
     }
 
-    /// Begins an IKE SA with a peer; its end is [`Event::IkeUp`] or
-    /// [`Event::InitiateFailed`] with the id returned. If an attempt is under
-    /// way, it is that one. None: the peer is unknown or has no address, or there
-    /// are no random numbers ([`Event::NoRandomNumbers`]).
+    /// Begins an IKE SA with a peer; [`Event::IkeUp`] or [`Event::InitiateFailed`] with the
+    /// returned id reports the result. If an attempt is under way, its id is returned. None: the
+    /// peer is unknown or has no address, or there are no random numbers
+    /// ([`Event::NoRandomNumbers`]).
     pub fn initiate(&mut self, now: Instant, peer: TunnelId) -> Option<SaId> {
         let remote = self.peers.get(peer)?.remote?;
         self.initiate_at(now, peer, remote)
     }
 
-    /// As [`Self::initiate`], with a peer that is at this address, and also if an IKE SA
-    /// is up with it: that goes on beside the new one.
+    /// Like [`Self::initiate`], with a peer at this address, and even if an IKE SA with it is up:
+    /// the old one stays beside the new one.
     pub fn initiate_at(&mut self, now: Instant, peer: TunnelId, remote: IpAddr) -> Option<SaId> {
         if let Some(under_way) = self.attempts_of(peer).next() {
             return Some(under_way);
@@ -215,31 +214,31 @@ impl Endpoint {
         Some(id)
     }
 
-    /// Deletes an IKE SA and its CHILD SAs. That is reported at once; the peer
-    /// is told, for as long as a request is repeated.
+    /// Deletes an IKE SA and its CHILD SAs. The end is reported at once; the DELETE to the peer is
+    /// repeated like any request.
     pub fn delete(&mut self, now: Instant, sa: SaId) {
         self.close(now, sa, DownReason::Requested, true);
     }
 
-    /// Rekeys an IKE SA as soon as the message window allows.
+    /// Rekeys an IKE SA as soon as the message window allows it.
     pub fn rekey_ike(&mut self, now: Instant, sa: SaId) {
         self.with_established(now, sa, |sa, env| sa.rekey_ike(env));
     }
 
-    /// Rekeys the CHILD SA with this inbound SPI as soon as the message window allows.
+    /// Rekeys the CHILD SA with this inbound SPI as soon as the message window allows it.
     pub fn rekey_child(&mut self, now: Instant, spi_in: u32) {
         if let Some(&sa) = self.core.owner.get(&spi_in) {
             self.with_established(now, sa, |sa, env| sa.rekey_child(env, spi_in));
         }
     }
 
-    /// Asks the peer of an IKE SA for a sign of life as soon as the message window
-    /// allows; the answer is [`Event::Alive`].
+    /// Checks the liveness of an IKE SA's peer as soon as the message window allows it;
+    /// [`Event::Alive`] reports the answer.
     pub fn check_liveness(&mut self, now: Instant, sa: SaId) {
         self.with_established(now, sa, |sa, env| sa.check_liveness(env));
     }
 
-    /// Takes a datagram: an IKE message, without the non-ESP marker.
+    /// Handles a datagram: an IKE message, without the non-ESP marker.
     pub fn handle_datagram(
         &mut self,
         now: Instant,
@@ -251,8 +250,7 @@ impl Endpoint {
         self.settle(now);
     }
 
-    /// A datagram was dropped, and counted, before it got here. This attributes it to the
-    /// peer at that address.
+    /// Attributes a datagram to the peer at its address; the caller has dropped and counted it.
     pub fn note_unread(
         &mut self,
         now: Instant,
@@ -269,16 +267,16 @@ impl Endpoint {
         self.env(now).report_drop(peer, remote, reason);
     }
 
-    /// An authentic ESP packet arrived on this CHILD SA: its peer lives.
+    /// Notes that an authentic ESP packet arrived on this CHILD SA: the peer lives.
     pub fn note_traffic(&mut self, now: Instant, spi_in: u32) {
         if let Some(&sa) = self.core.owner.get(&spi_in) {
             self.with_established(now, sa, |sa, env| sa.note_traffic(env, spi_in));
         }
     }
 
-    /// An authentic ESP packet, the newest of its CHILD SA, came from here. If
-    /// the peer is behind a NAT and we are not, it is asked there, and the path
-    /// follows once it answers from there (RFC 7296 section 2.23).
+    /// Notes where an authentic ESP packet, the newest of its CHILD SA, came from. If the peer is
+    /// behind a NAT and we are not, we send a request to the new address, and the path follows once
+    /// the peer answers from there (RFC 7296 section 2.23).
     pub fn note_path(&mut self, now: Instant, spi_in: u32, remote: SocketAddr) {
         if let Some(&sa) = self.core.owner.get(&spi_in) {
             self.with_established(now, sa, |sa, env| sa.note_path(env, remote));
@@ -306,14 +304,14 @@ impl Endpoint {
         self.settle(now);
     }
 
-    /// When [`Self::handle_timeout`] is due.
+    /// When to call [`Self::handle_timeout`].
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let forget_at = self.closed_order.front().map(|(until, _)| *until);
         self.deadlines.next_at().into_iter().chain(forget_at).min()
     }
 
-    /// Whether no IKE SA is left, not even one whose deletion waits for an answer.
+    /// Whether no IKE SA is left, including those whose deletion awaits an answer.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.deadlines.next_at().is_none()
@@ -324,18 +322,18 @@ impl Endpoint {
         self.core.transmits.pop_front()
     }
 
-    /// The next thing that happened.
+    /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.core.events.pop_front()
     }
 
-    /// What was counted for a peer since the endpoint was made.
+    /// A peer's counters since the endpoint was made.
     #[must_use]
     pub fn counters(&self, peer: TunnelId) -> PeerCounters {
         self.core.counters.get(&peer).copied().unwrap_or_default()
     }
 
-    /// How far handshakes with a peer come. None: it is not configured, or silenced.
+    /// How far handshakes with a peer come. None if the peer is not configured or is silenced.
     #[must_use]
     pub fn progress(&self, peer: TunnelId) -> Option<Progress> {
         let asked = self.core.sent_notes.get(&peer)?;
@@ -350,20 +348,20 @@ impl Endpoint {
         })
     }
 
-    /// The SPIs that messages may name our IKE SAs of this standing by, in ascending
-    /// order. They are random, so that whoever names one has seen the SA's messages.
+    /// The SPIs by which messages may name our IKE SAs of this class, in ascending order. They are
+    /// random, so a sender that names one has seen the SA's messages.
     pub fn spis(&self, class: SaClass) -> impl Iterator<Item = u64> {
         self.spis.iter(class)
     }
 
-    /// Differs from an earlier one if [`Self::spis`] has changed since.
+    /// A number that changes whenever [`Self::spis`] does.
     #[must_use]
     pub const fn spis_revision(&self, class: SaClass) -> u64 {
         self.spis.revision(class)
     }
 
-    /// What changed of [`Self::spis`] after a revision, in order: which SPI, and whether it
-    /// is there since. None if that is too long ago.
+    /// The changes of [`Self::spis`] after a revision, in order: the SPI, and whether it was added
+    /// (true) or removed. None if too many changes were made since.
     pub fn spi_changes(
         &self,
         class: SaClass,
@@ -372,19 +370,19 @@ impl Endpoint {
         self.spis.changes_since(class, since)
     }
 
-    /// Key pairs made since the endpoint was; each is most of a key exchange.
+    /// Key pairs made since the endpoint was. Making one is most of the cost of a key exchange.
     #[must_use]
     pub fn key_pairs(&self) -> u64 {
         self.core.key_pairs
     }
 
-    /// IKE SAs that peers began and did not authenticate yet.
+    /// The number of IKE SAs that peers began without having authenticated yet.
     #[must_use]
     pub fn half_open(&self) -> usize {
         self.dos_protection.half_open()
     }
 
-    /// What became of messages that came to nothing, whoever sent them.
+    /// How many messages were dropped from any sender, by reason.
     #[must_use]
     pub fn drops(&self) -> DropCounts {
         self.core.drops

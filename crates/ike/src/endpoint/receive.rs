@@ -1,4 +1,4 @@
-//! The way of a datagram to its SA.
+//! How a datagram finds its SA.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ impl Endpoint {
         if header.exchange == ExchangeType::IKE_SA_INIT && !header.response {
             return self.receive_init(now, at, header, datagram);
         }
-        // RFC 7296 section 3.1: the flag says whose the SPIs are.
+        // RFC 7296 section 3.1: the Initiator flag tells which SPI is ours.
         let our_spi = if header.initiator {
             header.spi_r
         } else {
@@ -53,21 +53,21 @@ impl Endpoint {
         }
     }
 
-    /// Notes what came, for the peers that may be meant.
+    /// Notes what was received for the possible peers.
     pub(super) fn note_received(&mut self, now: Instant, at: AddressPair, what: ReceivedKind) {
         if let Some(heard) = self.peers.received_notes(at.local.ip(), at.remote.ip()) {
             heard.note(now, what, at.remote);
         }
     }
 
-    /// A datagram that names no IKE SA of ours was dropped. If only one peer is configured
-    /// at its address, it counts for that peer.
+    /// Drops a datagram that names no IKE SA of ours. If only one peer is configured at its
+    /// address, the drop counts for that peer.
     pub(super) fn drop_message(&mut self, now: Instant, at: AddressPair, reason: DropReason) {
         let peer = self.peers.only_at(at.local.ip(), at.remote.ip());
         self.env(now).drop_message(peer, at.remote, reason);
     }
 
-    /// The same of one that names this IKE SA.
+    /// Drops a datagram that names this IKE SA.
     fn drop_message_for(&mut self, now: Instant, id: SaId, at: AddressPair, reason: DropReason) {
         match self.sas.get(id).and_then(Sa::peer) {
             Some(peer) => self.env(now).drop_message_of(peer, at.remote, reason),
@@ -94,7 +94,7 @@ impl Endpoint {
                 "{remote}: {exchange} has no place in this state, {stage:?}"
             );
             self.sas.insert(sa);
-            // What was asked twice is answered twice.
+            // A retransmitted request may be answered twice.
             let reason = match header.response {
                 true => DropReason::NotAwaited,
                 false => DropReason::OutOfPlace,
@@ -133,14 +133,14 @@ impl Endpoint {
     }
 }
 
-/// What is wrong with a datagram that cannot be read.
+/// Logs why a datagram cannot be read, and returns the reason for its drop.
 fn unreadable(at: AddressPair, datagram: &[u8], error: &DecodeError) -> DropReason {
     let remote = at.remote;
     tracing::debug!(%remote, %error, "{remote}: a message cannot be read: {error}");
     peek_header(datagram).err().unwrap_or(DropReason::Malformed)
 }
 
-/// What it is that cannot be read.
+/// The kind of a message that cannot be read.
 pub(super) fn received_kind(unreadable: DropReason) -> ReceivedKind {
     match unreadable {
         DropReason::IkeV1 => ReceivedKind::IkeV1,

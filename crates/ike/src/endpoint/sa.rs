@@ -1,4 +1,4 @@
-//! An IKE SA in whichever state.
+//! An IKE SA in any state.
 
 use std::time::Instant;
 
@@ -20,20 +20,20 @@ pub(super) enum Sa {
     Established(Box<Established>),
 }
 
-/// What became of an SA that was handed a message or a deadline.
+/// The result of passing a message or a deadline to an SA.
 pub(super) enum AfterHandling {
     Sa(Sa),
-    /// It is gone.
+    /// The SA is gone.
     Gone(GoneSa),
 }
 
 /// What an SA leaves when it is gone.
 pub(super) struct GoneSa {
-    /// The SPI that the peer named us by.
+    /// The SPI by which the peer named us.
     pub(super) our_spi: u64,
     /// Its last answer, which may have to be repeated.
     pub(super) answered: Option<Answered>,
-    /// What others have to do.
+    /// What it asks the endpoint to do.
     pub(super) effects: Vec<Effect>,
 }
 
@@ -46,7 +46,7 @@ impl Sa {
         }
     }
 
-    /// Who it is with, or is meant to be.
+    /// The peer of the SA, or of the attempt; None if it is half-open.
     pub(super) fn peer(&self) -> Option<TunnelId> {
         match self {
             Self::Initiating(sa) => Some(sa.peer()),

@@ -1,5 +1,4 @@
-//! What one IKE SA means for others with the same peer: rekeys, INITIAL_CONTACT,
-//! duplicates.
+//! How one IKE SA affects others with the same peer: rekeys, INITIAL_CONTACT, duplicates.
 
 use std::time::Instant;
 
@@ -12,11 +11,11 @@ use crate::core::progress::SentNotes;
 use crate::dos_protection::source::Source;
 use crate::v2::established::{Effect, Established};
 
-/// A peer may have this many IKE SAs in use. It has more than one when it began anew
-/// without INITIAL_CONTACT.
+/// A peer may have this many IKE SAs in use. It has more than one if it began anew without
+/// INITIAL_CONTACT.
 const MAX_IKE_SAS: usize = 4;
-/// A peer may have this many IKE SAs that are rekeyed or being deleted. Beyond, the oldest
-/// are forgotten: a peer may rekey without pause and never delete.
+/// A peer may have this many rekeyed or closing IKE SAs. Beyond that the oldest are forgotten,
+/// because a peer may rekey without pause and never delete.
 const MAX_OLD_IKE_SAS: usize = 32;
 
 impl Endpoint {
@@ -39,7 +38,7 @@ impl Endpoint {
             .collect()
     }
 
-    /// Forgets the oldest IKE SAs that are not in use, where there are too many.
+    /// Forgets the oldest IKE SAs that are not in use, if there are too many.
     fn forget_old(&mut self, now: Instant, peer: TunnelId) {
         let old: Vec<_> = self
             .sas
@@ -59,7 +58,7 @@ impl Endpoint {
         !self.others(peer, Some(except)).is_empty()
     }
 
-    /// Does what IKE SAs asked for while they were handled.
+    /// Applies the effects that IKE SAs asked for while they were handled.
     pub(super) fn settle(&mut self, now: Instant) {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
@@ -106,8 +105,8 @@ impl Endpoint {
         }
         self.env(now).note_sent(peer, SentNotes::came_up);
         if role == Role::Responder {
-            // The peer's attempt came first. Ours ends without a DELETE where the peer
-            // has not answered IKE_SA_INIT.
+            // The peer's attempt was faster. Ours is closed, without a DELETE, if it has not sent
+            // IKE_AUTH yet.
             let useless: Vec<_> = self
                 .attempts_of(peer)
                 .filter(|attempt| match self.sas.get(*attempt) {
@@ -124,7 +123,7 @@ impl Endpoint {
                 .established(other)
                 .is_some_and(|sa| sa.established_at() < began);
             if contact && before {
-                // RFC 7296 section 2.4: the peer has lost it, so no DELETE is sent.
+                // RFC 7296 section 2.4: the peer no longer has this SA, so no DELETE is sent.
                 self.close(now, other, DownReason::Superseded, false);
             } else if !before {
                 self.resolve_duplicate(now, id, other);
@@ -138,8 +137,8 @@ impl Endpoint {
         self.forget_old(now, peer);
     }
 
-    /// Both ends set up an IKE SA at once, and one is enough. As at a rekey (RFC 7296
-    /// section 2.8.2), the one with the lowest nonce is closed by its initiator.
+    /// Closes one of two IKE SAs that both ends set up at once. As at a rekey (RFC 7296 section
+    /// 2.8.2), the initiator of the one with the lowest nonce closes it.
     fn resolve_duplicate(&mut self, now: Instant, new: SaId, other: SaId) {
         let (Some(a), Some(b)) = (self.established(new), self.established(other)) else {
             return;

@@ -1,5 +1,5 @@
-//! The IKE SAs, by id, by peer and by the peer's address: what one peer does must not
-//! take longer where there are more peers.
+//! The IKE SAs by id, by peer and by the peer's address, so that handling one peer does not take
+//! longer where there are more peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -12,7 +12,7 @@ use crate::core::event::SaId;
 const FIRST: SaId = SaId(0);
 const LAST: SaId = SaId(u64::MAX);
 
-/// An SA is taken out, changed, and put back, so that what it is found by is never old.
+/// An SA is taken out, changed, and put back, so that the indexes are always up to date.
 #[derive(Default)]
 pub(super) struct Table {
     all: BTreeMap<SaId, Sa>,
@@ -47,13 +47,13 @@ impl Table {
         Some(sa)
     }
 
-    /// Those with this peer, or meant to be, the oldest first. A half-open one is nobody's.
+    /// The SAs and attempts with this peer, oldest first. A half-open SA has no peer yet.
     pub(super) fn of_peer(&self, peer: TunnelId) -> impl Iterator<Item = &Sa> {
         let ids = self.by_peer.range((peer, FIRST)..=(peer, LAST));
         ids.filter_map(|(_, id)| self.get(*id))
     }
 
-    /// The established ones whose peer is at this address, the oldest first.
+    /// The established SAs whose peer is at this address, oldest first.
     pub(super) fn at(&self, address: IpAddr) -> impl Iterator<Item = &Sa> {
         let ids = (address, FIRST)..=(address, LAST);
         let ids = self.by_address.range(ids);
@@ -64,7 +64,7 @@ impl Table {
         self.all.values()
     }
 
-    /// What the SAs are found by, and what it should be.
+    /// The indexes as they are, and as they should be.
     #[cfg(test)]
     pub(super) fn found_by(&self) -> [Vec<(String, SaId)>; 2] {
         let peers = self

@@ -1,4 +1,4 @@
-//! Which keys are kept how long.
+//! How long each key is kept.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -55,7 +55,7 @@ fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
     }
 }
 
-/// Two endpoints; the first begins.
+/// Two endpoints; the first is the initiator.
 struct Ends {
     now: Instant,
     ends: [Endpoint; 2],
@@ -94,7 +94,7 @@ impl Ends {
         this
     }
 
-    /// Carries messages to and fro, all of them or only the next one.
+    /// Carries messages both ways: all of them, or only the next one.
     fn exchange(&mut self, all: bool) {
         loop {
             let mut carried = false;
@@ -176,7 +176,7 @@ fn a_rekeyed_ike_sa_forgets_what_keys_are_made_of_before_it_is_deleted() {
     assert!(has);
     let now = ends.now;
     ends.ends[0].rekey_ike(now, old);
-    // The request, and its answer; not the DELETE.
+    // The request and its answer, but not the DELETE.
     ends.exchange(false);
     ends.exchange(false);
     for end in [0, 1] {
@@ -226,7 +226,7 @@ fn an_sa_is_found_by_its_peer_and_where_that_is_from_its_first_message_to_its_la
     found(&ends, 1);
     ends.exchange(true);
     found(&ends, 0);
-    // A half-open one is nobody's.
+    // A half-open SA has no peer yet.
     ends.ends[0].initiate(now, PEER).unwrap();
     ends.exchange(false);
     let counts = [0, 1].map(|end: usize| {

@@ -1,9 +1,9 @@
 //! Messages and packets for SAs that we do not have (RFC 7296 sections 1.5 and 2.21.4).
 //!
-//! Either end may have lost an SA that the other still has, and can only say so in clear.
-//! So a message that says so makes us check within the SA whether the peer lives, unless it
-//! holds the token that only the peer can make (RFC 6290). Everything here is held to a
-//! [`RateLimit`](crate::dos_protection::rate_limit::RateLimit), because anybody can cause it.
+//! Either end may have lost an SA that the other still has, and can say so only in clear. Such a
+//! message only makes us check liveness within the SA, unless it holds the token that only the peer
+//! can make (RFC 6290). All reactions here are limited by a
+//! [`RateLimit`](crate::dos_protection::rate_limit::RateLimit), because anybody can cause them.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -25,7 +25,7 @@ use crate::v2::wire::{
 };
 
 impl Endpoint {
-    /// A message that names no IKE SA of ours.
+    /// Handles a message that names no IKE SA of ours.
     pub(super) fn receive_for_unknown_sa(
         &mut self,
         now: Instant,
@@ -43,8 +43,8 @@ impl Endpoint {
             return self.drop_message(now, at, DropReason::TakenDown);
         }
         self.note_received(now, at, ReceivedKind::OfUnknownSa);
-        // RFC 7296 section 2.21.4: a response is never answered. Those to requests that
-        // were sent twice come when their IKE SA is gone.
+        // RFC 7296 section 2.21.4: a response is never answered. A late response to a retransmitted
+        // request may arrive when the IKE SA is gone.
         if header.response {
             return self.drop_message(now, at, DropReason::NotAwaited);
         }
@@ -59,8 +59,8 @@ impl Endpoint {
         }
     }
 
-    /// An ESP packet with an SPI that we do not receive with. The port of `remote` is 0
-    /// if it came as protocol 50.
+    /// Notes an ESP packet with an SPI that we do not receive with. The port of `remote` is 0 if it
+    /// came as protocol 50.
     pub fn note_unknown_spi(
         &mut self,
         now: Instant,
@@ -86,7 +86,7 @@ impl Endpoint {
         if let Some(sa) = with_sender {
             return self.with_established(now, sa, |sa, env| sa.report_unknown_spi(env, spi));
         }
-        // RFC 7296 section 1.5: from IKE's port, or to where the packet in UDP came from.
+        // RFC 7296 section 1.5: answer to the IKE port, or to the source of the packet in UDP.
         let at = if native {
             AddressPair {
                 local: SocketAddr::new(ours, IKE_PORT),
@@ -109,10 +109,10 @@ impl Endpoint {
         self.report_unknown_sa(now, at);
     }
 
-    /// Says that we do not have the IKE SA of a protected request, and proves it.
+    /// Answers a protected request that we do not have its IKE SA, and proves it.
     fn answer_unknown_sa(&mut self, now: Instant, at: AddressPair, header: &Header) {
         let source = self.peers.source(at.remote.ip());
-        // RFC 6290 section 9.2: never of an SA that exists, whichever way it is named.
+        // RFC 6290 section 9.2: never for an SA that exists, whichever of its SPIs is ours.
         let ours = |spi| self.spis.get(spi).is_some();
         if ours(header.spi_i) || ours(header.spi_r) || !self.ike_answer_limit.take(now, source) {
             return;
@@ -141,7 +141,7 @@ impl Endpoint {
         self.report_unknown_sa(now, at);
     }
 
-    /// The peer that is configured at this address may have SAs that we lost.
+    /// Reports that the peer configured at this address may have SAs that we lost.
     fn report_unknown_sa(&mut self, now: Instant, at: AddressPair) {
         if let Some(peer) = self.peers.only_at(at.local.ip(), at.remote.ip())
             && !self.has_sa(peer)
@@ -150,8 +150,8 @@ impl Endpoint {
         }
     }
 
-    /// INVALID_SPI in clear: the peer may have lost a CHILD SA. If it names an SPI that we
-    /// send with, the peer's liveness is checked.
+    /// Handles INVALID_SPI in clear: the peer may have lost a CHILD SA. If the SPI is one that we
+    /// send with, we check the peer's liveness.
     fn receive_invalid_spi(&mut self, now: Instant, at: AddressPair, message: &ClearMessage) {
         let named = message.payloads.iter().find_map(|payload| match payload {
             Payload::Notify(notify) => notify.named_invalid_spi(),
@@ -167,7 +167,7 @@ impl Endpoint {
         }
     }
 
-    /// The first IKE SA in use whose peer is at this address and for which this holds.
+    /// The first IKE SA in use whose peer is at this address and for which `is` holds.
     fn established_at(&self, remote: IpAddr, is: impl Fn(&Established) -> bool) -> Option<SaId> {
         self.sas.at(remote).find_map(|sa| match sa {
             Sa::Established(sa) if sa.is_up() && is(sa) => Some(sa.id()),

@@ -1,4 +1,4 @@
-//! What the negotiator must know about each peer.
+//! The negotiator's configuration of each peer.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -15,45 +15,44 @@ pub struct PeerConfig {
     pub name: String,
     /// Our outside address.
     pub local: IpAddr,
-    /// The address that a known NAT before us has for `local` alone, as clouds do it;
-    /// None without one.
+    /// The public address of a NAT before us that maps it to `local` alone, as clouds do. None
+    /// without such a NAT.
     pub public: Option<IpAddr>,
-    /// The peer's outside address. None: anywhere, known by identity only; we
-    /// can then not initiate.
+    /// The peer's outside address. None: the peer may be anywhere, only its identity is known, and
+    /// we cannot initiate.
     pub remote: Option<IpAddr>,
-    /// What we say in IDi or IDr.
+    /// The identity that we send in IDi or IDr.
     pub local_id: Identity,
-    /// What the peer must say.
+    /// The identity that the peer must send.
     pub remote_id: Identity,
     /// Pre-shared key.
     pub psk: Psk,
-    /// Keys that somebody may have given the peer by mistake. None of them is accepted;
-    /// but if one fits, that is said.
+    /// Keys that somebody may have given the peer by mistake. We accept none of them, but we report
+    /// it if one matches.
     pub mistakable: Vec<OtherKey>,
     /// Algorithms of the IKE SA.
     pub ike: IkeAlgorithms,
     /// Algorithms of the CHILD SA.
     pub esp: EspAlgorithms,
-    /// What may travel, our side of it.
+    /// Our side of the traffic that is allowed.
     pub local_selectors: Vec<IpNet>,
-    /// What may travel, the peer's side of it.
+    /// The peer's side of the traffic that is allowed.
     pub remote_selectors: Vec<IpNet>,
-    /// What the peer should have as its networks, in words: said where traffic selectors
-    /// do not meet.
+    /// Advice on how to configure the peer's networks; shown when traffic selectors do not match.
     pub network_advice: String,
-    /// ESP in UDP or not.
+    /// Whether ESP is encapsulated in UDP.
     pub encapsulation: Encapsulation,
     /// When the IKE SA is rekeyed.
     pub ike_lifetime: Lifetime,
     /// When the CHILD SA is rekeyed.
     pub child_lifetime: Lifetime,
-    /// Dead peer detection; None: never ask.
+    /// Dead peer detection; None: off.
     pub liveness: Option<Liveness>,
 }
 
 impl PeerConfig {
-    /// Whether SAs that were negotiated with this configuration are good by the other one
-    /// as well: only what is done with an SA differs, not what it is made of.
+    /// Whether SAs that were negotiated with this configuration are also valid under the other one:
+    /// the two differ only in how SAs are used, not in how they are made.
     #[must_use]
     pub fn negotiates_as(&self, other: &Self) -> bool {
         let timed_as_other = Self {
@@ -65,13 +64,13 @@ impl PeerConfig {
         timed_as_other.differs_in_words(other)
     }
 
-    /// Whether it differs from the other one, if at all, only in what is said of the peer.
+    /// Whether the two differ at most in texts about the peer.
     #[must_use]
     pub fn differs_in_words(&self, other: &Self) -> bool {
         self.with_words_of(other) == *other
     }
 
-    /// What it is, with what the other one says of the peer.
+    /// This configuration, with the other one's texts about the peer.
     pub(crate) fn with_words_of(&self, other: &Self) -> Self {
         Self {
             mistakable: other.mistakable.clone(),
@@ -81,7 +80,7 @@ impl PeerConfig {
     }
 }
 
-/// A pre-shared key; never printed, compared only to notice a change of configuration.
+/// A pre-shared key. It is never printed, and compared only to notice a change of configuration.
 #[derive(Debug, Clone)]
 pub struct Psk(pub Secret);
 
@@ -104,10 +103,10 @@ pub struct OtherKey {
 /// Whether keys of IKE SAs are reported, for a log that decrypts a capture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeyLog {
-    /// They stay where they are used; no copy is made.
+    /// Keys are not reported; no copy is made.
     #[default]
     Off,
-    /// By [`crate::core::event::Event::IkeKeys`].
+    /// Keys are reported by [`crate::core::event::Event::IkeKeys`].
     On,
 }
 
@@ -133,8 +132,8 @@ pub struct EspAlgorithms {
     pub integrity: Vec<Integrity>,
     /// Groups for PFS at a rekey; empty: no PFS.
     pub groups: Vec<Group>,
-    /// Extended sequence numbers, most wanted first: `[true, false]` prefers
-    /// them and does without.
+    /// Extended sequence numbers, most wanted first: `[true, false]` prefers them, but also accepts
+    /// an SA without them.
     pub esn: Vec<bool>,
 }
 
@@ -144,12 +143,12 @@ pub enum Encapsulation {
     /// In UDP where NAT detection finds a NAT (RFC 7296 section 2.23).
     #[default]
     Auto,
-    /// As [`Self::Auto`], but NAT detection is made to find one where the peer takes part
-    /// in it. Nobody configures this; see [`crate::endpoint::Endpoint::set_encapsulation`].
+    /// As [`Self::Auto`], but we make NAT detection find a NAT if the peer supports detection. Not
+    /// configurable; see [`crate::endpoint::Endpoint::set_encapsulation`].
     PreferUdp,
-    /// Always in UDP: NAT detection is made to find one.
+    /// Always in UDP: we make NAT detection find a NAT.
     Udp,
-    /// As IP protocol 50 always. A NAT on the way is then an error.
+    /// Always as IP protocol 50. A NAT on the way is then an error.
     Native,
 }
 
@@ -163,8 +162,8 @@ impl Encapsulation {
     }
 }
 
-/// When an SA is replaced. The rekey comes at
-/// `time - margin * (1 + random(0..=fuzz_percent) / 100)`, the end at `time`.
+/// When an SA is replaced. It is rekeyed at `time - margin * (1 + random(0..=fuzz_percent) / 100)`
+/// and ends at `time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetime {
     /// Hard end.
@@ -178,38 +177,37 @@ pub struct Lifetime {
 /// Dead peer detection by empty INFORMATIONAL exchanges (RFC 7296 section 2.4).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Liveness {
-    /// Ask after this long without an authenticated packet from the peer.
+    /// Ask the peer after this long without an authenticated packet from it.
     pub idle: Duration,
-    /// The peer is dead after this long without one; more than `idle`.
+    /// The peer is dead after this long without an authenticated packet; more than `idle`.
     pub timeout: Duration,
 }
 
-/// Limits on what peers that have not authenticated may cost, and timings that
-/// are the same for every peer.
+/// Limits on what peers may cost before they authenticate, and timings that are the same for every
+/// peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// With so many handshakes under way or lately refused, IKE_SA_INIT needs a
-    /// cookie. Known peers and strangers are counted apart.
+    /// With this many handshakes under way or recently refused, IKE_SA_INIT needs a cookie. Known
+    /// peers and strangers are counted apart.
     pub cookie_threshold: usize,
-    /// Places for half-open IKE SAs, a quarter of them for known peers alone.
+    /// Places for half-open IKE SAs; a quarter of them are only for known peers.
     pub half_open: usize,
-    /// The part of a core's time that strangers' handshakes get together, in percent.
+    /// The share of one core's time for the handshakes of all strangers, in percent.
     pub strangers_percent: u32,
-    /// Failed authentications that a source may have in a minute before the next
-    /// one has to wait.
+    /// How many authentications of one source may fail in a minute before the next one has to wait.
     pub failed_authentications: u32,
-    /// A key exchange that is known to take so long is a job
-    /// ([`crate::endpoint::Endpoint::poll_job`]); shorter ones are made at once.
+    /// A key exchange that takes this long or longer is a job
+    /// ([`crate::endpoint::Endpoint::poll_job`]); shorter ones are computed at once.
     pub job_from: Duration,
     /// A half-open IKE SA is forgotten after this long.
     pub half_open_timeout: Duration,
-    /// First retransmission of a request; doubles up to `retransmit_max`.
+    /// The pause before the first retransmission; it doubles up to `retransmit_max`.
     pub retransmit_first: Duration,
     /// Longest pause between retransmissions.
     pub retransmit_max: Duration,
     /// A handshake is given up after this long without an answer.
     pub handshake_timeout: Duration,
-    /// Behind NAT, an octet is sent this often (RFC 3948 section 4).
+    /// Behind a NAT, a keepalive is sent this often (RFC 3948 section 4).
     pub nat_keepalive: Duration,
     /// The old inbound SA is kept this long after a rekey for packets still on the way.
     pub rekeyed_linger: Duration,
@@ -222,9 +220,9 @@ impl Default for Limits {
             half_open: 1024,
             strangers_percent: 25,
             failed_authentications: 10,
-            // A fifth of a turn of the control loop, and more than handing over to another
-            // thread takes. In benches/results groups 31 and 19 take 0.12 and 0.7 ms,
-            // groups 14, 20 and 21 2.4 ms, group 18 62 ms.
+            // This is a fifth of a turn of the control loop, and more than handing over to another
+            // thread takes. In benches/results groups 31 and 19 take 0.12 and 0.7 ms, groups 14, 20
+            // and 21 2.4 ms, group 18 62 ms.
             job_from: Duration::from_millis(1),
             half_open_timeout: Duration::from_secs(30),
             retransmit_first: Duration::from_millis(500),

@@ -60,16 +60,16 @@ impl Identity {
     }
 }
 
-/// Names go to logs and status, so nothing but visible ASCII passes.
+/// Names go to logs and status, so only visible ASCII is allowed.
 fn printable(data: &[u8]) -> Option<String> {
     (!data.is_empty() && data.iter().all(u8::is_ascii_graphic))
         .then(|| String::from_utf8_lossy(data).into_owned())
 }
 
-/// Why a text is no identity.
+/// Why a text is not an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidIdentity {
-    /// A character that a name or address cannot hold, or none at all.
+    /// A character that a name or address cannot hold, or no characters.
     #[error("found {0:?}, expected a name of visible ASCII characters")]
     Name(String),
     /// After `keyid:`, neither hexadecimal octets nor text.
@@ -77,7 +77,7 @@ pub enum InvalidIdentity {
         "found key ID {0:?}, expected pairs of hexadecimal digits after 0x, or visible ASCII characters"
     )]
     KeyId(String),
-    /// After `email:`, no mailbox.
+    /// The text after `email:` is not a mailbox.
     #[error("found {0:?}, expected an e-mail address, as user@example.com")]
     Email(String),
 }
@@ -85,11 +85,10 @@ pub enum InvalidIdentity {
 impl FromStr for Identity {
     type Err = InvalidIdentity;
 
-    /// Reads an identity as configuration has it: `203.0.113.7` or
-    /// `2001:db8::7` an address, `fqdn:cgw.example.com` or `@cgw.example.com` or
-    /// `cgw.example.com` a host name, `email:cgw@example.com` or
-    /// `cgw@example.com` a mailbox, `keyid:0x0a0b` octets and `keyid:office`
-    /// the octets of a text. [`fmt::Display`] writes what this reads.
+    /// Reads an identity as written in the configuration. An address is `203.0.113.7` or
+    /// `2001:db8::7`; a host name `fqdn:cgw.example.com`, `@cgw.example.com` or `cgw.example.com`;
+    /// a mailbox `email:cgw@example.com` or `cgw@example.com`; a key ID `keyid:0x0a0b` (octets) or
+    /// `keyid:office` (the octets of a text). [`fmt::Display`] writes what this reads.
     fn from_str(text: &str) -> Result<Self, InvalidIdentity> {
         if let Ok(address) = text.parse() {
             return Ok(Self::Address(address));

@@ -1,4 +1,4 @@
-//! The other end of a tunnel, as it is configured: what both IKE versions share.
+//! The configured other end of a tunnel: what both IKE versions share.
 
 pub mod config;
 pub mod identity;

@@ -1,4 +1,4 @@
-//! The configured peers, found by address, identity and id and not by a scan.
+//! The configured peers, found by address, identity or id without a scan.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -11,15 +11,15 @@ use crate::dos_protection::source::Source;
 use crate::peer::config::{Encapsulation, IkeAlgorithms, PeerConfig};
 use crate::peer::identity::Identity;
 
-/// Peers that IKE_SA_INIT cannot tell apart and that accept the same. Most
-/// connections share one list of algorithms, so there are few of these.
+/// Peers that IKE_SA_INIT cannot tell apart and that accept the same algorithms. Most connections
+/// share one list of algorithms, so there are few such groups.
 pub(crate) struct AlikePeers {
     pub ike: IkeAlgorithms,
     pub encapsulation: Encapsulation,
     members: BTreeSet<TunnelId>,
 }
 
-/// Those of one pair of addresses, the one with the lowest id first.
+/// The peers of one pair of addresses, the one with the lowest id first.
 #[derive(Default)]
 struct PeerGroup {
     alike: Vec<AlikePeers>,
@@ -62,31 +62,31 @@ impl AlikePeers {
     }
 }
 
-/// One peer with a configured address counts more than all that may be anywhere.
+/// The weight of a peer with a configured address: more than of all peers that may be anywhere.
 const AT_ITS_ADDRESS: u64 = 1 << 32;
 
 /// The configured peers.
 #[derive(Default)]
 pub(crate) struct Peers {
     all: BTreeMap<TunnelId, Arc<PeerConfig>>,
-    /// Those with an address, by ours and theirs.
+    /// Peers with a configured address, by our address and theirs.
     at: BTreeMap<(IpAddr, IpAddr), PeerGroup>,
-    /// Those that may come from anywhere, by our address.
+    /// Peers that may be anywhere, by our address.
     anywhere: BTreeMap<IpAddr, PeerGroup>,
-    /// By our address and the peer's identity.
+    /// Peers by our address and their identity.
     named: BTreeMap<(IpAddr, Identity), BTreeSet<TunnelId>>,
-    /// Where those without an address authenticated last.
+    /// Where peers without a configured address last authenticated.
     seen: BTreeMap<TunnelId, IpAddr>,
-    /// How many peers have an address, by configuration or authentication.
+    /// How many peers are known at each address, by configuration or authentication.
     known: BTreeMap<IpAddr, u32>,
-    /// Those that get no answer.
+    /// The peers that we do not answer.
     silenced: Silenced,
 }
 
-/// Our address and the peer's; None: it may be anywhere.
+/// Our address and the peer's; None: the peer may be anywhere.
 type ConfiguredEnds = (IpAddr, Option<IpAddr>);
 
-/// Peers that get no answer.
+/// Peers that we do not answer.
 #[derive(Default)]
 struct Silenced {
     all: BTreeMap<TunnelId, (ConfiguredEnds, Identity)>,
@@ -112,7 +112,7 @@ impl Silenced {
         }
     }
 
-    /// Those who may be meant between these addresses: with the remote address, then those
+    /// The possible peers between these addresses: first those with this remote address, then those
     /// that may be anywhere.
     fn between(
         &self,
@@ -123,7 +123,7 @@ impl Silenced {
         ends.into_iter().filter_map(|ends| self.at.get(&ends))
     }
 
-    /// One who may be meant between these addresses, and whether it is the only one.
+    /// One of the possible peers between these addresses, and whether it is the only one.
     fn first(&self, local: IpAddr, remote: IpAddr) -> Option<(TunnelId, bool)> {
         let mut peers = self.between(local, remote).flatten();
         let (_, first) = peers.next()?;
@@ -143,7 +143,7 @@ impl Peers {
         self.all.get(&peer)
     }
 
-    /// Adds a peer that is not there.
+    /// Adds a new peer.
     pub(crate) fn insert(&mut self, peer: TunnelId, config: PeerConfig) {
         self.group(&config).insert(peer, &config);
         let name = (config.local, config.remote_id.clone());
@@ -154,7 +154,7 @@ impl Peers {
         self.all.insert(peer, Arc::new(config));
     }
 
-    /// Changes what needs no new SAs of a peer that is there, see
+    /// Changes those settings of an existing peer that need no new SAs, see
     /// [`PeerConfig::negotiates_as`].
     pub(crate) fn retime(
         &mut self,
@@ -166,7 +166,7 @@ impl Peers {
         Some(known)
     }
 
-    /// Changes what is wanted of later IKE SAs with a peer.
+    /// Changes the encapsulation of later IKE SAs with a peer.
     pub(crate) fn set_encapsulation(&mut self, peer: TunnelId, encapsulation: Encapsulation) {
         let Some(mut config) = self.all.get(&peer).map(|config| (**config).clone()) else {
             return;
@@ -177,13 +177,13 @@ impl Peers {
         self.all.insert(peer, Arc::new(config));
     }
 
-    /// Adds a peer that is not there and is to get no answer.
+    /// Adds a new peer that we do not answer.
     pub(crate) fn silence(&mut self, peer: TunnelId, config: &PeerConfig) {
         let ends = (config.local, config.remote);
         self.silenced.insert(peer, ends, config.remote_id.clone());
     }
 
-    /// Forgets a peer; gives its address, if nobody has that any more.
+    /// Removes a peer; returns its address if no other peer has it.
     pub(crate) fn remove(&mut self, peer: TunnelId) -> Option<IpAddr> {
         self.silenced.remove(peer);
         let config = self.all.remove(&peer)?;
@@ -206,8 +206,8 @@ impl Peers {
         self.unknown(remote)
     }
 
-    /// A peer authenticated at this address; gives the one before, if nobody has
-    /// that any more.
+    /// Notes that a peer authenticated at this address; returns its previous address if no other
+    /// peer has that.
     pub(crate) fn note_address(&mut self, peer: TunnelId, remote: IpAddr) -> Option<IpAddr> {
         let anywhere = self.get(peer).is_some_and(|peer| peer.remote.is_none());
         if !anywhere || self.seen.get(&peer) == Some(&remote) {
@@ -235,7 +235,7 @@ impl Peers {
         }
     }
 
-    /// What is noted of messages between these addresses, if a peer may be meant.
+    /// The notes of messages received between these addresses, if a peer may be there.
     pub(crate) fn received_notes(
         &mut self,
         local: IpAddr,
@@ -248,7 +248,7 @@ impl Peers {
         group.map(|group| &mut group.received)
     }
 
-    /// What is noted of messages from where this peer is expected.
+    /// The notes of messages received from where this peer is expected.
     pub(crate) fn received_notes_of(&self, peer: TunnelId) -> Option<&ReceivedNotes> {
         let config = self.get(peer)?;
         let group = match config.remote {
@@ -270,7 +270,7 @@ impl Peers {
         configured.or_else(|| self.seen.get(&peer).copied()) == Some(remote)
     }
 
-    /// Who a sender is before it says so.
+    /// The source that counts for a sender before it has authenticated.
     pub(crate) fn source(&self, remote: IpAddr) -> Source {
         if self.known.contains_key(&remote) {
             Source::Peer(remote)
@@ -284,14 +284,13 @@ impl Peers {
         at.chain(self.anywhere.get(&local))
     }
 
-    /// What is accepted between these addresses: for those with this remote
-    /// address first, then for those that may be anywhere.
+    /// The lists accepted between these addresses: first of the peers with this remote address,
+    /// then of those that may be anywhere.
     pub(crate) fn alike(&self, local: IpAddr, remote: IpAddr) -> impl Iterator<Item = &AlikePeers> {
         self.groups(local, remote).flat_map(|group| &group.alike)
     }
 
-    /// As [`Self::alike`], each with how much it counts where not all can have what
-    /// they accept.
+    /// Like [`Self::alike`], each with its weight in a choice that cannot satisfy all of them.
     pub(crate) fn counted(&self, local: IpAddr, remote: IpAddr) -> Vec<(&AlikePeers, u64)> {
         let at = self.at.get(&(local, remote)).map(|g| (g, AT_ITS_ADDRESS));
         let anywhere = self.anywhere.get(&local).map(|g| (g, 1));
@@ -305,13 +304,12 @@ impl Peers {
         counted
     }
 
-    /// How many peers may be meant between these addresses.
+    /// How many possible peers there are between these addresses.
     pub(crate) fn candidates(&self, local: IpAddr, remote: IpAddr) -> usize {
         self.groups(local, remote).map(PeerGroup::len).sum()
     }
 
-    /// The peers that may be meant between these addresses, in the order of
-    /// [`Self::alike`].
+    /// The possible peers between these addresses, in the order of [`Self::alike`].
     pub(crate) fn expected(
         &self,
         local: IpAddr,
@@ -321,8 +319,7 @@ impl Peers {
         members.filter_map(|peer| self.get(*peer))
     }
 
-    /// The peer that is meant by its address alone: the only one that is
-    /// configured to have it.
+    /// The only peer that is configured at this address, if there is exactly one.
     pub(crate) fn only_at(&self, local: IpAddr, remote: IpAddr) -> Option<TunnelId> {
         let group = self.at.get(&(local, remote))?;
         match group.alike.as_slice() {
@@ -331,8 +328,8 @@ impl Peers {
         }
     }
 
-    /// Whether a datagram between these addresses is likeliest to be of a peer that gets
-    /// no answer: who has the address by configuration comes before who may be anywhere.
+    /// Whether a datagram between these addresses most likely comes from a peer that we do not
+    /// answer. A peer with this configured address goes before one that may be anywhere.
     pub(crate) fn is_silenced(&self, local: IpAddr, remote: IpAddr) -> bool {
         if self.at.contains_key(&(local, remote)) {
             return false;
@@ -341,13 +338,13 @@ impl Peers {
         silenced(Some(remote)) || !self.anywhere.contains_key(&local) && silenced(None)
     }
 
-    /// A peer that gets no answer and may be meant between these addresses, and whether
-    /// it is the only one.
+    /// A possible peer between these addresses that we do not answer, and whether it is the only
+    /// possible peer.
     pub(crate) fn silenced_at(&self, local: IpAddr, remote: IpAddr) -> Option<(TunnelId, bool)> {
         self.silenced.first(local, remote)
     }
 
-    /// Whether a peer with this identity between these addresses gets no answer.
+    /// Whether we do not answer the peer with this identity between these addresses.
     pub(crate) fn is_silenced_name(
         &self,
         local: IpAddr,
@@ -357,8 +354,8 @@ impl Peers {
         self.silenced.has_name(local, remote, identity)
     }
 
-    /// Those with this identity between these addresses; with the remote
-    /// address first, then those that may be anywhere.
+    /// The peers with this identity between these addresses: first those with this remote address,
+    /// then those that may be anywhere.
     pub(crate) fn named(
         &self,
         local: IpAddr,

@@ -1,4 +1,4 @@
-//! What may travel: traffic selectors and their narrowing (RFC 7296 section 2.9).
+//! The traffic that a CHILD SA may carry: selectors and their narrowing (RFC 7296 section 2.9).
 
 use ipnet::IpNet;
 use std::fmt;
@@ -7,7 +7,7 @@ use vgw_sa::TrafficSelector;
 
 use crate::core::bounded_text::few;
 
-/// As many traffic selectors as a TS payload can count (RFC 7296 section 3.13).
+/// The most traffic selectors that a TS payload can hold (RFC 7296 section 3.13).
 const MAX_SELECTORS: usize = 255;
 
 /// No traffic is acceptable to both sides: the reason of TS_UNACCEPTABLE.
@@ -21,7 +21,7 @@ pub enum Unacceptable {
         /// Ours.
         accepted: String,
     },
-    /// A response holds traffic that we did not offer, or none.
+    /// A response holds traffic that we did not offer, or no traffic at all.
     #[error("peer answers with traffic {answered}; we offered {offered}")]
     Widened {
         /// Our list.
@@ -31,12 +31,12 @@ pub enum Unacceptable {
     },
 }
 
-/// Narrows, as responder, what the peer offers for one side to what is
-/// configured for it (RFC 7296 section 2.9). Keeps the order of the
-/// configuration and leaves out what another selector of the result covers.
+/// As responder, narrows the peer's offer for one side to what is configured for that side (RFC
+/// 7296 section 2.9). Keeps the order of the configuration, and leaves out selectors that another
+/// selector of the result covers.
 ///
 /// # Errors
-/// When nothing is common; names both lists.
+/// If the two have nothing in common; the error names both lists.
 pub fn narrow(
     offered: &[TrafficSelector],
     configured: &[IpNet],
@@ -62,11 +62,10 @@ pub fn narrow(
     Ok(narrowed)
 }
 
-/// Checks, as initiator, that a response only narrowed what we offered
-/// (RFC 7296 section 2.9).
+/// As initiator, checks that a response only narrowed what we offered (RFC 7296 section 2.9).
 ///
 /// # Errors
-/// When it holds traffic that we did not offer, or none; names both lists.
+/// If it holds traffic that we did not offer, or none; the error names both lists.
 pub fn check_narrowed(
     offered: &[TrafficSelector],
     answer: &[TrafficSelector],
@@ -81,7 +80,7 @@ pub fn check_narrowed(
     })
 }
 
-/// A list for people: `10.0.0.0/8, 192.168.0.0/16`.
+/// A list for an operator: `10.0.0.0/8, 192.168.0.0/16`.
 fn list<T: fmt::Display>(items: &[T]) -> String {
     if items.is_empty() {
         return "nothing".to_owned();

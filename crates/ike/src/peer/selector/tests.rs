@@ -32,8 +32,8 @@ fn a_narrower_offer_is_taken_as_it_is() {
 
 #[test]
 fn a_single_packet_selector_before_its_range_does_not_stay_beside_it() {
-    // RFC 7296 section 2.9: the first selector may be that of the packet which
-    // triggered the request.
+    // RFC 7296 section 2.9: the first selector may be that of the packet that triggered the
+    // request.
     let mut offered = all(&["10.0.0.5/32", "10.0.0.0/8"]);
     offered[0].protocol = 6;
     offered[0].first_port = 443;
@@ -120,7 +120,7 @@ fn selector() -> impl Strategy<Value = TrafficSelector> {
     })
 }
 
-/// Whether one packet is of a selector: the model.
+/// The model: whether a selector covers one packet.
 fn matches(s: &TrafficSelector, protocol: u8, port: u16, address: IpAddr) -> bool {
     (s.protocol == 0 || s.protocol == protocol)
         && (s.first_port..=s.last_port).contains(&port)

@@ -1,13 +1,12 @@
 //! Tokens by which a peer proves that it lost an IKE SA (RFC 6290).
 //!
-//! Each end gives the other a token for every IKE SA, within that SA. An end that has
-//! lost the SA makes the same token again, from a key that outlived the loss, and sends
-//! it in clear to whoever still uses the SA. Nobody else could, so the SA ends at once.
+//! Each end gives the other a token for every IKE SA, inside that SA. An end that lost the SA makes
+//! the same token again, from a key that outlived the loss. It sends the token in clear to a peer
+//! that still uses the SA. Nobody else can make it, so the SA ends at once.
 //!
-//! The token is a MAC over the SPIs (section 5.1), over who began the IKE SA and over
-//! the maker's address: a message whose Initiator flag was turned, and a copy of the
-//! machine at another address, bring forth another token. RFC 6290 section 9.2: no token
-//! is sent in clear while the SA exists; the endpoint looks at that.
+//! The token is a MAC over the SPIs (section 5.1), the role and the maker's address. So a message
+//! with a changed Initiator flag, or a copy of the machine at another address, gives another token.
+//! RFC 6290 section 9.2: no token is sent in clear while the SA exists; the endpoint checks that.
 
 use std::net::IpAddr;
 
@@ -23,8 +22,7 @@ use crate::v2::wire::{Notify, NotifyType, Payload, ProtocolId};
 /// How long a token may be (RFC 6290 section 4.1).
 const LENGTHS: std::ops::RangeInclusive<usize> = 16..=128;
 
-/// The notification with our token for an IKE SA that has this role and address at our
-/// end.
+/// The notification with our token for an IKE SA in which we have this role and address.
 pub(crate) fn notify(key: &Secret, spis: SpiPair, role: Role, local: IpAddr) -> Notify {
     let role = match role {
         Role::Initiator => [0],
@@ -47,7 +45,7 @@ pub(crate) fn notify(key: &Secret, spis: SpiPair, role: Role, local: IpAddr) -> 
     }
 }
 
-/// The peer's token in a protected message.
+/// The token that the peer gives us in a protected message.
 pub(crate) fn given(notifies: &Notifies) -> Option<Secret> {
     let token = notifies.find(NotifyType::QUICK_CRASH_DETECTION)?;
     LENGTHS
@@ -55,8 +53,8 @@ pub(crate) fn given(notifies: &Notifies) -> Option<Secret> {
         .then(|| Secret::from(token.data.as_slice()))
 }
 
-/// Whether one of the tokens in an unprotected message is the peer's. There may be
-/// several, of several keys (RFC 6290 section 4.5).
+/// Whether one of the tokens in an unprotected message is the peer's. There may be several, made
+/// with different keys (RFC 6290 section 4.5).
 pub(crate) fn shown(token: &Secret, payloads: &[Payload]) -> bool {
     let shown = payloads.iter().filter_map(|payload| match payload {
         Payload::Notify(notify) => Some(notify),

@@ -1,7 +1,7 @@
-//! A message as it travels.
+//! The datagrams of a message.
 
-/// The datagrams that carry one message, in order. A message is sent again as all of
-/// them (RFC 7296 section 2.1, RFC 7383 section 2.5); today each message is in one.
+/// The datagrams that carry one message, in order. A retransmission sends all of them (RFC 7296
+/// section 2.1, RFC 7383 section 2.5). Today each message is one datagram.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Datagrams(pub(crate) Vec<Vec<u8>>);
 

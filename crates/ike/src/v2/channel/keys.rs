@@ -1,5 +1,5 @@
-//! Key derivation (RFC 7296 sections 2.13, 2.14, 2.17 and 2.18). The stages are
-//! types: a shared secret becomes a [`SkeySeed`], and that the [`IkeKeys`] of one SA.
+//! Key derivation (RFC 7296 sections 2.13, 2.14, 2.17 and 2.18). The stages are types: a shared
+//! secret becomes a [`SkeySeed`], which becomes the [`IkeKeys`] of one SA.
 
 use vgw_crypto::{DirectionKeys, EspSuite, IkeSuite, Integrity, KeyError, Prf, Secret};
 
@@ -7,12 +7,12 @@ use crate::core::event::{IkeKeyLog, Role};
 use crate::peer::config::KeyLog;
 use crate::v2::channel::sealed::{OpenKey, SealKey};
 
-/// The nonces of one exchange, and so the order in which they are hashed.
+/// The nonces of one exchange, in the order in which they are hashed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Nonces {
-    /// Ni: of whoever sent the request.
+    /// Ni, from the sender of the request.
     pub initiator: Vec<u8>,
-    /// Nr: of whoever answered.
+    /// Nr, from the sender of the response.
     pub responder: Vec<u8>,
 }
 
@@ -34,14 +34,14 @@ pub(crate) struct SpiPair {
 pub(crate) struct SkeySeed(Secret);
 
 impl SkeySeed {
-    /// Of a first IKE SA: prf(Ni | Nr, g^ir).
+    /// Seed of a first IKE SA: prf(Ni | Nr, g^ir).
     pub(crate) fn first(prf: Prf, nonces: &Nonces, shared: &Secret) -> Self {
         let key = [nonces.initiator.as_slice(), nonces.responder.as_slice()].concat();
         Self(prf.compute(&key, &[shared.expose()]))
     }
 
-    /// Of an IKE SA that rekeys another: prf(SK_d (old), g^ir | Ni | Nr), with
-    /// the PRF of the old SA (RFC 7296 section 2.18).
+    /// Seed of an IKE SA that rekeys another: prf(SK_d (old), g^ir | Ni | Nr), with the PRF of the
+    /// old SA (RFC 7296 section 2.18).
     pub(crate) fn rekeyed(old: &ChildKeySource, nonces: &Nonces, shared: &Secret) -> Self {
         let parts = [
             shared.expose(),
@@ -51,8 +51,8 @@ impl SkeySeed {
         Self(old.prf.compute(old.sk_d.expose(), &parts))
     }
 
-    /// Cuts the keys of the SA from prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr).
-    /// `iv_key` is a random one. Those for AUTH stand apart: they are needed once.
+    /// Cuts the SA's keys from prf+ (SKEYSEED, Ni | Nr | SPIi | SPIr). `iv_key` is random. The keys
+    /// for AUTH are returned apart, because they are used only once.
     pub(crate) fn expand(
         &self,
         suite: IkeSuite,
@@ -128,11 +128,11 @@ pub(crate) struct IkeKeys {
     pub seal: SealKey,
     /// For what we receive.
     pub open: OpenKey,
-    /// For CHILD SAs and the next IKE SA. None once there can be no more of them.
+    /// For CHILD SAs and the next IKE SA. None once neither may be made any more.
     pub source: Option<ChildKeySource>,
     /// For the key log, if it is on, until the SA is reported as up.
     pub log: Option<IkeKeyLog>,
-    // What `seal` and `open` were made of.
+    // The keys that `seal` and `open` were made from.
     ours: DirectionKeys,
     theirs: DirectionKeys,
     iv_key: Secret,
@@ -142,7 +142,7 @@ pub(crate) struct IkeKeys {
 pub(crate) struct IkeKeysState {
     /// SK_e and SK_a of what we send.
     ours: DirectionKeys,
-    /// The same of what the peer sends.
+    /// SK_e and SK_a of what the peer sends.
     theirs: DirectionKeys,
     iv_key: Secret,
     next_iv: u64,
@@ -151,7 +151,7 @@ pub(crate) struct IkeKeysState {
 }
 
 impl IkeKeys {
-    /// Builds the keys from what [`Self::into_state`] gave.
+    /// Builds the keys from plain data, see [`Self::into_state`].
     pub(crate) fn from_state(suite: IkeSuite, state: IkeKeysState) -> Result<Self, KeyError> {
         Ok(Self {
             seal: SealKey::new(suite, &state.ours, &state.iv_key, state.next_iv)?,
@@ -176,7 +176,7 @@ impl IkeKeys {
         }
     }
 
-    /// The keys of a CHILD SA. None once there can be no more of them.
+    /// The keys of a CHILD SA. None once no more CHILD SAs may be made.
     pub(crate) fn child_keys(
         &self,
         suite: EspSuite,
@@ -187,15 +187,14 @@ impl IkeKeys {
         Some(source.child_keys(suite, nonces, shared))
     }
 
-    /// Forgets what keys of CHILD SAs could be computed from again
-    /// (RFC 7296 section 2.12).
+    /// Forgets SK_d, from which keys of CHILD SAs could be computed again (RFC 7296 section 2.12).
     pub(crate) fn forget_source(&mut self) {
         self.source = None;
     }
 }
 
-/// SK_pi and SK_pr. Only a handshake has them: no IKE SA keeps them after
-/// IKE_AUTH, and one that comes of a rekey never needs them.
+/// SK_pi and SK_pr. Only a handshake has them: an IKE SA drops them after IKE_AUTH, and a rekeyed
+/// IKE SA never needs them.
 pub(crate) struct AuthKeys {
     /// SK_pi, for the initiator's AUTH.
     pub initiator: Secret,
@@ -209,11 +208,11 @@ pub(crate) struct ChildKeySource {
     sk_d: Secret,
 }
 
-/// Keys of both directions of a CHILD SA.
+/// The keys of both directions of a CHILD SA.
 pub(crate) struct ChildKeys {
     /// From the initiator of the exchange to the responder.
     pub from_initiator: DirectionKeys,
-    /// The other way.
+    /// From the responder to the initiator.
     pub from_responder: DirectionKeys,
 }
 

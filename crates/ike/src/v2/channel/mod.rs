@@ -1,5 +1,5 @@
-//! What carries the messages of an IKE SA: its keys, the Encrypted payload, message IDs
-//! with retransmission, and the tokens by which a peer proves that it lost the SA.
+//! The channel of an IKE SA's messages: its keys, the Encrypted payload, message IDs with
+//! retransmission, and the tokens by which a peer proves that it lost the SA.
 
 pub(crate) mod crash_token;
 pub(crate) mod datagrams;

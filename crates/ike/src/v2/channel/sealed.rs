@@ -1,5 +1,5 @@
-//! The Encrypted payload: sealing and opening (RFC 7296 section 3.14, and
-//! RFC 5282 with an AEAD cipher).
+//! Sealing and opening of the Encrypted payload (RFC 7296 section 3.14; RFC 5282 with an AEAD
+//! cipher).
 
 use vgw_crypto::{AeadKey, CbcKey, DirectionKeys, Encryption, IkeSuite, KeyError, MacKey, Secret};
 
@@ -10,10 +10,10 @@ const AEAD_IV_LEN: usize = 8;
 const AEAD_ICV_LEN: usize = 16;
 const CBC_BLOCK_LEN: usize = 16;
 
-/// Octets of the key that makes the IVs of AES-CBC: one of AES-256.
+/// Length in bytes of the key that makes the IVs of AES-CBC: an AES-256 key.
 pub(crate) const IV_KEY_LEN: usize = 32;
 
-/// Not sealed by the peer with the keys of this SA: anyone can send it.
+/// The message was not sealed by the peer with this SA's keys: anyone could have sent it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not authentic")]
 pub(crate) struct NotAuthentic;
@@ -49,13 +49,13 @@ impl Protection {
 pub(crate) struct SealKey {
     protection: Protection,
     iv_key: CbcKey,
-    // RFC 5282 section 3.1: an IV never repeats under one key; a counter cannot.
+    // RFC 5282 section 3.1: an IV must never repeat under one key, and a counter never does.
     next_iv: u64,
 }
 
 impl SealKey {
-    /// From SK_e and SK_a of our direction, a random key for IVs that nobody else knows,
-    /// and how many IVs were made with that before.
+    /// Made from SK_e and SK_a of our direction, a secret random key for IVs, and the number of IVs
+    /// made with that key before.
     pub(crate) fn new(
         suite: IkeSuite,
         keys: &DirectionKeys,
@@ -69,19 +69,19 @@ impl SealKey {
         })
     }
 
-    /// How many IVs were made.
+    /// How many IVs have been made so far.
     pub(crate) fn next_iv(&self) -> u64 {
         self.next_iv
     }
 
-    /// A whole message whose payloads are encrypted.
+    /// Builds a message whose payloads are encrypted.
     pub(crate) fn seal(&mut self, header: &Header, payloads: &[Payload]) -> Datagrams {
         let (first, mut body) = encode_payloads(payloads);
         let counter = self.next_iv;
         self.next_iv += 1;
         match &self.protection {
             Protection::Aead(key) => {
-                // Pad Length; RFC 5282 section 3 asks for no alignment.
+                // Pad Length 0; RFC 5282 section 3 requires no alignment.
                 body.push(0);
                 let body_len = AEAD_IV_LEN + body.len() + AEAD_ICV_LEN;
                 let mut message = begin_sealed(header, first, body_len);
@@ -98,15 +98,15 @@ impl SealKey {
                 let pad_len = CBC_BLOCK_LEN - 1 - body.len() % CBC_BLOCK_LEN;
                 body.resize(body.len() + pad_len, 0);
                 body.push(u8::try_from(pad_len).unwrap_or(0));
-                // NIST SP 800-38A appendix C, first method: an IV that nobody
-                // can foretell is an encrypted counter.
+                // NIST SP 800-38A appendix C, first method: an encrypted counter is an IV that
+                // nobody can predict.
                 let mut iv = [u128::from(counter).to_be_bytes()];
                 self.iv_key.encrypt_blocks(&mut iv);
                 let [iv] = iv;
                 let body_len = CBC_BLOCK_LEN + body.len() + icv_len;
                 let mut message = begin_sealed(header, first, body_len);
                 if cipher.encrypt_in_place(&iv, &mut body).is_err() {
-                    // Padded to whole blocks above: it cannot be.
+                    // Cannot happen: the body was padded to whole blocks above.
                     body.clear();
                 }
                 message.extend_from_slice(&iv);
@@ -123,13 +123,13 @@ impl SealKey {
 pub(crate) struct OpenKey(Protection);
 
 impl OpenKey {
-    /// From SK_e and SK_a of the peer's direction.
+    /// Made from SK_e and SK_a of the peer's direction.
     pub(crate) fn new(suite: IkeSuite, keys: &DirectionKeys) -> Result<Self, KeyError> {
         Protection::new(suite, keys).map(Self)
     }
 
-    /// The encoded payloads inside, without padding. The integrity check comes
-    /// before anything else is looked at.
+    /// The encoded payloads inside, without padding. Integrity is checked before anything else is
+    /// read.
     pub(crate) fn open(&self, datagram: &[u8], sealed: &Sealed) -> Result<Vec<u8>, NotAuthentic> {
         let associated = datagram.get(..sealed.body.start).ok_or(NotAuthentic)?;
         let body = datagram.get(sealed.body.clone()).ok_or(NotAuthentic)?;

@@ -1,5 +1,5 @@
-//! Message IDs, retransmission and cached answers, with a window of one
-//! (RFC 7296 sections 2.1 to 2.3). It knows nothing of what the messages mean.
+//! Message IDs, retransmission and cached answers, with a window of one (RFC 7296 sections 2.1 to
+//! 2.3). Independent of what the messages mean.
 
 use std::time::{Duration, Instant};
 
@@ -8,11 +8,11 @@ use vgw_crypto::{Prf, Secret};
 use super::datagrams::Datagrams;
 use crate::peer::config::Limits;
 
-/// The message ID of IKE_SA_INIT, either way (RFC 7296 section 2.2). All others follow
-/// from how many exchanges there were since.
+/// The message ID of IKE_SA_INIT in both directions (RFC 7296 section 2.2). Later IDs count the
+/// exchanges since.
 pub(crate) const INIT_ID: u32 = 0;
 
-/// Message IDs of one IKE SA, both ways, from its first message on.
+/// The message IDs of one IKE SA in both directions, from its first message on.
 #[derive(Debug, Default)]
 pub(crate) struct Window {
     next_request: u32,
@@ -20,7 +20,7 @@ pub(crate) struct Window {
     expected: u32,
     // The fingerprint of the expected request, while its answer is being computed.
     held: Option<Secret>,
-    // The last of all message IDs was answered: it is never expected again.
+    // The request with the last possible message ID was answered: no request is expected any more.
     exhausted: bool,
     answered: Option<Answered>,
 }
@@ -34,42 +34,42 @@ struct Outstanding {
     pause: Duration,
 }
 
-/// The peer's last request and what we said to it.
+/// The peer's last request and our answer.
 #[derive(Debug, Clone)]
 pub(crate) struct Answered {
     id: u32,
-    // A hash and not the message: an unauthenticated sender can make messages long, and
-    // they are remembered with the answer that refuses them.
+    // We keep a hash, not the message: an unauthenticated sender can make messages long, and the
+    // hash is kept along with the refusal.
     request: Secret,
     response: Datagrams,
 }
 
 impl Answered {
-    /// The answer, if this is the same request again, octet by octet: no other
-    /// can be the peer's (RFC 7296 section 2.1), and none costs us a decryption. A request
-    /// in several datagrams is known by the first, so that one repetition of it has one
-    /// answer (RFC 7383 section 2.6.1).
+    /// The answer, if this is the same request again, byte by byte. RFC 7296 section 2.1 requires
+    /// repetitions to be identical, so none costs us a decryption. A request in several datagrams
+    /// is recognized by the first, so that each repetition gets one answer (RFC 7383 section
+    /// 2.6.1).
     pub(crate) fn again(&self, request: &[u8]) -> Option<&Datagrams> {
         let same = self.request.expose() == fingerprint(request).expose();
         same.then_some(&self.response)
     }
 }
 
-/// RFC 7296 section 2.1: a repeated request may be known by its hash.
+/// RFC 7296 section 2.1: a repeated request may be recognized by its hash.
 fn fingerprint(request: &[u8]) -> Secret {
     Prf::HmacSha256.compute(&[], &[request])
 }
 
-/// What a request is, by its message ID.
+/// How a request relates to the window, by its message ID.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Incoming<'a> {
-    /// The one expected.
+    /// The expected request.
     Fresh,
-    /// The last one again; send this.
+    /// The last request again; send this answer.
     Again(&'a Datagrams),
-    /// The expected one again, whose answer is being computed.
+    /// The expected request again, while its answer is being computed.
     BeingAnswered,
-    /// Neither.
+    /// Any other request.
     OutOfWindow,
 }
 
@@ -94,17 +94,17 @@ impl Window {
         });
     }
 
-    /// When the request that is under way was first sent.
+    /// When the request under way was first sent.
     pub(crate) fn asked_at(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|o| o.first_sent)
     }
 
-    /// When to send it again.
+    /// When to retransmit the request under way.
     pub(crate) fn resend_at(&self) -> Option<Instant> {
         self.outstanding.as_ref().map(|o| o.resend_at)
     }
 
-    /// The request, if it is time to send it again. The pause doubles.
+    /// The request, if it is time to retransmit it. The pause doubles.
     pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Datagrams> {
         let outstanding = self.outstanding.as_mut().filter(|o| o.resend_at <= now)?;
         outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
@@ -112,8 +112,8 @@ impl Window {
         Some(outstanding.message.clone())
     }
 
-    /// Sends the request again as soon as the shortest pause has passed since the
-    /// last time.
+    /// Retransmits the request as soon as the shortest pause since the last transmission has
+    /// passed.
     pub(crate) fn hasten(&mut self, now: Instant, limits: &Limits) {
         if let Some(outstanding) = &mut self.outstanding {
             let sent = outstanding.resend_at.checked_sub(outstanding.pause);
@@ -122,19 +122,19 @@ impl Window {
         }
     }
 
-    /// Whether a response with this ID is the one awaited.
+    /// Whether we await a response with this ID.
     pub(crate) fn awaits(&self, id: u32) -> bool {
         self.outstanding.is_some() && id == self.next_request
     }
 
-    /// The awaited response came, and is authentic.
+    /// Notes that the awaited response came and is authentic.
     pub(crate) fn acknowledge(&mut self) {
         if self.outstanding.take().is_some() {
             self.next_request = self.next_request.saturating_add(1);
         }
     }
 
-    /// What the peer's request is.
+    /// How the peer's request relates to the window.
     pub(crate) fn classify(&self, id: u32, request: &[u8]) -> Incoming<'_> {
         if id == self.expected && !self.exhausted {
             return match &self.held {
@@ -152,18 +152,18 @@ impl Window {
             .map_or(Incoming::OutOfWindow, Incoming::Again)
     }
 
-    /// The expected request was answered so.
+    /// Notes the answer to the expected request.
     pub(crate) fn answered(&mut self, request: &[u8], response: Datagrams) {
         self.hold(request);
         self.answer_held(response);
     }
 
-    /// The expected request came and its answer has to be computed.
+    /// Notes that the expected request came and its answer is being computed.
     pub(crate) fn hold(&mut self, request: &[u8]) {
         self.held = Some(fingerprint(request));
     }
 
-    /// The request that was held was answered so.
+    /// Notes the answer to the held request.
     pub(crate) fn answer_held(&mut self, response: Datagrams) {
         let Some(request) = self.held.take() else {
             return;
@@ -180,7 +180,7 @@ impl Window {
         }
     }
 
-    /// What a closed SA still repeats.
+    /// The last answer, which a closed SA still repeats.
     pub(crate) fn into_answered(self) -> Option<Answered> {
         self.answered
     }

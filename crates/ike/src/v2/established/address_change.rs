@@ -1,22 +1,21 @@
-//! Where the peer's packets come from, and how a new address is proved before
-//! anything else is sent there.
+//! The address that the peer's packets come from, and how a new address is proved before anything
+//! else is sent to it.
 //!
-//! RFC 7296 section 2.23 lets a host that is not behind a NAT send where the
-//! peer's newest authentic packet came from. But whoever is on the way can send
-//! a packet on from any address, and would lead the whole tunnel there. So a
-//! request is sent to the new address alone, and the path moves when its answer
-//! comes from there: return routability, as RFC 4555 section 3.7 has it. The
-//! answer shows that the peer receives at that address, because an honest peer
-//! answers no request that it did not get. A peer that forges its own source can
-//! deceive this; MOBIKE's COOKIE2 would stop it, and few peers know that.
+//! RFC 7296 section 2.23 lets a host that is not behind a NAT send to where the peer's newest
+//! authentic packet came from. But an attacker on the path can forward a packet from any address,
+//! and would redirect the whole tunnel. So a request is sent only to the new address, and the path
+//! moves when its answer comes from there: return routability, as in RFC 4555 section 3.7. The
+//! answer shows that the peer receives at that address, because an honest peer answers no request
+//! that it did not get. A peer that forges its own source can deceive this; MOBIKE's COOKIE2 would
+//! stop it, but few peers support it.
 //!
-//! Whoever sends a peer's packet on from another address thus gets one empty request there,
-//! and nothing else.
+//! So an attacker that forwards a peer's packet from another address gets only one empty request
+//! sent there.
 //!
-//! By the same section a host behind a NAT should not do even this, because its own mapping
-//! may be what changed. A NAT that has one address for us alone, and is configured, does
-//! not change its mapping. Behind any other, the address that we have is asked first, and
-//! the new one only if the answer does not come from there.
+//! By the same section a host behind a NAT should not do even this, because its own mapping may
+//! have changed. A configured NAT with one address for us alone does not change its mapping. Behind
+//! any other NAT, a request first goes to the present address, and to the new address only if the
+//! answer does not come from the present one.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -28,48 +27,48 @@ use crate::core::event::{Diagnostic, Event};
 use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
 
-/// A probe is sent to the new address alone for this long, which leaves slow networks time
-/// to answer. Then it is repeated on the path as well: the peer may never have been at the
-/// new address.
+/// For this long, a probe is sent only to the new address, so that slow networks have time to
+/// answer. Then it is repeated on the path as well, because the peer may never have been at the new
+/// address.
 const PROBED_ALONE: Duration = Duration::from_secs(1);
 
-/// The pause between two probes: it leaves room for our other requests, and a peer cannot
-/// make us move all the time.
+/// The pause between two probes. It leaves room for our other requests, and keeps a peer from
+/// moving us all the time.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What is known of the peer's new address. A probe is a request that is sent there alone.
+/// What we know of the peer's new address. A probe is a request sent only to that address.
 #[derive(Debug, Default)]
 pub(super) struct AddressChange {
-    /// The newest address that an authentic packet came from, if not the path's.
+    /// The newest address that an authentic packet came from, if it differs from the path's.
     newest: Option<NewAddress>,
     /// The probe under way.
     probe: Option<Probe>,
-    /// The next probe is not sent before.
+    /// The next probe is not sent before this time.
     not_before: Option<Instant>,
-    /// The last address that was not followed because another is configured.
+    /// The last address that we did not follow because another is configured.
     refused: Option<IpAddr>,
-    /// The last answer to what was sent on the path came from elsewhere.
+    /// The last answer to a request on the path came from another address.
     path_in_doubt: bool,
 }
 
 #[derive(Debug)]
 struct NewAddress {
     remote: SocketAddr,
-    /// One message may go there: nothing did since a packet last came from there.
+    /// One message may be sent there: none was since a packet last came from there.
     send_credit: bool,
-    /// Whether a probe may go there. Not while the address we have is to be asked first.
+    /// Whether a probe may be sent there; false while the present address must be tried first.
     may_be_probed: bool,
 }
 
 #[derive(Debug)]
 struct Probe {
     remote: SocketAddr,
-    /// Until when it is sent nowhere else.
+    /// Until then the probe is sent nowhere else.
     until: Instant,
 }
 
 impl AddressChange {
-    /// When [`Self::begin_probe`] gives an address, if the message window allows it.
+    /// When [`Self::begin_probe`] returns an address, if the message window allows it.
     pub(super) fn due(&self, now: Instant) -> Option<Instant> {
         let new = self.newest.as_ref()?;
         let ready = new.send_credit && new.may_be_probed;
@@ -88,7 +87,7 @@ impl AddressChange {
         Some(remote)
     }
 
-    /// Where one message may go because a packet came from there.
+    /// The new address, if one message may be sent there because a packet came from it.
     fn take_send_credit(&mut self) -> Option<SocketAddr> {
         let new = self.newest.as_mut().filter(|new| new.send_credit)?;
         new.send_credit = false;
@@ -105,22 +104,22 @@ impl AddressChange {
 }
 
 impl Established {
-    /// An authentic ESP packet, the newest of its CHILD SA, came from here.
+    /// Notes where an authentic ESP packet, the newest of its CHILD SA, came from.
     pub(crate) fn note_path(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
         self.consider_address(env, remote);
         self.advance(env);
     }
 
-    /// An authentic IKE message came from the peer.
+    /// Notes that an authentic IKE message came from the peer.
     pub(super) fn note_authentic(&mut self, env: &mut Env<'_>, at: AddressPair) {
         self.last_heard = env.now;
-        // One to port 500 says nothing of where ESP in UDP comes from.
+        // A message to port 500 does not show where ESP in UDP comes from.
         if at.local == self.path.local {
             self.consider_address(env, at.remote);
         }
     }
 
-    /// The answer to the request under way came.
+    /// Notes where the answer to the request under way came from.
     pub(super) fn note_response(&mut self, env: &mut Env<'_>, at: AddressPair) {
         let probe = self.address_change.probe.take();
         if probe.is_none() {
@@ -135,8 +134,8 @@ impl Established {
         self.note_authentic(env, at);
     }
 
-    /// RFC 7296 section 2.23: only a peer behind a NAT may be elsewhere. Where its
-    /// address is configured, only the port may change.
+    /// RFC 7296 section 2.23: only a peer behind a NAT may change its address. If its address is
+    /// configured, only the port may change.
     fn consider_address(&mut self, env: &mut Env<'_>, remote: SocketAddr) {
         if remote == self.path.remote {
             self.address_change.newest = None;
@@ -170,19 +169,19 @@ impl Established {
             self.probe_path(env);
         }
         if self.address_change.probe.is_none() {
-            // A request that waits for its answer may have gone to an address
-            // that the peer has left.
+            // A request that waits for its answer may have been sent to an address that the peer
+            // has left.
             self.window.hasten(env.now, &env.limits());
         }
     }
 
-    /// Whether our own NAT may be what makes the peer seem to be elsewhere.
+    /// Whether a NAT on our side may be why the peer's address seems to change.
     fn is_behind_unknown_nat(&self) -> bool {
         self.own_nat == OwnNat::Unknown
     }
 
-    /// Asks whether the peer is still where it was. A request under way is such a
-    /// question.
+    /// Plans a check whether the peer is still at the present address. A request under way is such
+    /// a check.
     fn probe_path(&mut self, env: &mut Env<'_>) {
         if self.phase == Phase::Up && self.window.is_idle() {
             let at = self.address_change.not_before.unwrap_or(env.now);
@@ -190,7 +189,7 @@ impl Established {
         }
     }
 
-    /// Asks a new address for a sign of life, if there is one and it is time.
+    /// Sends a liveness check to the new address, if there is one and it is time.
     pub(super) fn probe_new_address(&mut self, env: &mut Env<'_>) -> bool {
         if self.phase != Phase::Up {
             return false;
@@ -212,8 +211,8 @@ impl Established {
         true
     }
 
-    /// Sends the request under way again: on the path, and to a new address that
-    /// a packet came from since the last time.
+    /// Retransmits the request under way: on the path, and to a new address that a packet came from
+    /// since the last time.
     pub(super) fn repeat(&mut self, env: &mut Env<'_>, message: Datagrams) {
         let alone = self
             .address_change

@@ -1,4 +1,4 @@
-//! A CHILD SA's life within its IKE SA.
+//! The life of a CHILD SA within its IKE SA.
 
 use std::time::Instant;
 
@@ -9,18 +9,18 @@ use super::Established;
 use crate::core::env::{Env, Schedule};
 use crate::core::event::{DownReason, Event};
 
-/// What the negotiator keeps of a CHILD SA; the keys went to the data plane.
+/// What the negotiator keeps of a CHILD SA; its keys went to the data plane.
 #[derive(Debug)]
 pub(crate) struct Child {
-    /// Ours; names it.
+    /// Our inbound SPI, which names the CHILD SA.
     pub spi_in: u32,
-    /// The peer's.
+    /// The peer's inbound SPI.
     pub spi_out: u32,
-    /// Whether we were told to send with it.
+    /// Whether the data plane was told to send with it.
     pub outbound: bool,
-    /// Where it stands.
+    /// The phase of its life.
     pub phase: ChildPhase,
-    /// The inbound SPI of the one it replaces.
+    /// The inbound SPI of the CHILD SA that it replaces.
     pub replaces: Option<u32>,
     /// When it was made.
     pub installed_at: Instant,
@@ -28,33 +28,33 @@ pub(crate) struct Child {
     pub rekey_at: Option<Instant>,
     /// Hard end.
     pub expire_at: Instant,
-    /// What it was proposed for, to be proposed again at a rekey.
+    /// Our side of the selectors that were proposed; a rekey proposes them again.
     pub local_selectors: Vec<TrafficSelector>,
-    /// The peer's side of it.
+    /// The peer's side of these selectors.
     pub remote_selectors: Vec<TrafficSelector>,
 }
 
-/// Where a CHILD SA stands.
+/// The phase of a CHILD SA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChildPhase {
-    /// In use, or about to be when what it replaces goes.
+    /// In use, or about to be once the SA that it replaces is gone.
     Live,
     /// The peer rekeyed it and will delete it (RFC 7296 section 2.8).
     Replaced {
-        /// Inbound SPI of the new one.
+        /// Inbound SPI of the new CHILD SA.
         by: u32,
     },
-    /// The peer made it and lost the collision: it will delete it
-    /// (RFC 7296 section 2.8.1). If it does not, we do.
+    /// The peer made it and lost the collision, so the peer will delete it (RFC 7296 section
+    /// 2.8.1). If it does not, we do.
     Redundant {
-        /// Until when we wait for that.
+        /// Until when we wait for the peer's DELETE.
         until: Instant,
     },
-    /// We delete it: the request is planned or under way.
+    /// We delete it: our request is planned or under way.
     Deleting,
-    /// Gone for both sides but for packets on the way.
+    /// Deleted on both sides; packets on the way are still accepted.
     Lingering {
-        /// Until when they are accepted.
+        /// Until when those packets are accepted.
         until: Instant,
     },
 }
@@ -80,7 +80,7 @@ impl Child {
             }
             ChildPhase::Replaced { .. } => Some(self.expire_at),
             ChildPhase::Redundant { until } | ChildPhase::Lingering { until } => Some(until),
-            // Ends with the request, which has its own deadline.
+            // The CHILD SA ends with the request, which has its own deadline.
             ChildPhase::Deleting => None,
         }
     }
@@ -99,7 +99,7 @@ pub(crate) struct NewChild {
 }
 
 impl Established {
-    /// Accepts packets of a new CHILD SA. Sending with it is a decision apart.
+    /// Installs a new CHILD SA for receiving. When to send with it is decided separately.
     pub(super) fn install(&mut self, env: &mut Env<'_>, new: NewChild) {
         let Schedule {
             rekey_at,
@@ -151,8 +151,8 @@ impl Established {
         });
     }
 
-    /// The peer no longer uses this CHILD SA, which was rekeyed: send with its
-    /// successor and keep accepting what is on the way.
+    /// The peer no longer uses this rekeyed CHILD SA: we send with its successor, and still accept
+    /// packets on the way.
     pub(super) fn linger(&mut self, env: &mut Env<'_>, spi_in: u32) {
         let until = env.now + env.limits().rekeyed_linger;
         let Some(child) = self.children.get_mut(&spi_in) else {
@@ -166,7 +166,7 @@ impl Established {
         child.phase = ChildPhase::Lingering { until };
     }
 
-    /// Ends a CHILD SA at once. If it was replaced, its successor carries on.
+    /// Ends a CHILD SA at once. If it was replaced, its successor stays.
     pub(super) fn remove_child(&mut self, env: &mut Env<'_>, spi_in: u32, reason: DownReason) {
         let Some(child) = self.children.remove(&spi_in) else {
             return;

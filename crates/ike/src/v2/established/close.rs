@@ -6,8 +6,8 @@ use crate::core::env::Env;
 use crate::core::event::{DownReason, Event};
 
 impl Established {
-    /// Ends the SA and reports it. With `send_delete` the peer is told by a DELETE
-    /// once the window allows; without, nothing more is said.
+    /// Ends the SA and reports it. With `send_delete` a DELETE is sent to the peer once the window
+    /// allows it; without, nothing is sent.
     pub(crate) fn close(&mut self, env: &mut Env<'_>, reason: DownReason, send_delete: bool) {
         match self.phase {
             Phase::Up => {
@@ -22,8 +22,8 @@ impl Established {
             Phase::Closing | Phase::Closed => {}
         }
         self.abandon_in_flight(env, send_delete);
-        // The answer to a rekey that is under way still makes an SA, to be
-        // closed as well; nothing else does.
+        // If a rekey is under way, its answer still makes an SA, which must be closed as well. Only
+        // then is SK_d still needed.
         if !matches!(self.in_flight, Some(RequestInFlight::RekeyIke { .. })) {
             self.keys.forget_source();
         }
@@ -40,12 +40,12 @@ impl Established {
     }
 
     fn report_down(&mut self, env: &mut Env<'_>, reason: DownReason) {
-        // A CHILD SA's own lifetime goes on: what is on the way is still accepted.
+        // The CHILD SA's own lifetime has not ended: packets on the way are still accepted.
         let of_child = match &reason {
             DownReason::Expired => DownReason::IkeExpired,
             reason => reason.clone(),
         };
-        // Also of one that was replaced: the peer may have sent with it just now.
+        // This includes replaced CHILD SAs, because the peer may have just sent with one.
         for spi_in in std::mem::take(&mut self.children).into_keys() {
             env.core.owner.remove(&spi_in);
             env.emit(Event::ChildDown {
@@ -62,8 +62,8 @@ impl Established {
         })));
     }
 
-    /// What was asked no longer matters, with one exception: an IKE SA that the
-    /// answer may bring must be closed as well.
+    /// Abandons the request under way, because its result no longer matters. The exception is an
+    /// IKE SA that the answer may make: it must be closed as well.
     fn abandon_in_flight(&mut self, env: &mut Env<'_>, send_delete: bool) {
         let Some(in_flight) = self.in_flight.take() else {
             return;

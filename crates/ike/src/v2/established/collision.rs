@@ -8,7 +8,7 @@ use crate::v2::channel::keys::Nonces;
 pub(crate) struct ChildCollision {
     /// Inbound SPI of the CHILD SA that the peer's exchange made.
     pub spi_in: u32,
-    /// That exchange's nonces.
+    /// The nonces of that exchange.
     pub nonces: Nonces,
 }
 
@@ -17,12 +17,12 @@ pub(crate) struct ChildCollision {
 pub(crate) struct IkeCollision {
     /// The IKE SA that the peer's exchange made.
     pub peers_sa: SaId,
-    /// That exchange's nonces.
+    /// The nonces of that exchange.
     pub nonces: Nonces,
 }
 
-/// Whether our exchange's SA survives: the one made with the lowest of the four
-/// nonces is closed by who created it.
+/// Whether the SA of our exchange survives. The SA made with the lowest of the four nonces is
+/// closed by the end that created it.
 pub(crate) fn ours_survives(ours: &Nonces, theirs: &Nonces) -> bool {
     ours.lowest() > theirs.lowest()
 }

@@ -1,5 +1,5 @@
-//! The CHILD SA that IKE_AUTH makes (RFC 7296 sections 1.2 and 2.21.2). When it
-//! is refused, the IKE SA is up all the same.
+//! The CHILD SA that IKE_AUTH makes (RFC 7296 sections 1.2 and 2.21.2). If it is refused, the IKE
+//! SA is up all the same.
 
 use super::child::ChildPhase;
 use super::create_child::AskedFor;
@@ -16,7 +16,7 @@ use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{Auth, ClearMessage, Id, NotifyType, Proposal, TransformType};
 
 impl Established {
-    /// As initiator: what the response says of the CHILD SA that was asked for.
+    /// As initiator, handles what the response says of the CHILD SA that we asked for.
     pub(crate) fn first_child(
         &mut self,
         env: &mut Env<'_>,
@@ -56,7 +56,7 @@ impl Established {
         }
     }
 
-    /// As responder: answers IKE_AUTH, with the CHILD SA or why there is none.
+    /// As responder, answers IKE_AUTH with the CHILD SA, or with why there is none.
     pub(crate) fn answer_auth(
         &mut self,
         env: &mut Env<'_>,
@@ -116,8 +116,8 @@ impl Established {
         Ok(accepted)
     }
 
-    /// A peer need not tell its groups in IKE_AUTH, where they mean nothing (RFC 7296
-    /// section 1.2). Of one that does it is known what its rekeys will come to.
+    /// Warns if rekeys will fail. A peer need not offer its groups in IKE_AUTH, where they mean
+    /// nothing (RFC 7296 section 1.2); but if it does, we can foresee the rekeys.
     fn foresee_rekeys(&self, env: &mut Env<'_>, offered: &[Proposal]) {
         let mut transforms = offered.iter().flat_map(|proposal| &proposal.transforms);
         if !transforms.any(|transform| transform.kind == TransformType::KEY_EXCHANGE) {
@@ -132,8 +132,8 @@ impl Established {
         }
     }
 
-    /// As initiator: the responder believes that the SA is up, but did not show
-    /// who it is. It is told why, and by a DELETE (RFC 7296 section 2.21.2).
+    /// As initiator: the responder believes that the SA is up, but it did not authenticate. We tell
+    /// it so with a DELETE and the reason (RFC 7296 section 2.21.2).
     pub(crate) fn unauthenticated(env: &mut Env<'_>, from: super::NewIkeSa) -> Self {
         let mut sa = Self::build(env, from, Phase::Closing);
         sa.tasks.plan(Task::DeleteUnauthenticated, env.now);
@@ -141,7 +141,7 @@ impl Established {
         sa
     }
 
-    /// Sends with what this SA has, after another of the same peer ended.
+    /// Sends with this SA's CHILD SAs again, after another IKE SA of the same peer ended.
     pub(crate) fn reaffirm_outbound(&self, env: &mut Env<'_>) {
         let in_use = self
             .children

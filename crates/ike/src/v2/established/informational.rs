@@ -1,4 +1,4 @@
-//! INFORMATIONAL exchanges: deletes and signs of life (RFC 7296 section 1.4).
+//! INFORMATIONAL exchanges: deletes and liveness checks (RFC 7296 section 1.4).
 
 use super::child::ChildPhase;
 use super::create_child::AFTER_DELETE;
@@ -28,7 +28,7 @@ pub(super) fn delete_ike() -> (RequestInFlight, Vec<Payload>) {
     )
 }
 
-/// As [`delete_ike`], to a responder that we do not accept.
+/// Like [`delete_ike`], to a responder that we do not accept.
 pub(super) fn unauthenticated() -> (RequestInFlight, Vec<Payload>) {
     let why = Notify::new(NotifyType::AUTHENTICATION_FAILED, Vec::new());
     let payloads = vec![Payload::Notify(why), Payload::Delete(Delete::Ike)];
@@ -43,7 +43,7 @@ pub(super) fn delete_child(spi_in: u32) -> (RequestInFlight, Vec<Payload>) {
     )
 }
 
-/// The empty request.
+/// The empty request that checks liveness.
 pub(super) fn liveness() -> (RequestInFlight, Vec<Payload>) {
     (RequestInFlight::Liveness, Vec::new())
 }
@@ -65,8 +65,8 @@ impl Established {
         if let Some(errors) = PeerErrors::among(&request.notifies.0) {
             self.diagnose(env, Diagnostic::PeerErrors(errors));
         }
-        // RFC 7296 section 2.21.2: an initiator that does not accept our AUTH may
-        // say so without a Delete payload, and the IKE SA ends all the same.
+        // RFC 7296 section 2.21.2: an initiator that does not accept our AUTH may say so without a
+        // Delete payload; the IKE SA ends too.
         let authentication = request.notifies.has(NotifyType::AUTHENTICATION_FAILED);
         if authentication || request.deletes.contains(&Delete::Ike) {
             return self.deleted_by_peer(env, authentication);
@@ -86,7 +86,7 @@ impl Established {
         Reply::new(vec![Payload::Delete(esp(ours))])
     }
 
-    /// RFC 7296 section 2.25.2: answered as usual, whatever we were about to ask.
+    /// RFC 7296 section 2.25.2: answered as usual, whatever request of ours is waiting.
     fn deleted_by_peer(&mut self, env: &mut Env<'_>, authentication: bool) -> Reply {
         if let Some(RequestInFlight::RekeyIke {
             collision: Some(collision),
@@ -112,8 +112,8 @@ impl Established {
         }
     }
 
-    /// The peer deletes the CHILD SA that it receives with `spi_out`. Gives our
-    /// half of it, to be named in the answer.
+    /// The peer deletes the CHILD SA that it receives with `spi_out`. Returns our inbound SPI of
+    /// it, to be named in the answer.
     fn child_deleted_by_peer(&mut self, env: &mut Env<'_>, spi_out: u32) -> Option<u32> {
         let child = self.child_by_peer_spi(spi_out)?;
         let spi_in = child.spi_in;
@@ -131,8 +131,8 @@ impl Established {
                 self.linger(env, spi_in);
                 Some(spi_in)
             }
-            // RFC 7296 section 1.4.1: when deletes cross, neither answer names
-            // it. A CHILD SA that is lingering is not found above.
+            // RFC 7296 section 1.4.1: when deletes cross, neither answer names the SA. A lingering
+            // CHILD SA is not found above.
             ChildPhase::Deleting | ChildPhase::Lingering { .. } => None,
         }
     }
@@ -155,7 +155,7 @@ impl Established {
                 sa: self.id,
             }),
             RequestInFlight::Liveness | RequestInFlight::Abandoned => {}
-            // Asked in another exchange; the caller compares it.
+            // These are requests of another exchange, which the caller has checked.
             RequestInFlight::CreateChild(_)
             | RequestInFlight::RekeyChild { .. }
             | RequestInFlight::RekeyIke { .. }

@@ -1,5 +1,5 @@
-//! An IKE SA whose peer is authenticated (RFC 7296 section 1.3 on): requests
-//! go out as tasks behind the message window, the peer's are answered at once.
+//! An IKE SA whose peer is authenticated (RFC 7296 section 1.3 on): our requests wait as tasks for
+//! the message window, the peer's requests are answered at once.
 
 mod address_change;
 mod child;
@@ -53,9 +53,9 @@ use crate::v2::handshake::auth::AuthProof;
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
 use crate::v2::refusal::RefusalReason;
 
-/// A peer may have this many CHILD SAs in one IKE SA, those about to end not counted.
+/// A peer may have this many CHILD SAs in one IKE SA, not counting those about to end.
 const MAX_CHILDREN: usize = 16;
-/// And this many with those: rekeying without deleting must come to an end.
+/// The limit that counts those too: a peer cannot rekey forever without deleting.
 const MAX_CHILDREN_WITH_OLD: usize = 64;
 
 /// An IKE SA after authentication.
@@ -69,13 +69,13 @@ pub(crate) struct Established {
     keys: IkeKeys,
     nonces: Nonces,
     remote_id: Identity,
-    // Whom the peer's IDr asked for, in case it does not accept who we are.
+    // The identity that the peer's IDr asked for; logged if the peer does not accept ours.
     peers_id_r: Option<String>,
     path: Path,
     address_change: AddressChange,
     state_loss: StateLoss,
     nat: Nat,
-    // Unlike `nat.local`, without what we only pretend.
+    // Unlike `nat.local`, this does not include a NAT that we only pretend.
     own_nat: OwnNat,
     window: Window,
     phase: Phase,
@@ -83,7 +83,7 @@ pub(crate) struct Established {
     tasks: Tasks,
     children: BTreeMap<u32, Child>,
     established_at: Instant,
-    // None once the rekey is planned as a task or another SA took over.
+    // None once the rekey is planned as a task or another SA replaced this one.
     rekey_at: Option<Instant>,
     expire_at: Instant,
     last_heard: Instant,
@@ -91,32 +91,32 @@ pub(crate) struct Established {
     effects: Vec<Effect>,
 }
 
-/// Where an IKE SA stands.
+/// The phase of an IKE SA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// In use.
     Up,
-    /// Made by the peer's rekey of `old` while ours is under way: whether it
-    /// survives is not decided (RFC 7296 section 2.8.2). It has no CHILD SAs.
+    /// The peer made it to rekey `old` while our own rekey is under way. Whether it survives is not
+    /// decided (RFC 7296 section 2.8.2), and it has no CHILD SAs.
     Undecided {
         /// The SA that both sides rekey.
         old: SaId,
-        /// When it is given up.
+        /// When we give it up.
         until: Instant,
     },
-    /// Rekeyed: its CHILD SAs belong to another. Whoever made the surviving SA
-    /// deletes it; we do at the latest then.
+    /// Rekeyed: its CHILD SAs belong to another IKE SA. The end that made the surviving SA deletes
+    /// it; if that does not happen, we do.
     Replaced {
         /// When we delete it ourselves.
         until: Instant,
     },
-    /// Its end was reported; the peer is being told.
+    /// Its end was reported; we are telling the peer.
     Closing,
-    /// To be forgotten.
+    /// The SA can be forgotten.
     Closed,
 }
 
-/// What an SA is made of, apart from its first CHILD SA.
+/// The fields of a new SA, without its first CHILD SA.
 pub(crate) struct NewIkeSa {
     pub id: SaId,
     pub peer: TunnelId,
@@ -125,7 +125,7 @@ pub(crate) struct NewIkeSa {
     pub spis: SpiPair,
     pub suite: IkeSuite,
     pub keys: IkeKeys,
-    /// Of the exchange that made it.
+    /// The nonces of the exchange that made it.
     pub nonces: Nonces,
     pub remote_id: Identity,
     pub path: Path,
@@ -135,7 +135,7 @@ pub(crate) struct NewIkeSa {
 }
 
 impl Established {
-    /// An SA whose peer has just shown who it is.
+    /// An SA whose peer has just authenticated.
     pub(crate) fn new(env: &mut Env<'_>, new_sa: NewIkeSa, _proof: &AuthProof) -> Self {
         Self::build(env, new_sa, Phase::Up)
     }
@@ -212,13 +212,13 @@ impl Established {
         self.phase == Phase::Closed
     }
 
-    /// Whether keys can still be made of this SA's.
+    /// Whether new keys can still be derived from this SA's keys.
     #[cfg(test)]
     pub(crate) fn has_source(&self) -> bool {
         self.keys.source.is_some()
     }
 
-    /// The SPI that the peer's messages name us by.
+    /// The SPI by which the peer's messages name us.
     pub(crate) fn our_spi(&self) -> u64 {
         match self.role {
             Role::Initiator => self.spis.initiator,
@@ -226,13 +226,13 @@ impl Established {
         }
     }
 
-    /// Takes what others have to do, in order.
+    /// Takes the effects that this SA asks of the endpoint, in order.
     pub(crate) fn take_effects(&mut self) -> Vec<Effect> {
         std::mem::take(&mut self.effects)
     }
 
-    /// It has just authenticated its peer, in a handshake that began then. `contact` is
-    /// whether the peer says it has no other IKE SA.
+    /// Notes that the peer has just authenticated, in a handshake that began at `began`. `contact`
+    /// is whether the peer says that it has no other IKE SA.
     pub(crate) fn came_up(&mut self, contact: bool, began: Instant) {
         self.effects.push(Effect::CameUp {
             sa: self.id,
@@ -241,7 +241,7 @@ impl Established {
         });
     }
 
-    /// Its last answer, to be repeated for a while after its end.
+    /// The last answer, which is still repeated for a while after the SA's end.
     pub(crate) fn into_answered(self) -> Option<Answered> {
         self.window.into_answered()
     }
@@ -292,12 +292,12 @@ impl Established {
         });
     }
 
-    /// Says that something was refused, by us or by the peer, and why.
+    /// Reports that we or the peer refused something, and why.
     fn refuse(&self, env: &mut Env<'_>, why: impl Into<RefusalReason>) {
         env.refuse(Some(self.peer), &self.config.name, self.path.remote, why);
     }
 
-    /// Says and counts that a rekey was refused, by us or by the peer, and why.
+    /// Reports and counts that we or the peer refused a rekey, and why.
     fn refuse_rekey(&self, env: &mut Env<'_>, why: impl Into<RefusalReason>) {
         let (peer, remote, why) = (self.peer, self.path.remote, why.into());
         let name = &self.config.name;
@@ -313,7 +313,7 @@ impl Established {
         }
     }
 
-    /// Asks for a sign of life.
+    /// Plans a check of the peer's liveness for now.
     pub(crate) fn check_liveness(&mut self, env: &mut Env<'_>) {
         if self.phase == Phase::Up {
             self.tasks.plan(Task::Liveness, env.now);
@@ -339,8 +339,7 @@ impl Established {
         }
     }
 
-    /// Goes on with other lifetimes and another dead peer detection. What is being
-    /// rekeyed already goes on being so.
+    /// Changes the lifetimes and dead peer detection. A rekey that is under way goes on.
     pub(crate) fn retime(&mut self, env: &mut Env<'_>, config: &Arc<PeerConfig>) {
         let before = std::mem::replace(&mut self.config, Arc::clone(config));
         if before.ike_lifetime != config.ike_lifetime {

@@ -1,16 +1,16 @@
-//! What answers a request of the peer.
+//! The answers to the peer's requests.
 
 use crate::core::event::DownReason;
 use crate::v2::messages::grammar::GrammarError;
 use crate::v2::wire::{Notify, NotifyType, Payload};
 
-/// What answers a request, and what follows.
+/// The answer to a request, and what to do after it.
 pub(super) struct Reply {
     pub(super) payloads: Vec<Payload>,
     pub(super) then: AfterReply,
 }
 
-/// What follows an answer.
+/// What to do after an answer.
 pub(super) enum AfterReply {
     Continue,
     /// The SA ends, and no DELETE is sent.

@@ -1,12 +1,12 @@
-//! An established IKE SA as plain data, and built from that again.
+//! An established IKE SA as plain data, and building one from plain data.
 //!
-//! Everything is in it: keys, message windows, deadlines, tasks, CHILD SAs. A request under
-//! way goes along with its octets, because a message ID must never stand for two different
-//! requests (RFC 7296 section 2.2), and so does the private value that its answer needs. The
-//! last answer goes along for the peer that asks again (section 2.1).
+//! The state is complete: keys, message windows, deadlines, tasks, CHILD SAs. It holds the bytes of
+//! a request under way, because a message ID must never stand for two different requests (RFC 7296
+//! section 2.2), and the private value that the request's answer needs. It holds the last answer
+//! for a peer that repeats its request (section 2.1).
 //!
-//! A state is moved, never copied: two SAs built from one would use an IV twice (RFC 5282
-//! section 3.1). Times in it are of this process's clock.
+//! A state is moved, never copied: two SAs built from one state would use an IV twice (RFC 5282
+//! section 3.1). Its times are of this process's clock.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -56,19 +56,19 @@ pub struct IkeSaState {
     next_keepalive: Option<Instant>,
 }
 
-/// What a key pair can be made of again.
+/// The private value from which a key pair can be made again.
 struct PrivateValue {
     group: Group,
     private: Secret,
 }
 
-/// A state that no IKE SA can be built from: a key does not fit its algorithm.
+/// No IKE SA can be built from the state, because a key does not fit its algorithm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a key of the IKE SA does not fit its algorithm")]
 pub struct BadState;
 
 impl Established {
-    /// The SA as plain data. What it asks others to do was taken before.
+    /// The SA as plain data. Its effects were taken before.
     pub(crate) fn into_state(self) -> IkeSaState {
         let plain = |pair: KeyPair| {
             Some(PrivateValue {
@@ -142,7 +142,7 @@ impl Established {
         })
     }
 
-    /// Inbound SPIs of its CHILD SAs.
+    /// The inbound SPIs of its CHILD SAs.
     pub(crate) fn inbound_spis(&self) -> impl Iterator<Item = u32> {
         self.children.keys().copied()
     }

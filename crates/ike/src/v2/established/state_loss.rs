@@ -1,5 +1,5 @@
-//! Signs that an end has lost SAs: INVALID_IKE_SPI in clear, the peer's token, and packets
-//! of CHILD SAs that we do not have (RFC 7296 section 2.21.4, RFC 6290).
+//! Signs that one end has lost SAs: INVALID_IKE_SPI in clear, the peer's token, and packets of
+//! CHILD SAs that we do not have (RFC 7296 section 2.21.4, RFC 6290).
 
 use std::time::{Duration, Instant};
 
@@ -16,8 +16,7 @@ use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::Notifies;
 use crate::v2::wire::{ClearMessage, Notify, NotifyType, Payload};
 
-/// Unauthenticated signs make us check liveness no more often than this, and send
-/// INVALID_SPI no more often either.
+/// Unauthenticated signs make us check liveness, or send INVALID_SPI, no more often than this.
 const PAUSE: Duration = Duration::from_secs(10);
 
 /// The peer's token, and when we last acted on unauthenticated signs.
@@ -38,7 +37,7 @@ impl Established {
         self
     }
 
-    /// Keeps the token of a protected message, if there is one (RFC 6290 section 4.4).
+    /// Keeps the token from a protected message, if it has one (RFC 6290 section 4.4).
     pub(super) fn keep_token(&mut self, notifies: &Notifies) {
         if let Some(token) = crash_token::given(notifies) {
             self.state_loss.token = Some(token);
@@ -54,9 +53,9 @@ impl Established {
         self.child_by_peer_spi(spi_out).is_some()
     }
 
-    /// A message in clear that names this SA. It is not answered and changes nothing by
-    /// itself (RFC 7296 section 2.21.4). If it holds the peer's token, the peer has lost the
-    /// SA (RFC 6290 section 4.5), from whatever address it comes.
+    /// Handles a message in clear that names this SA. It is not answered and changes nothing by
+    /// itself (RFC 7296 section 2.21.4). If it holds the peer's token, the peer has lost the SA,
+    /// whatever address the message comes from (RFC 6290 section 4.5).
     pub(super) fn handle_unprotected(
         &mut self,
         env: &mut Env<'_>,
@@ -78,7 +77,7 @@ impl Established {
         self.suspect_state_loss(env);
     }
 
-    /// Somebody says that the peer has lost this SA or a part of it: its liveness is checked.
+    /// Checks liveness because of a claim that the peer has lost this SA or a part of it.
     pub(crate) fn suspect_state_loss(&mut self, env: &mut Env<'_>) {
         if self.phase == Phase::Up && may_act_again(self.state_loss.checked_at, env.now) {
             self.state_loss.checked_at = Some(env.now);
@@ -87,8 +86,8 @@ impl Established {
         }
     }
 
-    /// A packet came from the peer with an SPI that we do not receive with: it is sent
-    /// INVALID_SPI.
+    /// Sends the peer INVALID_SPI, because it sent a packet with an SPI that we do not receive
+    /// with.
     pub(crate) fn report_unknown_spi(&mut self, env: &mut Env<'_>, spi: u32) {
         if self.phase == Phase::Up && may_act_again(self.state_loss.invalid_spi_at, env.now) {
             self.state_loss.invalid_spi_at = Some(env.now);
@@ -97,8 +96,8 @@ impl Established {
         }
     }
 
-    /// As initiator of a rekeyed IKE SA, we can give our token only once the SA is there
-    /// (RFC 6290 section 4.3).
+    /// Plans a message with our token: the initiator of an IKE SA's rekey can give it only once the
+    /// new SA exists (RFC 6290 section 4.3).
     pub(super) fn give_token_later(&mut self, env: &Env<'_>) {
         if self.role == Role::Initiator && self.own_token(env).is_some() {
             self.tasks.plan(Task::GiveToken, env.now);

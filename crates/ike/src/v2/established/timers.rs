@@ -1,4 +1,4 @@
-//! Deadlines of an IKE SA: requests, lifetimes, signs of life, keepalives.
+//! Deadlines of an IKE SA: requests, lifetimes, liveness checks, keepalives.
 
 use std::time::{Duration, Instant};
 
@@ -10,19 +10,19 @@ use crate::core::event::{Content, DownReason};
 use crate::peer::config::{Limits, Liveness};
 use crate::v2::channel::window::Window;
 
-/// A rekey that was refused is tried again between these, at a quarter of the time left.
+/// The limits of the pause before a refused rekey is tried again: a quarter of the time left.
 const RETRY_LEAST: Duration = Duration::from_secs(5);
 const RETRY_MOST: Duration = Duration::from_secs(60);
 
 impl Established {
-    /// An authentic packet of a CHILD SA arrived.
+    /// Notes that an authentic packet of a CHILD SA arrived.
     pub(crate) fn note_traffic(&mut self, env: &mut Env<'_>, spi_in: u32) {
         self.last_heard = env.now;
         let Some(child) = self.children.get(&spi_in) else {
             return;
         };
-        // The peer sends with the SA that its rekey made: it has our answer, so
-        // we may send with it too, before the DELETE of the old one arrives.
+        // The peer sends with the SA that its rekey made, so it has our answer. We may then send
+        // with this SA too, before the DELETE of the old one arrives.
         if child.phase == ChildPhase::Live && !child.outbound && !self.is_colliding(spi_in) {
             self.use_outbound(env, spi_in);
         }
@@ -129,12 +129,12 @@ impl Established {
         }
     }
 
-    /// When to try a refused rekey again, of an SA that ends at `expire_at`.
+    /// The pause before a refused rekey of an SA that ends at `expire_at` is tried again.
     pub(super) fn retry_after(env: &Env<'_>, expire_at: Instant) -> Duration {
         (expire_at.saturating_duration_since(env.now) / 4).clamp(RETRY_LEAST, RETRY_MOST)
     }
 
-    /// When to ask for a sign of life. A request under way is such a question.
+    /// When to check liveness. None while a request is under way, because that is a check too.
     fn ask_at(&self) -> Option<Instant> {
         let liveness = self.config.liveness?;
         self.window
@@ -148,9 +148,8 @@ impl Established {
     }
 }
 
-/// When a request that is under way, unanswered, means that the peer is dead.
-/// RFC 7296 section 2.4: other authentic packets show that it lives, but a
-/// request is not repeated forever.
+/// When a request without an answer means that the peer is dead. RFC 7296 section 2.4: other
+/// authentic packets show that the peer lives, but a request is not repeated forever.
 fn answer_deadline(
     window: &Window,
     limits: &Limits,
@@ -162,7 +161,7 @@ fn answer_deadline(
         return Some(asked_at + limits.handshake_timeout);
     };
     let bound = asked_at + limits.handshake_timeout.max(timeout);
-    // Time to answer remains even if we came late to ask.
+    // The peer has time to answer even if we sent the request late.
     let silent = (last_heard + timeout).max(asked_at + timeout.saturating_sub(idle));
     Some(silent.min(bound))
 }

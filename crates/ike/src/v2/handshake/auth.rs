@@ -10,7 +10,7 @@ use crate::v2::wire::{Auth, AuthMethod, Id};
 /// RFC 7296 section 2.15: 17 ASCII characters without a terminator.
 const KEY_PAD: &[u8] = b"Key Pad for IKEv2";
 
-/// What one side signs: its first message, the other's nonce, its own identity.
+/// The fields that one side signs: its first message, the other's nonce, its own identity.
 pub(crate) struct Signed<'a> {
     /// The SA's PRF.
     pub prf: Prf,
@@ -40,10 +40,10 @@ impl Signed<'_> {
         }
     }
 
-    /// Whether the signer knows the key. Compared in constant time.
+    /// Checks that the signer knows the key, comparing in constant time.
     ///
     /// # Errors
-    /// Why not.
+    /// Why AUTH is not valid.
     pub(crate) fn verify(&self, psk: &Psk, auth: &Auth) -> Result<AuthProof, AuthFailure> {
         if auth.method != AuthMethod::SHARED_KEY {
             return Err(AuthFailure::Method(auth.method));
@@ -54,10 +54,10 @@ impl Signed<'_> {
         Ok(AuthProof(()))
     }
 
-    /// Whether the signer, this peer, knows its key.
+    /// Checks that the signer, this peer, knows its key.
     ///
     /// # Errors
-    /// Why not; of a wrong key also whether it is one that was mistaken for the right one.
+    /// Why AUTH is not valid; a wrong key is also compared with those that may be mistaken for it.
     pub(crate) fn verify_peer(
         &self,
         peer: &PeerConfig,
@@ -78,6 +78,6 @@ impl Signed<'_> {
     }
 }
 
-/// Proof that the peer showed it knows the key; an established SA is made of one.
+/// Proof that the peer has shown that it knows the key; needed to make an established SA.
 #[derive(Debug)]
 pub(crate) struct AuthProof(());

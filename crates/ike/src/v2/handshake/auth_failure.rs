@@ -1,5 +1,4 @@
-//! What is said where authentication fails: wrong keys and identities, whichever end
-//! notices.
+//! The explanations of failed authentication, at either end: wrong keys and wrong identities.
 
 use std::fmt;
 
@@ -7,23 +6,23 @@ use crate::peer::config::PeerConfig;
 use crate::peer::identity::Identity;
 use crate::v2::wire::{AuthMethod, Id};
 
-/// Characters of an unproven identity that a log gets; a host name has no more
-/// than 255 octets (RFC 1035 section 2.3.4).
+/// The longest unproven identity in a log, in characters; a host name has at most 255 octets (RFC
+/// 1035 section 2.3.4).
 const MAX_CLAIM: usize = 255;
 
-/// Why an AUTH payload proves nothing.
+/// Why an AUTH payload is not valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AuthFailure {
-    /// Not by a pre-shared key.
+    /// It was not made with a pre-shared key.
     #[error("the peer authenticates by {0}, expected {expected}", expected = AuthMethod::SHARED_KEY)]
     Method(AuthMethod),
-    /// By an unknown key.
+    /// It was made with a key that we do not know.
     #[error(
         "the peer's AUTH does not match our pre-shared key for it; compare the keys, \
          and which tunnel each is for"
     )]
     UnknownKey,
-    /// By the key of another peer.
+    /// It was made with the key of another peer.
     #[error("the peer's AUTH {0}")]
     WrongKey(WrongKeyOwner),
 }
@@ -46,8 +45,8 @@ impl fmt::Display for WrongKeyOwner {
     }
 }
 
-/// As responder: the initiator answered our AUTH by AUTHENTICATION_FAILED. `id_r` is whom
-/// it asked for.
+/// As responder: the initiator answered our AUTH with AUTHENTICATION_FAILED. `id_r` is the identity
+/// that the initiator asked for.
 pub(crate) fn refused_by_initiator(config: &PeerConfig, id_r: Option<&str>) -> String {
     let ours = config.local_id.to_string();
     match id_r {
@@ -66,8 +65,8 @@ pub(crate) fn refused_by_initiator(config: &PeerConfig, id_r: Option<&str>) -> S
     }
 }
 
-/// As initiator: the responder answered our AUTH by AUTHENTICATION_FAILED. `wrong_key` is
-/// whose key the peer used lately when it was the initiator.
+/// As initiator: the responder answered our AUTH with AUTHENTICATION_FAILED. `wrong_key` says whose
+/// key the peer recently used as initiator.
 pub(super) fn refused_by_responder(
     config: &PeerConfig,
     wrong_key: Option<&WrongKeyOwner>,
@@ -82,12 +81,12 @@ pub(super) fn refused_by_responder(
     }
 }
 
-/// The peer's identity is not the one that is expected.
+/// The peer's identity is not the expected one.
 pub(super) fn wrong_identity(id: &Id, expected: impl fmt::Display) -> String {
     format!("the peer says it is {}, expected {expected}", id_text(id))
 }
 
-/// What an ID payload says, proved or not, for a log.
+/// The content of an ID payload, proved or not, for a log.
 pub(crate) fn id_text(id: &Id) -> String {
     match id.identity() {
         Some(identity) => bounded(&identity),
@@ -95,7 +94,7 @@ pub(crate) fn id_text(id: &Id) -> String {
     }
 }
 
-/// An identity that nobody proved: no longer than an honest one.
+/// An unproven identity, cut to the length of an honest one.
 fn bounded(id: &Identity) -> String {
     let text = id.to_string();
     match text.char_indices().nth(MAX_CLAIM) {

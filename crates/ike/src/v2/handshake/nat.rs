@@ -10,7 +10,7 @@ use crate::v2::channel::keys::SpiPair;
 use crate::v2::messages::Notifies;
 use crate::v2::wire::{Notify, NotifyType};
 
-/// From where to where a datagram went, as its receiver or sender sees it.
+/// Both addresses of a datagram, as its sender or receiver sees them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AddressPair {
     /// Our address.
@@ -19,16 +19,16 @@ pub(crate) struct AddressPair {
     pub remote: SocketAddr,
 }
 
-/// What NAT detection found, before configuration has its say.
+/// The result of NAT detection, before configuration is considered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NatDetection {
-    /// The peer took part in detection at all.
+    /// Whether the peer takes part in NAT detection.
     pub supported: bool,
-    /// Our packets arrive from elsewhere than we send them.
+    /// Our packets arrive from another address than we send them from.
     pub local: bool,
-    /// The peer's do.
+    /// The peer's packets arrive from another address than it sends them from.
     pub remote: bool,
-    /// What the peer hashed of where it sees us, and with what to compare that.
+    /// The peer's hash of our address, and the values to compare it with.
     seen: PeersView,
 }
 
@@ -40,20 +40,19 @@ struct PeersView {
     port: u16,
 }
 
-/// What is between us and the peer on our side.
+/// The NAT between us and the peer on our side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnNat {
     /// No NAT.
     Absent,
-    /// The one that is configured: it has one public address for us alone, and keeps
-    /// our ports.
+    /// The configured NAT: it has one public address for us alone, and keeps our ports.
     Known,
-    /// Another.
+    /// Another NAT.
     Unknown,
 }
 
 impl NatDetection {
-    /// Compares what the peer hashed with what we see.
+    /// Compares the peer's hashes with the addresses that we see.
     pub(crate) fn from(notifies: &Notifies, spis: SpiPair, at: AddressPair) -> Self {
         let hashes = |kind, address| {
             let expected = hash(spis, address);
@@ -79,7 +78,7 @@ impl NatDetection {
         }
     }
 
-    /// Which NAT is before us, where the one we know of has this address for us.
+    /// Which NAT is before us; `public` is the address that the configured NAT has for us.
     pub(crate) fn own_nat(self, public: Option<IpAddr>) -> OwnNat {
         let PeersView {
             hash: seen,
@@ -94,11 +93,11 @@ impl NatDetection {
         }
     }
 
-    /// What follows for an SA of the peer with this configuration. `pretend`: our NAT
-    /// detection notifications pretended that we are behind a NAT.
+    /// Which NATs an SA of the peer with this configuration has. `pretend`: our NAT detection
+    /// notifications pretended that we are behind a NAT.
     ///
     /// # Errors
-    /// One line, when configuration and path do not go together.
+    /// If configuration and path contradict each other; one line.
     pub(crate) fn decide(self, wanted: Encapsulation, pretend: bool) -> Result<Nat, String> {
         let found = self.local || self.remote;
         match wanted {
@@ -123,7 +122,7 @@ impl NatDetection {
 /// The two notifications for a message that leaves from `at.local` to `at.remote`.
 /// If we `pretend`, the peer finds a NAT before us.
 pub(crate) fn notifies(spis: SpiPair, at: AddressPair, pretend: bool) -> [Notify; 2] {
-    // A source that cannot match.
+    // A source address that cannot match.
     let source = match pretend {
         true => SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0),
         false => at.local,
@@ -150,7 +149,7 @@ fn hash(spis: SpiPair, address: SocketAddr) -> [u8; 20] {
     ])
 }
 
-/// An address in network order.
+/// The octets of an address in network order.
 pub(crate) fn address_octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(a) => a.octets().to_vec(),

@@ -1,10 +1,10 @@
-//! Which exchange has a place in which state, decided before any payload is
-//! read: CREATE_CHILD_SA or INFORMATIONAL before authentication go no further.
+//! Which exchange is allowed in which state, decided before any payload is read: CREATE_CHILD_SA or
+//! INFORMATIONAL are dropped here before authentication.
 
 use crate::core::progress::ReceivedKind;
 use crate::v2::wire::ExchangeType;
 
-/// How far an IKE SA is.
+/// How far the handshake of an IKE SA is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Stage {
     /// We sent IKE_SA_INIT.
@@ -20,7 +20,7 @@ pub(crate) enum Stage {
 }
 
 impl Stage {
-    /// What it is that is admitted, for an IKE SA that is not up.
+    /// The kind of message that this stage admits; None for an IKE SA that is up.
     pub(crate) fn awaited(self) -> Option<ReceivedKind> {
         match self {
             Self::InitSent => Some(ReceivedKind::InitResponse),
@@ -31,16 +31,16 @@ impl Stage {
     }
 }
 
-/// Whether a message may go on.
+/// Whether a message is allowed in this stage.
 pub(crate) fn admits(stage: Stage, exchange: ExchangeType, response: bool) -> bool {
     match stage {
         Stage::InitSent => response && exchange == ExchangeType::IKE_SA_INIT,
-        // Its peer does not know our SPI.
+        // The peer does not know our SPI yet.
         Stage::InitReceived => false,
         Stage::AuthSent => response && exchange == ExchangeType::IKE_AUTH,
         Stage::InitAnswered => !response && exchange == ExchangeType::IKE_AUTH,
         Stage::Authenticated => {
-            // IKE_AUTH may come again when our answer was lost.
+            // IKE_AUTH may be repeated if our answer was lost.
             let repeated = !response && exchange == ExchangeType::IKE_AUTH;
             repeated
                 || exchange == ExchangeType::CREATE_CHILD_SA

@@ -1,4 +1,4 @@
-//! Messages from payloads and back.
+//! Conversion between messages and payloads.
 
 use super::sorted_payloads::{SortedPayloads, demand};
 use super::{
@@ -12,7 +12,7 @@ impl InitRequest {
     /// Reads a message in clear.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(message: ClearMessage) -> Result<Self, GrammarError> {
         let mut parts = SortedPayloads::of_clear(&grammar::INIT_REQUEST, message)?;
         let cookie = parts.notifies.take(|n| n.kind == NotifyType::COOKIE);
@@ -39,7 +39,7 @@ impl InitResponse {
     /// Reads a message in clear.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(message: ClearMessage) -> Result<Self, GrammarError> {
         if has(&message.payloads, PayloadType::SA) {
             let parts = SortedPayloads::of_clear(&grammar::INIT_RESPONSE, message)?;
@@ -68,10 +68,10 @@ impl InitResponse {
 }
 
 impl AuthRequest {
-    /// Reads what the Encrypted payload held; `clear` is what stood before it.
+    /// Reads the content of the Encrypted payload; `clear` holds the payloads before it.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         let of_child = [PayloadType::SA, PayloadType::TS_I, PayloadType::TS_R];
         if has(&sealed, PayloadType::AUTH) && !of_child.iter().any(|kind| has(&sealed, *kind)) {
@@ -107,10 +107,10 @@ impl AuthRequest {
 }
 
 impl AuthResponse {
-    /// Reads what the Encrypted payload held; `clear` is what stood before it.
+    /// Reads the content of the Encrypted payload; `clear` holds the payloads before it.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if !has(&sealed, PayloadType::AUTH) {
             let mut parts = SortedPayloads::of_sealed(&grammar::AUTH_REFUSAL, clear, sealed)?;
@@ -156,10 +156,10 @@ impl AuthResponse {
 }
 
 impl CreateChildRequest {
-    /// Reads what the Encrypted payload held; `clear` is what stood before it.
+    /// Reads the content of the Encrypted payload; `clear` holds the payloads before it.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if negotiates_ike(&sealed) {
             let parts = SortedPayloads::of_sealed(&grammar::IKE_REKEY_REQUEST, clear, sealed)?;
@@ -201,10 +201,10 @@ impl CreateChildRequest {
 }
 
 impl CreateChildResponse {
-    /// Reads what the Encrypted payload held; `clear` is what stood before it.
+    /// Reads the content of the Encrypted payload; `clear` holds the payloads before it.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         if !has(&sealed, PayloadType::SA) {
             let mut parts =
@@ -233,10 +233,10 @@ impl CreateChildResponse {
 }
 
 impl Informational {
-    /// Reads what the Encrypted payload held; `clear` is what stood before it.
+    /// Reads the content of the Encrypted payload; `clear` holds the payloads before it.
     ///
     /// # Errors
-    /// When the grammar does not allow it.
+    /// If the grammar does not allow the message.
     pub fn parse(clear: &[Payload], sealed: Vec<Payload>) -> Result<Self, GrammarError> {
         let parts = SortedPayloads::of_sealed(&grammar::INFORMATIONAL, clear, sealed)?;
         Ok(Self {
@@ -278,8 +278,8 @@ fn has(payloads: &[Payload], kind: PayloadType) -> bool {
     payloads.iter().any(|p| p.kind() == kind)
 }
 
-/// RFC 7296 section 1.3: only the proposals' protocol tells the rekey of an IKE
-/// SA from a CHILD SA.
+/// RFC 7296 section 1.3: only the protocol in the proposals distinguishes the rekey of an IKE SA
+/// from the negotiation of a CHILD SA.
 fn negotiates_ike(payloads: &[Payload]) -> bool {
     payloads.iter().any(|p| match p {
         Payload::Sa(proposals) => proposals.iter().any(|p| p.protocol == ProtocolId::IKE),

@@ -1,5 +1,5 @@
-//! Every message as a type of its own, so that no handler searches a list of
-//! payloads. Reading one (`parse`) checks the grammar first ([`crate::v2::messages::grammar`]).
+//! Every message has a type of its own, so that no handler searches a list of payloads. Reading one
+//! (`parse`) checks the grammar first ([`crate::v2::messages::grammar`]).
 
 use vgw_sa::TrafficSelector;
 
@@ -12,29 +12,29 @@ mod sorted_payloads;
 #[cfg(test)]
 mod tests;
 
-/// The Notify payloads of a message that its type does not hold elsewhere.
+/// The Notify payloads for which the message's type has no other field.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Notifies(pub Vec<Notify>);
 
 impl Notifies {
-    /// Whether one of this type is there.
+    /// Whether there is a notification of this type.
     #[must_use]
     pub fn has(&self, kind: NotifyType) -> bool {
         self.find(kind).is_some()
     }
 
-    /// The first of this type.
+    /// The first notification of this type.
     #[must_use]
     pub fn find(&self, kind: NotifyType) -> Option<&Notify> {
         self.all(kind).next()
     }
 
-    /// Every one of this type.
+    /// Every notification of this type.
     pub fn all(&self, kind: NotifyType) -> impl Iterator<Item = &Notify> {
         self.0.iter().filter(move |n| n.kind == kind)
     }
 
-    /// The first that reports an error.
+    /// The first notification that reports an error.
     #[must_use]
     pub fn error(&self) -> Option<&Notify> {
         self.0.iter().find(|n| n.kind.is_error())
@@ -50,8 +50,8 @@ impl Notifies {
     }
 }
 
-/// What makes an IKE SA: in IKE_SA_INIT, and in CREATE_CHILD_SA when it rekeys
-/// one (RFC 7296 sections 1.2 and 1.3.2).
+/// The payloads that negotiate an IKE SA: in IKE_SA_INIT, and in CREATE_CHILD_SA when it rekeys one
+/// (RFC 7296 sections 1.2 and 1.3.2).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct IkeOffer {
     /// The proposals; in a response, the one selected.
@@ -60,11 +60,11 @@ pub struct IkeOffer {
     pub ke: KeyExchange,
     /// Ni or Nr.
     pub nonce: Vec<u8>,
-    /// NAT detection and the rest.
+    /// NAT detection and all others.
     pub notifies: Notifies,
 }
 
-/// What makes a CHILD SA in CREATE_CHILD_SA (RFC 7296 sections 1.3.1 and 1.3.3).
+/// The payloads that negotiate a CHILD SA in CREATE_CHILD_SA (RFC 7296 sections 1.3.1, 1.3.3).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildOffer {
     /// The proposals; in a response, the one selected.
@@ -77,7 +77,7 @@ pub struct ChildOffer {
     pub ts_i: Vec<TrafficSelector>,
     /// TSr.
     pub ts_r: Vec<TrafficSelector>,
-    /// The rest; REKEY_SA is not here.
+    /// The other notifications, without REKEY_SA.
     pub notifies: Notifies,
 }
 
@@ -95,7 +95,7 @@ pub struct InitRequest {
 pub enum InitResponse {
     /// SAr1, KEr, Nr.
     Accepted(IkeOffer),
-    /// Ask again with this cookie (RFC 7296 section 2.6).
+    /// The responder asks for the request again with this cookie (RFC 7296 section 2.6).
     Cookie(Vec<u8>),
     /// An error: INVALID_KE_PAYLOAD, NO_PROPOSAL_CHOSEN and so on.
     Refused(Notify),
@@ -106,9 +106,9 @@ pub enum InitResponse {
 pub struct AuthRequest {
     /// Who the initiator is.
     pub id_i: Id,
-    /// Whom it wants to talk to.
+    /// Which identity of ours the initiator wants to talk to.
     pub id_r: Option<Id>,
-    /// Its proof.
+    /// The proof of its identity.
     pub auth: Auth,
     /// SAi2.
     pub sa: Vec<Proposal>,
@@ -116,32 +116,32 @@ pub struct AuthRequest {
     pub ts_i: Vec<TrafficSelector>,
     /// TSr.
     pub ts_r: Vec<TrafficSelector>,
-    /// INITIAL_CONTACT and the rest.
+    /// INITIAL_CONTACT and all others.
     pub notifies: Notifies,
 }
 
 /// IKE_AUTH response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthResponse {
-    /// The responder accepts, and proves who it is.
+    /// The responder accepts, and proves its identity.
     Accepted {
         /// Who the responder is.
         id_r: Id,
-        /// Its proof.
+        /// The proof of its identity.
         auth: Auth,
         /// The first CHILD SA, or why there is none (RFC 7296 section 2.21.2).
         child: AuthChild,
-        /// The rest.
+        /// The other notifications.
         notifies: Notifies,
     },
-    /// It refuses: AUTHENTICATION_FAILED and so on, in the encrypted payload.
+    /// The responder refuses: AUTHENTICATION_FAILED and so on, in the Encrypted payload.
     Refused(Notify),
 }
 
 /// The first CHILD SA's part of an IKE_AUTH response.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AuthChild {
-    /// It exists now.
+    /// The CHILD SA exists now.
     Accepted {
         /// SAr2: the proposal selected.
         sa: Vec<Proposal>,
@@ -150,7 +150,7 @@ pub enum AuthChild {
         /// TSr, narrowed.
         ts_r: Vec<TrafficSelector>,
     },
-    /// It does not: TS_UNACCEPTABLE, NO_PROPOSAL_CHOSEN and so on. The IKE SA is up all the same.
+    /// The CHILD SA was refused: TS_UNACCEPTABLE, NO_PROPOSAL_CHOSEN and so on. The IKE SA is up.
     Refused(Notify),
 }
 
@@ -159,11 +159,11 @@ pub enum AuthChild {
 pub enum CreateChildRequest {
     /// A further CHILD SA.
     New(ChildOffer),
-    /// One that replaces another.
+    /// A CHILD SA that replaces another.
     RekeyChild {
         /// The sender's inbound SPI of the CHILD SA to replace; our outbound SPI.
         spi: u32,
-        /// The new one.
+        /// The new CHILD SA.
         offer: ChildOffer,
     },
     /// A new IKE SA instead of this one; its SPI is in the proposals.
@@ -186,6 +186,6 @@ pub enum CreateChildResponse {
 pub struct Informational {
     /// What is deleted.
     pub deletes: Vec<Delete>,
-    /// The rest.
+    /// The notifications.
     pub notifies: Notifies,
 }

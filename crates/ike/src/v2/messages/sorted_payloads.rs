@@ -95,7 +95,7 @@ impl SortedPayloads {
         })
     }
 
-    /// The error that a refusal must hold.
+    /// The error notification, which a refusal must hold.
     pub(super) fn error(&mut self) -> Result<Notify, GrammarError> {
         self.notifies
             .take(|n| n.kind.is_error())
@@ -106,7 +106,7 @@ impl SortedPayloads {
     }
 }
 
-/// What the grammar promised to be there.
+/// A payload that the grammar has guaranteed.
 pub(super) fn demand<T>(
     message: &'static str,
     kind: PayloadType,

@@ -282,7 +282,7 @@ fn an_authentication_without_a_child_sa_is_refused_by_its_name() {
     let error = AuthRequest::parse(&[], childless).unwrap_err();
     assert_eq!(error, GrammarError::Childless);
     assert_eq!(error.notify().kind, NotifyType::INVALID_SYNTAX);
-    // EAP is refused as such.
+    // EAP is refused with its own error.
     let error = AuthRequest::parse(&[], vec![Payload::IdI(id)]).unwrap_err();
     assert_ne!(error, GrammarError::Childless);
 }

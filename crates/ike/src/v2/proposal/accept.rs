@@ -3,11 +3,11 @@
 use super::{EspChoice, IkeChoice, Mismatch, NONE, Selected, esp_spi, ike_spi, names};
 use crate::v2::wire::{Proposal, Transform, TransformType};
 
-/// Checks, as initiator, that a response selects exactly one of what
-/// [`super::offer_ike`] offered (RFC 7296 section 2.7).
+/// As initiator, checks that a response selects exactly one of the proposals from
+/// [`super::offer_ike`] (RFC 7296 section 2.7).
 ///
 /// # Errors
-/// When it does not.
+/// If it does not.
 pub fn accept_ike(offered: &[Proposal], answer: &[Proposal]) -> Result<IkeChoice, Mismatch> {
     let (selected, answer) = selected(offered, answer)?;
     let spi = ike_spi(&answer).map_err(|why| Mismatch::Unusable { why })?;
@@ -24,11 +24,11 @@ pub fn accept_ike(offered: &[Proposal], answer: &[Proposal]) -> Result<IkeChoice
     }
 }
 
-/// Checks, as initiator, that a response selects exactly one of what
-/// [`super::offer_esp`] offered (RFC 7296 section 2.7).
+/// As initiator, checks that a response selects exactly one of the proposals from
+/// [`super::offer_esp`] (RFC 7296 section 2.7).
 ///
 /// # Errors
-/// When it does not.
+/// If it does not.
 pub fn accept_esp(offered: &[Proposal], answer: &[Proposal]) -> Result<EspChoice, Mismatch> {
     let (selected, answer) = selected(offered, answer)?;
     let spi = esp_spi(&answer).map_err(|why| Mismatch::Unusable { why })?;
@@ -72,7 +72,7 @@ fn selected(offered: &[Proposal], answer: &[Proposal]) -> Result<(Selected, Prop
     Ok((Selected::of(&only.transforms), only.clone()))
 }
 
-/// One transform of each kind that was offered, and of no other kind but NONE.
+/// Whether the answer holds one transform of each offered type, and otherwise only NONE.
 fn selects_from(origin: &Proposal, answer: &Proposal) -> bool {
     let count = |p: &Proposal, kind| p.transforms.iter().filter(|t| t.kind == kind).count();
     let offered = |t: &Transform| match count(origin, t.kind) {

@@ -1,4 +1,4 @@
-//! What we offer and accept, short enough for a line of the log.
+//! The algorithms that we offer and accept, short enough for a log line.
 
 use vgw_crypto::{Encryption, EspSuite, IkeSuite};
 
@@ -6,10 +6,10 @@ use super::{encryption, group, integrity, names, prf};
 use crate::peer::config::{EspAlgorithms, IkeAlgorithms};
 use crate::v2::wire::TransformType;
 
-/// Where all of it is to be seen, as in `none or others (…)`.
+/// Where the full list is shown, as in `none or others (…)`.
 const ALL: &str = "or others (`algorithms` in `vgw status --json`)";
 
-/// What we want most of an IKE SA, and whether we accept other things.
+/// Our first choice for an IKE SA, and whether we accept others.
 pub(crate) fn brief_ike(ours: &IkeAlgorithms) -> String {
     let suite = || {
         let encryption = *ours.encryption.first()?;
@@ -26,8 +26,8 @@ pub(crate) fn brief_ike(ours: &IkeAlgorithms) -> String {
     brief(first, alone)
 }
 
-/// What we want most of a CHILD SA, and whether we accept other things. `with_groups` is
-/// false in IKE_AUTH, where there is no key exchange.
+/// Our first choice for a CHILD SA, and whether we accept others. `with_groups` is false in
+/// IKE_AUTH, which has no key exchange.
 pub(crate) fn brief_esp(ours: &EspAlgorithms, with_groups: bool) -> String {
     let suite = || {
         let encryption = *ours.encryption.first()?;
@@ -61,12 +61,12 @@ fn used<T: Copy>(cipher: Encryption, macs: &[T]) -> Option<T> {
     macs.first().copied().filter(|_| !cipher.is_aead())
 }
 
-/// Whether there is one choice of cipher and integrity.
+/// Whether there is only one choice of cipher and integrity.
 fn only<T>(ciphers: &[Encryption], macs: &[T]) -> bool {
     ciphers.len() == 1 && (macs.len() <= 1 || ciphers.iter().all(|cipher| cipher.is_aead()))
 }
 
-/// What a list has in place of those parts of a suite that it does not permit.
+/// What a list accepts instead of those parts of a suite that it does not accept.
 pub(crate) fn instead_of(suite: IkeSuite, list: &IkeAlgorithms) -> String {
     let mut kinds = Vec::new();
     let mut instead = |kind: TransformType, wanted: Vec<_>| {

@@ -1,5 +1,5 @@
-//! Proposals: what to offer, what to select, and whether a selection is ours
-//! (RFC 7296 sections 2.7 and 3.3).
+//! Proposals: making an offer, selecting from one, and checking a selection (RFC 7296 sections 2.7
+//! and 3.3).
 
 use vgw_crypto::{Encryption, EspSuite, Group, IkeSuite, Integrity, Prf};
 
@@ -19,7 +19,7 @@ pub(crate) use brief::{brief_esp, brief_ike, instead_of};
 pub use select::{select_esp, select_ike};
 pub(crate) use select_for_several::{permits, select_for_several};
 
-/// The name of a key exchange method by its number, for people.
+/// The name of a key exchange method, for logs, by its number.
 pub(crate) fn group_name(id: u16) -> String {
     names::key_exchange(id)
 }
@@ -27,26 +27,25 @@ pub(crate) fn group_name(id: u16) -> String {
 /// Transform ID 0 of the types integrity and key exchange: NONE.
 const NONE: u16 = 0;
 
-/// Why proposals and configuration do not fit together.
+/// Why proposals and our configuration do not match.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Mismatch {
-    /// The first kind of transform without a common value, in the proposals
-    /// that came furthest.
+    /// The first type of transform without a common value, in the proposals that matched best.
     #[error(
         "no common {kind}: peer offers {offered}; we accept {accepted}{}",
         nor(further)
     )]
     NoCommon {
-        /// The kind.
+        /// The type.
         kind: TransformType,
         /// The peer's values, by name.
         offered: String,
         /// Ours.
         accepted: String,
-        /// The kinds after it in which those proposals have nothing in common with ours either.
+        /// The later types in which those proposals have nothing in common with ours either.
         further: Vec<TransformType>,
     },
-    /// Not one proposal can be considered.
+    /// Not one of the proposals can be considered.
     #[error("no usable proposal: {why}")]
     Unusable {
         /// Each proposal's defect.
@@ -57,13 +56,13 @@ pub enum Mismatch {
     NotOffered {
         /// The peer's selection.
         selected: String,
-        /// What of our offer comes closest.
+        /// The proposal of ours that comes closest.
         offered: String,
     },
 }
 
 impl Mismatch {
-    /// Whether all would fit but for the groups.
+    /// Whether everything but the groups matches.
     pub(crate) fn is_about_groups(&self) -> bool {
         matches!(
             self,
@@ -89,10 +88,10 @@ fn nor(further: &[TransformType]) -> String {
 pub struct IkeChoice {
     /// The algorithms.
     pub suite: IkeSuite,
-    /// The peer's SPI of the new SA, when it is a rekey.
+    /// The peer's SPI of the new SA, if this is a rekey.
     pub spi: Option<u64>,
-    /// The proposal to answer with, as the peer numbered it. Its SPI is empty:
-    /// in a rekey, put ours there.
+    /// The proposal to answer with, numbered as the peer numbered it. Its SPI is empty: in a rekey,
+    /// put our SPI there.
     pub answer: Proposal,
 }
 
@@ -105,13 +104,13 @@ pub struct EspChoice {
     pub group: Option<Group>,
     /// The peer's inbound SPI.
     pub spi: u32,
-    /// The proposal to answer with, as the peer numbered it. Its SPI is empty:
-    /// put our inbound SPI there.
+    /// The proposal to answer with, numbered as the peer numbered it. Its SPI is empty: put our
+    /// inbound SPI there.
     pub answer: Proposal,
 }
 
-/// The proposals of an IKE SA, in our order of preference. `spi`: our SPI of
-/// the new SA in a rekey, None in IKE_SA_INIT.
+/// The proposals of an IKE SA, in our order of preference. `spi` is our SPI of the new SA in a
+/// rekey, None in IKE_SA_INIT.
 #[must_use]
 pub fn offer_ike(ours: &IkeAlgorithms, spi: Option<u64>) -> Vec<Proposal> {
     let spi = spi
@@ -132,9 +131,8 @@ pub fn offer_ike(ours: &IkeAlgorithms, spi: Option<u64>) -> Vec<Proposal> {
     )
 }
 
-/// The proposals of a CHILD SA, in our order of preference, with our inbound
-/// SPI. `with_groups` is false in IKE_AUTH, where there is no key exchange
-/// (RFC 7296 section 1.2).
+/// The proposals of a CHILD SA, in our order of preference, with our inbound SPI. `with_groups` is
+/// false in IKE_AUTH, which has no key exchange (RFC 7296 section 1.2).
 #[must_use]
 pub fn offer_esp(ours: &EspAlgorithms, spi: u32, with_groups: bool) -> Vec<Proposal> {
     let groups = if with_groups {
@@ -156,9 +154,9 @@ pub fn offer_esp(ours: &EspAlgorithms, spi: u32, with_groups: bool) -> Vec<Propo
     )
 }
 
-/// RFC 7296 section 3.3: AEAD ciphers and others are in separate proposals,
-/// the former without integrity transforms. A new proposal begins wherever our
-/// list changes from one sort to the other, so that its order survives.
+/// RFC 7296 section 3.3: AEAD ciphers are in proposals of their own, without integrity transforms.
+/// A new proposal begins wherever our list changes between AEAD and other ciphers, so that the
+/// order of the list is kept.
 fn offer(
     protocol: ProtocolId,
     spi: &[u8],
@@ -213,8 +211,8 @@ fn esn(extended: bool) -> Transform {
     transform(TransformType::ESN, u16::from(extended), None)
 }
 
-/// What one transform of each kind amounts to; fields are None where it is
-/// absent, NONE or not implemented.
+/// The algorithms of a selected proposal. A field is None if its transform is absent, NONE or not
+/// implemented.
 struct Selected {
     encryption: Option<Encryption>,
     integrity: Option<Integrity>,
@@ -255,7 +253,7 @@ impl Selected {
     }
 }
 
-/// The SPI of the rekeyed IKE SA; None for an empty one.
+/// The SPI of the rekeyed IKE SA; None if it is empty.
 fn ike_spi(proposal: &Proposal) -> Result<Option<u64>, String> {
     if proposal.spi.is_empty() {
         return Ok(None);

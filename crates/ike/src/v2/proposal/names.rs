@@ -1,5 +1,5 @@
-//! Names of transforms for people, those included that we do not implement: all of the
-//! registry "Internet Key Exchange Version 2 (IKEv2) Parameters". What it lacks is said
+//! Names of transforms for logs, including transforms that we do not implement: all of the registry
+//! "Internet Key Exchange Version 2 (IKEv2) Parameters". A transform without a name there is shown
 //! by its number.
 
 use std::collections::BTreeSet;
@@ -96,8 +96,7 @@ const fn prf(id: u16) -> Option<&'static str> {
     })
 }
 
-/// Groups are known by their numbers; those that a gateway like this is not asked for
-/// every day by a name as well.
+/// Groups are known by their numbers. Less common ones are shown with a name as well.
 pub(super) fn key_exchange(id: u16) -> String {
     let name = match id {
         NONE => return "none".to_owned(),
@@ -123,7 +122,7 @@ pub(super) fn key_exchange(id: u16) -> String {
     format!("{name} ({id})")
 }
 
-/// RFC 9827 names the third.
+/// RFC 9827 names value 2.
 const fn esn(id: u16) -> Option<&'static str> {
     Some(match id {
         0 => "no",
@@ -133,7 +132,7 @@ const fn esn(id: u16) -> Option<&'static str> {
     })
 }
 
-/// Each once, in order, and only the first few; `none` for an empty list.
+/// Each name once, in order, and only the first few; `none` for an empty list.
 pub(super) fn list(transforms: impl IntoIterator<Item = Transform>) -> String {
     named(transforms, transform)
 }
@@ -145,7 +144,7 @@ fn named(
     let mut seen = BTreeSet::new();
     let mut unique: Vec<Transform> = transforms.into_iter().collect();
     unique.retain(|transform| {
-        // Only a cipher's name tells the length of its key.
+        // Only the name of a cipher tells its key length.
         let bits = transform.key_bits;
         let bits = bits.filter(|_| transform.kind == TransformType::ENCRYPTION);
         seen.insert((transform.kind, transform.id, bits))
@@ -153,7 +152,7 @@ fn named(
     few(&unique, unique.len(), ", ", name)
 }
 
-/// Whole proposals, the first few of them: `1: IKE AES256, SHA1, PRF-SHA1, group 2`.
+/// The first few proposals in full: `1: IKE AES256, SHA1, PRF-SHA1, group 2`.
 pub(super) fn proposals(proposals: &[Proposal]) -> String {
     if proposals.is_empty() {
         return "no proposal".to_owned();
@@ -171,7 +170,7 @@ fn proposal(proposal: &Proposal) -> String {
     )
 }
 
-/// With the type where the name alone does not show it.
+/// The name, with the type if the name alone does not show it.
 fn with_kind(t: &Transform) -> String {
     match t.kind {
         TransformType::ENCRYPTION | TransformType::INTEGRITY | TransformType::PRF => transform(t),

@@ -1,8 +1,7 @@
 //! The responder's selection, by our order of preference.
 //!
-//! What a peer offers is first reduced to a bit for each transform that we
-//! implement. Comparing that with one of our lists then takes the same little time
-//! whatever the message is like.
+//! A peer's offer is first reduced to one bit for each transform that we implement. Comparing the
+//! bits with one of our lists then takes the same short time for any message.
 
 use vgw_crypto::{Encryption, Group, Integrity, Prf};
 
@@ -16,27 +15,27 @@ use crate::v2::wire::{Proposal, ProtocolId, Transform, TransformType};
 
 /// Transform types 1 to 5 (RFC 7296 section 3.3.2).
 const KINDS: usize = 5;
-/// Kinds of transform that a proposal must hold.
+/// How many types of transform a proposal must hold.
 const NEEDS: usize = 4;
 
-/// What a proposal must hold of one kind of transform.
+/// What a proposal must hold of one type of transform.
 enum Need {
-    /// One of these, the first being most wanted; each with its bit.
+    /// One of these, most wanted first; each with its bit.
     OneOf(Vec<(u32, Transform)>),
-    /// No transform of the kind, or NONE.
+    /// No transform of the type, or NONE.
     Absent,
-    /// Whatever is there does not count.
+    /// Anything: the type is ignored.
     Ignored,
 }
 
-/// The needs that go with one of our ciphers, in the order in which they are checked.
+/// The needs that belong to one of our ciphers, in the order in which they are checked.
 type Demand = [(TransformType, Need); NEEDS];
 
-/// Selects, as responder, from the peer's proposals by our preference: cipher
-/// first, then integrity, PRF and group.
+/// As responder, selects from the peer's proposals by our preference: cipher first, then integrity,
+/// PRF and group.
 ///
 /// # Errors
-/// When nothing is common.
+/// If nothing is common.
 pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoice, Mismatch> {
     let demands: Vec<Demand> = ours
         .encryption
@@ -76,12 +75,12 @@ pub fn select_ike(ours: &IkeAlgorithms, offered: &[Proposal]) -> Result<IkeChoic
     })
 }
 
-/// Selects, as responder, from the peer's proposals by our preference: cipher
-/// first, then integrity, group and sequence numbers. `with_groups` is false in
-/// IKE_AUTH, where key exchange transforms mean nothing (RFC 7296 section 1.2).
+/// As responder, selects from the peer's proposals by our preference: cipher first, then integrity,
+/// group and sequence numbers. `with_groups` is false in IKE_AUTH, where key exchange transforms
+/// mean nothing (RFC 7296 section 1.2).
 ///
 /// # Errors
-/// When nothing is common.
+/// If nothing is common.
 pub fn select_esp(
     ours: &EspAlgorithms,
     offered: &[Proposal],
@@ -132,7 +131,7 @@ pub fn select_esp(
     })
 }
 
-/// RFC 5282 section 8: with an AEAD cipher integrity is NONE or not there.
+/// RFC 5282 section 8: with an AEAD cipher, integrity is NONE or absent.
 fn integrity_need(cipher: Encryption, macs: &[Integrity]) -> Need {
     if cipher.is_aead() {
         Need::Absent
@@ -148,19 +147,19 @@ pub(super) struct Offer<'a, S> {
     kinds: [Kind; KINDS],
 }
 
-/// What a proposal offers of one kind of transform.
+/// What a proposal offers of one type of transform.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Kind {
-    /// Those that we implement.
+    /// The bits of the transforms that we implement.
     pub(super) known: u32,
-    /// Whether there is any.
+    /// Whether the proposal holds any transform of the type.
     any: bool,
-    /// The explicit NONE.
+    /// The explicit NONE, if there is one.
     pub(super) none: Option<Transform>,
 }
 
 impl Kind {
-    /// Whether it may be done without.
+    /// Whether the proposal allows an SA without the type.
     pub(super) const fn may_be_absent(self) -> bool {
         !self.any || self.none.is_some()
     }
@@ -193,7 +192,7 @@ impl<'a, S> Offer<'a, S> {
     }
 }
 
-/// The bit of a transform among those of its kind; none for one that we do not implement.
+/// The bit of a transform within its type; 0 for a transform that we do not implement.
 fn bit(transform: &Transform) -> u32 {
     match transform.kind {
         TransformType::ENCRYPTION => place(Encryption::ALL, encryption, transform),
@@ -212,7 +211,7 @@ fn place<T: Copy>(all: &[T], transform: impl Fn(T) -> Transform, wanted: &Transf
         .unwrap_or_default()
 }
 
-/// The proposals that can be considered at all, each with its SPI.
+/// The proposals that can be considered, each with its SPI.
 pub(super) fn usable<S>(
     protocol: ProtocolId,
     offered: &[Proposal],
@@ -226,8 +225,8 @@ pub(super) fn usable<S>(
         .collect()
 }
 
-/// RFC 7296 section 3.3.6: a proposal with a transform type that we do not
-/// understand is unacceptable as a whole.
+/// RFC 7296 section 3.3.6: a proposal with a transform type that we do not understand is
+/// unacceptable as a whole.
 fn strange(protocol: ProtocolId, proposal: &Proposal) -> Option<&Transform> {
     let meaningful = |kind| match kind {
         TransformType::ENCRYPTION | TransformType::INTEGRITY | TransformType::KEY_EXCHANGE => true,
@@ -258,13 +257,13 @@ fn defect(protocol: ProtocolId, proposal: &Proposal) -> Option<String> {
     })
 }
 
-/// The most wanted combination, and the proposal to answer with.
+/// The combination that we want most, and the proposal to answer with.
 fn choose<S: Copy>(demands: &[Demand], offers: &[Offer<'_, S>]) -> Option<(S, Proposal)> {
     demands.iter().find_map(|demand| {
         let fitting = offers
             .iter()
             .filter_map(|offer| Some((fit(demand, offer).ok()?, offer)));
-        // Of equals, the one that the peer wants more: min_by keeps the first.
+        // Of equal proposals, the peer's first: min_by keeps the first.
         let (_, offer) = fitting.min_by(|a, b| a.0.cmp(&b.0))?;
         let answer = Proposal {
             number: offer.proposal.number,
@@ -279,8 +278,7 @@ fn choose<S: Copy>(demands: &[Demand], offers: &[Offer<'_, S>]) -> Option<(S, Pr
     })
 }
 
-/// How good a proposal is for each need; or the index of the first need that it
-/// does not meet.
+/// The rank of a proposal for each need, or the index of the first need that it does not meet.
 fn fit<S>(demand: &Demand, offer: &Offer<'_, S>) -> Result<[usize; NEEDS], usize> {
     let mut ranks = [0; NEEDS];
     for (i, ((kind, need), rank)) in demand.iter().zip(&mut ranks).enumerate() {
@@ -295,7 +293,7 @@ impl Need {
         Self::OneOf(values.iter().map(|&v| with_bit(transform(v))).collect())
     }
 
-    /// The rank of the most wanted transform that is there.
+    /// The rank of the most wanted transform that is offered.
     fn rank(&self, kind: Kind) -> Option<usize> {
         match self {
             Self::OneOf(wanted) => wanted.iter().position(|(bit, _)| kind.known & bit != 0),
@@ -304,7 +302,7 @@ impl Need {
         }
     }
 
-    /// The transform to answer with. An explicit NONE is answered in kind.
+    /// The transform to answer with. An explicit NONE is answered with NONE.
     fn answer(&self, kind: Kind) -> Option<Transform> {
         match self {
             Self::OneOf(wanted) => {
@@ -316,7 +314,7 @@ impl Need {
     }
 }
 
-/// Explains with the proposals and ciphers that came furthest.
+/// Explains a mismatch with the proposals and ciphers that matched best.
 fn explain<S>(
     demands: &[Demand],
     offers: &[Offer<'_, S>],
@@ -342,7 +340,7 @@ fn explain<S>(
     let furthest = all().map(|(demand, offer)| reached(demand, offer)).max();
     let furthest = furthest.unwrap_or_default();
     let failed = |demand, offer| reached(demand, offer) == furthest;
-    // What else has to be changed once that is: none of those proposals meets it.
+    // What else has to change after that: none of those proposals meets it.
     let misses = |at: usize| {
         let mut failing = all().filter(|(demand, offer)| failed(demand, offer));
         failing.all(|(demand, offer)| {
@@ -375,7 +373,7 @@ fn explain<S>(
 }
 
 impl Need {
-    /// What would meet it.
+    /// The transforms that would meet the need.
     fn wanted(&self, kind: TransformType) -> Vec<Transform> {
         match self {
             Self::OneOf(wanted) => wanted.iter().map(|(_, transform)| *transform).collect(),

@@ -1,5 +1,5 @@
-//! The responder's selection where several peers may be meant: who it is shows only
-//! in IKE_AUTH, and what was selected until then must be right for it.
+//! The responder's selection when there are several possible peers. Only IKE_AUTH shows which peer
+//! it is, and the selection made before must suit it.
 
 use std::cmp::Reverse;
 use std::iter::once;
@@ -11,7 +11,7 @@ use super::{IkeChoice, encryption, group, ike_spi, integrity, prf};
 use crate::peer::config::IkeAlgorithms;
 use crate::v2::wire::{Proposal, ProtocolId, TransformType};
 
-/// The kinds of transform of an IKE SA, in the order in which they are chosen.
+/// The types of transform of an IKE SA, in the order in which they are chosen.
 const KINDS: [TransformType; 4] = [
     TransformType::ENCRYPTION,
     TransformType::INTEGRITY,
@@ -19,16 +19,16 @@ const KINDS: [TransformType; 4] = [
     TransformType::KEY_EXCHANGE,
 ];
 
-/// A suite, and the bit of each of its transforms; none for integrity with an AEAD cipher.
+/// A suite, and the bit of each of its transforms; 0 for integrity with an AEAD cipher.
 #[derive(Clone, Copy)]
 struct Combination {
     suite: IkeSuite,
     bits: [u32; KINDS.len()],
 }
 
-/// Selects what most permit of `lists`, each of which counts as much as stands beside
-/// it. Of what counts the same, it is what the first list that permits it wants most.
-/// With one list this is [`super::select_ike`].
+/// Selects the suite that most of `lists` accept, where each list has the weight beside it. Of
+/// suites with equal weight, it takes the one that the first accepting list wants most. With one
+/// list this is [`super::select_ike`].
 pub(crate) fn select_for_several(
     offered: &[Proposal],
     lists: &[(&IkeAlgorithms, u64)],
@@ -46,13 +46,13 @@ pub(crate) fn select_for_several(
     })
 }
 
-/// Whether a list permits a suite.
+/// Whether a list accepts a suite.
 pub(crate) fn permits(list: &IkeAlgorithms, suite: IkeSuite) -> bool {
     ranks(list, suite).is_some()
 }
 
-/// The less, the better: what permits it, the first list that does, and how much that
-/// wants it. None: no list permits it.
+/// The lower, the better: the weight that accepts the suite, the first list that does, and that
+/// list's preference. None: no list accepts it.
 fn rating(
     lists: &[(&IkeAlgorithms, u64)],
     suite: IkeSuite,
@@ -66,7 +66,7 @@ fn rating(
     Some((Reverse(all), place, ranks))
 }
 
-/// Where a list has each part of a suite.
+/// The rank of each part of a suite in a list.
 fn ranks(list: &IkeAlgorithms, suite: IkeSuite) -> Option<[usize; KINDS.len()]> {
     Some([
         place(&list.encryption, suite.encryption)?,
@@ -83,7 +83,7 @@ fn place<T: PartialEq>(list: &[T], item: T) -> Option<usize> {
     list.iter().position(|one| *one == item)
 }
 
-/// All that we implement.
+/// All combinations that we implement.
 fn combinations() -> impl Iterator<Item = Combination> {
     bits(Encryption::ALL).flat_map(|(encryption_bit, encryption)| {
         integrities(encryption).flat_map(move |(integrity_bit, integrity)| {
@@ -102,14 +102,14 @@ fn combinations() -> impl Iterator<Item = Combination> {
     })
 }
 
-/// RFC 5282 section 8: with an AEAD cipher there is none.
+/// RFC 5282 section 8: there is no integrity transform with an AEAD cipher.
 fn integrities(cipher: Encryption) -> impl Iterator<Item = (u32, Option<Integrity>)> {
     let none = once((0, None)).filter(move |_| cipher.is_aead());
     let each = bits(Integrity::ALL).map(|(bit, integrity)| (bit, Some(integrity)));
     none.chain(each.filter(move |_| !cipher.is_aead()))
 }
 
-/// Each with its bit, as [`super::select`] counts them.
+/// Each value with its bit, as in [`super::select`].
 fn bits<T: Copy>(all: &'static [T]) -> impl Iterator<Item = (u32, T)> {
     let place = |(place, item): (u32, &T)| (1 << place, *item);
     (0..u32::BITS).zip(all).map(place)

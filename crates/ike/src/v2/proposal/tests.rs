@@ -132,7 +132,7 @@ fn integrity_none_beside_an_aead_cipher_is_accepted_and_answered() {
     let choice = select_esp(&ours, &offered, false).unwrap();
     assert_eq!(choice.suite.integrity, None);
     assert_eq!(choice.answer.transforms, transforms);
-    // And as an answer to an offer without it.
+    // As a response, NONE is accepted though we did not offer it.
     let answer = [Proposal {
         spi: vec![0, 0, 2, 0],
         ..choice.answer
@@ -383,7 +383,7 @@ fn an_answer_that_selects_what_we_did_not_offer_is_refused() {
         "peer selects 1: ESP AES128-GCM-16, ESN no; we offered 1: ESP AES256-GCM-16, ESN no"
     );
     for wrong in [
-        // One kind missing, one too many, one selected twice.
+        // One type missing, one too many, one selected twice.
         vec![encryption(AesGcm256)],
         vec![encryption(AesGcm256), esn(false), group(Ecp256)],
         vec![encryption(AesGcm256), encryption(AesGcm256), esn(false)],

@@ -1,4 +1,4 @@
-//! Header, payload chain and the simple payloads, read.
+//! Reading of the header, the payload chain and the simple payloads.
 
 use nom::Offset;
 
@@ -12,7 +12,7 @@ use super::{
     PAYLOAD_HEADER_LEN, RESPONSE_FLAG, Sealed, sa, ts,
 };
 
-/// The header's fields, those that follow from the message included.
+/// The header's fields, including those that follow from the message.
 struct RawHeader {
     header: Header,
     next: PayloadType,
@@ -20,20 +20,19 @@ struct RawHeader {
     length: u32,
 }
 
-/// Reads a datagram's header alone, checking version and length.
+/// Reads only a datagram's header, and checks version and length.
 ///
 /// # Errors
-/// When the datagram is shorter than a header, of another major version, or
-/// its length is not the one the header gives.
+/// If the datagram is shorter than a header, is of another major version, or has another length
+/// than its header says.
 pub fn decode_header(datagram: &[u8]) -> Result<Header, DecodeError> {
     checked_header(datagram).map(|(_, raw)| raw.header)
 }
 
-/// Reads a datagram, without the non-ESP marker, as far as that goes without keys.
+/// Reads what can be read of a datagram without keys. The non-ESP marker is removed before.
 ///
 /// # Errors
-/// As [`decode_header`], and when a payload is malformed or follows the
-/// Encrypted payload.
+/// As [`decode_header`], and if a payload is malformed or follows the Encrypted payload.
 pub fn decode_cleartext(datagram: &[u8]) -> Result<ClearMessage, DecodeError> {
     let (rest, raw) = checked_header(datagram)?;
     let chain = located(datagram, chain(raw.next, rest))?;
@@ -51,10 +50,10 @@ pub fn decode_cleartext(datagram: &[u8]) -> Result<ClearMessage, DecodeError> {
     })
 }
 
-/// Reads the content of the Encrypted payload, opened and without padding.
+/// Reads the decrypted content of the Encrypted payload, without padding.
 ///
 /// # Errors
-/// When a payload is malformed, or an Encrypted payload stands within.
+/// If a payload is malformed, or is itself an Encrypted payload.
 pub fn decode_payloads(first: PayloadType, plaintext: &[u8]) -> Result<Vec<Payload>, DecodeError> {
     let chain = located(plaintext, chain(first, plaintext))?;
     match chain.sealed {
@@ -66,20 +65,19 @@ pub fn decode_payloads(first: PayloadType, plaintext: &[u8]) -> Result<Vec<Paylo
     }
 }
 
-/// What proves that the sender of an IKE_SA_INIT receives at its address.
+/// The fields that prove that the sender of an IKE_SA_INIT receives at its address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Proof<'a> {
     /// Ni.
     pub nonce: &'a [u8],
-    /// The cookie that it returns.
+    /// The cookie that the sender returns.
     pub cookie: Option<&'a [u8]>,
 }
 
-/// Reads nonce and cookie of an IKE_SA_INIT request, and nothing else of it; no
-/// memory is allocated.
+/// Reads only the nonce and the cookie of an IKE_SA_INIT request, and allocates no memory.
 ///
 /// # Errors
-/// As [`decode_header`], and when the chain of payloads is malformed or has no nonce.
+/// As [`decode_header`], and if the chain of payloads is malformed or has no nonce.
 pub fn read_proof(datagram: &[u8]) -> Result<Proof<'_>, DecodeError> {
     let (rest, raw) = checked_header(datagram)?;
     located(datagram, proof(raw.next, rest))
@@ -110,7 +108,7 @@ fn proof(first: PayloadType, input: &[u8]) -> Parsed<'_, Proof<'_>> {
     }
 }
 
-/// The data of a Notify payload, if that is a cookie.
+/// The data of a Notify payload, if it is a cookie.
 fn cookie_of(body: &[u8]) -> Parsed<'_, Option<&[u8]>> {
     let (rest, _protocol) = number8("Notify payload's protocol")(body)?;
     let (rest, spi_size) = number8("Notify payload's SPI size")(rest)?;
@@ -188,7 +186,7 @@ fn header(input: &[u8]) -> Parsed<'_, RawHeader> {
     Ok((input, raw))
 }
 
-/// A chain of payloads, up to an Encrypted one.
+/// A chain of payloads, up to the Encrypted payload if there is one.
 struct Chain<'a> {
     payloads: Vec<Payload>,
     sealed: Option<(PayloadType, &'a [u8])>,
@@ -213,14 +211,14 @@ fn chain(first: PayloadType, input: &[u8]) -> Parsed<'_, Chain<'_>> {
         }
         let (after, (next, critical, body)) = generic_payload(rest)?;
         rest = after;
-        // RFC 7296 section 3.14: its Next Payload field is the type of the
-        // first payload inside, and it is the last of the message.
+        // RFC 7296 section 3.14: the Encrypted payload is the last of the message, and its Next
+        // Payload field is the type of the first payload inside.
         if kind == PayloadType::ENCRYPTED {
             chain.sealed = Some((next, body));
             break;
         }
         chain.payloads.push(payload(kind, critical, body)?);
-        // RFC 7383 section 2.5: a fragment is the last, and what it names next is inside.
+        // RFC 7383 section 2.5: a fragment is the last payload; its next payload is inside.
         if kind == PayloadType::ENCRYPTED_FRAGMENT && rest.is_empty() {
             break;
         }
@@ -327,7 +325,7 @@ fn delete(body: &[u8]) -> Parsed<'_, Payload> {
     let (rest, spi_size) = number8("Delete payload's SPI size")(rest)?;
     let (rest, count) = number16("Delete payload's number of SPIs")(rest)?;
     let protocol = ProtocolId(protocol);
-    // RFC 7296 section 3.11: an IKE SA is named by the message's header.
+    // RFC 7296 section 3.11: the message's header names the IKE SA.
     let expected = match protocol {
         ProtocolId::IKE => 0,
         _ => 4,

@@ -1,5 +1,5 @@
-//! Messages, written. Lengths are 16 bits on the wire: a payload that exceeds
-//! them cannot be sent in any case, because a datagram cannot hold it.
+//! Encoding of messages. Lengths are 16 bits on the wire: a longer payload cannot be sent in any
+//! case, because no datagram can hold it.
 
 use super::payload::{Delete, Payload};
 use super::writer::{Length, put16};
@@ -18,7 +18,7 @@ pub fn encode_cleartext(header: &Header, payloads: &[Payload]) -> Vec<u8> {
     out
 }
 
-/// A chain of payloads and the type of its first: what goes into the Encrypted payload.
+/// A chain of payloads, and the type of the first: the content of the Encrypted payload.
 #[must_use]
 pub fn encode_payloads(payloads: &[Payload]) -> (PayloadType, Vec<u8>) {
     let mut out = Vec::new();
@@ -37,9 +37,9 @@ pub fn encode_payloads(payloads: &[Payload]) -> (PayloadType, Vec<u8>) {
     )
 }
 
-/// The IKE header and the Encrypted payload's generic header, with lengths for
-/// a body (IV, ciphertext, padding, pad length, ICV) of `body_len` octets.
-/// These octets are the AEAD's associated data; append the body.
+/// The IKE header and the Encrypted payload's generic header, with the lengths for a body (IV,
+/// ciphertext, padding, pad length, ICV) of `body_len` octets. These headers are the AEAD's
+/// associated data; append the body to them.
 #[must_use]
 pub fn begin_sealed(header: &Header, first: PayloadType, body_len: usize) -> Vec<u8> {
     let payload_len = PAYLOAD_HEADER_LEN + body_len;

@@ -1,4 +1,4 @@
-//! Errors of the parsers, and the labelled fields that all of them are made of.
+//! Errors of the parsers, and the labelled fields that all parsers are built from.
 
 use nom::bytes::complete::take;
 use nom::error::{ErrorKind, ParseError};
@@ -7,10 +7,10 @@ use nom::{IResult, Offset, Parser};
 
 use crate::v2::wire::DecodeError;
 
-/// What a parser of this module gives.
+/// The result of a parser of this module.
 pub(super) type Parsed<'a, T> = IResult<&'a [u8], T, Fault<'a>>;
 
-/// A [`DecodeError`] whose place is still a slice of the input.
+/// A [`DecodeError`] whose position is still a slice of the input.
 #[derive(Debug)]
 pub(super) struct Fault<'a> {
     at: &'a [u8],
@@ -20,7 +20,7 @@ pub(super) struct Fault<'a> {
 }
 
 impl<'a> Fault<'a> {
-    /// The error, with its place counted from the start of `input`.
+    /// The error, with its position counted from the start of `input`.
     pub(super) fn into_error(self, input: &[u8]) -> DecodeError {
         DecodeError::Malformed {
             what: self.what,
@@ -50,7 +50,7 @@ fn octets_left(at: &[u8]) -> String {
     format!("{} octets", at.len())
 }
 
-/// A failure at `at`.
+/// A failure at the position `at`.
 pub(super) fn fault<'a>(
     at: &'a [u8],
     what: &'static str,
@@ -65,7 +65,7 @@ pub(super) fn fault<'a>(
     })
 }
 
-/// Names the field that `parser` reads, and what it needs.
+/// Adds to a parser's errors the name of the field and what is expected there.
 fn field<'a, T>(
     what: &'static str,
     need: usize,
@@ -102,7 +102,7 @@ pub(super) fn octets<'a>(
     field(what, count, take(count))
 }
 
-/// The content of a structure whose length field counts `header` octets of itself too.
+/// The content of a structure whose length field counts its own `header` octets too.
 pub(super) fn content<'a>(
     what: &'static str,
     length: u16,
@@ -119,7 +119,7 @@ pub(super) fn content<'a>(
     }
 }
 
-/// Refuses octets where a structure should have ended.
+/// Refuses octets after the end of a structure.
 pub(super) fn end<'a>(what: &'static str, rest: &'a [u8]) -> Result<(), nom::Err<Fault<'a>>> {
     if rest.is_empty() {
         return Ok(());

@@ -89,8 +89,8 @@ code_points! {
 }
 
 code_points! {
-    /// Transform type (RFC 7296 section 3.3.2, RFC 9370 section 2.2.1, RFC 9838), named
-    /// as people say it.
+    /// Transform type (RFC 7296 section 3.3.2, RFC 9370 section 2.2.1, RFC 9838), with the names
+    /// used in logs.
     TransformType(u8) {
         ENCRYPTION = 1 "encryption",
         PRF = 2 "PRF",
@@ -201,14 +201,14 @@ code_points! {
 }
 
 impl TransformType {
-    /// Whether transforms of this type are key exchange methods: the first exchange's, or
-    /// one of those after it (RFC 9370 section 2.2.1).
+    /// Whether transforms of this type are key exchange methods, of the first exchange or of an
+    /// additional one (RFC 9370 section 2.2.1).
     #[must_use]
     pub const fn is_key_exchange(self) -> bool {
         self.0 == Self::KEY_EXCHANGE.0 || self.is_additional_key_exchange()
     }
 
-    /// Whether it asks for a further key exchange (RFC 9370 section 2.2.1).
+    /// Whether this type asks for an additional key exchange (RFC 9370 section 2.2.1).
     #[must_use]
     pub const fn is_additional_key_exchange(self) -> bool {
         Self::ADDITIONAL_KEY_EXCHANGE_1.0 <= self.0 && self.0 <= Self::ADDITIONAL_KEY_EXCHANGE_7.0

@@ -1,13 +1,12 @@
 //! The IKEv2 wire format (RFC 7296 section 3).
 //!
-//! Decoding has two stages. [`decode_cleartext`] reads what stands in clear and
-//! finds the Encrypted payload; its content becomes payloads only by
-//! [`decode_payloads`], after it was opened with keys. Encoding mirrors that:
-//! [`encode_cleartext`] for IKE_SA_INIT, [`encode_payloads`] and
-//! [`begin_sealed`] for the rest.
+//! Decoding has two stages. [`decode_cleartext`] reads the part in clear and finds the Encrypted
+//! payload. [`decode_payloads`] reads that payload's content after it was decrypted. Encoding
+//! mirrors that: [`encode_cleartext`] for IKE_SA_INIT, [`encode_payloads`] and [`begin_sealed`] for
+//! the other exchanges.
 //!
-//! Everything here is total: any octets give a value or a [`DecodeError`], and
-//! no more memory is allocated than in proportion to the datagram.
+//! Decoding is total: any octets give a value or a [`DecodeError`], and the memory that is
+//! allocated is at most proportional to the datagram.
 
 use std::ops::Range;
 
@@ -30,9 +29,9 @@ pub use iana::{
 pub use payload::{Auth, Delete, Id, KeyExchange, Notify, Payload, Proposal, Transform};
 pub use peek_header::{PeekedHeader, peek_header};
 
-/// Octets of the IKE header (RFC 7296 section 3.1).
+/// Length of the IKE header in octets (RFC 7296 section 3.1).
 pub const HEADER_LEN: usize = 28;
-/// Octets of a generic payload header (RFC 7296 section 3.2).
+/// Length of a generic payload header in octets (RFC 7296 section 3.2).
 pub const PAYLOAD_HEADER_LEN: usize = 4;
 const MAJOR_VERSION: u8 = 2;
 const INITIATOR_FLAG: u8 = 0x08;
@@ -44,8 +43,8 @@ pub const MAX_PROPOSALS: usize = 64;
 /// More transforms than this in one proposal are refused.
 pub const MAX_TRANSFORMS: usize = 64;
 
-/// The IKE header's fields that a sender chooses (RFC 7296 section 3.1). Next
-/// Payload, version and Length follow from the message.
+/// The IKE header's fields that a sender chooses (RFC 7296 section 3.1). Next Payload, version and
+/// Length follow from the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
     /// Initiator's SPI.
@@ -69,12 +68,12 @@ pub struct ClearMessage {
     pub header: Header,
     /// Payloads outside the Encrypted payload.
     pub payloads: Vec<Payload>,
-    /// The Encrypted payload, which is then the last.
+    /// The Encrypted payload, if there is one; it is the last.
     pub sealed: Option<Sealed>,
 }
 
 impl ClearMessage {
-    /// Whether it is a part of a message (RFC 7383).
+    /// Whether the message is an IKE fragment (RFC 7383).
     #[must_use]
     pub fn is_fragment(&self) -> bool {
         let mut payloads = self.payloads.iter();
@@ -87,34 +86,34 @@ impl ClearMessage {
 pub struct Sealed {
     /// Type of the first payload inside.
     pub first: PayloadType,
-    /// IV, ciphertext and ICV: the range of the datagram after the payload's
-    /// generic header, up to the datagram's end. What lies before it is the
-    /// AEAD's associated data (RFC 5282 section 5.1).
+    /// IV, ciphertext and ICV: the range of the datagram from the end of the payload's generic
+    /// header to the datagram's end. The octets before it are the AEAD's associated data (RFC 5282
+    /// section 5.1).
     pub body: Range<usize>,
 }
 
 /// Why octets are not an IKEv2 message.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
-    /// Of another major version; answered by INVALID_MAJOR_VERSION (RFC 7296 section 2.5).
+    /// Another major version; answered with INVALID_MAJOR_VERSION (RFC 7296 section 2.5).
     #[error("IKE major version {major}, expected 2")]
     MajorVersion {
         /// The version found.
         major: u8,
-        /// The header, read as if it were of version 2.
+        /// The header, read as if it were version 2.
         header: Header,
     },
-    /// Malformed; answered by INVALID_SYNTAX where the RFC allows an answer.
+    /// A malformed message; answered with INVALID_SYNTAX where the RFC allows an answer.
     #[error("{what} at octet {offset}: found {found}, expected {expected}")]
     Malformed {
         /// The field.
         what: &'static str,
-        /// Where it begins: octets from the start of the datagram, or of the
-        /// plaintext of the Encrypted payload.
+        /// Where the field begins: in octets from the start of the datagram, or of the decrypted
+        /// content of the Encrypted payload.
         offset: usize,
-        /// What stands there.
+        /// What was found there.
         found: String,
-        /// What should.
+        /// What was expected there.
         expected: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The payloads as values.
+//! The payloads as Rust values.
 
 use vgw_sa::TrafficSelector;
 
@@ -20,14 +20,13 @@ pub enum Payload {
     VendorId(Vec<u8>),
     TsI(Vec<TrafficSelector>),
     TsR(Vec<TrafficSelector>),
-    /// CERT, CERTREQ, CP and EAP, which this gateway has no use for, and types
-    /// that it does not know.
+    /// CERT, CERTREQ, CP and EAP, which this gateway does not use, and types that it does not know.
     Other {
         /// Its type.
         kind: PayloadType,
         /// The Critical flag.
         critical: bool,
-        /// Its body, as it came.
+        /// Its body, as received.
         data: Vec<u8>,
     },
 }
@@ -37,11 +36,11 @@ pub enum Payload {
 pub struct Proposal {
     /// Proposal number, from 1.
     pub number: u8,
-    /// What is negotiated.
+    /// The protocol of the SA that is negotiated.
     pub protocol: ProtocolId,
     /// The sender's SPI: empty in IKE_SA_INIT, 8 octets for a rekeyed IKE SA, 4 for ESP.
     pub spi: Vec<u8>,
-    /// The transforms, several of a type being alternatives.
+    /// The transforms; those of one type are alternatives.
     pub transforms: Vec<Transform>,
 }
 
@@ -54,8 +53,8 @@ pub struct Transform {
     pub id: u16,
     /// The Key Length attribute, in bits.
     pub key_bits: Option<u16>,
-    /// It carries an attribute we do not know, so it cannot be selected
-    /// (RFC 7296 section 3.3.6).
+    /// The transform has an attribute that we do not know, so it cannot be selected (RFC 7296
+    /// section 3.3.6).
     pub unknown_attribute: bool,
 }
 
@@ -89,7 +88,7 @@ pub struct Auth {
 /// Notify payload (RFC 7296 section 3.10).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notify {
-    /// Protocol of the SA that `spi` names; NONE without one.
+    /// Protocol of the SA that `spi` names; NONE if there is no SPI.
     pub protocol: ProtocolId,
     /// SPI of an existing SA, or empty.
     pub spi: Vec<u8>,
@@ -102,7 +101,7 @@ pub struct Notify {
 /// Delete payload (RFC 7296 section 3.11).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Delete {
-    /// This IKE SA and every CHILD SA of it.
+    /// The IKE SA of this message and all its CHILD SAs.
     Ike,
     /// The CHILD SAs that the sender receives with these SPIs.
     Child {
@@ -135,7 +134,7 @@ impl Payload {
 }
 
 impl Notify {
-    /// One about no SA in particular, or about the IKE SA: without SPI.
+    /// A notification without SPI: about no particular SA, or about the IKE SA.
     #[must_use]
     pub const fn new(kind: NotifyType, data: Vec<u8>) -> Self {
         Self {
@@ -146,7 +145,7 @@ impl Notify {
         }
     }
 
-    /// One about a CHILD SA of ESP: REKEY_SA, CHILD_SA_NOT_FOUND.
+    /// A notification about a CHILD SA of ESP: REKEY_SA, CHILD_SA_NOT_FOUND.
     #[must_use]
     pub fn child(kind: NotifyType, spi: u32) -> Self {
         Self {
@@ -157,7 +156,7 @@ impl Notify {
         }
     }
 
-    /// INVALID_SPI: an ESP packet came with this one (RFC 7296 section 1.5).
+    /// INVALID_SPI: an ESP packet came with this SPI (RFC 7296 section 1.5).
     #[must_use]
     pub fn invalid_spi(spi: u32) -> Self {
         Self::new(NotifyType::INVALID_SPI, spi.to_be_bytes().to_vec())
@@ -170,7 +169,7 @@ impl Notify {
         (self.kind == NotifyType::INVALID_SPI).then(|| u32::from_be_bytes(octets))
     }
 
-    /// The SPI, when it names a CHILD SA of ESP.
+    /// The SPI, if it names a CHILD SA of ESP.
     #[must_use]
     pub fn child_spi(&self) -> Option<u32> {
         let octets: [u8; 4] = self.spi.as_slice().try_into().ok()?;
@@ -186,14 +185,14 @@ impl From<&Identity> for Id {
 }
 
 impl Id {
-    /// The identity, when it is of a type we know.
+    /// The identity, if its type is one that we know.
     #[must_use]
     pub fn identity(&self) -> Option<Identity> {
         Identity::from_wire(self.kind, &self.data)
     }
 
-    /// The payload's body, from the ID type on: what AUTH covers as RestOfIDPayload
-    /// (RFC 7296 section 2.15).
+    /// The payload's body from the ID type on, which AUTH covers as RestOfIDPayload (RFC 7296
+    /// section 2.15).
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
         let mut body = vec![self.kind, 0, 0, 0];

@@ -4,22 +4,22 @@ use crate::core::drop_reason::DropReason;
 
 use super::{ExchangeType, HEADER_LEN, INITIATOR_FLAG, MAJOR_VERSION, RESPONSE_FLAG};
 
-/// Enough of a header to say whose message it may be. Nothing of it is authentic.
+/// The header fields that tell which IKE SA a message may belong to. They are not authentic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeekedHeader {
-    /// The SPI that names the IKE SA at our end: which of the two it is, the
-    /// Initiator flag says (RFC 7296 section 3.1).
+    /// The SPI that names the IKE SA at our end. The Initiator flag tells which of the two SPIs it
+    /// is (RFC 7296 section 3.1).
     pub our_spi: u64,
-    /// An IKE_SA_INIT request: its sender asks for a new IKE SA.
+    /// Whether it is an IKE_SA_INIT request, which asks for a new IKE SA.
     pub begins: bool,
 }
 
-/// Looks at a datagram's header. It allocates nothing and makes no sentence, for whoever
-/// has to look at everything.
+/// Reads a datagram's header. It allocates nothing and formats no error text, because every
+/// datagram passes through here.
 ///
 /// # Errors
-/// Where [`super::decode_header`] would refuse it: [`DropReason::Malformed`], or by the version
-/// that it is of. The header of IKEv1 has the same fields (RFC 2408 section 3.1).
+/// If [`super::decode_header`] would refuse it: [`DropReason::Malformed`], or the reason for its
+/// version. The header of IKEv1 has the same fields (RFC 2408 section 3.1).
 pub fn peek_header(datagram: &[u8]) -> Result<PeekedHeader, DropReason> {
     let (header, major) = whole(datagram).ok_or(DropReason::Malformed)?;
     match major {
@@ -29,7 +29,7 @@ pub fn peek_header(datagram: &[u8]) -> Result<PeekedHeader, DropReason> {
     }
 }
 
-/// What can be seen, and the major version, of a message that is as long as its header says.
+/// The fields and the major version of a message that is as long as its header says.
 fn whole(datagram: &[u8]) -> Option<(PeekedHeader, u8)> {
     let octets: &[u8; HEADER_LEN] = datagram.first_chunk()?;
     let (spi_i, rest) = octets.split_first_chunk::<8>()?;

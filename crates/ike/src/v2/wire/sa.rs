@@ -1,5 +1,5 @@
-//! The SA payload's nested proposals, transforms and attributes
-//! (RFC 7296 sections 3.3.1 to 3.3.5), read and written.
+//! Reading and writing of the SA payload's nested proposals, transforms and attributes (RFC 7296
+//! sections 3.3.1 to 3.3.5).
 
 use super::fault::{Parsed, content, end, fault, number8, number16, octets};
 use super::iana::{ProtocolId, TransformType};
@@ -66,7 +66,7 @@ fn proposal(input: &[u8]) -> Parsed<'_, (bool, Proposal)> {
     Ok((after, (more, proposal)))
 }
 
-/// Last Substruc and the reserved octet after it: whether another follows.
+/// The Last Substruc octet and the reserved octet: whether another substructure follows.
 fn substructure<'a>(what: &'static str, more: u8) -> impl FnMut(&'a [u8]) -> Parsed<'a, bool> {
     move |input| {
         let (rest, last) = number8(what)(input)?;
@@ -117,7 +117,7 @@ fn transform(input: &[u8]) -> Parsed<'_, (bool, Transform)> {
     Ok((after, (more, transform)))
 }
 
-/// One attribute; Key Length is the only one there is (RFC 7296 section 3.3.5).
+/// One attribute; only Key Length is defined (RFC 7296 section 3.3.5).
 fn attribute<'a>(input: &'a [u8], transform: &mut Transform) -> Parsed<'a, ()> {
     let (rest, kind) = number16("attribute's type")(input)?;
     let (rest, value) = number16("attribute's value or length")(rest)?;

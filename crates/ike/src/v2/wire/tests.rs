@@ -230,7 +230,7 @@ proptest! {
             plaintext[at] = value;
         }
         if let Ok(payloads) = decode_payloads(first, &plaintext) {
-            // What is read can be written and read again.
+            // Whatever can be read can be written and read again.
             let (first, again) = encode_payloads(&payloads);
             prop_assert!(again.len() <= plaintext.len());
             let _ = decode_payloads(first, &again);
@@ -241,7 +241,7 @@ proptest! {
     fn a_truncated_message_is_refused(payloads in vec(payload(), 1..6), cut: prop::sample::Index) {
         let (first, plaintext) = encode_payloads(&payloads);
         let short = &plaintext[..cut.index(plaintext.len())];
-        // But for the octets up to the end of a fragment, which ends its message.
+        // The exception is a message that was cut within its last payload, a fragment.
         if let Ok(whole) = decode_payloads(first, short) {
             let last = whole.last().map(Payload::kind);
             prop_assert_eq!(last, Some(PayloadType::ENCRYPTED_FRAGMENT));

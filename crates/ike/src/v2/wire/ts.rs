@@ -1,4 +1,4 @@
-//! Traffic selectors (RFC 7296 sections 3.13 and 3.13.1), read and written.
+//! Reading and writing of traffic selectors (RFC 7296 sections 3.13 and 3.13.1).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -25,8 +25,8 @@ pub(super) fn selectors(body: &[u8]) -> Parsed<'_, Vec<TrafficSelector>> {
     Ok((rest, list))
 }
 
-/// None for a type we do not know: leaving it out narrows it away, as a
-/// responder may (RFC 7296 section 2.9).
+/// None for a type that we do not know: the selector is left out, which narrows the offer, as a
+/// responder may do (RFC 7296 section 2.9).
 fn selector(input: &[u8]) -> Parsed<'_, Option<TrafficSelector>> {
     let (rest, kind) = number8("traffic selector's type")(input)?;
     let (rest, protocol) = number8("traffic selector's protocol")(rest)?;

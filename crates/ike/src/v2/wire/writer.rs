@@ -1,4 +1,4 @@
-//! Numbers and lengths, written.
+//! Writing of numbers and lengths.
 
 /// Appends two octets.
 pub(super) fn put16(out: &mut Vec<u8>, value: u16) {
@@ -20,7 +20,7 @@ impl Length {
         Self { start, at }
     }
 
-    /// Fills it in: the structure ends at the end of `out`.
+    /// Fills the field in: the structure ends at the end of `out`.
     pub(super) fn fill(self, out: &mut [u8]) {
         let length = u16::try_from(out.len() - self.start).unwrap_or(u16::MAX);
         if let Some(field) = out.get_mut(self.at..self.at + 2) {

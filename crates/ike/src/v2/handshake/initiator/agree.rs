@@ -1,4 +1,4 @@
-//! Waiting for the secret shared with the responder, before IKE_AUTH is sent.
+//! Waiting for the secret shared with the responder, before we send IKE_AUTH.
 
 use vgw_crypto::{IkeSuite, KeyPair, RandomError};
 use vgw_sa::NATT_PORT;
@@ -74,7 +74,7 @@ impl Agree {
             return over(env, &attempt, &"no inbound SPI or no random number is left");
         };
         if self.nat.local || self.nat.remote {
-            // RFC 7296 section 2.23: the initiator floats, from IKE_AUTH on.
+            // RFC 7296 section 2.23: the initiator moves to port 4500, from IKE_AUTH on.
             attempt.way = AddressPair {
                 local: with_port(attempt.way.local, NATT_PORT),
                 remote: with_port(attempt.way.remote, NATT_PORT),

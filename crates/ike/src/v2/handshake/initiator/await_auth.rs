@@ -1,4 +1,4 @@
-//! Waiting for the IKE_AUTH response, in which the responder shows who it is.
+//! Waiting for the IKE_AUTH response, in which the responder proves its identity.
 
 use vgw_crypto::{IkeSuite, Secret};
 use vgw_sa::Path;
@@ -22,7 +22,7 @@ use crate::v2::wire::{
 /// Waits for the IKE_AUTH response.
 pub(super) struct AwaitAuth {
     pub(super) keys: IkeKeys,
-    /// For the responder's AUTH, the only one still to come.
+    /// For checking the responder's AUTH.
     pub(super) sk_pr: Secret,
     pub(super) suite: IkeSuite,
     pub(super) spis: SpiPair,
@@ -142,8 +142,8 @@ impl AwaitAuth {
                     let wrong_key = env.wrong_key_owner(attempt.peer);
                     DownReason::AuthenticationFailed(refused_by_responder(config, wrong_key))
                 } else {
-                    // The IKE SA's algorithms were agreed on in IKE_SA_INIT: what can be
-                    // refused here is the CHILD SA. Some peers do that without AUTH.
+                    // The IKE SA's algorithms were negotiated in IKE_SA_INIT, so this refusal is
+                    // about the CHILD SA. Some peers send it without AUTH.
                     DownReason::Refused(refusal_of_child(config, AskedFor::WithAuth, &notify))
                 };
                 attempt.refuse(env, RefusalReason::ByPeer(reason.to_string()));
@@ -185,7 +185,7 @@ impl AwaitAuth {
         Outcome::Became(sa)
     }
 
-    /// The attempt failed after the responder set up its side.
+    /// The attempt failed after the responder had set up its side.
     fn unauthenticated(
         self: Box<Self>,
         env: &mut Env<'_>,

@@ -1,5 +1,5 @@
-//! Waiting for our key pair, to send IKE_SA_INIT, and then for its response. Nothing in that
-//! is authenticated yet.
+//! Waiting for our key pair, which IKE_SA_INIT needs, and then for the response. The response is
+//! not authenticated yet.
 
 use vgw_crypto::{KeyPair, PrivateKey, check_public};
 
@@ -18,15 +18,15 @@ use crate::v2::proposal::{self, brief_ike};
 use crate::v2::refusal::RefusalReason;
 use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
 
-/// COOKIE and INVALID_KE_PAYLOAD may send us back this often (RFC 7296 section 2.6.1).
+/// COOKIE and INVALID_KE_PAYLOAD may restart us this often (RFC 7296 section 2.6.1).
 const MAX_RESTARTS: u8 = 6;
 
-/// What IKE_SA_INIT offers, apart from the key exchange, and what became of it so far.
+/// What IKE_SA_INIT offers, apart from the key exchange, and the result so far.
 pub(super) struct Offer {
     pub(super) nonce: Vec<u8>,
     pub(super) offered: Vec<Proposal>,
     pub(super) cookie: Option<Vec<u8>>,
-    /// How often the peer sent us back.
+    /// How often the peer made us restart.
     pub(super) restarts: u8,
     pub(super) refusal: Option<String>,
 }
@@ -43,7 +43,7 @@ impl MakeKeyPair {
         mut attempt: Attempt,
         ours: PrivateKey,
     ) -> Box<Initiator> {
-        // Nothing that was asked before is asked any more.
+        // The earlier request is not repeated any more.
         attempt.window = Window::default();
         match env.compute(attempt.id, Step::MakeKeyPair(ours)) {
             Computation::Done(computed) => self.computed(env, attempt, computed),
@@ -88,7 +88,7 @@ pub(super) struct AwaitInit {
 }
 
 impl AwaitInit {
-    /// Sends the request, with what earlier answers asked for.
+    /// Sends the request, with the cookie and group that earlier answers asked for.
     pub(super) fn ask(&mut self, env: &mut Env<'_>, attempt: &mut Attempt) {
         let spis = SpiPair {
             initiator: attempt.spi_i,
@@ -105,7 +105,7 @@ impl AwaitInit {
                 notifies: Notifies(nat.to_vec()),
             },
         };
-        // RFC 7296 section 2.6: whatever was asked for before, this is the first message.
+        // RFC 7296 section 2.6: even when restarted, this is the first message.
         attempt.window = Window::default();
         let header = Header {
             spi_i: attempt.spi_i,
@@ -127,15 +127,14 @@ impl AwaitInit {
         })
     }
 
-    /// Asks again, differently; but not forever.
+    /// Sends a changed request; the number of restarts is limited by the caller.
     fn restart(mut self, env: &mut Env<'_>, mut attempt: Attempt) -> Outcome {
         self.offer.restarts += 1;
         self.ask(env, &mut attempt);
         Outcome::Waiting(self.waiting(attempt))
     }
 
-    /// Keeps an error that nobody vouches for as the reason, in case nothing
-    /// better comes.
+    /// Keeps an unauthenticated error as the reason, in case no better response comes.
     fn noted(
         mut self,
         env: &mut Env<'_>,
@@ -199,7 +198,7 @@ impl AwaitInit {
             );
             return self.noted(env, attempt, RefusalReason::ByPeer(why));
         }
-        // Also the answer of a peer that knows nobody at our address, or us by IKEv1 alone.
+        // A peer also answers so if it does not know our address, or expects IKEv1 from it.
         let question = match notify.kind {
             NotifyType::NO_PROPOSAL_CHOSEN => {
                 " (does it expect us, by IKEv2 and at our address? is its phase 1 as ours?)"
@@ -236,7 +235,7 @@ impl AwaitInit {
             );
             return self.noted(env, attempt, why);
         }
-        // Whoever sent it, the response that is worth something may still come.
+        // Anyone may have sent this response; a valid one may still come.
         if let Err(error) = check_public(choice.suite.group, &offer.ke.data) {
             let peer = &attempt.config.name;
             tracing::debug!(%peer, %error, "{peer}: a response is not used: {error}");
@@ -257,7 +256,7 @@ impl AwaitInit {
                 return Outcome::Over;
             }
         };
-        // Nobody else's response counts from now on.
+        // From now on no other response is accepted.
         attempt.window.acknowledge();
         let next = Agree {
             suite: choice.suite,

@@ -1,9 +1,9 @@
-//! The initiator's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2): one
-//! struct per awaited message. What anyone could have sent gives the state back.
+//! The initiator's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2): one struct per awaited
+//! message. A message that anyone could have sent does not end the state.
 //!
-//! An error that answers IKE_SA_INIT is not authenticated, so it does not end
-//! the attempt (RFC 7296 section 2.21.1): it is reported, the request goes on
-//! being repeated, and if nothing better comes the error is the reason given.
+//! An error that answers IKE_SA_INIT is not authenticated, so it does not end the attempt (RFC 7296
+//! section 2.21.1). It is reported and the request is still repeated; if no better response comes,
+//! the error is the reason given.
 
 mod agree;
 mod await_auth;
@@ -41,15 +41,15 @@ pub(crate) struct Initiator {
 }
 
 enum State {
-    /// A job makes our key pair; nothing is sent.
+    /// A job computes our key pair; nothing has been sent.
     MakeKeyPair(Box<MakeKeyPair>),
     AwaitInit(Box<AwaitInit>),
-    /// The responder has answered IKE_SA_INIT; a job makes the shared secret.
+    /// The responder has answered IKE_SA_INIT; a job computes the shared secret.
     Agree(Box<Agree>),
     AwaitAuth(Box<AwaitAuth>),
 }
 
-/// What all states know.
+/// The fields that all states share.
 struct Attempt {
     id: SaId,
     peer: TunnelId,
@@ -59,23 +59,23 @@ struct Attempt {
     began: Instant,
     give_up_at: Instant,
     window: Window,
-    /// What the state waits for, if that is a computation.
+    /// The job that the state waits for, if there is one.
     job: Option<JobId>,
 }
 
-/// What became of an attempt.
+/// The result of handling an event in an attempt.
 pub(crate) enum Outcome {
-    /// It goes on.
+    /// The attempt goes on.
     Waiting(Box<Initiator>),
-    /// An IKE SA came of it: in use, or only to be deleted.
+    /// The attempt made an IKE SA: in use, or only to be deleted.
     Became(Box<Established>),
-    /// It failed, and that was reported.
+    /// The attempt failed, and that was reported.
     Over,
 }
 
 impl Initiator {
-    /// Sends IKE_SA_INIT to the peer at `remote`. None when no group is configured, or
-    /// there are no random numbers.
+    /// Sends IKE_SA_INIT to the peer at `remote`. None if no group is configured or there are no
+    /// random numbers.
     pub(crate) fn begin(
         env: &mut Env<'_>,
         peer: TunnelId,
@@ -122,12 +122,12 @@ impl Initiator {
         self.attempt.spi_i
     }
 
-    /// Whether the peer has shown it got nothing beyond IKE_SA_INIT from us.
+    /// Whether we have sent the peer nothing beyond IKE_SA_INIT.
     pub(crate) fn awaits_init(&self) -> bool {
         !matches!(self.state, State::AwaitAuth(_))
     }
 
-    /// The SA that comes of it has these lifetimes.
+    /// Sets the lifetimes of the SA that the attempt makes.
     pub(crate) fn retime(&mut self, config: &Arc<PeerConfig>) {
         self.attempt.config = Arc::clone(config);
     }
@@ -169,8 +169,8 @@ impl Initiator {
         Outcome::Over
     }
 
-    /// A response to what was asked. `initial_contact` is whether no other IKE SA with
-    /// this peer is up.
+    /// Handles a response to our request. `initial_contact` is whether no other IKE SA with this
+    /// peer is up.
     pub(crate) fn handle_message(
         mut self,
         env: &mut Env<'_>,
@@ -207,12 +207,12 @@ impl Initiator {
                 }
             }
             State::AwaitAuth(state) => state.answered(env, self.attempt, at, &message, datagram),
-            // Nothing is asked: it was denied above.
+            // No request is under way here, so the message was dropped above.
             State::MakeKeyPair(_) | State::Agree(_) => Outcome::Waiting(Box::new(self)),
         }
     }
 
-    /// The output of a job, of whichever state had it handed out.
+    /// Takes the output of a job and passes it to the state that handed it out.
     pub(crate) fn handle_job(
         mut self,
         env: &mut Env<'_>,

@@ -1,4 +1,4 @@
-//! Waiting for our part of the key exchange, before IKE_SA_INIT is answered.
+//! Waiting for our part of the key exchange, before we answer IKE_SA_INIT.
 
 use vgw_crypto::Secret;
 
@@ -25,7 +25,7 @@ pub(crate) struct Agree {
 }
 
 impl CheckedOffer {
-    /// Makes the key exchange and answers, or has it made first.
+    /// Computes the key exchange and answers, or hands the computation out as a job.
     pub(crate) fn begin(self, env: &mut Env<'_>, datagram: &[u8]) -> Result<HalfOpen, InitRefusal> {
         let Self {
             accepted,
@@ -39,7 +39,7 @@ impl CheckedOffer {
             answer,
             pretend,
         } = accepted;
-        // It may go better when the peer asks again.
+        // The peer will repeat its request, and there may be random numbers then.
         let no_random_numbers = || InitRefusal::Dropped(DropReason::NoRandomNumbers);
         let spis = SpiPair {
             initiator: spi_i,
@@ -84,7 +84,7 @@ impl CheckedOffer {
 }
 
 impl Agree {
-    /// Answers.
+    /// Answers IKE_SA_INIT with the computed values.
     pub(super) fn computed(
         self: Box<Self>,
         env: &mut Env<'_>,

@@ -1,4 +1,4 @@
-//! IKE_SA_INIT as responder: selects from what is offered.
+//! IKE_SA_INIT as responder: selects from the offer.
 
 use vgw_crypto::{Group, IkeSuite, check_public};
 
@@ -16,14 +16,14 @@ use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal};
 
 /// Why an IKE_SA_INIT is refused or dropped.
 pub(crate) enum InitRefusal {
-    /// Without an answer.
+    /// The request is dropped without an answer.
     Dropped(DropReason),
-    /// With one.
+    /// The request is refused with an answer.
     Answered {
         reason: DropReason,
-        /// The answer; in clear, so it says no more than the RFC's number.
+        /// The answer; it is in clear, so it holds no more than the RFC's number.
         notify: Notify,
-        /// For our log. None where it is part of a usual handshake.
+        /// For our log. None if the refusal is part of a usual handshake.
         why: Option<RefusalReason>,
     },
 }
@@ -38,14 +38,14 @@ impl InitRefusal {
     }
 }
 
-/// What came of comparing an offer with what our peers may use.
+/// The result of comparing an offer with what our peers accept.
 pub(crate) struct OfferSelection {
-    /// With how many lists of ours it was compared.
+    /// How many of our lists it was compared with.
     pub lists: usize,
     pub result: Result<SelectedOffer, InitRefusal>,
 }
 
-/// An offer of which something was selected.
+/// An offer from which we selected.
 pub(crate) struct SelectedOffer {
     pub(super) offer: IkeOffer,
     pub(super) suite: IkeSuite,
@@ -53,7 +53,7 @@ pub(crate) struct SelectedOffer {
     pub(super) pretend: bool,
 }
 
-/// An offer that passed every check that takes no key exchange.
+/// An offer that passed every check that needs no key exchange.
 pub(crate) struct CheckedOffer {
     pub(super) accepted: SelectedOffer,
     pub(super) at: AddressPair,
@@ -61,8 +61,8 @@ pub(crate) struct CheckedOffer {
     pub(super) nat_detection: NatDetection,
 }
 
-/// Selects what is permitted by most of the peers that may be meant. Which of them it is
-/// shows only in IKE_AUTH.
+/// Selects the suite that most of the possible peers accept. Only IKE_AUTH shows which of them it
+/// is.
 pub(crate) fn select(peers: &Peers, at: AddressPair, offer: IkeOffer) -> OfferSelection {
     let (local, remote) = (at.local.ip(), at.remote.ip());
     let counted = peers.counted(local, remote);
@@ -79,7 +79,7 @@ pub(crate) fn select(peers: &Peers, at: AddressPair, offer: IkeOffer) -> OfferSe
             result: Ok(accepted),
         };
     }
-    // A peer that was taken down by hand may be meant: a refusal would make it give up.
+    // A peer that was taken down by hand is possible, and a refusal would make it give up.
     if peers.silenced_at(local, remote).is_some() {
         return OfferSelection {
             lists: lists.len(),
@@ -108,9 +108,9 @@ pub(crate) fn select(peers: &Peers, at: AddressPair, offer: IkeOffer) -> OfferSe
     }
 }
 
-/// Whether to pretend that there is a NAT before us, so that ESP goes in UDP. That has to be
-/// said before it is known who the peer is. So we count the peers that may be meant, permit
-/// the suite, and are configured with either encapsulation.
+/// Whether to pretend that there is a NAT before us, so that ESP is encapsulated in UDP. We must
+/// decide before we know the peer. So we count, for either encapsulation, the possible peers that
+/// accept the suite.
 fn should_pretend(counted: &[(&AlikePeers, u64)], suite: IkeSuite) -> bool {
     let wishing = |wish: &dyn Fn(Encapsulation) -> bool| {
         counted
@@ -123,7 +123,7 @@ fn should_pretend(counted: &[(&AlikePeers, u64)], suite: IkeSuite) -> bool {
 }
 
 impl SelectedOffer {
-    /// Makes every check that takes no key exchange.
+    /// Makes every check that needs no key exchange.
     pub(crate) fn check(self, at: AddressPair, spi_i: u64) -> Result<CheckedOffer, InitRefusal> {
         let group = self.suite.group;
         let (remote, suite) = (at.remote, self.suite);

@@ -1,4 +1,4 @@
-//! What an IKE_AUTH request holds: whom it claims to come from, or why it is refused.
+//! The content of an IKE_AUTH request: the peer it claims to come from, or why we refuse it.
 
 use std::sync::Arc;
 
@@ -20,11 +20,11 @@ pub(super) struct AuthRefusal {
     pub(super) reason: DropReason,
     pub(super) notify: Notify,
     pub(super) why: String,
-    /// The key that its AUTH was made with, where that is known.
+    /// The owner of the key that AUTH was made with, if it is known.
     pub(super) wrong_key: Option<Box<WrongKeyOwner>>,
 }
 
-/// Reads an IKE_AUTH request, or says why it is refused; the refusal names no peer yet.
+/// Reads an IKE_AUTH request, or says why we refuse it; the refusal names no peer yet.
 pub(super) fn read_auth(
     message: &ClearMessage,
     first: PayloadType,
@@ -50,7 +50,7 @@ pub(super) fn read_auth(
     })
 }
 
-/// Whether an IKE_AUTH request is of a peer that gets no answer.
+/// Whether an IKE_AUTH request comes from a peer that we do not answer.
 pub(super) fn is_silenced(peers: &Peers, at: AddressPair, request: &AuthRequest) -> bool {
     let (local, remote) = (at.local.ip(), at.remote.ip());
     request.id_i.identity().is_some_and(|identity| {
@@ -66,15 +66,15 @@ pub(super) fn claimed_peer(
     request: &AuthRequest,
 ) -> Result<(TunnelId, Arc<PeerConfig>), AuthRefusal> {
     let (local, remote) = (at.local.ip(), at.remote.ip());
-    // A refusal is blamed on the only peer that is configured at this address, if any.
+    // A refusal counts for the only peer that is configured at this address, if there is one.
     let only = peers.only_at(local, remote);
     let Some(identity) = request.id_i.identity() else {
         let kind = request.id_i.kind;
         let why = format!("the peer's identity is of type {kind}, expected one we know");
         return Err(auth_failed(only, why));
     };
-    // RFC 7296 section 2.15: IDr says whom of us the initiator wants; if
-    // that is nobody, it decides by our answer.
+    // RFC 7296 section 2.15: IDr says which identity of ours the initiator wants. If we do not have
+    // that one, the initiator judges our answer.
     let wanted = request.id_r.as_ref().and_then(Id::identity);
     let mut named = peers.named(local, remote, &identity);
     let at = named

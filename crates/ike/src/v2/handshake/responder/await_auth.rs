@@ -1,4 +1,4 @@
-//! Waiting for IKE_AUTH, in which the initiator shows who it is.
+//! Waiting for IKE_AUTH, in which the initiator proves its identity.
 
 use std::sync::Arc;
 
@@ -26,17 +26,17 @@ use crate::v2::wire::{
     ClearMessage, ExchangeType, Header, Id, Notify, NotifyType, Payload, PayloadType,
 };
 
-/// IKE_SA_INIT is answered.
+/// IKE_SA_INIT is answered; waits for IKE_AUTH.
 pub(crate) struct AwaitAuth {
     pub(super) begun: Begun,
     pub(super) keys: IkeKeys,
     pub(super) auth_keys: AuthKeys,
-    /// AUTH covers it.
+    /// Kept because AUTH covers it.
     pub(super) init_response: Vec<u8>,
 }
 
 impl AwaitAuth {
-    /// IKE_AUTH.
+    /// Handles IKE_AUTH.
     pub(super) fn handle_message(
         self: Box<Self>,
         env: &mut Env<'_>,
@@ -45,7 +45,7 @@ impl AwaitAuth {
         message: &ClearMessage,
         datagram: &[u8],
     ) -> Outcome {
-        // Until the message is read, only its address says which peer may have sent it.
+        // Until the message is decrypted, only its address tells which peer may have sent it.
         let only = peers.only_at(at.local.ip(), at.remote.ip());
         let (first, plaintext) = match self.opened(message, datagram) {
             Ok(opened) => opened,
@@ -78,7 +78,7 @@ impl AwaitAuth {
         if !dos_protection.may_authenticate(env.now, source, guessed, &limits) {
             let peer = guessed.map(|(peer, _)| peer);
             env.drop_message(peer, at.remote, DropReason::AuthHeld);
-            // The peer sends it again; by then there may be room for it.
+            // The peer will repeat it; by then there may be room for it.
             return Outcome::Waiting(HalfOpen::AwaitAuth(self));
         }
         match claim.and_then(|claim| self.authenticate(peers, claim, &request)) {
@@ -92,7 +92,7 @@ impl AwaitAuth {
         }
     }
 
-    /// The type of the first payload inside, and all of them in clear.
+    /// The type of the first payload inside, and the decrypted payloads.
     fn opened(
         &self,
         message: &ClearMessage,
@@ -154,8 +154,8 @@ impl AwaitAuth {
         })
     }
 
-    /// Whether what was chosen in IKE_SA_INIT suits the peer that it turned out to be. Gives
-    /// the NATs on the way, or why it does not suit and for which other peer it was chosen.
+    /// Whether the selections made in IKE_SA_INIT suit the peer, now that it is known. Returns the
+    /// NATs on the way, or why they do not suit and which other peer they were made for.
     fn suits(&self, peers: &Peers, config: &PeerConfig) -> Result<Nat, String> {
         let for_another = |why: String, is_meant: &dyn Fn(&PeerConfig) -> bool| {
             let mut others = peers.expected(self.begun.at.local.ip(), self.begun.at.remote.ip());
@@ -286,7 +286,7 @@ impl AwaitAuth {
     }
 }
 
-/// Who authenticated, and what follows.
+/// The peer that authenticated, and what it negotiated.
 struct AuthenticatedPeer {
     peer: TunnelId,
     config: Arc<PeerConfig>,

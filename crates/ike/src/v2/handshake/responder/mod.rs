@@ -1,5 +1,5 @@
 //! The responder's side of IKE_SA_INIT and IKE_AUTH (RFC 7296 section 1.2): an IKE SA whose
-//! initiator has not authenticated, one struct for what is awaited.
+//! initiator has not authenticated, with one struct for each state.
 
 mod agree;
 mod answer_init;
@@ -28,18 +28,18 @@ pub(crate) use self::answer_init::{InitRefusal, init_response_header, select};
 
 /// An IKE SA whose initiator has not authenticated.
 pub(crate) enum HalfOpen {
-    /// A job makes our part of the key exchange; IKE_SA_INIT is not answered yet.
+    /// A job computes our part of the key exchange; IKE_SA_INIT is not answered yet.
     Agree(Box<Agree>),
     AwaitAuth(Box<AwaitAuth>),
 }
 
-/// What became of a half-open SA.
+/// The result of handling an event in a half-open SA.
 pub(crate) enum Outcome {
-    /// It goes on.
+    /// The handshake goes on.
     Waiting(HalfOpen),
     /// The initiator authenticated.
     Up(Box<Established>),
-    /// It was refused; the answer is to be repeated if asked.
+    /// The handshake was refused; the answer is repeated if the request is.
     Refused(Option<Answered>),
 }
 
@@ -59,7 +59,7 @@ impl HalfOpen {
         self.begun().spis.responder
     }
 
-    /// What a repeated IKE_SA_INIT is found by.
+    /// What identifies a repeated IKE_SA_INIT.
     pub(crate) fn origin(&self) -> Origin {
         let begun = self.begun();
         (begun.at.remote, begun.spis.initiator)
@@ -69,7 +69,7 @@ impl HalfOpen {
         self.begun().forget_at
     }
 
-    /// Where its IKE_SA_INIT came from and to.
+    /// The addresses that its IKE_SA_INIT came from and to.
     pub(crate) fn arrival(&self) -> AddressPair {
         self.begun().at
     }
@@ -96,7 +96,7 @@ impl HalfOpen {
         }
     }
 
-    /// IKE_AUTH.
+    /// Handles IKE_AUTH.
     pub(crate) fn handle_message(
         self,
         env: &mut Env<'_>,
@@ -107,13 +107,13 @@ impl HalfOpen {
     ) -> Outcome {
         match self {
             Self::AwaitAuth(state) => state.handle_message(env, known, at, message, datagram),
-            // Its initiator does not know our SPI yet.
+            // The initiator does not know our SPI yet.
             Self::Agree(_) => Outcome::Waiting(self),
         }
     }
 
-    /// The output of the job that it waits for. Gives what is left of it, or the answer
-    /// that refuses it.
+    /// Takes the output of the job that the SA waits for. Returns the SA in its next state, or the
+    /// refusal to answer with.
     pub(crate) fn handle_job(
         self,
         env: &mut Env<'_>,

@@ -1,25 +1,25 @@
 //! Which payloads each message may and must hold, as data.
 //!
-//! The tables are those of RFC 7296 sections 1.2 to 1.4 and appendix C. Order
-//! does not matter. A payload of unknown type is ignored unless it is critical;
-//! one of known type where it has no place is refused, as a message that means
-//! something else than we would make of it. Vendor IDs may stand anywhere.
+//! The tables are those of RFC 7296 sections 1.2 to 1.4 and appendix C. The order of payloads does
+//! not matter. A payload of unknown type is ignored unless it is critical. A payload of known type
+//! where the table has none is refused, because the sender means something that we would misread.
+//! Vendor IDs may be in any message.
 
 use crate::v2::wire::PayloadType as P;
 use crate::v2::wire::{MAX_PAYLOADS, Notify, NotifyType, Payload, PayloadType};
 
-/// How often a payload may stand in a message.
+/// How often a payload may occur in a message.
 pub(crate) struct Rule {
     kind: PayloadType,
     min: usize,
     max: usize,
 }
 
-/// What one message holds.
+/// The payloads of one message.
 pub(crate) struct Grammar {
     /// Its name in a log.
     pub(crate) message: &'static str,
-    /// Whether its payloads must be in the Encrypted payload, or in clear.
+    /// Whether its payloads must be inside the Encrypted payload (true) or in clear (false).
     encrypted: bool,
     rules: &'static [Rule],
 }
@@ -122,7 +122,7 @@ pub(crate) const AUTH_RESPONSE: Grammar = Grammar {
     ],
 };
 
-/// The responder is authentic, but the first CHILD SA failed (RFC 7296 section 1.2).
+/// The responder is authentic, but the first CHILD SA was refused (RFC 7296 section 1.2).
 pub(crate) const AUTH_RESPONSE_WITHOUT_CHILD: Grammar = Grammar {
     message: "IKE_AUTH response without SA payload",
     encrypted: true,
@@ -204,7 +204,7 @@ pub(crate) const INFORMATIONAL: Grammar = Grammar {
     ],
 };
 
-/// Checks a message: what stood in clear, and what the Encrypted payload held.
+/// Checks a message: its payloads in clear, and those from the Encrypted payload.
 pub(crate) fn check(
     grammar: &Grammar,
     clear: &[Payload],
@@ -252,8 +252,8 @@ pub(crate) fn check(
     })
 }
 
-/// Types that RFC 7296 defines. A fragment (RFC 7383) is not among them: we
-/// never say that we support it.
+/// The types that RFC 7296 defines. A fragment (RFC 7383) is not among them, because we never
+/// announce that we support fragments.
 fn is_known(kind: PayloadType) -> bool {
     kind.name().is_some() && kind != PayloadType::ENCRYPTED_FRAGMENT
 }
@@ -280,7 +280,7 @@ impl Rule {
     }
 }
 
-/// Why a message is not what its exchange demands.
+/// Why a message does not fit its exchange.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GrammarError {
     /// A payload we do not know is marked critical (RFC 7296 section 2.5).
@@ -291,7 +291,7 @@ pub enum GrammarError {
         /// The payload's type.
         kind: PayloadType,
     },
-    /// More or fewer than the grammar allows, or one where it has no place.
+    /// More or fewer payloads of a type than the grammar allows, or a type that it does not allow.
     #[error("{message}: number of {kind} payloads is {found}, expected {expected}")]
     Count {
         /// The message, as in a log.
@@ -303,20 +303,20 @@ pub enum GrammarError {
         /// How many there should be.
         expected: &'static str,
     },
-    /// In clear where it must be encrypted, or encrypted where it cannot be.
+    /// A payload in clear that must be encrypted, or encrypted that must be in clear.
     #[error("{message}: found {kind} payload {found}, expected it {expected}")]
     Place {
         /// The message, as in a log.
         message: &'static str,
         /// The payload's type.
         kind: PayloadType,
-        /// Where it stands.
+        /// Where it was.
         found: &'static str,
-        /// Where it should.
+        /// Where it must be.
         expected: &'static str,
     },
-    /// Authentication without a CHILD SA, which only whom we tell that we can may ask for
-    /// (RFC 6023 section 3); we tell nobody, so it is answered as a malformed message.
+    /// IKE_AUTH without a CHILD SA, allowed only if we had announced support (RFC 6023 section 3).
+    /// We never do, so it is answered like a malformed message.
     #[error(
         "the peer asks for an IKE SA without a CHILD SA (childless initiation, RFC 6023), which \
          this gateway has not announced; switch that off at the peer"
@@ -333,7 +333,7 @@ pub enum GrammarError {
 }
 
 impl GrammarError {
-    /// A payload that has no place in the message.
+    /// A payload that the message must not hold.
     pub(crate) const fn none_expected(message: &'static str, kind: PayloadType) -> Self {
         Self::Count {
             message,
@@ -343,7 +343,7 @@ impl GrammarError {
         }
     }
 
-    /// A payload without which the message means nothing.
+    /// A payload that the message must hold.
     pub(crate) const fn missing(message: &'static str, kind: PayloadType) -> Self {
         Self::Count {
             message,
@@ -353,7 +353,7 @@ impl GrammarError {
         }
     }
 
-    /// The notification that answers it.
+    /// The notification to answer with.
     #[must_use]
     pub fn notify(&self) -> Notify {
         match self {

@@ -20,7 +20,7 @@ fn every_grammar() -> impl Iterator<Item = Grammar> {
     ALL.into_iter().chain([INFORMATIONAL])
 }
 
-/// Types that may stand in a chain, known to RFC 7296.
+/// The payload types that RFC 7296 defines and that a chain may hold.
 fn known() -> impl Iterator<Item = PayloadType> {
     let types = PayloadType::KNOWN.iter().copied();
     types.filter(|&k| is_known(k) && k != P::NONE && k != P::ENCRYPTED)

@@ -1,4 +1,4 @@
-//! One message per rule of the wire format, broken.
+//! One malformed message for each rule of the wire format.
 
 use super::*;
 
