@@ -1,12 +1,12 @@
-//! What is done by instructions that not every CPU has.
+//! Which algorithms this CPU computes with instructions that not every CPU has.
 
 #[cfg(target_arch = "x86_64")]
 use crate::x86::{
     cbc::WideCbc, gcm::WideGcm, sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2,
 };
 
-/// The algorithms that this CPU has wide instructions for, in the words of a log.
-/// All others give the same results, slower.
+/// The names, as a log prints them, of the algorithms that this CPU has wide
+/// instructions for. All others give the same results, more slowly.
 #[cfg(target_arch = "x86_64")]
 #[must_use]
 pub fn accelerated() -> Vec<&'static str> {
@@ -22,7 +22,7 @@ pub fn accelerated() -> Vec<&'static str> {
     names.map(|(name, _)| name).collect()
 }
 
-/// None: wide instructions are used on x86-64 alone so far.
+/// No algorithm: wide instructions are used on x86-64 only.
 #[cfg(not(target_arch = "x86_64"))]
 #[must_use]
 pub fn accelerated() -> Vec<&'static str> {

@@ -67,7 +67,7 @@ pub struct LengthError {
     pub block: usize,
 }
 
-/// Why no shared secret came of a peer's public value.
+/// Why a peer's public value gave no shared secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum KeyExchangeError {
     /// RFC 7296 section 3.4: a public value has one length per group.

@@ -1,12 +1,12 @@
-//! Where randomness comes from, by what becomes of it.
+//! Sources of randomness: one for what is sent, one for what stays secret.
 //!
-//! What a [`PublicRandom`] gives goes out for everyone to see: nonces, SPIs.
-//! What a [`SecretRandom`] gives never leaves the process: private keys. They
-//! are two types and two sources, so that no value that is sent can tell
-//! anything of a generator that makes keys, and neither is taken for the other.
+//! A [`PublicRandom`] gives what is sent: nonces, SPIs. A [`SecretRandom`]
+//! gives what never leaves the process: private keys. Two sources, so that no
+//! sent value reveals anything of the generator that makes keys; two types, so
+//! that neither is taken for the other.
 //!
-//! Every draw can fail, because the kernel's source can. Then nothing is made
-//! of what was drawn: no key is weaker than it should be.
+//! Every draw can fail, because the kernel's source can. Then no key is made,
+//! rather than a weak one.
 
 use rand_core::{TryCryptoRng, TryRng};
 
@@ -21,12 +21,12 @@ type Source = Box<dyn TryCryptoRng<Error = RandomError> + Send>;
 
 /// Both sources of a process.
 ///
-/// RFC 7296 section 2.12: for forward secrecy no state may be left from which a
-/// Diffie-Hellman secret of the past could be computed again. In production both
-/// are the kernel's, which keeps none; a generator that was seeded once is for
-/// tests.
+/// RFC 7296 section 2.12: for forward secrecy no state may be left from which
+/// an old Diffie-Hellman secret can be computed. In production both sources are
+/// the kernel's, which keeps no such state; a generator that is seeded once is
+/// for tests only.
 pub struct RandomSources {
-    /// For what stays here.
+    /// For what stays in the process.
     pub secret: SecretRandom,
     /// For what is sent.
     pub public: PublicRandom,
@@ -56,7 +56,7 @@ impl SecretRandom {
         Self(Box::new(Plain(source)))
     }
 
-    /// So many octets.
+    /// Draws `len` octets.
     ///
     /// # Errors
     /// When the source gives none.
@@ -64,7 +64,7 @@ impl SecretRandom {
         Secret::fill(len, |octets| self.0.try_fill_bytes(octets))
     }
 
-    /// As the libraries want it that draw by themselves.
+    /// The source, for libraries that draw from it themselves.
     pub(crate) fn source(&mut self) -> &mut dyn TryCryptoRng<Error = RandomError> {
         &mut *self.0
     }
@@ -82,7 +82,7 @@ impl PublicRandom {
         self.0.try_fill_bytes(octets)
     }
 
-    /// A number.
+    /// Draws a number.
     ///
     /// # Errors
     /// When the source gives none.
@@ -90,7 +90,7 @@ impl PublicRandom {
         self.0.try_next_u32()
     }
 
-    /// A number.
+    /// Draws a number.
     ///
     /// # Errors
     /// When the source gives none.
@@ -99,7 +99,7 @@ impl PublicRandom {
     }
 }
 
-/// A source whose errors are all the same to us.
+/// A source whose errors all become [`RandomError`].
 struct Plain<R>(R);
 
 impl<R: TryRng> TryRng for Plain<R> {

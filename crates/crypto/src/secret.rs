@@ -15,7 +15,7 @@ impl Secret {
         Self(Zeroizing::new(octets))
     }
 
-    /// `len` octets that `fill` writes in their place.
+    /// A secret of `len` octets, which `fill` writes in place.
     pub(crate) fn fill<E>(
         len: usize,
         fill: impl FnOnce(&mut [u8]) -> Result<(), E>,

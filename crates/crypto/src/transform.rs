@@ -26,7 +26,7 @@ macro_rules! transforms {
                 match self { $( Self::$variant => $label, )+ }
             }
 
-            /// The algorithm that [`Self::name`] calls so.
+            /// The algorithm that has this [`Self::name`].
             #[must_use]
             pub fn from_name(name: &str) -> Option<Self> {
                 Self::ALL.iter().copied().find(|a| a.name().eq_ignore_ascii_case(name))
@@ -148,7 +148,7 @@ impl Integrity {
         Self::ALL.iter().copied().find(|a| a.iana() == id)
     }
 
-    /// Octets of key; that of the hash's output.
+    /// Octets of key: as many as the hash's output has.
     #[must_use]
     pub const fn key_len(self) -> usize {
         match self {

@@ -1,5 +1,5 @@
-//! The control side of the data plane: starts and stops it, changes its
-//! tables ([`crate::engine`]) and has the workers see it, reads its counters.
+//! The control side of the data plane: starts and stops it, changes its tables
+//! ([`crate::engine`]), makes the workers see the change, and reads its counters.
 
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
@@ -67,7 +67,7 @@ impl DataPlane {
     ///
     /// # Errors
     ///
-    /// Threads or event descriptors cannot be had.
+    /// The system gives no thread or no event descriptor.
     pub fn start(
         config: Config,
         events: Box<dyn Fn(DataPlaneEvent) -> bool + Send + Sync>,
@@ -75,8 +75,8 @@ impl DataPlane {
         Self::start_confined(config, events, || Ok(()))
     }
 
-    /// As [`Self::start`], with what each thread does before anything else, to give
-    /// up what it does not need. A thread of which it fails ends, and says so.
+    /// As [`Self::start`]; each thread first calls `confine`, to give up what
+    /// it does not need. A thread whose call fails ends, and reports that.
     ///
     /// # Errors
     ///
@@ -130,8 +130,8 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Sends this tunnel's packets with this CHILD SA from now on. One that
-    /// had the same selectors sends no more, but still receives.
+    /// Sends this tunnel's packets with this CHILD SA from now on. Another one
+    /// with the same selectors sends no more, but still receives.
     ///
     /// # Errors
     ///
@@ -177,34 +177,34 @@ impl DataPlane {
         Ok(())
     }
 
-    /// Takes where packets came from that is not on their SAs' paths: of each SA
-    /// the newest packet's address since this was last asked.
+    /// Takes the addresses of packets that came by other paths than their SAs':
+    /// of each SA that of the newest packet since the last call.
     #[must_use]
     pub fn take_paths(&self) -> Vec<SeenPath> {
         self.shared.engine.take_paths()
     }
 
-    /// Takes what came with an SPI that no SA receives with: a sample of it.
+    /// Takes a sample of the packets whose SPI no SA receives with.
     #[must_use]
     pub fn take_unknown_spis(&self) -> Vec<UnknownSpi> {
         self.shared.engine.unknown_spis.take()
     }
 
-    /// Of packets that were dropped because the networks of the two ends differ, the latest
-    /// example of each kind.
+    /// The latest example of each kind of packet that was dropped because the
+    /// networks of the two ends differ.
     #[must_use]
     pub fn misplaced(&self) -> Vec<Misplaced> {
         self.shared.engine.misplaced.latest()
     }
 
-    /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
+    /// Applies this policy to the tunnel's packets. The tunnel may have no CHILD SA yet.
     pub fn set_policy(&self, tunnel: TunnelId, policy: TunnelPolicy) {
         if self.shared.engine.set_policy(tunnel, policy) {
             self.shared.wake();
         }
     }
 
-    /// Lets what came out of one tunnel into another, or not.
+    /// Allows or forbids packets to go from one tunnel into another.
     pub fn set_site_to_site(&self, allowed: bool) {
         self.shared.engine.set_site_to_site(allowed);
         self.shared.wake();
@@ -217,7 +217,7 @@ impl DataPlane {
         self.shared.engine.tunnel_mtu(tunnel)
     }
 
-    /// What the kernel does for us: of the sockets, what every outside address has.
+    /// What the kernel does for us; of the sockets, what every outside address has.
     #[must_use]
     pub fn offloads(&self) -> Features {
         let tun = self.shared.tun.features();
@@ -229,22 +229,22 @@ impl DataPlane {
         }
     }
 
-    /// Threads for each direction: in, out. There are fewer outwards where the
-    /// TUN device has one queue only.
+    /// Threads inbound and outbound. There are fewer outbound where the TUN
+    /// device has only one queue.
     #[must_use]
     pub fn workers(&self) -> (usize, usize) {
         (self.shared.inbound.len(), self.shared.outbound.len())
     }
 
-    /// Replaces the forwarding table: which tunnel carries which inside
-    /// destination, and so may have packets from there, by longest prefix.
+    /// Replaces the forwarding table: by longest prefix, which tunnel carries
+    /// packets to an inside destination and may bring packets from there.
     pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
         self.shared.engine.set_forwarding(routes);
         self.shared.wake();
     }
 
-    /// Replaces what the kernel delivers to the gateway's own host. Until this is
-    /// told, every local destination is taken for the host's.
+    /// Replaces the prefixes that the kernel delivers to the gateway's own host.
+    /// Until they are known, every local destination is taken for the host's.
     pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
         self.shared.engine.set_host_addresses(prefixes);
         self.shared.wake();
@@ -285,8 +285,8 @@ impl DataPlane {
     ///
     /// # Errors
     ///
-    /// `local` is no outside address, or what the kernel says. A full queue
-    /// (`WouldBlock`) is like a loss on the way: IKE sends again.
+    /// `local` is not an outside address, or the kernel's error. A full queue
+    /// (`WouldBlock`) is like a loss on the path: IKE retransmits.
     pub fn send_ike(
         &self,
         local: SocketAddr,
@@ -327,14 +327,14 @@ impl DataPlane {
         self.shared.engine.child_traffic()
     }
 
-    /// The tables as they are now and will be.
+    /// A view of the tables that follows their changes.
     #[must_use]
     pub fn lookup(&self) -> Lookup<'_> {
         self.shared.engine.lookup()
     }
 
-    /// Packets dropped since the start, by reason. Those that the TUN device
-    /// dropped are asked of the kernel.
+    /// Packets dropped since the start, by reason. The kernel is asked for
+    /// those that the TUN device dropped.
     #[must_use]
     pub fn drops(&self) -> [(DropReason, u64); DropReason::ALL.len()] {
         DropReason::ALL.map(|reason| {
@@ -370,14 +370,14 @@ impl DataPlane {
         ]
     }
 
-    /// Looks at the MTU of the TUN device again. What has changed holds for every
-    /// packet that is read after it returns.
+    /// Reads the MTU of the TUN device again. A change holds for every packet
+    /// that is read after the method returns.
     pub fn look_at_tun(&self) {
         self.shared.tun.look_at_mtu();
     }
 
-    /// Looks at the links and routes to the peers again: of many peers at some each
-    /// time. What has changed holds for every packet that is read after it returns.
+    /// Asks for the links and routes to the peers again; of many peers, for some at each
+    /// call. A change holds for every packet that is read after the method returns.
     pub fn look_outside(&self) {
         let link_to =
             |(outside, remote): OutsideEnds| self.shared.outside.get(outside)?.link_to(remote);
@@ -394,30 +394,30 @@ impl DataPlane {
         missing.map(OutsideSockets::address).collect()
     }
 
-    /// The link by which packets from one of our outside addresses to a peer leave, if it
-    /// is not one that the address belongs to.
+    /// The link by which packets from one of our outside addresses to a peer
+    /// leave, if the address does not belong to it.
     #[must_use]
     pub fn foreign_link(&self, local: IpAddr, remote: IpAddr) -> Option<ForeignLink> {
         self.outside_of(local).ok()?.foreign_link(remote)
     }
 
-    /// The links and routes that carry less than the settings of some tunnels say,
-    /// in order.
+    /// The links and routes whose MTU is smaller than the settings of some
+    /// tunnels say, in order.
     #[must_use]
     pub fn small_mtu_links(&self) -> Vec<SmallMtuLink> {
         self.shared.engine.small_mtu_links()
     }
 
-    /// The largest outer packet of this tunnel, in octets, that goes whole: the
-    /// least of what its settings, the link and the route say. None while it has no
-    /// CHILD SA to send with.
+    /// The largest outer packet of this tunnel, in octets, that is not
+    /// fragmented: the least that its settings, the link and the route allow.
+    /// None while it has no CHILD SA to send with.
     #[must_use]
     pub fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.shared.engine.outside_mtu(tunnel)
     }
 
-    /// The TUN device's MTU, octets, as last looked at, or the one that it is to have if
-    /// that is less. None where neither is known.
+    /// The TUN device's MTU, octets, as last read, or the intended one if that
+    /// is less. None where neither is known.
     #[must_use]
     pub fn tun_mtu(&self) -> Option<usize> {
         Some(self.shared.tun.mtu()).filter(|mtu| *mtu < usize::MAX)

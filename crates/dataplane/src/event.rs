@@ -14,13 +14,13 @@ pub enum DataPlaneEvent {
         /// The message.
         message: Vec<u8>,
     },
-    /// Packets came from elsewhere than their SAs' paths say:
-    /// [`crate::DataPlane::take_paths`] has them. It is not told again before
-    /// they are taken.
+    /// Packets came by other paths than their SAs':
+    /// [`crate::DataPlane::take_paths`] has their addresses. The event does not
+    /// come again before they are taken.
     PathsSeen,
     /// Packets came with an SPI that no SA receives with:
-    /// [`crate::DataPlane::take_unknown_spis`] has some of them. It is not told again before
-    /// they are taken.
+    /// [`crate::DataPlane::take_unknown_spis`] has some of them. The event does
+    /// not come again before they are taken.
     UnknownSpisSeen,
     /// A worker cannot go on; the data plane must be started anew.
     Failed {

@@ -1,22 +1,22 @@
 //! The fast path: TUN, UDP and raw ESP sockets, worker threads, SA table and FIB.
 //!
-//! Workers carry packets, some for each direction. They share nothing that is
-//! locked for a packet: keys and routes are immutable tables that the control
-//! side swaps whole, and outbound sequence numbers are reserved once for a run of
-//! packets, by the one worker that sends for the tunnel ([`sender_lease`]); others hand
-//! it what they have ([`mailbox`]). What moves is a burst: the kernel hands over,
-//! and takes, many packets of a flow as one where it can.
+//! Workers carry packets, some for each direction. No lock is taken per packet:
+//! keys and routes are immutable tables that the control side swaps whole.
+//! Outbound sequence numbers are reserved once for a run of packets, by the one
+//! worker that sends for the tunnel ([`sender_lease`]); others hand it their
+//! packets ([`mailbox`]). Packets move in bursts: the kernel hands over, and
+//! takes, many packets of a flow as one where it can.
 //!
-//! The way out ([`outbound`]): TUN → FIB by destination → tunnel → first
-//! outbound SA whose selectors match → cut into [`segment`]s where they will be
-//! sealed → [`transmit`]: sealed in place, sent by as few calls as may be.
-//! The way in ([`inbound`]): `recvmmsg` → SA table by the slot in the SPI →
-//! opened in place → selectors and local prefixes → [`coalesce`]d → TUN, or
+//! Outbound ([`outbound`]): TUN → FIB by destination → tunnel → first outbound
+//! SA whose selectors match → cut into [`segment`]s where they will be sealed →
+//! [`transmit`]: sealed in place, sent by as few calls as possible.
+//! Inbound ([`inbound`]): `recvmmsg` → SA table by the slot in the SPI → opened
+//! in place → selectors and local prefixes → [`coalesce`]d → TUN, or
 //! [`relay`]ed into another tunnel.
 //!
-//! The [`engine`] is what of all this is no device and no thread: the tables, and the
-//! changes that are made to them. What becomes of a packet is decided by [`forward`],
-//! for the workers and for a simulation, which uses the engine alone.
+//! The [`engine`] is the part without devices and threads: the tables, and the
+//! changes to them. [`forward`] decides what becomes of a packet, for the
+//! workers and for a simulation, which uses the engine alone.
 //!
 //! [`coalesce`]: offload::coalesce
 //! [`forward`]: engine::forward

@@ -22,7 +22,7 @@ impl Frame {
         }
     }
 
-    /// The first octets of the packet with this number.
+    /// The SPI and the sent half of the sequence number, with which a packet begins.
     pub(crate) fn header(&self, sequence: u64) -> [u8; SPI_AND_SEQUENCE_LEN] {
         let [a, b, c, d] = self.spi.to_be_bytes();
         let [.., e, f, g, h] = sequence.to_be_bytes();
@@ -30,7 +30,7 @@ impl Frame {
     }
 
     /// SPI and low half of the sequence number of `packet`. None if it is too
-    /// short, or its payload not one block at least and whole blocks.
+    /// short, or its payload is not whole blocks, at least one.
     pub(crate) fn parse(&self, packet: &[u8]) -> Option<(u32, u32)> {
         let Layout {
             header_len,

@@ -53,8 +53,8 @@ impl InboundSa {
         Self::after(spi, suite, keys, ReplayWindow::new(replay_window))
     }
 
-    /// An SA that goes on where another with these keys has ended, whose [`Self::window`]
-    /// this is.
+    /// An SA that goes on where another with these keys has ended. `window` is
+    /// that one's [`Self::window`].
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -253,7 +253,7 @@ impl Opener<'_> {
         }
     }
 
-    /// The whole sequence number of a packet that is worth being authenticated.
+    /// The whole sequence number of a packet that is worth authenticating.
     #[inline]
     fn admit(&self, packet: &[u8]) -> Result<u64, DropReason> {
         let frame = &self.sa.frame;

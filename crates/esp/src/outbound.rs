@@ -103,9 +103,9 @@ impl OutboundSa {
         Self::after(spi, suite, keys, iv_seed, 0)
     }
 
-    /// An SA that goes on where another with these keys has ended, the last number of which
-    /// was `sequence`. That one must send no more: with AES-GCM the IV follows from the
-    /// number, and must not repeat (RFC 4106 section 3.1).
+    /// An SA that goes on where another with these keys has ended, whose last
+    /// number was `sequence`. The other must send no more: with AES-GCM the IV
+    /// follows from the number, and must not repeat (RFC 4106 section 3.1).
     ///
     /// # Errors
     /// As [`Self::new`].
@@ -256,7 +256,7 @@ impl OutboundSa {
         })
     }
 
-    /// With a layout that its cipher does not go with.
+    /// The SA with a layout that does not fit its cipher.
     #[cfg(test)]
     pub(crate) fn with_layout_for_test(mut self, layout: Layout) -> Self {
         self.frame.layout = layout;
@@ -316,8 +316,8 @@ impl OutboundSa {
         let mut free_from = 0;
         for plain in packets {
             let room = buffer_len.saturating_sub(plain.at);
-            // What is longer than the buffer needs no exact length, which might
-            // not be representable.
+            // A packet longer than the buffer needs no exact length, which
+            // might not be representable.
             let sealed_len = if plain.inner_len < room {
                 self.sealed_len(plain.inner_len)
             } else {

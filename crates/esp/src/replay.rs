@@ -3,7 +3,7 @@
 /// Sequence numbers per word of the ring.
 const WORD_BITS: u64 = 64;
 
-/// Distance between numbers that share the half a packet carries.
+/// Distance between numbers with the same low half, which is all that a packet carries.
 const SUBSPACE: u64 = 1 << 32;
 
 /// Which of the latest sequence numbers were seen.
@@ -118,7 +118,7 @@ impl ReplayWindow {
     }
 
     fn slot(&self, sequence: u64) -> usize {
-        // The length is a power of two: what a narrow usize cuts off above is
+        // The length is a power of two: bits that a narrow usize cuts off are
         // masked anyway.
         let word = sequence / WORD_BITS;
         usize::try_from(word & u64::from(u32::MAX)).unwrap_or(0) & (self.seen.len() - 1)

@@ -13,7 +13,7 @@ use crate::{Namespace, wait_until};
 /// Where version 2 of cgroups(7) is: alone, or beside version 1.
 const MOUNTS: [&str; 2] = ["/sys/fs/cgroup", "/sys/fs/cgroup/unified"];
 
-/// How long the kernel may take to bury what it has killed.
+/// How long the kernel may take to remove processes that it has killed.
 const END: Duration = Duration::from_secs(10);
 
 /// A group that is removed with all its processes and groups when this is dropped.
@@ -100,7 +100,7 @@ mod tests {
         let namespace = lab.namespace("a").unwrap();
         let group = lab.cgroup().unwrap();
         let path = group.0.clone();
-        // The shell ends at once and leaves its child, which knows nobody of ours.
+        // The shell ends at once and leaves its child, which has no parent among our processes.
         let script = "setsid sleep 1000 >/dev/null 2>&1 & echo $!";
         let mut shell = group.command(&namespace, "sh");
         let output = shell.args(["-c", script]).output().unwrap();

@@ -1,4 +1,4 @@
-//! Whose namespaces are whose: names, and what a crashed owner left.
+//! Names that tell whose a namespace is, and the removal of what a crashed owner left.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -23,11 +23,11 @@ pub struct Lab {
 
 impl Lab {
     /// A lab of this name (`demo`), after removing what dead owners of any lab
-    /// left behind. What cannot be removed is said on standard error and left there: its
-    /// names are nobody else's.
+    /// left behind. What cannot be removed is reported on standard error and
+    /// stays: no other lab uses its names.
     ///
     /// # Errors
-    /// When it cannot be seen what there is.
+    /// When the leftovers cannot be listed.
     pub fn new(name: &str) -> Result<Self> {
         remove_leftovers()?;
         Ok(Self {
@@ -113,7 +113,7 @@ fn remove_leftovers() -> Result<()> {
     Ok(())
 }
 
-/// Says that a leftover stays.
+/// Reports that a leftover stays.
 fn left(path: &Path, error: &anyhow::Error) {
     eprintln!(
         "cannot remove {}, which an earlier run left, and go on without: {error:#}",

@@ -58,7 +58,7 @@ impl Veth<'_> {
 }
 
 impl Namespace {
-    /// Brings a link up, and waits until what comes for its addresses is taken.
+    /// Brings a link up, and waits until the kernel takes packets for its addresses.
     ///
     /// # Errors
     /// When there is no such link.
@@ -129,8 +129,8 @@ impl Namespace {
         .with_context(|| format!("{}: adding the route {destination} to {link}", self.name()))
     }
 
-    /// Has what is for `destination` go nowhere rather than by a wider route, such as the
-    /// default route, whenever no other route leads just there.
+    /// Refuses packets to `destination` while no other route leads just there,
+    /// so that they do not leave by a wider route, such as the default route.
     ///
     /// # Errors
     /// When the kernel refuses.

@@ -145,9 +145,9 @@ impl Drop for Inner {
     }
 }
 
-/// Makes the directory a shared mount of its own, as `ip netns` does. If it were none,
-/// the first `ip netns add` after us would make it one, over what we had bound there
-/// and could then not remove.
+/// Makes the directory a shared mount of its own, as `ip netns` does. Otherwise
+/// the first `ip netns add` after us would make it one, on top of the names
+/// that we had bound there, which we could then not remove.
 fn prepare_directory() -> Result<()> {
     std::fs::create_dir_all(DIRECTORY)?;
     // `ip netns` takes the same lock: two mounts would hide each other's names.

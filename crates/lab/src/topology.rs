@@ -12,12 +12,12 @@
 //! does for its users. Either gateway can have an address translator before it. Every
 //! link carries 1,500 octets.
 //!
-//! Every gateway has a default route to the internet for both families, as machines
-//! have: what a gateway does not hold back of the private networks' packets gets out,
-//! and a [`Watcher`](crate::Watcher) there sees it.
+//! Every gateway has a default route to the internet for both families, as
+//! machines have. Packets of the private networks that a gateway does not hold
+//! back get out, and a [`Watcher`](crate::Watcher) there sees them.
 //!
-//! All outside addresses are of the ranges that RFC 5737 reserves for documentation,
-//! but a branch's, which is of the range of RFC 2544 for benches: there are only three.
+//! All outside addresses are of the ranges that RFC 5737 reserves for documentation.
+//! There are only three, so a branch's is of RFC 2544's range for benches.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -91,14 +91,14 @@ pub struct Topology {
     pub vpc: Namespace,
     /// A host of the VPC, behind the gateway.
     pub vpc_host: Namespace,
-    /// The address translator before the virtual private gateway, if there is one, as
-    /// clouds have it: an outside address for each of the gateway's own. It routes; what
-    /// it translates is up to whoever asked for it.
+    /// The address translator before the virtual private gateway, if there is
+    /// one, as clouds have it: an outside address for each of the gateway's
+    /// own. It routes; the caller decides what it translates.
     pub vpc_nat: Option<Namespace>,
     /// The router between all.
     pub internet: Namespace,
-    /// The address translator before the customer gateway, if there is one. It routes;
-    /// what it translates is up to whoever asked for it.
+    /// The address translator before the customer gateway, if there is one. It
+    /// routes; the caller decides what it translates.
     pub nat: Option<Namespace>,
     /// The customer gateway.
     pub on_premises: Namespace,
@@ -116,7 +116,7 @@ pub struct Branch {
 }
 
 impl Topology {
-    /// Builds it.
+    /// Builds the network.
     ///
     /// # Errors
     /// When the caller is not root or the kernel refuses.
@@ -226,7 +226,7 @@ impl Topology {
             lay(device, line, address, &self.internet, line)?;
             device.add_line(address, router(address), table)?;
         }
-        // For what names no outside address of its own.
+        // For packets that have none of the outside addresses as their source.
         default_routes(device, a)
     }
 

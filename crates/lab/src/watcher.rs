@@ -186,8 +186,8 @@ fn all_links() -> Result<LinkAddr> {
     address.context("an address of no link")
 }
 
-/// What the router sends has come in before, and each packet would be copied to be
-/// looked at again.
+/// What the router sends was seen when it came in, and each packet would be
+/// copied to be looked at again.
 fn ignore_outgoing(socket: RawFd) -> Result<()> {
     let on: c_int = 1;
     let length = libc::socklen_t::try_from(size_of_val(&on))?;

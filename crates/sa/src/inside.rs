@@ -4,11 +4,11 @@ use std::net::IpAddr;
 
 use crate::TunnelId;
 
-/// Entries of a table as they are to be from now on; None is to be no more. What is not
-/// named stays, and at first there is nothing.
+/// Entries of a table to set or, with None, to remove. All others stay; a new
+/// table is empty.
 pub type Changes<K, V> = Vec<(K, Option<V>)>;
 
-/// What leads to an inside prefix.
+/// The tunnels that lead to an inside prefix.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NextHop {
     /// The tunnel that packets to there leave by.

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-/// The way of an SA's packets outside.
+/// The outside addresses of an SA's packets, and their encapsulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Path {
     /// Our address, one of the outside addresses; the port counts only with UDP

@@ -3,7 +3,7 @@
 /// What may differ from tunnel to tunnel beside its SAs and its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TunnelPolicy {
-    /// The largest outer packet that the way to the peer carries whole, octets.
+    /// The largest outer packet that the path to the peer carries unfragmented, octets.
     pub outside_mtu: u16,
     /// What becomes of packets that do not fit.
     pub df_policy: DfPolicy,

@@ -29,13 +29,13 @@ impl TrafficSelector {
         self.first_port == u16::MAX && self.last_port == 0
     }
 
-    /// Whether it is of every port.
+    /// Whether it covers every port.
     #[must_use]
     pub const fn any_port(&self) -> bool {
         self.first_port == 0 && self.last_port == u16::MAX
     }
 
-    /// Whether packets with this address, of any protocol and port, may be of it.
+    /// Whether this address is in its range, whatever the protocol and port.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
         // IpAddr orders every IPv4 address below every IPv6 one, so a range of
@@ -43,7 +43,7 @@ impl TrafficSelector {
         self.first <= address && address <= self.last
     }
 
-    /// The traffic that is of both.
+    /// The traffic that both select.
     #[must_use]
     pub fn intersection(&self, other: &Self) -> Option<Self> {
         if self.first.is_ipv4() != other.first.is_ipv4() {
@@ -77,7 +77,7 @@ impl TrafficSelector {
         (first <= last).then_some((first, last))
     }
 
-    /// Whether all traffic of `other` is of this one too.
+    /// Whether this selects all traffic that `other` selects.
     #[must_use]
     pub fn covers(&self, other: &Self) -> bool {
         self.intersection(other) == Some(*other)

@@ -1,6 +1,6 @@
-//! Days at random: many gateways and customer gateways, trouble and calm in
-//! turn. In trouble data planes refuse a command now and then. In calm everything must come to rest as [`judge::at_rest`] says, and
-//! then no packet may be lost.
+//! Random days: many gateways and customer gateways, trouble and calm in turn. In
+//! trouble, data planes refuse a command now and then. In calm, everything must come
+//! to rest as [`judge::at_rest`] says, and then no packet may be lost.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -28,23 +28,23 @@ use crate::world::{Tally, World};
 /// without purpose are deleted (60 s).
 const CALM: Duration = Duration::from_secs(180);
 
-/// So much longer may a rekey that happens to be going on take.
+/// How many more seconds a rekey that happens to be going on may take.
 const PATIENCE: u32 = 30;
 
-/// From packet to packet of a flow when something happens to one of its ends.
+/// Time between packets of a flow while something happens to one of its ends.
 const HURRY: Duration = Duration::from_millis(20);
 
 /// How long nothing at all may be lost, once at rest.
 const PROOF: Duration = Duration::from_secs(60);
 
-/// So many IKE datagrams may a node send per tunnel and window of time: bounds
-/// retransmissions and attempts together.
+/// The most IKE datagrams that a node may send per tunnel and window of time:
+/// bounds retransmissions and attempts together.
 const IKE_PER_TUNNEL: u64 = 40;
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// Of a thousand commands that a data plane may refuse, so many are refused in trouble.
+/// How many of a thousand commands that a data plane may refuse are refused in trouble.
 const REFUSALS: u32 = 10;
-/// So many of a thousand key exchanges are computed later than at once.
+/// How many of a thousand key exchanges are computed with a delay.
 const LATE_JOBS: u32 = 500;
 
 /// How big a world and for how long.
@@ -56,7 +56,7 @@ pub struct Plan {
     pub customers: u8,
     /// Simulated time.
     pub time: Duration,
-    /// So many of a thousand times that something happened to a node, all its SAs are taken as
+    /// After how many of a thousand incidents all SAs of the node are taken as
     /// plain data and built again.
     pub rebuilds: u32,
 }
@@ -95,11 +95,11 @@ pub struct Summary {
 #[derive(Debug, thiserror::Error)]
 #[error("seed {seed}, after {after:?} of simulated time:\n  {}", wrong.join("\n  "))]
 pub struct Failure {
-    /// Replays it.
+    /// The seed that replays it.
     pub seed: u64,
     /// When it was found.
     pub after: Duration,
-    /// What.
+    /// What is wrong.
     pub wrong: Vec<String>,
 }
 

@@ -22,7 +22,7 @@ impl Dice {
         self.0.next_u64().checked_rem(limit).unwrap_or(0)
     }
 
-    /// True in so many of a thousand cases.
+    /// True in `chance` of a thousand cases.
     pub fn per_mille(&mut self, chance: u32) -> bool {
         self.below(1000) < u64::from(chance)
     }

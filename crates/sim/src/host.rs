@@ -8,7 +8,7 @@ use crate::dice::Dice;
 
 const IPV4_HEADER: usize = 20;
 const IPV6_HEADER: usize = 40;
-/// Of a SYN: without options, and that of the segment size.
+/// Octets of a SYN's TCP header, whose only option is the segment size.
 const TCP_HEADER: usize = 24;
 const UDP_HEADER: usize = 8;
 const ICMP_HEADER: usize = 8;
@@ -20,7 +20,7 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 
-/// IPv6 hosts and links know no smaller MTU (RFC 8200 section 5).
+/// IPv6 hosts and links have no smaller MTU (RFC 8200 section 5).
 pub const IPV6_MINIMUM: usize = 1280;
 
 /// What a packet is like.
@@ -28,11 +28,11 @@ pub const IPV6_MINIMUM: usize = 1280;
 pub struct Shape {
     /// IPv4 or IPv6.
     pub family: Family,
-    /// Whether DF is set; IPv6 has it always, as it were.
+    /// Whether DF is set; IPv6 always counts as if it were.
     pub dont_fragment: bool,
     /// The maximum segment size that it announces, if it is a SYN; else it is a datagram.
     pub mss: Option<u16>,
-    /// Octets of all of it.
+    /// Octets of the whole packet.
     pub len: usize,
 }
 
@@ -52,7 +52,7 @@ pub enum Seen {
     TooBig {
         /// That one's number.
         number: u64,
-        /// So many octets fit.
+        /// How many octets fit.
         limit: usize,
     },
 }
@@ -107,7 +107,7 @@ impl Shape {
         }
     }
 
-    /// A packet like this from one host to the other, whose number is this.
+    /// A packet like this from one host to the other, with this number.
     #[must_use]
     pub fn packet(self, from: IpAddr, to: IpAddr, number: u64) -> Vec<u8> {
         let protocol = if self.mss.is_some() { TCP } else { UDP };

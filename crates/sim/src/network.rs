@@ -31,9 +31,9 @@ pub struct Packet {
 /// What the network does to packets.
 #[derive(Debug, Clone, Copy)]
 pub struct Faults {
-    /// So many of a thousand are lost.
+    /// How many of a thousand are lost.
     pub loss: u32,
-    /// So many of a thousand arrive twice.
+    /// How many of a thousand arrive twice.
     pub duplication: u32,
     /// Every packet takes this long at least.
     pub delay: Duration,
@@ -74,15 +74,15 @@ pub struct Network {
     /// From where to where ESP as protocol 50 does not pass.
     blocked: BTreeSet<(IpAddr, IpAddr)>,
     nats: Vec<Nat>,
-    /// What is dropped beside that, as a firewall or a wrong route does: as the sender
-    /// wrote it, before any NAT.
+    /// Packets to drop besides, as a firewall or a wrong route does. They are
+    /// judged as sent, before any NAT.
     pub drops: Option<fn(&Packet) -> bool>,
 }
 
 /// What became of a packet that was handed to the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fate {
-    /// So many copies are on the way.
+    /// How many copies are on the way.
     pub copies: u32,
 }
 

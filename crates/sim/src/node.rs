@@ -46,20 +46,20 @@ pub struct Node {
     job_dice: Dice,
     /// IKE datagrams it sent.
     pub ike_sent: u64,
-    /// So many of a thousand commands that a data plane may refuse are refused.
+    /// How many of a thousand commands that a data plane may refuse are refused.
     pub refusals: u32,
-    /// So many of a thousand computations are carried out later, and out of order.
+    /// How many of a thousand computations are carried out later, and out of order.
     pub late_jobs: u32,
-    /// The next command that this says yes to is refused; it is asked until then.
+    /// The next command for which this returns true is refused; it is called until then.
     pub refuse_next: Option<fn(RefusedCommand) -> bool>,
     /// Commands that were refused.
     pub refused: u64,
     /// What its data plane could not do, and what could not be built again.
     pub faults: Vec<String>,
-    /// So many of a thousand times that something happened to it, all its IKE SAs and
-    /// CHILD SAs are taken as plain data and built again.
+    /// After how many of a thousand incidents all its IKE SAs and CHILD SAs are
+    /// taken as plain data and built again.
     pub rebuilds: u32,
-    // Apart from the other dice, so that all else happens as without.
+    // Separate from the other dice, so that rebuilds change nothing else.
     rebuild_dice: Dice,
 }
 
@@ -108,7 +108,7 @@ impl Node {
         self.next_count = now + COUNT_EVERY;
     }
 
-    /// Stops it without a word to anybody.
+    /// Stops it without telling any peer.
     pub fn crash(&mut self) {
         self.supervisor = None;
         self.plane = Plane::new(Vec::new());

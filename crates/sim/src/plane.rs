@@ -28,7 +28,7 @@ pub struct Plane {
     /// In ascending order.
     kernel_routes: Vec<IpNet>,
     drops: BTreeMap<DropReason, u64>,
-    /// So many commands were carried out.
+    /// How many commands were carried out.
     pub commands: u64,
 }
 
@@ -37,7 +37,7 @@ impl Plane {
     #[must_use]
     pub fn new(outside: Vec<IpAddr>) -> Self {
         let engine = Engine::new(outside);
-        // Whatever is local here is a host behind.
+        // Every local destination here is a host behind.
         engine.set_host_addresses(Vec::new());
         Self {
             engine,
@@ -113,7 +113,7 @@ impl Plane {
         Ok(())
     }
 
-    /// Seals the inner packet `number`. `now` is the time since any moment.
+    /// Seals the inner packet `number`. `now` is the time since any fixed moment.
     ///
     /// # Errors
     /// Why it cannot be sent, and what its sender is told.
@@ -169,7 +169,7 @@ impl Plane {
         self.drops.get(&reason).copied().unwrap_or_default()
     }
 
-    /// Where packets came from that is not on their SAs' paths, since last asked.
+    /// Addresses of packets that came by other paths than their SAs', since the last call.
     #[must_use]
     pub fn take_paths(&self) -> Vec<SeenPath> {
         self.engine.take_paths()
@@ -205,7 +205,7 @@ impl Plane {
         self.engine.policy(tunnel)
     }
 
-    /// Whether what comes out of one tunnel may go into another.
+    /// Whether packets may go from one tunnel into another.
     #[must_use]
     pub fn cloudhub(&self) -> bool {
         self.engine.lookup().site_to_site()
@@ -224,7 +224,7 @@ pub fn spi_of(octets: &[u8]) -> Option<u32> {
     octets.first_chunk().copied().map(u32::from_be_bytes)
 }
 
-/// As the network carries it.
+/// The packet as the network carries it.
 fn packet_of(esp: EspPacket, number: u64) -> Packet {
     let port = if esp.udp_encapsulation { NATT_PORT } else { 0 };
     Packet {

@@ -113,14 +113,14 @@ impl World {
         })
     }
 
-    /// What a machine that is on shows.
+    /// The status of a machine that is on.
     #[must_use]
     pub fn status(&self, place: usize) -> Option<Status> {
         let supervisor = self.nodes.get(place)?.supervisor.as_ref()?;
         Some(supervisor.status(self.now))
     }
 
-    /// One tunnel of what a machine shows; `number` is 1 or 2.
+    /// The status of one tunnel of a machine; `number` is 1 or 2.
     #[must_use]
     pub fn tunnel(&self, place: usize, connection: &str, number: u8) -> Option<TunnelStatus> {
         let connections = self.status(place)?.connections;

@@ -14,8 +14,8 @@ use crate::x86::gcm::WideGcm;
 /// Octets of integrity check value.
 const ICV_LEN: usize = 16;
 
-/// An AES-GCM key with its salt, ready to be used many times. Wiped on drop,
-/// except where it is the library that holds the expanded key.
+/// An AES-GCM key with its salt, expanded once for many packets. Wiped on drop,
+/// except where the library holds the expanded key.
 pub struct AeadKey {
     encryption: Encryption,
     cipher: Cipher,
@@ -24,7 +24,7 @@ pub struct AeadKey {
 
 enum Cipher {
     Ring(Box<LessSafeKey>),
-    /// For the instructions that work on two blocks at once.
+    /// For the CPU's instructions that work on two blocks at once.
     #[cfg(target_arch = "x86_64")]
     Wide(Box<WideGcm>),
 }
@@ -34,12 +34,12 @@ impl AeadKey {
     /// (RFC 4106 section 8.1).
     ///
     /// # Errors
-    /// [`KeyError`] if `encryption` is no AEAD cipher or `keymat` of another length.
+    /// [`KeyError`] if `encryption` is not an AEAD cipher or `keymat` has another length.
     pub fn new(encryption: Encryption, keymat: &[u8]) -> Result<Self, KeyError> {
         Self::with(encryption, keymat, Cipher::fastest)
     }
 
-    /// A key that needs no instruction that not every CPU has.
+    /// A key that uses only instructions that every CPU has.
     #[cfg(test)]
     fn portable(encryption: Encryption, keymat: &[u8]) -> Result<Self, KeyError> {
         Self::with(encryption, keymat, Cipher::portable)
@@ -98,11 +98,11 @@ impl AeadKey {
         }
     }
 
-    /// Checks `icv` over `aad` and `data` and decrypts `data`. What `data` hold
-    /// after a failure is undefined.
+    /// Checks `icv` over `aad` and `data`, and decrypts `data`. After a failure
+    /// the content of `data` is undefined.
     ///
     /// # Errors
-    /// [`NotAuthentic`] if the check value differs or has not 16 octets.
+    /// [`NotAuthentic`] if the check value differs or is not 16 octets long.
     #[inline]
     pub fn open_in_place(
         &self,
@@ -124,7 +124,7 @@ impl AeadKey {
                 let icv = icv.try_into().map_err(|_| NotAuthentic)?;
                 let expected = u128::from_ne_bytes(key.open(&nonce, aad, data));
                 if !bool::from(expected.ct_eq(&u128::from_ne_bytes(icv))) {
-                    // Nobody shall take for a message what is none.
+                    // Zero the buffer, so that unauthenticated plaintext cannot be used by mistake.
                     data.fill(0);
                     return Err(NotAuthentic);
                 }
@@ -143,7 +143,7 @@ impl AeadKey {
 }
 
 impl Cipher {
-    /// The fastest that this CPU has; None if `key` has not the right length.
+    /// The fastest cipher that this CPU has; None if `key` is not of the right length.
     fn fastest(encryption: Encryption, key: &[u8]) -> Option<Self> {
         #[cfg(target_arch = "x86_64")]
         if let Some(wide) = WideGcm::new(key) {
@@ -152,7 +152,7 @@ impl Cipher {
         Self::portable(encryption, key)
     }
 
-    /// The one for every CPU; None if `key` has not the right length.
+    /// The cipher that runs on every CPU; None if `key` is not of the right length.
     fn portable(encryption: Encryption, key: &[u8]) -> Option<Self> {
         let algorithm = if encryption == Encryption::AesGcm128 {
             &AES_128_GCM

@@ -65,8 +65,8 @@ const VECTORS: &[Vector] = &[
     },
 ];
 
-/// The ways that there are to use a key: the one that this CPU gets, and the one
-/// for every CPU.
+/// The two implementations of a key: the one that this CPU gets, and the one
+/// that runs on every CPU.
 fn every_way(encryption: Encryption, keymat: &[u8]) -> [AeadKey; 2] {
     [
         AeadKey::new(encryption, keymat).unwrap(),
@@ -107,13 +107,13 @@ fn a_cpu_with_wide_instructions_uses_them() {
     assert!(matches!(key.cipher, Cipher::Ring(_)));
 }
 
-/// Octets that repeat late.
+/// Octets that repeat only after 251.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|at| (at % 251).try_into().unwrap()).collect()
 }
 
-// Lengths around every group and block of the wide way, a whole group and a half
-// beyond the second; additional data of no, one and several blocks.
+// Lengths around every group and block of the wide implementation, up to one and a
+// half groups beyond the second; additional data of no, one and several blocks.
 #[test]
 fn every_way_gives_the_same_octets_whatever_the_lengths() {
     for encryption in [Encryption::AesGcm128, Encryption::AesGcm256] {
@@ -134,7 +134,7 @@ fn every_way_gives_the_same_octets_whatever_the_lengths() {
 }
 
 // The counter's lowest octet overflows after 4,096 octets, the next after a
-// mebioctet.
+// mebibyte.
 #[test]
 fn every_way_counts_alike_in_a_long_message() {
     let [one, other] = every_way(Encryption::AesGcm128, &pattern(20));

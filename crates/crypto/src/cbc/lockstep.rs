@@ -1,6 +1,6 @@
-//! AES-CBC encryption of several packets at a time with whatever the CPU has:
-//! block after block of each in turn, so that the rounds of one hide the latency
-//! of another's.
+//! AES-CBC encryption of several packets at a time, on any CPU: one block of
+//! each packet in turn, so that the rounds of one hide the latency of
+//! another's.
 
 use aes::cipher::{
     BlockCipherEncBackend, BlockCipherEncClosure, BlockCipherEncrypt, BlockSizeUser, ParBlocks,

@@ -26,11 +26,11 @@ pub struct CbcKey {
     cipher: Cipher,
 }
 
-// Boxed: the library's keys have room for the widest of its ways to encrypt.
+// Boxed: the library's keys are as large as its widest implementation needs.
 enum Cipher {
     Aes128(Box<Aes128>),
     Aes256(Box<Aes256>),
-    /// Of either length, for the instructions that encrypt [`LANES`] packets at once.
+    /// A key of either length, for instructions that encrypt [`LANES`] packets at once.
     #[cfg(target_arch = "x86_64")]
     Wide(Box<WideCbc>),
 }
@@ -39,7 +39,7 @@ impl CbcKey {
     /// Takes [`Encryption::key_len`] octets.
     ///
     /// # Errors
-    /// [`KeyError`] if `encryption` is an AEAD cipher or `key` of another length.
+    /// [`KeyError`] if `encryption` is an AEAD cipher or `key` has another length.
     pub fn new(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
         if encryption.is_aead() {
             return Err(KeyError::Kind {
@@ -58,7 +58,7 @@ impl CbcKey {
         Self::portable(encryption, key)
     }
 
-    /// A key that needs no instruction that not every CPU has.
+    /// A key that uses only instructions that every CPU has.
     fn portable(encryption: Encryption, key: &[u8]) -> Result<Self, KeyError> {
         let wrong_length = |_| wrong_length(encryption, key);
         let cipher = if encryption == Encryption::AesCbc128 {
@@ -90,12 +90,12 @@ impl CbcKey {
         Ok(())
     }
 
-    /// Encrypts several stretches of `buffer`, each under the IV that lies in the
-    /// 16 octets before it. With their IVs they ascend without overlap.
+    /// Encrypts several stretches of `buffer`, each under the IV in the 16
+    /// octets before it. Stretches and IVs must ascend without overlap.
     ///
     /// # Errors
-    /// [`LengthError`] if a stretch has not whole blocks, no IV before it or no
-    /// such place in `buffer`; what `buffer` holds is then undefined.
+    /// [`LengthError`] if a stretch is not whole blocks, has no IV before it or
+    /// leaves `buffer`, whose content is then undefined.
     pub fn encrypt_burst(
         &self,
         buffer: &mut [u8],
@@ -173,7 +173,7 @@ fn wrong_length(encryption: Encryption, key: &[u8]) -> KeyError {
     }
 }
 
-/// What of a burst's buffer no lane has taken yet.
+/// The part of a burst's buffer that no lane has taken yet.
 struct Rest<'a> {
     buffer: &'a mut [u8],
     /// Where in the whole buffer it begins.
@@ -182,7 +182,7 @@ struct Rest<'a> {
 
 impl<'a> Rest<'a> {
     /// Takes the stretch and the IV before it. None if they do not lie here, or
-    /// it has not whole blocks.
+    /// the stretch is not whole blocks.
     fn lane(&mut self, stretch: &Range<usize>) -> Option<Lane<'a>> {
         let skipped = stretch.start.checked_sub(self.at)?.checked_sub(BLOCK_LEN)?;
         let len = stretch.end.checked_sub(stretch.start)?;

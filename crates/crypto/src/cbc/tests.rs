@@ -105,8 +105,8 @@ proptest! {
         prop_assert_eq!(data, plain);
     }
 
-    // Whatever the CPU has: all ways to encrypt several packets give what one
-    // packet after the other does, and all ways to decrypt undo it.
+    // On every CPU, all ways to encrypt several packets at once give the same
+    // as one packet after the other, and all ways to decrypt undo it.
     #[test]
     fn a_burst_is_its_packets_encrypted_one_by_one(
         long in any::<bool>(),

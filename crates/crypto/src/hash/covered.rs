@@ -16,7 +16,7 @@ pub struct Covered {
 }
 
 impl Covered {
-    /// The octets in `buffer`; none if they do not lie there.
+    /// The covered octets of `buffer`; empty if they do not lie there.
     pub(crate) fn octets<'a>(&self, buffer: &'a [u8]) -> &'a [u8] {
         buffer.get(self.range.clone()).unwrap_or_default()
     }

@@ -1,5 +1,5 @@
-//! HMAC (RFC 2104) of several messages at a time, on whatever compresses several
-//! streams at once.
+//! HMAC (RFC 2104) of several messages at a time, on any hash that compresses
+//! several streams at once.
 
 use std::array;
 
@@ -44,8 +44,8 @@ where
         }
     }
 
-    /// Whether these messages, not more than `L`, are better done here than one
-    /// by one.
+    /// Whether hashing these messages, at most `L`, is faster here than one by
+    /// one.
     pub(crate) fn suits(messages: &[Covered]) -> bool {
         let longest = messages.iter().map(|message| message.range.len()).max();
         let all: usize = messages.iter().map(|message| message.range.len()).sum();
@@ -108,7 +108,7 @@ fn write<W: Word, const N: usize, const L: usize>(
 }
 
 /// Puts `parts` and the padding of FIPS 180-4 section 5.1 into `tail`, which is
-/// zero, and returns how many blocks that made. `before` octets came before.
+/// zero, and returns how many blocks that made. `before` octets were hashed already.
 fn finish<const B: usize>(tail: &mut [[u8; B]; 2], parts: &[&[u8]], before: usize) -> usize {
     let tail = tail.as_flattened_mut();
     let mut used = 0;
@@ -122,7 +122,7 @@ fn finish<const B: usize>(tail: &mut [[u8; B]; 2], parts: &[&[u8]], before: usiz
     if let Some(end) = tail.get_mut(used) {
         *end = 0x80;
     }
-    // The length field has an eighth of a block.
+    // The length field takes an eighth of a block.
     let blocks = if used < B - B / 8 { 1 } else { 2 };
     if let Some(length) = tail.get_mut(..blocks * B).and_then(<[u8]>::last_chunk_mut) {
         *length = bits.to_be_bytes();

@@ -1,4 +1,4 @@
-//! The way in which this CPU computes the HMACs of several messages at once.
+//! How this CPU computes the HMACs of several messages at once.
 
 use crate::hash::covered::{Covered, MAX_ICV_LEN};
 use crate::transform::Integrity;
@@ -11,7 +11,7 @@ use crate::{
     x86::{sha1_avx2::Sha1Avx2, sha256_ni::Sha256Ni, sha512_avx2::Sha512Avx2},
 };
 
-/// Most messages that any way takes at once.
+/// The most messages that any implementation takes at once.
 pub(crate) const MAX_LANES: usize = 8;
 
 /// A key for several messages at once, if the CPU has what that takes.
@@ -66,7 +66,7 @@ impl Wide {
     }
 
     /// Computes the check values of at most [`Self::lanes`] messages. False if
-    /// they are better done one by one.
+    /// one by one is faster.
     pub(crate) fn icvs(
         &self,
         buffer: &[u8],

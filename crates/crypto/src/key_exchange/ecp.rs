@@ -36,7 +36,7 @@ where
     FieldBytesSize<C>: ModulusSize,
 {
     let peer = point::<C>(group, peer_public)?;
-    // The copy that the computation wants is wiped as well.
+    // The copy that the computation needs is wiped as well.
     let copy = Zeroizing::new(private.to_nonzero_scalar());
     let scalar = &*copy;
     let shared = ecdh::diffie_hellman(scalar, peer.as_affine());
@@ -50,7 +50,7 @@ where
     AffinePoint<C>: FromSec1Point<C> + ToSec1Point<C>,
     FieldBytesSize<C>: ModulusSize,
 {
-    // Infinity has no coordinates; zeros are how it gets written all the same.
+    // Infinity has no coordinates, but it is sometimes written as zeros.
     if value.iter().all(|octet| *octet == 0) {
         return Err(KeyExchangeError::Infinity { group });
     }

@@ -24,10 +24,9 @@ use crate::random::{RandomError, SecretRandom};
 use crate::secret::Secret;
 use crate::transform::Group;
 
-/// Values of X25519 that give zero whatever the private key is, the top bit taken
-/// as zero: the points of order 1, 2, 4 and 8 of the curve and of its twist, and the
-/// two of them that are also written with a coordinate beyond the prime (RFC 7748
-/// section 7).
+/// X25519 values, top bit cleared, that give zero with every private key: the
+/// points of order 1, 2, 4 and 8 of the curve and its twist. Two of them have a
+/// second form, with a coordinate beyond the prime (RFC 7748 section 7).
 const CURVE25519_SMALL_ORDER: [[u8; 32]; 7] = [
     // 0
     [0; 32],
@@ -58,9 +57,9 @@ const fn with_ends(first: u8, between: u8, last: u8) -> [u8; 32] {
     octets
 }
 
-/// Whether a peer's public value can be agreed on, at a small part of what the key
-/// exchange costs: to be asked before a key pair is made for it. What passes, passes
-/// in [`KeyPair::agree`] too.
+/// Checks a peer's public value at a small part of the cost of the key
+/// exchange, so that no key pair is made for a bad one. A value that passes
+/// here passes in [`KeyPair::agree`] too.
 ///
 /// # Errors
 /// [`KeyExchangeError`] if it is of the wrong length, out of range (RFC 6989 section
@@ -90,7 +89,7 @@ pub fn check_public(group: Group, value: &[u8]) -> Result<(), KeyExchangeError> 
 
 fn check_curve25519(value: &[u8]) -> Result<(), KeyExchangeError> {
     let mut value = value.to_vec();
-    // RFC 7748 section 5: the top bit is not looked at.
+    // RFC 7748 section 5: the top bit is ignored.
     if let Some(last) = value.last_mut() {
         *last &= 0x7f;
     }
@@ -105,8 +104,8 @@ fn check_curve25519(value: &[u8]) -> Result<(), KeyExchangeError> {
     Ok(())
 }
 
-/// What is random of our side of one key exchange, wiped on drop. It is drawn in no time;
-/// its public value, [`Self::into_key_pair`], takes as long as half of the exchange.
+/// The random part of our side of one key exchange, wiped on drop. Drawing it takes no time;
+/// computing its public value ([`Self::into_key_pair`]) takes half the time of the exchange.
 pub struct PrivateKey {
     group: Group,
     private: Private,
@@ -182,8 +181,8 @@ impl KeyPair {
         PrivateKey::generate(group, random).map(PrivateKey::into_key_pair)
     }
 
-    /// The key pair of a private value that [`Self::private`] gave. None: it is not one of
-    /// the group.
+    /// The key pair of a private value that [`Self::private`] gave. None if the
+    /// value is not one of the group.
     #[must_use]
     pub fn restore(group: Group, private: &Secret) -> Option<Self> {
         let octets = private.expose();

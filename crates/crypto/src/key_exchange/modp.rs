@@ -51,7 +51,7 @@ impl Exponent {
         }
     }
 
-    /// As many octets as it was made of.
+    /// The exponent, in as many octets as it was made of.
     pub(super) fn to_be_octets(&self) -> Secret {
         let octets = Zeroizing::new(self.value.to_be_bytes().into_vec());
         let len = usize::try_from(self.bits / 8).unwrap_or(usize::MAX);

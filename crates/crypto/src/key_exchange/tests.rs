@@ -1,4 +1,4 @@
-//! Published vectors, and every way in which a public value can be wrong.
+//! Published vectors, and everything that can be wrong with a public value.
 
 use proptest::prelude::*;
 use rand_chacha::ChaCha20Rng;

@@ -26,7 +26,7 @@ pub(crate) struct WideCbc {
 }
 
 impl WideCbc {
-    /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
+    /// None if the CPU lacks the instructions, or `key` is not 16 or 32 octets long.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let rounds = rounds(key)?;
         if !Self::detected() {
@@ -86,8 +86,8 @@ fn invert(encryption: &[[u8; 16]]) -> RoundKeys {
     keys
 }
 
-// How many rounds there are is not known to the compiler, which would otherwise
-// finish one vector before it begins the next.
+// The compiler must not know the number of rounds: it would finish one vector
+// before it begins the next.
 #[target_feature(enable = "avx2,vaes")]
 fn encrypt(keys: &[[u8; 16]], lanes: &mut [Lane<'_>; LANES]) {
     let [first, middle @ .., last] = keys else {
@@ -150,7 +150,7 @@ fn decrypt(keys: &[[u8; 16]], iv: &[u8; 16], blocks: &mut [[u8; 16]]) {
     }
 }
 
-/// Decrypts sixteen blocks that follow `before` and returns what the last one was.
+/// Decrypts sixteen blocks that follow `before` and returns the last one's ciphertext.
 #[inline]
 #[target_feature(enable = "avx2,vaes")]
 fn decrypt_sixteen(

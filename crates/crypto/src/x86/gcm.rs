@@ -1,11 +1,11 @@
 //! AES-GCM (NIST SP 800-38D) with two blocks to a 256-bit vector, and with the
 //! cipher of one group of blocks beside the hash of another.
 //!
-//! The counter blocks of a message are taken in groups of sixteen, from the
-//! counter 0 on: then the counters of a group differ in four bits alone. Counter 1
-//! makes the mask of the tag, counter 2 is the first for data (section 7.1). Where
-//! counters 0 and 1 are in the first group, the hash has a zero and the last
-//! block of additional data, so that both have their groups alike.
+//! The counter blocks of a message are taken in groups of sixteen, from the counter
+//! 0 on: then the counters of a group differ in four bits alone. Counter 1 makes the
+//! mask of the tag, counter 2 is the first for data (section 7.1). In the first
+//! group, the hash has a zero and the last block of additional data in the places of
+//! counters 0 and 1, so that cipher and hash have the same groups.
 
 use core::arch::asm;
 use core::arch::x86_64::{
@@ -67,7 +67,7 @@ pub(crate) struct WideGcm {
 }
 
 impl WideGcm {
-    /// None if the CPU lacks the instructions, or `key` has not 16 or 32 octets.
+    /// None if the CPU lacks the instructions, or `key` is not 16 or 32 octets long.
     pub(crate) fn new(key: &[u8]) -> Option<Self> {
         let rounds = rounds(key)?;
         if !Self::detected() {
@@ -137,8 +137,7 @@ fn expand_all(rounds: usize, key: &[u8]) -> WideGcm {
     }
 }
 
-/// Additional data, cut into blocks where the caller's compiler may know how many
-/// octets they are.
+/// Additional data, cut into blocks where the compiler may know their length.
 struct Aad<'a> {
     len: usize,
     before_last: &'a [[u8; 16]],
@@ -186,11 +185,11 @@ fn crypt<const ROUNDS: usize, const SEAL: bool>(
 /// The last octets of a message, fewer than a group.
 struct End<'a> {
     data: &'a mut [u8],
-    /// What they are to be added to, as far as it is needed.
+    /// The keystream for `data`, as far as it is needed.
     keystream: [__m256i; PAIRS],
-    /// What the counter 1 made.
+    /// The mask of the tag, made by counter 1.
     mask: __m128i,
-    /// What has not been reduced of the hash.
+    /// The part of the hash that is not reduced yet.
     sum: Sum,
 }
 
@@ -202,7 +201,7 @@ fn groups_of(data: &mut [u8]) -> (&mut [Group], &mut [u8]) {
     (pairs.as_chunks_mut().0, rest)
 }
 
-/// Half a group's keystream, as the beginning of one.
+/// Half a group's keystream, as the first half of a whole one.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn half([a, b, c, d]: [__m256i; HALF]) -> [__m256i; PAIRS] {
@@ -210,8 +209,8 @@ fn half([a, b, c, d]: [__m256i; HALF]) -> [__m256i; PAIRS] {
     [a, b, c, d, none, none, none, none]
 }
 
-/// The first group as it is hashed: where the counters 0 and 1 were, a zero and
-/// what is to be hashed for the last of the additional data.
+/// The first group as it is hashed: in the places of counters 0 and 1 it has a
+/// zero and what is to be hashed for the last block of additional data.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn first_hashed(last_aad: __m128i, head: &[Pair]) -> Group {
@@ -263,8 +262,8 @@ impl<'k> Message<'k> {
         }
     }
 
-    /// Hashes all of the additional data but the last block. What is to be hashed
-    /// for that one is returned.
+    /// Hashes all of the additional data but the last block, and returns what
+    /// is to be hashed for that one.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
     fn absorb_all_but_last(&self, aad: &Aad<'_>) -> __m128i {
@@ -280,7 +279,7 @@ impl<'k> Message<'k> {
     }
 
     /// For data that all have their counters in the first group. `SEAL` is for
-    /// the compiler, as below.
+    /// the compiler, as in `keystream_beside_hash`.
     #[inline]
     #[target_feature(enable = "avx2,vaes,vpclmulqdq")]
     fn only_the_end<'a, const ROUNDS: usize, const SEAL: bool>(
@@ -372,8 +371,8 @@ impl<'k> Message<'k> {
         }
     }
 
-    /// Encrypts or decrypts what is left and computes the tag. `ROUNDS` is for the
-    /// compiler, as below.
+    /// Encrypts or decrypts what is left and computes the tag. `ROUNDS` is for
+    /// the compiler, as `SEAL` in `keystream_beside_hash`.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
     fn finish<const ROUNDS: usize, const SEAL: bool>(&self, end: End<'_>) -> [u8; 16] {
@@ -408,8 +407,8 @@ impl<'k> Message<'k> {
         tag
     }
 
-    /// The next group's counter blocks, as many as are wanted of them, after the
-    /// first round key was added.
+    /// The first `N` vectors of the next group's counter blocks, with the first
+    /// round key added.
     #[inline]
     #[target_feature(enable = "avx2")]
     fn counter_blocks<const N: usize>(&mut self) -> [__m256i; N] {
@@ -435,11 +434,11 @@ impl<'k> Message<'k> {
         self.last_rounds::<ROUNDS, N>(states)
     }
 
-    /// The next keystream, and `hashed` added to the hash. Between two rounds of
-    /// the cipher, which are eight or four instructions that depend on what was
-    /// before but not on each other, there is time for the products of a pair.
-    /// `SEAL` changes nothing: what has one caller is compiled into it, and the
-    /// keystream stays in registers.
+    /// Makes the next keystream, and adds `hashed` to the hash. A round of the
+    /// cipher is eight or four instructions that do not depend on each other;
+    /// between two rounds there is time for the products of a pair. `SEAL`
+    /// changes nothing, but gives each copy one caller: it is compiled into
+    /// that, and the keystream stays in registers.
     #[inline]
     #[target_feature(enable = "avx2,vaes,pclmulqdq,vpclmulqdq")]
     fn keystream_beside_hash<const ROUNDS: usize, const SEAL: bool, const N: usize>(
@@ -488,9 +487,9 @@ impl<'k> Message<'k> {
     }
 }
 
-/// Has what was computed so far computed before anything that comes later. The
-/// compiler would do the hash first and then the cipher, and the CPU does not
-/// look far enough ahead to do both at once then.
+/// Keeps the compiler from moving anything across this point. It would do the
+/// hash first and then the cipher, and the CPU does not look far enough ahead
+/// to overlap them.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn keep_order<const N: usize>(states: &mut [__m256i; N], sum: &mut Sum) {
@@ -502,7 +501,7 @@ fn keep_order<const N: usize>(states: &mut [__m256i; N], sum: &mut Sum) {
     sum.high = at_once(sum.high);
 }
 
-/// The same vector, which is computed before the next that is given here.
+/// Returns the same vector, computed before the next one that is given here.
 #[inline]
 #[target_feature(enable = "avx2")]
 fn at_once(mut vector: __m256i) -> __m256i {

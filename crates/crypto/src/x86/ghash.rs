@@ -1,9 +1,9 @@
 //! GHASH (NIST SP 800-38D section 6.4) of two blocks at a time.
 //!
-//! GHASH has the first bit of a block as the lowest power of x. With its octets
-//! turned round, a block is a number as the CPU multiplies them, and a product
-//! comes out one bit too low, which the key makes up for: this is POLYVAL of
-//! RFC 8452 appendix A, whose reduction needs two multiplications and no shifts.
+//! In GHASH the first bit of a block is the lowest power of x. With its octets
+//! reversed, a block is a number that the CPU can multiply; the product comes
+//! out one bit too low, which the key makes up for. This is POLYVAL of RFC 8452
+//! appendix A, whose reduction needs two multiplications and no shifts.
 
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_clmulepi64_si128, _mm_set_epi8, _mm_set_epi64x, _mm_shuffle_epi8,
@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::memory::{load_block, load_pair, store_block};
 
-/// The highest power of the key that is at hand: this many blocks are multiplied
+/// The highest power of the key that is kept: this many blocks are multiplied
 /// before the sum is reduced.
 pub(super) const POWERS: usize = 17;
 
@@ -29,14 +29,14 @@ const SWAP_HALVES: i32 = 0x4e;
 
 /// The powers of a hash key. Wiped on drop.
 pub(super) struct HashKey {
-    /// From the highest to the first. A zero follows, for what stands alone.
+    /// From the highest to the first. A zero follows, for a block that stands alone.
     powers: Zeroizing<[[u8; 16]; POWERS + 1]>,
     /// The sum of each power's halves (Karatsuba).
     folded: Zeroizing<[[u8; 16]; POWERS + 1]>,
 }
 
 impl HashKey {
-    /// The key `hash_key`, which is a block of zeros encrypted.
+    /// The powers of `hash_key`, which is an encrypted block of zeros.
     #[target_feature(enable = "avx2,pclmulqdq,vpclmulqdq")]
     pub(super) fn new(hash_key: [u8; 16]) -> Self {
         let key = times_x(u128::from_be_bytes(hash_key));
@@ -72,14 +72,14 @@ fn fold(block: __m128i) -> __m128i {
     _mm_xor_si128(block, _mm_shuffle_epi32::<SWAP_HALVES>(block))
 }
 
-/// Turns round the octets of a block.
+/// Reverses the octets of a block.
 #[inline]
 #[target_feature(enable = "sse2,ssse3")]
 pub(super) fn turn_round(block: __m128i) -> __m128i {
     _mm_shuffle_epi8(block, backwards())
 }
 
-/// Turns round the octets of two blocks.
+/// Reverses the octets of each of two blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn turn_round_both(blocks: __m256i) -> __m256i {
@@ -139,7 +139,7 @@ impl Sum {
         self.middle = _mm256_xor_si256(self.middle, middle);
     }
 
-    /// The block that this is modulo the field's polynomial.
+    /// The sum modulo the field's polynomial, as one block.
     #[inline]
     #[target_feature(enable = "avx2,pclmulqdq")]
     pub(super) fn reduce(self) -> __m128i {

@@ -8,10 +8,10 @@ use zeroize::Zeroizing;
 pub(super) const ROUNDS_128: usize = 10;
 pub(super) const ROUNDS_256: usize = 14;
 
-/// One more than there are rounds. What a key of 16 octets does not need stays zero.
+/// One key more than there are rounds. Those that a key of 16 octets does not need stay zero.
 pub(super) type RoundKeys = Zeroizing<[[u8; 16]; ROUNDS_256 + 1]>;
 
-/// Rounds under `key`. None if it has not 16 or 32 octets.
+/// Rounds under `key`. None if it is not 16 or 32 octets long.
 pub(super) fn rounds(key: &[u8]) -> Option<usize> {
     match key.len() {
         16 => Some(ROUNDS_128),
@@ -34,7 +34,7 @@ pub(super) fn expand(key: &[u8]) -> RoundKeys {
         let before = |n: usize| words.get(i - n).copied().unwrap_or(0);
         let mut word = before(1);
         if i.is_multiple_of(key_words) {
-            // A word's first octet is the lowest: the RFC's rotation is to the right.
+            // A word's first octet is the lowest, so the standard's rotation is to the right.
             word = substitute(word.rotate_right(8)) ^ round_constant;
             round_constant = (round_constant << 1) ^ (0x11b * (round_constant >> 7));
         } else if key_words == 8 && i % 8 == 4 {

@@ -11,7 +11,7 @@ macro_rules! load {
         #[target_feature(enable = $feature)]
         pub(super) fn $name(from: &$from) -> $vector {
             // SAFETY: the reference is to as many octets as the vector has, and
-            // the instruction does not mind how they are aligned.
+            // the instruction needs no alignment.
             unsafe { $with(std::ptr::from_ref(from).cast()) }
         }
     };

@@ -1,6 +1,6 @@
-//! Blocks, and pairs of blocks, of which there are only the first octets. A copy
-//! by way of memory would make the CPU wait: it does not forward several small
-//! stores to one wide load.
+//! Blocks, and pairs of blocks, of which only the first octets are there. A
+//! copy through memory would make the CPU wait: it does not forward several
+//! small stores to one wide load.
 
 use core::arch::x86_64::{
     __m128i, __m256i, _mm_set_epi32, _mm256_and_si256, _mm256_castsi256_si128, _mm256_cmpgt_epi8,
@@ -63,7 +63,7 @@ fn store_part(octets: &mut [u8], block: __m128i) {
     }
 }
 
-/// The pair with all but its first `len` octets zero, at most 32.
+/// The pair, with all but its first `len` octets (at most 32) cleared.
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn cut(pair: __m256i, len: usize) -> __m256i {

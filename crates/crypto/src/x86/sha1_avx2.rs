@@ -31,7 +31,7 @@ impl Streams<u32, 5, 64, LANES> for Sha1Avx2 {
     }
 }
 
-/// What a stream at its end is fed with; its state stays.
+/// The block that a stream at its end is fed with; its state does not change.
 const NOTHING: [u8; 64] = [0; 64];
 
 #[target_feature(enable = "avx2")]

@@ -32,7 +32,7 @@ impl Streams<u64, 8, 128, LANES> for Sha512Avx2 {
     }
 }
 
-/// What a stream at its end is fed with; its state stays.
+/// The block that a stream at its end is fed with; its state does not change.
 const NOTHING: [u8; 128] = [0; 128];
 
 #[target_feature(enable = "avx2")]

@@ -11,19 +11,19 @@ use crate::tables::Egress;
 use crate::tables::counters::{DropReason, Drops};
 use crate::tables::rate;
 
-/// Octets of buffer: a super-packet of 64 KiB whose segments are small grows
-/// several times over, and another is read before the first is sent.
+/// Bytes of buffer: a super-packet of 64 KiB with small segments grows several
+/// times over, and another is read before the first is sent.
 const BUFFER: usize = 512 << 10;
 /// Packets that a burst has room for.
 pub(crate) const PACKETS: usize = 1024;
 
 /// Consecutive packets that leave by one SA with one traffic class.
 struct Run {
-    /// Kept, so that a change of the tables does not matter to what is laid out.
+    /// Kept, so that a change of the tables does not affect packets already laid out.
     egress: Arc<Egress>,
     traffic_class: u8,
     packets: Range<usize>,
-    /// Up to here they are sealed.
+    /// Where its sealed packets end.
     sealed: usize,
 }
 
@@ -37,8 +37,8 @@ pub(crate) struct Batch {
     segment: Option<u16>,
 }
 
-/// A buffer and what lies in it. It belongs to one worker, which may hand it over to
-/// another to be sealed and sent. For each run its tunnel's lease is joined.
+/// A buffer and the packets in it. It belongs to one worker, which may hand it over
+/// to another to be sealed and sent. Each run has joined its tunnel's lease.
 pub(crate) struct Burst {
     /// The worker whose buffer it is.
     pub(crate) home: usize,
@@ -71,15 +71,15 @@ impl Burst {
         Some(&self.runs.get(run)?.egress)
     }
 
-    /// Whether a packet, of so many octets when it is sealed, may follow, if need be
-    /// in a run of its own.
+    /// Whether there is room for a packet that has this length once sealed, if
+    /// need be in a run of its own.
     pub(crate) fn has_room(&self, sealed_len: usize) -> bool {
         self.packets.len() < self.packets.capacity()
             && self.runs.len() < self.runs.capacity()
             && self.used + sealed_len <= self.buffer.len()
     }
 
-    /// Whether a packet that leaves so belongs to the run laid out last.
+    /// Whether a packet with this egress and traffic class belongs to the last run.
     pub(crate) fn continues(&self, egress: &Arc<Egress>, traffic_class: u8) -> bool {
         self.runs.last().is_some_and(|run| {
             Arc::ptr_eq(&run.egress, egress)
@@ -88,7 +88,7 @@ impl Burst {
         })
     }
 
-    /// Begins a run, for which the lease of its tunnel was joined.
+    /// Begins a run. The caller has joined its tunnel's lease for it.
     pub(crate) fn begin(&mut self, egress: &Arc<Egress>, traffic_class: u8) {
         let next = self.packets.len();
         self.runs.push(Run {
@@ -122,8 +122,8 @@ impl Burst {
         Some(())
     }
 
-    /// Seals the last packets as soon as there are enough to be worked on together,
-    /// while they are in a first-level cache since they were written.
+    /// Seals the last packets as soon as there are enough to be worked on
+    /// together, while they are still in a first-level cache.
     pub(crate) fn seal_group(&mut self, drops: &Drops) {
         let waiting = |run: &Run| run.packets.end - run.sealed;
         if self.runs.last().is_some_and(|run| waiting(run) == GROUP) {
@@ -131,8 +131,8 @@ impl Burst {
         }
     }
 
-    /// Seals what is left of a run. Packets that cannot be sealed are counted, and
-    /// are then no part of the run.
+    /// Seals the rest of a run. Packets that cannot be sealed are counted and
+    /// leave the run.
     pub(crate) fn seal(&mut self, run: usize, drops: &Drops) {
         let Some(run) = self.runs.get_mut(run) else {
             return;
@@ -148,8 +148,8 @@ impl Burst {
         }
     }
 
-    /// Appends the sealed packets of a run in as few batches as may be. The kernel
-    /// cuts several datagrams from one message up to `segment_limit` octets of each.
+    /// Appends the sealed packets of a run in as few batches as possible. Packets
+    /// longer than `segment_limit` get a batch each: the kernel would not cut them.
     pub(crate) fn batch(&self, run: usize, segment_limit: usize, batches: &mut Vec<Batch>) {
         let Some(of_run) = self.runs.get(run) else {
             return;
@@ -173,7 +173,7 @@ impl Burst {
         })
     }
 
-    /// Counts what went for its SA and its tunnel.
+    /// Counts the packets of a sent batch for their SA and their tunnel.
     pub(crate) fn count(&self, batch: &Batch) {
         let (Some(run), Some(packets)) = (
             self.runs.get(batch.run),
@@ -185,7 +185,7 @@ impl Burst {
         run.egress.outbound.count(packets.len(), octets);
     }
 
-    /// Empties it: what was in it is sent, or dropped.
+    /// Empties the burst, whose packets were sent or dropped.
     pub(crate) fn clear(&mut self) {
         if self.runs.is_empty() {
             return;
@@ -200,7 +200,7 @@ impl Burst {
     }
 }
 
-/// A tunnel must not wait for what is gone with its worker.
+/// A tunnel must not wait for a burst that is gone with its worker.
 impl Drop for Burst {
     fn drop(&mut self) {
         self.clear();
@@ -216,8 +216,8 @@ impl fmt::Debug for Burst {
     }
 }
 
-/// Seals packets of one SA where they lie, or none of them. `now` is asked, in
-/// nanoseconds, only where the tunnel's rate is limited.
+/// Seals packets of one SA where they lie, or none of them. `now` is called,
+/// for nanoseconds, only where the tunnel's rate is limited.
 pub(crate) fn seal_packets(
     buffer: &mut [u8],
     packets: &[Plain],
@@ -255,7 +255,7 @@ impl Batch {
         self.segment
     }
 
-    /// As batches of one packet, which every kernel and device takes.
+    /// Splits it into batches of one packet, which every kernel and device takes.
     pub(crate) fn singles(&self) -> impl Iterator<Item = Self> {
         let size = self.segment.map_or(self.octets.len(), usize::from);
         let (run, end) = (self.run, self.octets.end);
@@ -272,7 +272,7 @@ impl Batch {
 }
 
 /// Puts the sealed packets of a run, which lie one behind the other and are
-/// numbered from `first`, into as few batches as may be: all packets of a
+/// numbered from `first`, into as few batches as possible: all packets of a
 /// batch have one length but the last, which may be shorter.
 fn join(
     run: usize,

@@ -1,5 +1,5 @@
-//! What becomes of a packet, decided without a device: by the workers for each packet of
-//! a burst, and one packet at a time by [`crate::engine`].
+//! Forwarding decisions, made without a device. The workers make them for each
+//! packet of a burst, [`crate::engine`] for one packet at a time.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::tables::{DestinationOwner, Egress, Slot, Tables};
 /// How a packet leaves.
 pub(crate) struct Departure<'t> {
     pub(crate) egress: &'t Arc<Egress>,
-    /// What ESP calls it.
+    /// ESP's Next Header.
     pub(crate) next_header: u8,
     /// DSCP and ECN of the outer header.
     pub(crate) traffic_class: u8,
@@ -28,9 +28,9 @@ pub(crate) struct Departure<'t> {
 /// Why a packet does not leave, and what its sender is to be told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NotForwarded {
-    /// Nothing is told.
+    /// The sender is told nothing.
     Dropped(DropReason),
-    /// It may have so many octets.
+    /// Too large: the sender is told that this many octets fit.
     TooBig(usize),
     /// Its hops are used up.
     HopLimit,
@@ -43,8 +43,8 @@ impl From<DropReason> for NotForwarded {
 }
 
 impl NotForwarded {
-    /// Writes what the sender of the packet is told, if it is to be told. Returns its
-    /// length.
+    /// Writes the ICMP answer to the sender of the packet, if there is to be
+    /// one. Returns its length.
     pub(crate) fn answer(self, packet: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             Self::TooBig(limit) => too_big(packet, limit, out),
@@ -62,8 +62,8 @@ impl NotForwarded {
     }
 }
 
-/// Finds the SA by which something from inside leaves, a packet or many segments of a flow,
-/// once for all of them, and has TCP announce no more than fits there and into `tun_mtu`.
+/// Finds the SA for a packet from inside, or once for many segments of a flow,
+/// and clamps the MSS of a SYN to what fits there and into `tun_mtu`.
 pub(crate) fn forward_outbound<'t, 'p>(
     tables: &'t Tables,
     header: VnetHeader,
@@ -81,8 +81,8 @@ pub(crate) fn forward_outbound<'t, 'p>(
     Ok((departure, segments))
 }
 
-/// Finds the SA by which a packet leaves that came out of the tunnel `from`, was admitted
-/// there and is for another site: as a router does.
+/// Finds the SA for a packet that came out of the tunnel `from`, was admitted
+/// and is for another site. Counts the hop, as a router does.
 pub(crate) fn forward_to_site<'t>(
     tables: &'t Tables,
     from: TunnelId,
@@ -105,8 +105,8 @@ pub(crate) fn forward_to_site<'t>(
     depart(egress, next_header, octets, octets.len())
 }
 
-/// Finds the SA by which an ICMP answer leaves to the sender of a packet that came out of
-/// a tunnel: that of the tunnel which leads to it.
+/// Finds the SA for an ICMP answer to the sender of a packet that came out of a
+/// tunnel: one of the tunnel that leads to that sender.
 pub(crate) fn forward_answer<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
     let packet = InnerPacket::parse(answer).ok()?;
     let egress = tables.egress_for(&packet).ok()?;
@@ -117,8 +117,8 @@ pub(crate) fn forward_answer<'t>(tables: &'t Tables, answer: &[u8]) -> Option<De
     })
 }
 
-/// The departure of packets with this one's header, none of more than `len` octets, if
-/// they are not too big for it.
+/// The departure of packets with this header and at most `len` octets, unless
+/// they are too big.
 fn depart<'t>(
     egress: &'t Arc<Egress>,
     next_header: u8,
@@ -138,8 +138,8 @@ fn depart<'t>(
     })
 }
 
-/// What was looked up last under the same tables: most often it is what the next packet
-/// needs too.
+/// The last look-ups under the same tables: most often the next packet needs
+/// them too.
 #[derive(Debug, Default)]
 pub(crate) struct RecentLookups {
     /// The last destination that was found behind us.
@@ -151,14 +151,14 @@ pub(crate) struct RecentLookups {
 /// A decrypted packet that was admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Admitted {
-    /// Its octets, without what may follow it.
+    /// Its length, without the padding that may follow it.
     pub(crate) len: usize,
     /// It is for us, and not for another site.
     pub(crate) local: bool,
 }
 
 /// Checks a decrypted packet (RFC 4301 section 5.2), and copies ECN from its outer header
-/// (RFC 6040). What answers a local one comes through the TUN device, whose MTU is `tun_mtu`.
+/// (RFC 6040). Answers to a local one come through the TUN device, whose MTU is `tun_mtu`.
 pub(crate) fn admit(
     tables: &Tables,
     slot: &Slot,
@@ -188,8 +188,8 @@ pub(crate) fn admit(
         DestinationOwner::BehindUs => recent.behind = Some(destination),
         DestinationOwner::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
         DestinationOwner::Host => return Err(DropReason::HostClosed),
-        // RFC 3927 section 7: link-local addresses, which inside addresses are, are
-        // for their own link.
+        // RFC 3927 section 7: link-local addresses, such as the inside
+        // addresses, are for their own link.
         DestinationOwner::Elsewhere
             if !tables.site_to_site()
                 || is_link_local(destination)
@@ -214,9 +214,9 @@ const fn is_link_local(address: IpAddr) -> bool {
     }
 }
 
-/// Whether this authentic packet is newer than any before on its SA and came by another
-/// path than the SA's. One in the other encapsulation than the path's does not count: a
-/// peer may send either (RFC 7296 section 2.23).
+/// Whether this authentic packet is newer than any before on its SA and came by
+/// another path than the SA's. A packet in the other encapsulation does not
+/// count: a peer may send either (RFC 7296 section 2.23).
 pub(crate) fn has_moved(
     slot: &Slot,
     sequence: u64,

@@ -1,6 +1,6 @@
-//! The data plane without its devices and threads: its tables, the changes that are
-//! made to them, and what is counted. Whoever carries packets looks them up here, be it
-//! the workers of a [`crate::DataPlane`] or a simulation.
+//! The data plane without its devices and threads: its tables, the changes to
+//! them, and the counters. The workers of a [`crate::DataPlane`], or a
+//! simulation, look packets up here.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -50,24 +50,24 @@ pub enum ControlError {
     /// A path's two ends are of different families.
     #[error("path from {0} to {1} mixes address families")]
     FamiliesDiffer(IpAddr, IpAddr),
-    /// Two inbound SPIs with one slot.
+    /// Another SA has the slot of this inbound SPI.
     #[error("SPI {spi_in:#010x} has the slot of SPI {taken_by:#010x}, which is still installed")]
     SlotTaken {
         /// The SPI refused.
         spi_in: u32,
-        /// The SPI that is there.
+        /// The SPI that has the slot.
         taken_by: u32,
     },
     /// No CHILD SA has this inbound SPI.
     #[error("no CHILD SA with inbound SPI {0:#010x}")]
     UnknownChild(u32),
-    /// A tunnel number that is not small.
+    /// A tunnel number that is too large.
     #[error("tunnel number {0} is not below {MAX_TUNNELS}")]
     TunnelNumber(u32),
     /// Keys do not fit the suite.
     #[error("keys of SPI {spi:#010x}: {error}")]
     Keys {
-        /// Whose keys.
+        /// The SPI of the keys.
         spi: u32,
         /// What does not fit.
         error: KeyError,
@@ -93,12 +93,12 @@ struct Keys {
     outbound: DirectionKeys,
 }
 
-/// What outlives a tunnel's SAs.
+/// What a tunnel keeps when its SAs go.
 #[derive(Default)]
 struct Tunnel {
     traffic: Arc<Traffic>,
     policy: Arc<Policy>,
-    /// Shared by all its SAs, so that a rekey changes nothing of the order.
+    /// Shared by all its SAs, so that packets stay in order over a rekey.
     lease: Arc<SenderLease>,
     /// Inbound SPIs of its SAs.
     spis: Vec<u32>,
@@ -109,7 +109,7 @@ struct Control {
     /// By inbound SPI.
     children: BTreeMap<u32, Child>,
     tunnels: BTreeMap<TunnelId, Tunnel>,
-    /// The last child whose link was looked at; None begins anew.
+    /// The last child whose link was looked at; None starts from the first.
     looked_at: Option<u32>,
 }
 
@@ -134,11 +134,11 @@ impl Control {
 pub struct Engine {
     outside: Vec<IpAddr>,
     pub(crate) tables: ArcSwap<Tables>,
-    /// Where packets came from that is not on their SAs' paths.
+    /// Addresses of packets that came by other paths than their SAs'.
     pub(crate) paths: SeenPaths,
-    /// What came with an SPI that no SA receives with.
+    /// Packets whose SPI no SA receives with.
     pub(crate) unknown_spis: UnknownSpis,
-    /// What was dropped because the ends' networks differ.
+    /// Packets that were dropped because the ends' networks differ.
     pub(crate) misplaced: Examples,
     control: Mutex<Control>,
 }
@@ -152,7 +152,7 @@ impl std::fmt::Debug for Engine {
 }
 
 impl Engine {
-    /// Without a tunnel yet. Paths start at one of `outside`, our outside addresses.
+    /// An engine without tunnels. Paths start at one of `outside`, our outside addresses.
     #[must_use]
     pub fn new(outside: Vec<IpAddr>) -> Self {
         Self {
@@ -166,9 +166,9 @@ impl Engine {
     }
 
     /// Receives with this CHILD SA from now on, and keeps its sending half for
-    /// [`Self::use_outbound`]. `replay_window` is in packets, `link` what its packets
-    /// leave by, if that is known, and `iv_seed` what AES-CBC makes its IVs of: 32 secret
-    /// octets.
+    /// [`Self::use_outbound`]. `replay_window` is in packets. `link` is the one
+    /// that its packets leave by, if known. AES-CBC makes its IVs of `iv_seed`,
+    /// 32 secret octets.
     ///
     /// # Errors
     ///
@@ -270,8 +270,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Sends this tunnel's packets with this CHILD SA from now on. One that
-    /// had the same selectors sends no more, but still receives.
+    /// Sends this tunnel's packets with this CHILD SA from now on. Another one
+    /// with the same selectors sends no more, but still receives.
     ///
     /// # Errors
     ///
@@ -359,15 +359,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Takes where packets came from that is not on their SAs' paths: of each SA
-    /// the newest packet's address since this was last asked.
+    /// Takes the addresses of packets that came by other paths than their SAs':
+    /// of each SA that of the newest packet since the last call.
     #[must_use]
     pub fn take_paths(&self) -> Vec<SeenPath> {
         self.paths.take()
     }
 
-    /// Treats this tunnel's packets so from now on. It may have no CHILD SA yet.
-    /// Returns whether that is a change.
+    /// Applies this policy to the tunnel's packets. The tunnel may have no
+    /// CHILD SA yet. Returns whether that is a change.
     pub fn set_policy(&self, tunnel: TunnelId, policy: TunnelPolicy) -> bool {
         let mut control = self.control();
         let of_tunnel = control.tunnels.entry(tunnel).or_default();
@@ -383,7 +383,7 @@ impl Engine {
         true
     }
 
-    /// Lets what came out of one tunnel into another, or not.
+    /// Allows or forbids packets to go from one tunnel into another.
     pub fn set_site_to_site(&self, allowed: bool) {
         self.change(|tables| tables.set_site_to_site(allowed));
     }
@@ -394,14 +394,14 @@ impl Engine {
         self.tables.load().mtu(tunnel)
     }
 
-    /// Replaces the forwarding table: which tunnel carries which inside
-    /// destination, and so may have packets from there, by longest prefix.
+    /// Replaces the forwarding table: by longest prefix, which tunnel carries
+    /// packets to an inside destination and may bring packets from there.
     pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
         self.change(|tables| tables.set_forwarding(routes));
     }
 
-    /// Replaces what the kernel delivers to the gateway's own host. Until this is
-    /// told, every local destination is taken for the host's.
+    /// Replaces the prefixes that the kernel delivers to the gateway's own host.
+    /// Until they are known, every local destination is taken for the host's.
     pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
         self.change(|tables| tables.set_host_addresses(prefixes));
     }
@@ -462,7 +462,7 @@ impl Engine {
             .collect()
     }
 
-    /// How a tunnel's packets are treated, if it has ever been told.
+    /// How a tunnel's packets are treated, if that was ever set.
     #[must_use]
     pub fn policy(&self, tunnel: TunnelId) -> Option<TunnelPolicy> {
         let control = self.control();
@@ -470,14 +470,14 @@ impl Engine {
         Some(tunnel.policy.asked)
     }
 
-    /// The tables as they are now and will be.
+    /// A view of the tables that follows their changes.
     #[must_use]
     pub fn lookup(&self) -> Lookup<'_> {
         Lookup::new(&self.tables)
     }
 
-    /// Changes are made one after the other under this lock; nobody who carries packets
-    /// takes it.
+    /// Changes are made one after the other under this lock; carrying packets
+    /// does not take it.
     fn control(&self) -> MutexGuard<'_, Control> {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,5 +1,5 @@
-//! What others may change in the kernel while we run: the MTU of the links outside
-//! and of the routes to the peers.
+//! The MTUs that others may change in the kernel while we run: those of the
+//! outside links and of the routes to the peers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -10,23 +10,23 @@ use super::{Control, Engine};
 use crate::links::outside_link::OutsideLink;
 use crate::tables::OutsideEnds;
 
-/// Peers that are looked at in one go: some milliseconds.
+/// Peers that one call looks at, which takes some milliseconds.
 const AT_ONCE: usize = 256;
 
-/// A link, or a route, that carries less than the settings of tunnels say.
+/// A link, or a route, whose MTU is smaller than the settings of some tunnels say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmallMtuLink {
-    /// Which, and what it carries.
+    /// The link, and its MTU.
     pub link: OutsideLink,
-    /// The most that the settings of its tunnels say, octets.
+    /// The largest MTU in the settings of its tunnels, octets.
     pub settings_mtu: u16,
-    /// The tunnels, in order; they keep to what it carries.
+    /// The tunnels, in order; they keep to the link's MTU.
     pub tunnels: BTreeSet<TunnelId>,
 }
 
 impl Engine {
-    /// Asks `link_to` for the links to the peers again, of many peers for some each
-    /// time. Returns whether something has changed.
+    /// Asks `link_to` for the links to the peers again; of many peers, for some
+    /// at each call. Returns whether something has changed.
     pub(crate) fn look_outside(
         &self,
         link_to: impl Fn(OutsideEnds) -> Option<OutsideLink>,
@@ -47,8 +47,8 @@ impl Engine {
         true
     }
 
-    /// The links and routes that carry less than the settings of some tunnels say,
-    /// in order.
+    /// The links and routes whose MTU is smaller than the settings of some
+    /// tunnels say, in order.
     pub(crate) fn small_mtu_links(&self) -> Vec<SmallMtuLink> {
         let control = self.control();
         let mut narrow: BTreeMap<&OutsideLink, SmallMtuLink> = BTreeMap::new();
@@ -70,17 +70,17 @@ impl Engine {
         narrow.into_values().collect()
     }
 
-    /// The largest outer packet of this tunnel, in octets, that goes whole: the
-    /// least of what its settings, the link and the route say. None while it has no
-    /// CHILD SA to send with.
+    /// The largest outer packet of this tunnel, in octets, that is not
+    /// fragmented: the least that its settings, the link and the route allow.
+    /// None while it has no CHILD SA to send with.
     pub(crate) fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         self.tables.load().outside_mtu(tunnel)
     }
 }
 
 impl Control {
-    /// Asks for the links of the next peers, and gives those that are not as they
-    /// were. Without a route the last known link counts.
+    /// Asks for the links of the next peers, and returns those that have
+    /// changed. Without a route the last known link counts.
     fn changed_links(
         &mut self,
         link_to: impl Fn(OutsideEnds) -> Option<OutsideLink>,

@@ -1,6 +1,6 @@
-//! One packet at a time, without devices and workers: for whoever simulates a network.
-//! The decisions are those of the workers ([`crate::engine::forward`]); bursts, leases and
-//! hand-overs, which there are for the sake of several threads, are left out.
+//! One packet at a time, without devices and workers, for simulated networks.
+//! The decisions are those of the workers ([`crate::engine::forward`]). Bursts,
+//! leases and hand-overs are left out, as they serve several threads.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -35,16 +35,16 @@ pub struct EspPacket {
 /// A decrypted packet that was admitted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Arrival {
-    /// For a host behind us: what the TUN device would be given.
+    /// For a host behind us: the packet that the TUN device would get.
     Inside(Vec<u8>),
-    /// For another site: what goes out again.
+    /// For another site: the packet that goes out again.
     Relayed(EspPacket),
 }
 
 /// A packet that goes no further.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped<Answer> {
-    /// Why.
+    /// Why it is dropped.
     pub reason: DropReason,
     /// What its sender is told, if anything.
     pub answer: Option<Answer>,
@@ -59,7 +59,7 @@ impl<Answer> From<DropReason> for Dropped<Answer> {
     }
 }
 
-/// `now` is the time since any moment, for rate limits. No TUN device limits a packet.
+/// `now` is the time since any fixed moment, for rate limits. No TUN device limits a packet.
 impl Engine {
     /// Seals a packet from inside.
     ///
@@ -166,7 +166,7 @@ impl Engine {
     }
 }
 
-/// What the sender of a packet is told, if it is to be told.
+/// The ICMP answer to the sender of a packet, if there is to be one.
 fn answer(stopped: NotForwarded, packet: &[u8]) -> Option<Vec<u8>> {
     let mut answer = vec![0; MAX_ANSWER];
     let len = stopped.answer(packet, &mut answer)?;

@@ -1,7 +1,7 @@
-//! CHILD SAs as plain data, and installed from that again.
+//! CHILD SAs taken out as plain data, and installed again.
 //!
-//! A state is moved, never copied: two SAs made of one would use an IV twice (RFC 4106
-//! section 3.1). What is a tunnel's (its policy, what it counted) is not in it.
+//! A state is moved, never copied: two SAs made of one would use an IV twice
+//! (RFC 4106 section 3.1). The tunnel's policy and counters are not in it.
 
 use std::net::SocketAddr;
 
@@ -26,7 +26,7 @@ pub struct ChildState {
 }
 
 impl ChildState {
-    /// Of one that has carried nothing yet.
+    /// The state of an SA that has carried nothing yet.
     pub(super) fn new(tunnel: TunnelId, sa: ChildSa, replay_window: u32) -> Self {
         Self {
             tunnel,
@@ -39,8 +39,8 @@ impl ChildState {
     }
 }
 
-/// For whoever has the engine alone: while a worker may still send with an SA, nobody knows
-/// its last sequence number.
+/// These methods need the engine exclusively: while a worker may still send
+/// with an SA, its last sequence number is not known.
 impl Engine {
     /// Takes out every CHILD SA, as plain data, in the order in which to put them back: the
     /// one that a tunnel sends with first is the last.
@@ -100,7 +100,7 @@ impl Engine {
         })
     }
 
-    /// Puts back a CHILD SA, with what AES-CBC makes its IVs of: 32 new secret octets.
+    /// Puts back a CHILD SA. AES-CBC makes its IVs of `iv_seed`, 32 new secret octets.
     ///
     /// # Errors
     /// As [`Self::install_child`].

@@ -1,4 +1,4 @@
-//! What the kernel may be asked for to move more than one packet at once.
+//! Kernel features that move more than one packet at once.
 
 /// Kernel features beyond one packet a call. In a configuration they say what
 /// may be used; from a running data plane, what is in use. Each can be missing

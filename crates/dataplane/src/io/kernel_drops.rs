@@ -33,8 +33,8 @@ pub(crate) struct KernelDrops {
 }
 
 impl KernelDrops {
-    /// Of the interface `index` in the network namespace of `netlink`, counted
-    /// from now on.
+    /// The counter of the interface `index` in the network namespace of
+    /// `netlink`, from now on.
     pub(crate) fn open(netlink: &Netlink, index: u32) -> io::Result<Self> {
         let mut drops = Self {
             request: request(index),
@@ -45,8 +45,8 @@ impl KernelDrops {
         Ok(drops)
     }
 
-    /// Packets dropped since it was opened. Of a device that is gone, what was
-    /// last heard.
+    /// Packets dropped since it was opened; of a device that is gone, the last
+    /// known number.
     pub(crate) fn get(&self, netlink: &Netlink) -> u64 {
         if let Ok(now) = self.ask(netlink) {
             self.since.raise_to(now.saturating_sub(self.before));

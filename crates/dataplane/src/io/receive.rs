@@ -10,8 +10,8 @@ use nix::errno::Errno;
 pub(crate) const MESSAGES: usize = 16;
 /// Octets of the largest datagram, or of several that the kernel joined.
 const LARGEST: usize = 1 << 16;
-/// Distance of two messages in the buffer. Not a power of two: else the start
-/// of each, and most are short, would compete for the same cache lines.
+/// Distance of two messages in the buffer. Not a power of two: else the starts
+/// of all messages, most of them short, would compete for the same cache lines.
 const STRIDE: usize = LARGEST + 1088;
 /// Room for the control messages asked for, in units that align them.
 const CONTROL_WORDS: usize = 12;
@@ -37,7 +37,7 @@ pub(crate) struct Datagram {
 
 /// Room for a burst, and what the last call brought.
 pub(crate) struct Receiver {
-    /// A page of it that no datagram reaches costs no memory.
+    /// Pages that are never written are not resident.
     pub(crate) buffer: Box<[u8]>,
     pub(crate) datagrams: Vec<Datagram>,
     names: Vec<libc::sockaddr_storage>,
@@ -142,7 +142,7 @@ fn socklen(len: usize) -> libc::socklen_t {
     libc::socklen_t::try_from(len).unwrap_or_default()
 }
 
-/// What the kernel told beside the octets.
+/// What the control messages of a datagram say.
 #[derive(Default)]
 struct Control {
     segment: Option<usize>,
@@ -195,8 +195,8 @@ impl Control {
     }
 }
 
-/// The address in a name. Flow label and scope are no part of a peer's address
-/// as the negotiator knows it.
+/// The address in a name. The negotiator's addresses of peers have no flow
+/// label and no scope.
 #[allow(unsafe_code, reason = "the kernel's address is a union by its family")]
 fn socket_addr(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
     let name: *const libc::sockaddr_storage = name;

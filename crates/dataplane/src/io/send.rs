@@ -55,7 +55,7 @@ impl Sender {
     }
 
     /// Sends up to [`MESSAGES`] parcels in order without waiting and returns
-    /// how many went; an error is the first parcel's.
+    /// how many were sent; an error is the first parcel's.
     #[allow(
         unsafe_code,
         reason = "nix gives no sound way to learn how many messages sendmmsg sent"

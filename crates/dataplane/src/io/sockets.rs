@@ -29,9 +29,9 @@ pub struct OutsideSockets {
     first: WorkerSockets,
     others: Vec<WorkerSockets>,
     features: Features,
-    /// The device turned out not to take what the kernel offers.
+    /// Set when the device turned out not to support the kernel's segmentation.
     gso_refused: AtomicBool,
-    /// Tells of the links to peers; None where the kernel does not.
+    /// For questions about links to peers; None where the kernel has no netlink.
     netlink: Option<Netlink>,
 }
 
@@ -44,7 +44,7 @@ struct WorkerSockets {
     esp: Socket,
 }
 
-/// Addresses differ from one set of sockets to the next.
+/// No two sets of sockets have the same address.
 impl PartialEq for OutsideSockets {
     fn eq(&self, other: &Self) -> bool {
         self.address == other.address
@@ -52,18 +52,18 @@ impl PartialEq for OutsideSockets {
 }
 
 impl OutsideSockets {
-    /// Binds them in the network namespace of the calling thread, all but that
-    /// on UDP 500 for each of `workers`. Of `wanted` it takes what the kernel has.
-    /// The address need not be there yet: nothing is received or sent until it is.
+    /// Binds the sockets in the network namespace of the calling thread: one on UDP 500,
+    /// the others once for each of `workers`. Of `wanted` it takes what the kernel has.
+    /// The address may come later: nothing is received or sent until then.
     ///
     /// # Errors
     ///
-    /// What the kernel says, with the socket that it said it of: a port is taken
-    /// (EADDRINUSE), CAP_NET_RAW is missing (EPERM); before Linux 5.17, the address
-    /// is not there (EADDRNOTAVAIL).
+    /// The kernel's error, with the socket that it is about: a port is taken
+    /// (EADDRINUSE), CAP_NET_RAW is missing (EPERM); before Linux 5.17, the
+    /// address is not there (EADDRNOTAVAIL).
     pub fn bind(address: IpAddr, workers: usize, wanted: Features) -> io::Result<Self> {
-        // First, and alone on its port: so a second daemon on this address is
-        // told, although the sockets on 4500 would share theirs with it.
+        // Bound first, and without sharing its port: so a second daemon on this
+        // address fails, although the sockets on 4500 would share theirs with it.
         let ike = udp(address, IKE_PORT, false)?;
         let first = WorkerSockets::bind(address, 0, workers)?;
         let mut features = wanted;
@@ -103,8 +103,8 @@ impl OutsideSockets {
         self.address
     }
 
-    /// What the kernel has of what was wanted of the sockets; the rest is as it
-    /// was wanted.
+    /// The features that were wanted, without those of the sockets that the
+    /// kernel lacks.
     #[must_use]
     pub fn features(&self) -> Features {
         Features {
@@ -118,8 +118,8 @@ impl OutsideSockets {
         self.gso_refused.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the address is this machine's now. Where the kernel does not tell, it
-    /// is taken to be.
+    /// Whether the address is this machine's now; true where the kernel does
+    /// not tell.
     pub(crate) fn is_there(&self) -> bool {
         let netlink = self.netlink.as_ref();
         netlink.is_none_or(|netlink| is_local(netlink, self.address).unwrap_or(true))
@@ -214,9 +214,9 @@ fn unbound(at: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket>
     Ok(socket)
 }
 
-/// Lets the socket be bound before the address is there, as DHCP or a slow link may
-/// bring it long after us, and by a daemon that then has the privilege no more. IPv4
-/// sends nothing meanwhile.
+/// Lets the socket be bound before the address is there: DHCP or a slow link
+/// may bring it when the daemon no longer has the privilege to bind. IPv4 sends
+/// nothing meanwhile.
 fn bind_to_absent_address(socket: &Socket, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => socket.set_freebind_v4(true),
@@ -224,10 +224,10 @@ fn bind_to_absent_address(socket: &Socket, address: IpAddr) -> io::Result<()> {
     }
 }
 
-/// Leaves DF clear, so that a packet too large for the path is fragmented on
-/// the way and not lost. Over IPv4 the kernel shall not believe what ICMP says of
-/// the path: who forges it could have us send everything in small fragments. Over
-/// IPv6 only we may fragment, so that it must.
+/// Leaves DF clear, so that a packet too large for the path is fragmented and
+/// not lost. Over IPv4 the kernel must ignore what ICMP says of the path:
+/// forged ICMP could make us send everything in small fragments. Over IPv6 it
+/// must believe ICMP, as only the sender may fragment.
 fn let_outer_packets_fragment(socket: &Socket, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => set_option(
@@ -245,7 +245,7 @@ fn let_outer_packets_fragment(socket: &Socket, address: IpAddr) -> io::Result<()
     }
 }
 
-/// Has the outer header's ECN and DSCP told with each packet received.
+/// Asks for the outer header's ECN and DSCP with each packet received.
 pub(crate) fn tell_traffic_class(socket: &impl AsRawFd, address: IpAddr) -> io::Result<()> {
     match address {
         IpAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_RECVTOS, 1),
@@ -253,12 +253,12 @@ pub(crate) fn tell_traffic_class(socket: &impl AsRawFd, address: IpAddr) -> io::
     }
 }
 
-/// Has the number of datagrams told that found the socket's queue full.
+/// Asks for the number of datagrams that found the socket's queue full.
 pub(crate) fn tell_overflows(socket: &impl AsRawFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_RXQ_OVFL, 1)
 }
 
-/// Has datagrams of one sender that follow each other received as one.
+/// Asks for consecutive datagrams of one sender to be received as one.
 fn join_received(socket: &Socket) -> io::Result<()> {
     set_option(socket, libc::SOL_UDP, libc::UDP_GRO, 1)
 }

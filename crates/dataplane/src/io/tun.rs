@@ -4,10 +4,10 @@
 //! as one packet behind a header that says where its segments end. What the
 //! kernel lacks is left out step by step, down to one packet a call.
 //!
-//! The device's `gso_max_size` stays as the kernel makes it. A smaller one would give
-//! local senders super-packets whose segments, sealed, fit one message. But hosts
-//! behind the gateway send up to 64 KiB as one whatever it says, and the kernel would
-//! cut all that into single packets before it reaches us.
+//! The device's `gso_max_size` stays as the kernel makes it. A smaller one would
+//! give local senders super-packets whose segments, sealed, fit one message. But
+//! hosts behind the gateway send super-packets of up to 64 KiB whatever it says, and
+//! the kernel would cut those into single packets before they reach us.
 
 use std::ffi::{c_char, c_int, c_short, c_uint};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -31,21 +31,21 @@ pub struct Tun {
     first: OwnedFd,
     /// The queues of the other workers.
     others: Vec<OwnedFd>,
-    /// Descriptors to write to, one for each worker, that are detached from the
-    /// queues over which the kernel spreads flows: a write to one of those
-    /// would draw the answers of its flow to the same queue, and while they
-    /// change queues two workers could send them in the wrong order. Empty
-    /// where there is one queue only.
+    /// Descriptors to write to, one for each worker, detached from the queues
+    /// over which the kernel spreads flows. A write to one of those queues
+    /// would draw the answers of its flow there, and while they change queues
+    /// two workers could send them in the wrong order. Empty where there is
+    /// only one queue.
     writers: Vec<OwnedFd>,
     name: String,
     index: u32,
     features: Features,
     /// None where the kernel does not tell.
     watch: Option<DeviceWatch>,
-    /// The MTU that the device is to have; more than any packet has until that is told.
+    /// The MTU that the device is to have; larger than any packet until it is known.
     intended_mtu: usize,
-    /// The device's, as last heard; more than any packet has where the kernel does not
-    /// tell.
+    /// The device's MTU, as last read; larger than any packet where the kernel
+    /// does not tell.
     mtu: AtomicUsize,
 }
 
@@ -84,7 +84,7 @@ nix::ioctl_read_bad!(
     c_uint
 );
 nix::ioctl_write_int_bad!(
-    /// Says which work the kernel may leave to us, of the whole device.
+    /// Says which work the kernel may leave to us, for the whole device.
     tun_set_offload,
     libc::TUNSETOFFLOAD
 );
@@ -170,8 +170,8 @@ impl Tun {
         self.index
     }
 
-    /// What the kernel has of what was wanted of the device; the rest is as it
-    /// was wanted.
+    /// The features that were wanted, without those of the device that the
+    /// kernel lacks.
     #[must_use]
     pub const fn features(&self) -> Features {
         self.features
@@ -185,19 +185,19 @@ impl Tun {
             .map_or(0, |watch| watch.drops.get(&watch.netlink))
     }
 
-    /// Says which MTU the device is to have, so that it counts before somebody sets it,
+    /// Says which MTU the device is to have. It counts before somebody sets it,
     /// and while the device has a larger one.
     pub const fn intend_mtu(&mut self, mtu: usize) {
         self.intended_mtu = mtu;
     }
 
-    /// The largest packet that the kernel lets through to us, octets, as last
-    /// looked at; or is to let through, if that is less.
+    /// The largest packet that the kernel lets through to us, octets: the MTU
+    /// as last read, or the intended one if that is less.
     pub(crate) fn mtu(&self) -> usize {
         self.mtu.load(Ordering::Relaxed).min(self.intended_mtu)
     }
 
-    /// Looks at the device's MTU again, which anyone may change.
+    /// Reads the device's MTU again, which anyone may change.
     pub(crate) fn look_at_mtu(&self) {
         let mtu = self
             .watch
@@ -267,8 +267,8 @@ fn open_device() -> io::Result<OwnedFd> {
     Ok(rustix::fs::open("/dev/net/tun", flags, Mode::empty())?)
 }
 
-/// Attaches with what the kernel knows of `features`, and then with less where
-/// a device that exists already was made with less.
+/// Attaches with those of `features` that the kernel knows, and then with fewer
+/// where the device already exists and was made with fewer.
 fn attach_stepwise(fd: &OwnedFd, name: &str, features: &mut Features) -> io::Result<String> {
     let known = known_flags(fd)?;
     features.tun_vnet_header &= known & libc::IFF_VNET_HDR != 0;
@@ -322,8 +322,8 @@ fn interface_request(name: &str, flags: c_int) -> io::Result<InterfaceRequest> {
     Ok(request)
 }
 
-/// Lets the kernel leave to us what of `features` it can. The setting is the
-/// whole device's and outlives a descriptor, so it is made also if it is nothing.
+/// Lets the kernel leave to us those of `features` that it can. The setting is the
+/// whole device's and outlives a descriptor, so it is made even if it is empty.
 fn set_offload(fd: &OwnedFd, features: &mut Features) -> io::Result<()> {
     const TCP: c_uint = libc::TUN_F_CSUM | libc::TUN_F_TSO4 | libc::TUN_F_TSO6;
     const UDP: c_uint = libc::TUN_F_USO4 | libc::TUN_F_USO6;

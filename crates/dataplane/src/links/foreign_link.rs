@@ -1,5 +1,5 @@
-//! Packets that leave by a link that their source address is not of: what a machine with
-//! two lines and one default route does with the second line's address.
+//! Packets that leave by a link that their source address does not belong to: on a
+//! machine with two lines and one default route, those with the second line's address do.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -19,8 +19,8 @@ use crate::links::netlink::{Netlink, address_of};
 use crate::links::outside_link::{link_message, name_of, question, route_to};
 use crate::packet::mtu::Family;
 
-/// A link by which packets from an outside address leave although it neither has that
-/// address nor one in a network with it.
+/// A link by which packets from an outside address leave although it has
+/// neither that address nor another one of its network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForeignLink {
     /// Its name.
@@ -29,8 +29,8 @@ pub struct ForeignLink {
     pub addresses: BTreeSet<IpAddr>,
     /// The link that has the outside address.
     pub own: Arc<str>,
-    /// What peers send arrives by `own`, and is dropped there: its reverse path filter is
-    /// strict.
+    /// Peers' packets arrive by `own` and are dropped there, as its reverse
+    /// path filter is strict.
     pub filtered: bool,
 }
 
@@ -41,22 +41,22 @@ struct LinkAddress {
     net: IpNet,
 }
 
-/// The link by which packets from `local` to `remote` leave, if it is a foreign one. An
-/// address that no link has, or one that stands for no line (loopback, dummy), is at home
-/// everywhere.
+/// The link by which packets from `local` to `remote` leave, if it is a foreign
+/// one. For an address of no link, or of a link without a line (loopback,
+/// dummy), no link is foreign.
 pub(crate) fn foreign_link(
     netlink: &Netlink,
     local: IpAddr,
     remote: IpAddr,
 ) -> io::Result<Option<ForeignLink>> {
-    // Not as it was configured but as it is taken: of several links, one.
+    // The route as it is taken, not as configured: of several links, one.
     let mut asked = question(Some(local), remote);
     asked.header.flags = RouteFlags::empty();
     let route = route_to(netlink, asked)?;
     let Some(leaves) = link_of(&route).filter(|_| route.header.kind == RouteType::Unicast) else {
         return Ok(None);
     };
-    // That of the address itself is mostly the same, which is asked for with less effort.
+    // Mostly it is the link of the address itself, which is cheaper to ask for.
     if link_of(&route_to(netlink, question(None, local))?) == Some(leaves) {
         return Ok(None);
     }
@@ -82,7 +82,7 @@ pub(crate) fn foreign_link(
     }))
 }
 
-/// Whether the kernel drops what comes by a link that its answer would not leave by.
+/// Whether the kernel drops packets from a link if their answers would leave by another.
 fn is_strict(netlink: &Netlink, index: u32) -> io::Result<bool> {
     let rp_filter = |index| Ok::<_, io::Error>(netlink.net_conf(Family::V4, index)?.rp_filter);
     Ok(rp_filter(Some(index))?.max(rp_filter(None)?) == 1)
@@ -117,7 +117,7 @@ fn addresses(netlink: &Netlink, like: IpAddr) -> io::Result<Vec<LinkAddress>> {
     Ok(found)
 }
 
-/// Reads the messages of one datagram; gives whether the last of all was among them.
+/// Reads the messages of one datagram; true if the last of all was among them.
 fn read(mut messages: &[u8], found: &mut Vec<LinkAddress>) -> io::Result<bool> {
     /// `struct nlmsghdr`; messages are aligned to 4.
     const HEADER: usize = 16;
@@ -227,8 +227,8 @@ mod tests {
         let sixth = of("2001:db8:2::1", "2001:db8:7::7").unwrap();
         assert_eq!((&*sixth.name, &*sixth.own), ("out1", "out2"));
 
-        // To a neighbour on its own line, or to this machine, it is at home, and an
-        // address is everywhere that is nowhere, or on a link that is no line.
+        // No link is foreign for a neighbour on the own line, for this machine,
+        // or for an address of no link or of a link without a line.
         assert_eq!(of("192.0.2.1", "192.0.2.7"), None);
         assert_eq!(of("192.0.2.1", "192.0.1.1"), None);
         for address in ["203.0.113.3", "203.0.113.4"] {
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(second(), None);
         ip(&near, "rule delete from 192.0.2.1 table 102");
         assert_ne!(second(), None);
-        // Both lines may be one network, and an address on both.
+        // Both lines may be in one network, and an address on both.
         ip(&near, "address add 192.0.2.5/24 dev out1");
         assert_eq!(second(), None);
         ip(&near, "address del 192.0.2.5/24 dev out1");

@@ -1,6 +1,6 @@
-//! Whether the kernel forwards what comes by a link, and whether it drops it by the
-//! reverse path, asked by netlink (RTM_GETNETCONF, linux/netconf.h): the service does
-//! not see `/proc/sys`.
+//! Whether the kernel forwards packets from a link, and whether its reverse
+//! path filter drops them. It is asked by netlink (RTM_GETNETCONF,
+//! linux/netconf.h), as the service does not see `/proc/sys`.
 
 use std::io;
 
@@ -25,9 +25,9 @@ const ALL: i32 = -1;
 /// link or of all.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct NetConf {
-    /// What comes by the link may be forwarded. Over IPv6 only that of all links counts.
+    /// Packets from the link may be forwarded. Over IPv6 only the setting of all links counts.
     pub forwarding: bool,
-    /// IPv6: it may be forwarded although that of all links says no (since Linux 6.17).
+    /// IPv6: they may be forwarded even if the setting of all links says no (Linux 6.17).
     pub force_forwarding: bool,
     /// IPv4: `rp_filter`; the higher of the link's and that of all links counts.
     pub rp_filter: i32,

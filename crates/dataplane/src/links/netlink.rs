@@ -7,8 +7,8 @@ use std::sync::{Mutex, PoisonError};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// Octets of the longest answer; a link's, with all that the kernel tells of it,
-/// has some thousand.
+/// Bytes of the longest answer; one about a link, with all that the kernel
+/// tells of it, has some thousand.
 const ANSWER: usize = 32 << 10;
 
 /// A socket whose answers are about the network namespace of the thread that
@@ -27,7 +27,7 @@ struct Exchange {
 }
 
 impl Netlink {
-    /// Opens it in the network namespace of the calling thread. It takes no privilege.
+    /// Opens it in the network namespace of the calling thread. It needs no privilege.
     ///
     /// # Errors
     /// What the kernel says.
@@ -47,7 +47,7 @@ impl Netlink {
         })
     }
 
-    /// Sends a request that has one message for its answer, and has that read.
+    /// Sends a request that is answered by one message, and calls `read` with that.
     pub(crate) fn ask<T>(
         &self,
         request: &[u8],
@@ -60,8 +60,8 @@ impl Netlink {
         read(answer.get(..len).unwrap_or_default())
     }
 
-    /// Sends a request for everything of a kind, and has each datagram of the answer
-    /// read until `read` says that it held the last.
+    /// Sends a request for everything of a kind, and calls `read` with each
+    /// datagram of the answer until it says that it had the last.
     pub(crate) fn ask_for_all(
         &self,
         request: &[u8],
@@ -71,7 +71,7 @@ impl Netlink {
         let Exchange { socket, answer } = &mut *exchange;
         socket.send(request)?;
         let outcome = loop {
-            // The kernel goes on with it as we read.
+            // The kernel sends the rest as we read.
             let len = (&*socket).read(answer)?;
             match read(answer.get(..len).unwrap_or_default()) {
                 Ok(true) => return Ok(()),
@@ -79,7 +79,7 @@ impl Netlink {
                 Err(error) => break Err(error),
             }
         };
-        // Nobody shall take the rest for the answer to what is asked next.
+        // Drain the rest, so that it is not taken for the answer to the next request.
         while (&*socket).read(answer).is_ok() {}
         outcome
     }

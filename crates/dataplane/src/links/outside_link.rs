@@ -1,10 +1,10 @@
-//! What the kernel carries whole to a peer: the MTU of the outgoing link, and of
-//! the route where that says less.
+//! What the kernel sends to a peer unfragmented: the MTU of the outgoing link,
+//! or of the route where that is less.
 //!
-//! Over IPv4 the route is asked for as it was configured, and not for what ICMP
-//! has told of the path since, which anyone can forge and any program's socket may
-//! have taken in. Over IPv6 that is asked for too: there no router fragments, and
-//! who forges it brings no MTU below 1,280 about.
+//! Over IPv4 only the configured route is asked for. What ICMP has told of the
+//! path since can be forged by anyone, and any program's socket may have taken
+//! it in. Over IPv6 that is asked for too: there no router fragments, and
+//! forged ICMP brings no MTU below 1,280.
 
 use std::io;
 use std::net::IpAddr;
@@ -28,18 +28,18 @@ const UDP: u8 = 17;
 pub struct OutsideLink {
     /// The link's name.
     pub name: Arc<str>,
-    /// The largest outer packet that goes whole, octets.
+    /// The largest outer packet that is not fragmented, octets.
     pub mtu: usize,
-    /// It is the route that sets this limit and not the link.
+    /// The route sets this limit, and not the link.
     pub by_route: bool,
 }
 
-/// Whether the kernel takes this address for the machine's own, by the rule by which
-/// it lets packets leave with it.
+/// Whether the kernel takes this address for the machine's own, by the rule
+/// that allows it as a source.
 pub(crate) fn is_local(netlink: &Netlink, address: IpAddr) -> io::Result<bool> {
     match route_to(netlink, question(None, address)) {
         Ok(route) => Ok(route.header.kind == RouteType::Local),
-        // There is no way to it at all.
+        // No route leads to it at all.
         Err(error) if error.raw_os_error() == Some(libc::ENETUNREACH) => Ok(false),
         Err(error) if error.raw_os_error() == Some(libc::EHOSTUNREACH) => Ok(false),
         Err(error) => Err(error),
@@ -132,7 +132,7 @@ pub(crate) fn route_to(netlink: &Netlink, question: RouteMessage) -> io::Result<
     }
 }
 
-/// Asks for the route of what we send from `local`, or of what says no source.
+/// The question for the route of packets from `local`, or of packets without a source.
 pub(crate) fn question(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
     let mut route = RouteMessage::default();
     let address = |address| match address {
@@ -150,7 +150,7 @@ pub(crate) fn question(local: Option<IpAddr>, remote: IpAddr) -> RouteMessage {
     route.attributes.push(destination);
     if let Some(local) = local {
         route.header.source_prefix_length = len;
-        // Rules may lead what we send elsewhere than the machine's other packets.
+        // Routing rules may lead our packets elsewhere than the machine's others.
         route.attributes.extend([
             RouteAttribute::Source(address(local)),
             RouteAttribute::IpProto(UDP),
@@ -175,7 +175,7 @@ fn links_of(route: &RouteMessage) -> Vec<u32> {
     links
 }
 
-/// The MTU that a route says of itself.
+/// The MTU that a route itself sets.
 fn mtu_of(route: &RouteMessage) -> Option<usize> {
     route.attributes.iter().find_map(|attribute| {
         let RouteAttribute::Metrics(metrics) = attribute else {
@@ -303,7 +303,7 @@ mod tests {
         ip(&near, &format!("route add 198.51.100.0/24 {hops}"));
         assert_eq!(to("192.0.1.1", "198.51.100.9"), expect("out2", 1300, false));
 
-        // By a rule for what we send from, as with several Internet lines.
+        // A routing rule by source address, as with several Internet lines.
         ip(&near, "route add 198.18.0.0/15 via 192.0.1.2");
         ip(&near, "route add 198.18.0.0/15 via 192.0.2.2 table 7");
         ip(&near, "rule add from 192.0.2.1 table 7");

@@ -38,23 +38,23 @@ impl Sum {
         Some(Self::of_lanes(lanes).and_rest(from_rest))
     }
 
-    /// With what `other` has summed.
+    /// Adds what `other` has summed.
     pub(crate) const fn and_sum(self, other: Self) -> Self {
         // Each part is below 2^34: billions of them fit.
         Self(self.0.wrapping_add(other.0))
     }
 
-    /// With one word, given as the number that it is on the wire.
+    /// Adds one word, given as the number that it is on the wire.
     pub(crate) fn and_word(self, word: u16) -> Self {
         self.and_sum(Self(u64::from(word.to_be())))
     }
 
-    /// With two words, given as the number that they are on the wire.
+    /// Adds two words, given as the number that they are on the wire.
     pub(crate) fn and_double(self, words: u32) -> Self {
         self.and_sum(Self(u64::from(words.to_be())))
     }
 
-    /// Without one word that was summed.
+    /// Takes out one word that was summed.
     pub(crate) fn without_word(self, word: u16) -> Self {
         // In ones' complement, a number's inverse is its negative.
         self.and_word(!word)
@@ -73,7 +73,7 @@ impl Sum {
         u16::from_be(u16::from_le_bytes(low))
     }
 
-    /// What goes into a checksum field that was zero while it was summed.
+    /// The value for a checksum field that was zero while it was summed.
     pub(crate) fn checksum(self) -> u16 {
         !self.folded()
     }
@@ -84,7 +84,7 @@ impl Sum {
         Self(halves(u64::from_le_bytes(sum)).wrapping_add(u64::from_le_bytes(carried)))
     }
 
-    /// What is left, in ever smaller words: bytes put together one by one
+    /// Adds what is left, in ever smaller words: bytes put together one by one
     /// would have to wait for their own stores.
     #[inline]
     fn and_rest(self, rest: &[u8]) -> Self {

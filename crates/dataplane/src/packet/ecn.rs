@@ -20,7 +20,7 @@ pub(crate) fn outer_traffic_class(inner: &[u8], copy_dscp: bool) -> u8 {
     if copy_dscp { class } else { class & ECN }
 }
 
-/// Takes over into the inner packet what its outer header gathered on the way
+/// Copies into the inner packet the marks that its outer header got on the path
 /// (RFC 6040 section 4.2, figure 4).
 pub(crate) fn decapsulate(outer: u8, inner: &mut [u8]) -> Result<(), Congested> {
     let outer = outer & ECN;

@@ -29,8 +29,8 @@ struct Message {
 /// with the largest size that fits. Returns its length; None where no answer
 /// may be given.
 ///
-/// It comes from the address that the packet was sent to: the gateway need not
-/// have an address inside, and the answer belongs to the way there.
+/// Its source is the address that the packet was sent to, as the gateway need
+/// not have an address inside.
 pub(crate) fn too_big(packet: &[u8], mtu: usize, out: &mut [u8]) -> Option<usize> {
     let message = Message {
         v4: [3, 4],
@@ -93,8 +93,8 @@ fn answer(octets: &[u8], message: &Message, out: &mut [u8]) -> Option<usize> {
 }
 
 /// RFC 1122 section 3.2.2, RFC 1812 section 4.3.2.7, RFC 4443 section 2.4 (e):
-/// no answer to an ICMP error, to another fragment than the first, to what was
-/// sent to many or comes from no single host.
+/// no answer to an ICMP error, to a fragment other than the first, or to a
+/// packet that was sent to many or comes from no single host.
 fn may_be_answered(packet: &InnerPacket<'_>) -> bool {
     let single = |address: IpAddr| {
         // Networks 0 and 240 and up belong to no host (RFC 1122 section 3.2.1.3).
@@ -110,7 +110,7 @@ fn may_be_answered(packet: &InnerPacket<'_>) -> bool {
     match (upper.protocol, icmp_type) {
         (ICMP, Some(kind)) => matches!(kind, 0 | 8..=10 | 13..=18),
         (ICMPV6, Some(kind)) => kind >= 128 && kind != ICMPV6_REDIRECT,
-        // A later fragment, or a packet cut short: what it is cannot be told.
+        // A later fragment, or a packet cut short: its ICMP type is not known.
         (ICMP | ICMPV6, None) => false,
         _ => !is_later_fragment(packet.octets()),
     }

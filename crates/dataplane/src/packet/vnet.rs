@@ -4,7 +4,7 @@
 pub const VNET_HEADER_LEN: usize = 10;
 
 /// `VIRTIO_NET_HDR_F_NEEDS_CSUM`: the checksum field holds only the sum of the
-/// pseudo-header; the rest is for whoever takes the packet.
+/// pseudo-header; the rest is left to the receiver.
 pub(crate) const NEEDS_CSUM: u8 = 1;
 /// `VIRTIO_NET_HDR_F_DATA_VALID`: the checksum is there and has been verified.
 pub(crate) const DATA_VALID: u8 = 2;
@@ -53,8 +53,8 @@ impl VnetHeader {
         }
     }
 
-    /// How many packets stand behind the header in `len` octets, as it tells: to
-    /// count them, not to cut them.
+    /// How many packets the `len` octets behind the header hold, as it tells:
+    /// for counting, not for cutting.
     #[must_use]
     pub(crate) fn packets(self, len: usize) -> usize {
         let payload = len.saturating_sub(usize::from(self.hdr_len));

@@ -23,7 +23,7 @@ pub(crate) struct Inbound {
 }
 
 impl Inbound {
-    /// Counts what was authentic, for its SA and its tunnel.
+    /// Counts authentic packets for the SA and its tunnel.
     pub(crate) fn count(&self, packets: usize, bytes: usize) {
         self.child.inbound.add(packets, bytes);
         self.tunnel_traffic.inbound.add(packets, bytes);
@@ -44,7 +44,7 @@ pub(crate) struct Outbound {
 }
 
 impl Outbound {
-    /// Counts what was sent, for its SA and its tunnel.
+    /// Counts sent packets for the SA and its tunnel.
     pub(crate) fn count(&self, packets: usize, bytes: usize) {
         self.child.outbound.add(packets, bytes);
         self.tunnel_traffic.outbound.add(packets, bytes);

@@ -3,8 +3,8 @@
 use std::array;
 use std::sync::Arc;
 
-/// Entries that are copied together. Few, so that a change copies little; so
-/// many that the list of chunks, which every change copies too, is short.
+/// Entries that are copied together. Few, so that a change copies little; but
+/// enough that the list of chunks, which every change copies too, stays short.
 const CHUNK: usize = 32;
 
 /// Entries by a number, default ones where none was put.
@@ -18,7 +18,7 @@ impl<T> Default for Chunks<T> {
 }
 
 impl<T> Chunks<T> {
-    /// The entry, if the list is so long.
+    /// The entry, if the list is long enough.
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         self.0.get(index / CHUNK)?.get(index % CHUNK)
     }
@@ -30,13 +30,13 @@ impl<T> Chunks<T> {
 }
 
 impl<T: Clone + Default> Chunks<T> {
-    /// The entry, to be changed, if the list is so long.
+    /// The entry, to be changed, if the list is long enough.
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
         let chunk = self.0.get_mut(index / CHUNK)?;
         Arc::make_mut(chunk).get_mut(index % CHUNK)
     }
 
-    /// Makes the list so long that it has this entry.
+    /// Makes the list long enough to have this entry.
     pub(super) fn grow_to(&mut self, index: usize) {
         if self.0.len() <= index / CHUNK {
             // One chunk for all of them until they are changed.

@@ -1,7 +1,7 @@
 //! What is counted, and why a packet is dropped.
 //!
-//! Counters are added to once for a burst, not for a packet: the locked
-//! instruction that lets workers share them costs nothing that shows.
+//! Counters are added to once per burst, not per packet, so the locked
+//! instruction that lets workers share them costs nothing noticeable.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -66,9 +66,9 @@ drop_reasons! {
     UnknownSpi = 3 "unknown_spi",
     /// Inbound: seen before, or older than the anti-replay window.
     Replayed = 4 "replayed",
-    /// Inbound: the integrity check failed. With extended sequence numbers also a
-    /// packet that comes later than the anti-replay window reaches back: it is taken
-    /// for one of the next 2^32, of which it is not (RFC 4303 appendix A2.2).
+    /// Inbound: the integrity check failed. With extended sequence numbers also
+    /// a packet older than the anti-replay window: its number is taken for one
+    /// of the next 2^32 (RFC 4303 appendix A2.2).
     NotAuthentic = 5 "not_authentic",
     /// Not a packet of its kind: too short, wrong version, lengths that contradict.
     Malformed = 6 "malformed",
@@ -99,8 +99,8 @@ drop_reasons! {
     IkeQueueFull = 18 "ike_queue_full",
     /// Beyond the tunnel's bandwidth limit.
     OverRate = 19 "over_rate",
-    /// Inbound: marked as congested on the way, and nobody inside would heed the
-    /// mark (RFC 6040 section 4.2).
+    /// Inbound: marked as congested on the path, but its transport does not
+    /// know such marks (RFC 6040 section 4.2).
     Congested = 20 "congested",
     /// From tunnel to tunnel: the packet's hops are used up.
     HopLimit = 21 "hop_limit",
@@ -123,8 +123,8 @@ drop_reasons! {
     /// IPv6 link-local destination that no forwarding entry has, such as the
     /// kernel's own multicast listener reports. Nobody misses it.
     LinkLocal = 27 "link_local",
-    /// Inbound: an outside socket could not be read. Each attempt counts as one,
-    /// since nobody can tell what it cost.
+    /// Inbound: an outside socket could not be read. Each attempt counts as
+    /// one, since the number of lost packets is not known.
     ReceiveFailed = 28 "receive_failed",
     /// Inbound: the destination is the gateway's own host, which is not open for this.
     HostClosed = 29 "host_closed",
@@ -160,8 +160,8 @@ impl Drops {
     }
 }
 
-/// Batches of packets that the kernel refused, and whose packets were then offered one
-/// by one: none is lost for it.
+/// Batches of packets that the kernel refused, and whose packets were then
+/// offered one by one: no packet is lost by that.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedBatches {
     /// Messages that it was to cut into ESP packets.
@@ -185,7 +185,7 @@ pub(crate) struct Flow {
 
 impl Flow {
     pub(crate) fn add(&self, packets: usize, bytes: usize) {
-        // Octets first: whoever sees the packets sees their octets too.
+        // Octets first, so that a reader of the packets reads their octets too.
         self.bytes.add(wide(bytes));
         self.packets.add(wide(packets));
     }
@@ -212,7 +212,7 @@ impl From<TunnelTraffic> for Traffic {
 }
 
 impl Traffic {
-    /// So far.
+    /// What was counted so far.
     pub(crate) fn total(&self) -> TunnelTraffic {
         TunnelTraffic {
             packets_in: self.inbound.packets.get(),

@@ -54,8 +54,8 @@ pub(crate) type OutsideEnds = (usize, IpAddr);
 pub(crate) struct TunnelPath {
     pub(crate) path: ResolvedPath,
     pub(crate) policy: Arc<Policy>,
-    /// The largest outer packet that goes whole, octets: the least of what the
-    /// settings, the link and the route say.
+    /// The largest outer packet that is not fragmented, octets: the least that
+    /// the settings, the link and the route allow.
     pub(crate) outside_mtu: usize,
     /// The largest inner packet whose outer packet is not fragmented, octets.
     pub(crate) mtu: usize,
@@ -75,13 +75,13 @@ impl TunnelPath {
         }
     }
 
-    /// The largest size, octets, of a packet that must not be fragmented: of IPv4
-    /// with DF and of IPv6, where such wishes are honored. None of any other packet,
-    /// which may travel in outer fragments.
+    /// The largest size, octets, of a packet that must not be fragmented: one
+    /// of IPv4 with DF or of IPv6, where the policy honors that. None for any
+    /// other packet, which may travel in outer fragments.
     ///
-    /// IPv6 links carry 1,280 octets at least, if need be in fragments of their own,
-    /// and senders need not heed who says less (RFC 8200 section 5, RFC 8201
-    /// section 4).
+    /// IPv6 links carry 1,280 octets at least, if need be in fragments of their
+    /// own, and senders may ignore an answer that says less (RFC 8200 section
+    /// 5, RFC 8201 section 4).
     pub(crate) fn size_limit(&self, packet: &[u8]) -> Option<usize> {
         const DF: u8 = 0x40;
         const IPV6_MINIMUM: usize = 1280;
@@ -121,7 +121,7 @@ impl ResolvedPath {
     }
 }
 
-/// What packets leave a tunnel by: an SA to send with, and where to.
+/// How packets leave a tunnel: by which SA, and on which path.
 #[derive(Debug)]
 pub(crate) struct Egress {
     pub(crate) outbound: Arc<Outbound>,
@@ -129,9 +129,9 @@ pub(crate) struct Egress {
     pub(crate) gso_limit: GsoLimit,
 }
 
-/// How large the datagrams may be that the kernel is to cut from one message: it refuses
-/// where a link of the path is smaller than was believed. Tried anew with the next SA, path
-/// or policy.
+/// How large the datagrams may be that the kernel is to cut from one message.
+/// It refuses where a link of the path has a smaller MTU than was believed. The
+/// next SA, path or policy tries anew.
 #[derive(Debug, Default)]
 pub(crate) struct GsoLimit(AtomicU16);
 
@@ -139,7 +139,7 @@ impl GsoLimit {
     /// Remembers that datagrams of this size were refused.
     pub(crate) fn refuse(&self, segment: u16) {
         let smaller = |known| (known == 0 || segment < known).then_some(segment);
-        // An error says that a smaller one is known.
+        // An error means that a smaller size was refused already.
         let _ = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, smaller);

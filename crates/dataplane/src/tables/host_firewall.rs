@@ -1,9 +1,9 @@
 //! What may reach the gateway's own host out of a tunnel.
 //!
-//! Who connects a site to a VPC does not mean to open the gateway's ssh to it. So
-//! of what is for the host itself only that is delivered which routing needs,
-//! what answers the host, and the services that are configured. Each packet is
-//! judged by itself: nothing is remembered of the host's own connections.
+//! Connecting a site to a VPC must not open the gateway's ssh to the site. So
+//! the host itself gets only what routing needs, what answers the host, and the
+//! services that are configured. Each packet is judged by itself: the host's
+//! own connections are not tracked.
 
 use vgw_sa::{HostService, InsideAddress, Transport};
 
@@ -12,9 +12,9 @@ use crate::packet::inner::InnerPacket;
 
 /// Border Gateway Protocol (RFC 4271 section 8.2.1).
 const BGP_PORT: u16 = 179;
-/// Linux's `net.ipv4.ip_local_port_range` unless somebody changed it, which a daemon
-/// without `/proc/sys` cannot see: UDP to one of these is taken for an answer to what
-/// the host asked.
+/// Linux's default for `net.ipv4.ip_local_port_range`; a daemon without
+/// `/proc/sys` cannot see whether it was changed. UDP to one of these ports is
+/// taken for an answer to the host.
 const ANSWER_PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
 
 /// Services of the host that are open to tunnels.
@@ -57,8 +57,8 @@ impl HostServices {
             return true;
         }
         let Some((protocol, payload)) = packet.transport() else {
-            // Of a later fragment nothing comes if the first was dropped, and the
-            // kernel lets none overlap the first (RFC 5722 section 4; RFC 1858).
+            // A later fragment is useless if the first was dropped, and the kernel
+            // lets none overlap the first (RFC 5722 section 4; RFC 1858).
             return true;
         };
         match (protocol, payload) {
@@ -66,7 +66,7 @@ impl HostServices {
             (ICMPV6, [kind, ..]) => is_echo_or_error_v6(*kind),
             (TCP, [_, _, d0, d1, _, _, _, _, _, _, _, _, _, flags, ..]) => {
                 let to = u16::from_be_bytes([*d0, *d1]);
-                // To the port only: who chooses BGP's as its own may mean any service.
+                // Only as destination: any client may have it as its source port.
                 let bgp =
                     to == BGP_PORT && inside.is_some_and(|inside| inside.peer == packet.source());
                 bgp || !opens_connection(*flags) || self.open(Transport::Tcp, to)
@@ -75,7 +75,7 @@ impl HostServices {
                 let to = u16::from_be_bytes([*d0, *d1]);
                 ANSWER_PORTS.contains(&to) || self.open(Transport::Udp, to)
             }
-            // Another protocol, or so little that it cannot be told.
+            // Another protocol, or a packet too short to tell.
             _ => false,
         }
     }

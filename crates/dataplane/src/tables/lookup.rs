@@ -1,4 +1,4 @@
-//! The tables as a worker sees them, for whoever wants to know what it would do.
+//! The tables as a worker sees them, to ask what it would do with a packet.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -33,13 +33,13 @@ impl<'a> Lookup<'a> {
         Some(slot.inbound.tunnel)
     }
 
-    /// What leads to an inside address.
+    /// The tunnels that lead to an inside address.
     #[must_use]
     pub fn next_hop(&mut self, destination: IpAddr) -> Option<NextHop> {
         self.0.load().next_hop(destination)
     }
 
-    /// Whether what came out of one tunnel may go into another.
+    /// Whether packets may go from one tunnel into another.
     #[must_use]
     pub fn site_to_site(&mut self) -> bool {
         self.0.load().site_to_site()

@@ -1,6 +1,6 @@
-//! Packets that were dropped because the networks of the two ends differ: of each kind one,
-//! to say by an example where. A peer may send them at any rate, so of all that come until
-//! somebody asks for the example, the first is kept and the others cost a look.
+//! Packets that were dropped because the networks of the two ends differ: one
+//! example of each kind, to show where. A peer may send them at any rate, so
+//! the first is kept until it is asked for, and the others cost a look.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,19 +27,19 @@ pub struct Misplaced {
     pub destination: IpAddr,
 }
 
-/// One of each kind.
+/// One example of each kind.
 #[derive(Debug, Default)]
 pub(crate) struct Examples([Example; KINDS.len()]);
 
 #[derive(Debug, Default)]
 struct Example {
-    /// There is one that nobody has asked for yet.
+    /// Whether there is one that has not been asked for yet.
     fresh: AtomicBool,
     kept: Mutex<Option<Misplaced>>,
 }
 
 impl Examples {
-    /// A decrypted packet of this tunnel is dropped.
+    /// Notes that a decrypted packet of this tunnel is dropped.
     pub(crate) fn note(&self, reason: DropReason, tunnel: TunnelId, octets: &[u8]) {
         let mut of_kinds = KINDS.iter().zip(&self.0);
         let Some((_, example)) = of_kinds.find(|(kind, _)| **kind == reason) else {

@@ -49,9 +49,9 @@ pub(crate) struct Slot {
 /// A worker's own hold on the newest tables.
 pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
-/// Whether a packet to this address is for whoever is on the link, so that on the TUN
-/// link it can only be the host's own, also where all of the Internet is behind us.
-/// IPv4's link-local addresses are not among them: tunnels have theirs inside.
+/// Whether a packet to this address stays on its link. On the TUN link it can then only
+/// be the host's own, even where all of the Internet is behind us. IPv4's link-local
+/// addresses are not among them, as they are the inside addresses of tunnels.
 const fn stays_on_link(destination: IpAddr) -> bool {
     match destination {
         IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
@@ -63,13 +63,13 @@ const fn stays_on_link(destination: IpAddr) -> bool {
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
     slots: Chunks<Option<Slot>>,
-    /// By tunnel number; the newest SA first. What waits to be sent keeps its entry,
-    /// whatever becomes of the tables.
+    /// By tunnel number; the newest SA first. Packets that wait to be sent keep
+    /// their entry, even if the tables change.
     tunnels: Chunks<Vec<Arc<Egress>>>,
     fib: Arc<Table<NextHop>>,
     local: Arc<Table<()>>,
-    /// What the kernel delivers to the host itself. While it is not known, that
-    /// may be any local destination.
+    /// The prefixes that the kernel delivers to the host itself. While they are
+    /// not known, any local destination may be the host's.
     host: Option<Arc<Table<()>>>,
     inside: Arc<Table<InsideAddress>>,
     services: Arc<HostServices>,
@@ -99,8 +99,8 @@ impl Tables {
         self.local.contains(destination)
     }
 
-    /// Whose this destination is. A host that is open for everything is as if it
-    /// stood behind us, but for the inside addresses.
+    /// Whose this destination is. A host that is open for everything counts as
+    /// behind us, except for the inside addresses.
     pub(crate) fn owner_of(&self, destination: IpAddr) -> DestinationOwner {
         if !self.is_local(destination) {
             return DestinationOwner::Elsewhere;
@@ -117,7 +117,7 @@ impl Tables {
         }
     }
 
-    /// Whether what came out of this tunnel for the host is delivered. Inside
+    /// Whether a packet from this tunnel to the host is delivered. Inside
     /// addresses are for their own connection.
     pub(crate) fn host_admits(&self, tunnel: TunnelId, packet: &InnerPacket<'_>) -> bool {
         match self.inside.lookup(packet.destination()) {
@@ -129,16 +129,16 @@ impl Tables {
         }
     }
 
-    /// Whether what this tunnel's peer sends may have this source: the reverse
-    /// path to it leads through the tunnel or its standby (RFC 3704 section 2.3),
-    /// and it is no address of ours. Whom a default route leads to may have any
-    /// source but these.
+    /// Whether this tunnel's peer may send from this source: the reverse path
+    /// to it leads through the tunnel or its standby (RFC 3704 section 2.3),
+    /// and it is not an address of ours. A peer that a default route leads to
+    /// may use any other source.
     pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: TunnelId) -> bool {
         let hop = self.fib.lookup(source);
         hop.is_some_and(|hop| hop.is_by(tunnel)) && !self.is_local(source)
     }
 
-    /// What leads to an inside address.
+    /// The tunnels that lead to an inside address.
     pub(crate) fn next_hop(&self, destination: IpAddr) -> Option<NextHop> {
         self.fib.lookup(destination).copied()
     }
@@ -177,7 +177,7 @@ impl Tables {
         egresses.position(|egress| egress.outbound.spi_in == spi_in)
     }
 
-    /// Whether what came out of one tunnel may go into another.
+    /// Whether packets may go from one tunnel into another.
     pub(crate) const fn site_to_site(&self) -> bool {
         self.site_to_site
     }
@@ -194,14 +194,14 @@ impl Tables {
             .map(|egress| egress.tunnel_path.mtu)
     }
 
-    /// The largest outer packet of the tunnel that goes whole, if it has an SA to
-    /// send with.
+    /// The largest outer packet of the tunnel that is not fragmented, if it has
+    /// an SA to send with.
     pub(crate) fn outside_mtu(&self, tunnel: TunnelId) -> Option<usize> {
         let first = self.egresses(tunnel).first();
         first.map(|egress| egress.tunnel_path.outside_mtu)
     }
 
-    /// Puts an SA into its slot. Gives back the SPI of the one that has it already.
+    /// Puts an SA into its slot. The error is the SPI of the SA that has the slot already.
     pub(crate) fn insert_inbound(&mut self, slot: Slot) -> Result<(), u32> {
         let Some(index) = slot_of(slot.inbound.spi) else {
             return Ok(());
@@ -246,7 +246,7 @@ impl Tables {
         }
     }
 
-    /// Leads every SA of a tunnel along another route, or treats its packets by
+    /// Moves every SA of a tunnel to another path, or treats its packets by
     /// another policy.
     /// `spis` are the inbound SPIs of its SAs.
     pub(crate) fn set_path(
@@ -285,7 +285,7 @@ impl Tables {
             path.link = links.get(&path.ends()).cloned();
             TunnelPath::new(path, Arc::clone(&tunnel_path.policy), layout)
         };
-        // Looked for first, as what is only looked at is not copied.
+        // Searched first without changing anything, so that only affected chunks are copied.
         let slots = self.slots.iter().enumerate();
         let slots =
             slots.filter(|(_, slot)| slot.as_ref().is_some_and(|s| affected(&s.tunnel_path)));
@@ -312,7 +312,7 @@ impl Tables {
         }
     }
 
-    /// A tunnel's ways, to be changed, if it ever had any.
+    /// The egresses of a tunnel, to be changed, if it ever had any.
     fn egresses_mut(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
         self.tunnels.get_mut(usize::try_from(tunnel.0).ok()?)
     }
@@ -326,7 +326,7 @@ impl Tables {
         self.fib = Arc::new(fib);
     }
 
-    /// Replaces what the kernel delivers to the host itself.
+    /// Replaces the prefixes that the kernel delivers to the host itself.
     pub(crate) fn set_host_addresses(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
         self.host = Some(Arc::new(set_of(prefixes)));
     }
@@ -361,7 +361,7 @@ impl Tables {
     }
 }
 
-/// What others have of the table stays as it is.
+/// Changes our copy of a table; the copies that others have stay as they are.
 fn change<T: Clone + 'static>(
     table: &mut Arc<Table<T>>,
     changes: impl IntoIterator<Item = (IpNet, Option<T>)>,

@@ -6,13 +6,13 @@ use std::sync::{Arc, OnceLock};
 use ts_bart::table::SplitStackTable;
 use ts_bart::{Node, Storage};
 
-/// As [`ts_bart::Table`], but for what a copy costs.
+/// As [`ts_bart::Table`], but cheap to copy.
 pub(super) type Table<T> = SplitStackTable<Node<T, Sharing>>;
 
-/// Keeps the nodes of a table.
+/// Stores the nodes of a table so that copies share them.
 pub(super) enum Sharing {}
 
-/// A node, and how it is copied, which whoever shared it knew.
+/// A node, and how to copy it, which is set when it is shared.
 struct Inner<T> {
     node: T,
     copy: OnceLock<fn(&T) -> T>,
@@ -27,11 +27,11 @@ impl<T> Inner<T> {
     }
 }
 
-/// A node that several tables may have. It is changed in one of them only by being copied.
+/// A node that several tables may have. To be changed in one of them, it is copied.
 pub(super) struct Shared<T>(Arc<Inner<T>>);
 
 impl<T> Shared<T> {
-    /// The node, as no other table has it.
+    /// The node, copied first if another table has it too.
     fn own(&mut self) -> &mut T {
         if Arc::get_mut(&mut self.0).is_none()
             && let Some(copy) = self.0.copy.get()
@@ -109,7 +109,7 @@ mod tests {
         assert!(!is_shared("10.1.0.1"));
     }
 
-    /// A prefix among few of every length, of either family.
+    /// One of a few prefixes of every length, of either family.
     fn prefix(v6: bool, address: u32, length: u8) -> IpNet {
         let address: IpAddr = if v6 {
             Ipv6Addr::from(u128::from(address) << 96).into()

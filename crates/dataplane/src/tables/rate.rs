@@ -4,15 +4,15 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-/// What may pass at once beyond the rate, nanoseconds' worth of it: TCP sends
-/// in bursts.
+/// How much may pass at once beyond the rate, as the time that it takes at the
+/// rate, nanoseconds: TCP sends in bursts.
 const BURST_NANOS: u64 = 50_000_000;
-/// And at least this, octets: two super-packets.
+/// But at least this much, octets: two super-packets.
 const BURST_OCTETS: usize = 128 << 10;
 
 /// A policer (the generic cell rate algorithm): it keeps the time until which
-/// the rate is used up, and lets pass what does not move that too far ahead. A
-/// burst that is larger than that passes when nothing is owed.
+/// the rate is used up, and admits what does not move that too far ahead. A
+/// burst too large for that passes when nothing is owed.
 #[derive(Debug)]
 pub(crate) struct RateLimit {
     bits_per_second: u64,
@@ -30,7 +30,7 @@ impl RateLimit {
     }
 
     /// Whether a burst of `octets` may pass at `now`, nanoseconds of any clock
-    /// that does not go back. It is all let pass, or nothing of it.
+    /// that does not go back. All of it passes, or nothing.
     pub(crate) fn admit(&self, now: u64, octets: usize) -> bool {
         let cost = nanos(octets, self.bits_per_second);
         let after = |used: u64| {

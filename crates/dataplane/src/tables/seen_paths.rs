@@ -1,6 +1,6 @@
-//! Where peers' packets newly come from, kept for the control side: one address
-//! of each SA, so that a peer whose address changes with every packet neither
-//! takes memory nor the room of IKE messages.
+//! New addresses of peers, kept for the control side: one for each SA, so that
+//! a peer whose address changes with every packet takes neither memory nor the
+//! queue's room for IKE messages.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,9 +27,9 @@ struct Seen {
 }
 
 impl SeenPaths {
-    /// Notes where the packet with this sequence number came from, unless a newer
-    /// one of the SA waits already. Says whether nothing at all waited: then the
-    /// control side has yet to be told.
+    /// Notes where the packet with this sequence number came from, unless a
+    /// newer one of the SA waits already. True if nothing at all waited: then
+    /// the control side has yet to be told.
     pub(crate) fn note(&self, spi_in: u32, sequence: u64, remote: SocketAddr) -> bool {
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let first = waiting.is_empty();

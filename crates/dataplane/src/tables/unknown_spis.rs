@@ -1,9 +1,9 @@
 //! ESP packets with an SPI that no SA receives with, kept for the control side, which may
 //! tell their sender: a peer may still have an SA that we lost.
 //!
-//! Anybody can send them, at any rate. So they are told apart by where they come from, in
-//! as many places as there are here, and of each place one packet a second is kept; the
-//! others cost a comparison.
+//! Anybody can send them, at any rate. So their sources are sorted into a fixed
+//! number of places, and of each place one packet a second is kept; the others
+//! cost a comparison.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +24,7 @@ pub struct UnknownSpi {
     pub spi: u32,
 }
 
-/// Those that the control side has not taken yet.
+/// The packets that the control side has not taken yet.
 #[derive(Debug)]
 pub(crate) struct UnknownSpis {
     /// Until when nothing more is kept of each place.
@@ -42,9 +42,9 @@ impl Default for UnknownSpis {
 }
 
 impl UnknownSpis {
-    /// Keeps a packet, at a time in nanoseconds of any clock, unless one of its place was
-    /// kept lately. Says whether nothing at all waited: then the control side has yet to
-    /// be told.
+    /// Keeps a packet, at a time in nanoseconds of any clock, unless one of its
+    /// place was kept lately. True if nothing at all waited: then the control
+    /// side has yet to be told.
     pub(crate) fn note(&self, now: u64, unknown: UnknownSpi) -> bool {
         let Some(closed) = self.closed_until.get(place(unknown.remote.ip())) else {
             return false;

@@ -29,7 +29,7 @@ const READY: usize = 32;
 const WAKE: u64 = u64::MAX;
 /// Comes before an IKE message on port 4500 (RFC 3948 section 2.2).
 const NON_ESP_MARKER: [u8; 4] = [0; 4];
-/// How long a worker rests before it reads a socket again that fails and fails.
+/// How long a worker rests before it reads a socket again that keeps failing.
 const REST: Duration = Duration::from_millis(10);
 /// ESP packets that the lists have room for from the start.
 const PACKETS: usize = 1024;
@@ -87,7 +87,7 @@ struct InboundWorker<'a> {
     coalescer: Coalescer,
     delivery: TunRefusals,
     relay: Relay<'a>,
-    /// Of this burst.
+    /// The look-ups of this burst.
     recent: RecentLookups,
 }
 
@@ -150,8 +150,8 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
     }
 }
 
-/// What this worker receives on one outside address. IKE's own port is the
-/// first worker's.
+/// What this worker receives on one outside address. Only the first worker has
+/// IKE's own port.
 fn sources(outside: &OutsideSockets, number: usize) -> Vec<InboundSocket<'_>> {
     let at = |port| SocketAddr::new(outside.address(), port);
     let mut sources = vec![
@@ -224,7 +224,7 @@ impl InboundWorker<'_> {
         self.deliver()
     }
 
-    /// Counts what the socket had no room for since it was last asked.
+    /// Counts the datagrams that the socket had no room for since the last call.
     fn count_overflows(&self, source: &mut InboundSocket<'_>) {
         let Some(newest) = self.receiver.datagrams.last() else {
             return;
@@ -274,7 +274,7 @@ impl InboundWorker<'_> {
                     spi: u32::from_be_bytes(*spi),
                     remote: datagram.remote,
                     traffic_class: match source.kind {
-                        // Also the raw socket tells it, but the header is there.
+                        // The raw socket tells it too, but the header is at hand.
                         SocketKind::EspBehindIpv4 => octets.get(1).copied().unwrap_or_default(),
                         _ => datagram.traffic_class,
                     },
@@ -300,7 +300,7 @@ impl InboundWorker<'_> {
         let esp = std::mem::take(&mut self.esp);
         let mut start = 0;
         let runs = esp.chunk_by(|a, b| a.spi == b.spi);
-        // Handed on while they are in a first-level cache since they were opened.
+        // Handed on in groups, while they are still in a first-level cache.
         for run in runs.flat_map(|run| run.chunks(GROUP)) {
             let Some(first) = run.first() else {
                 continue;
@@ -314,8 +314,8 @@ impl InboundWorker<'_> {
         self.esp = esp;
     }
 
-    /// Counts packets with an SPI that no SA receives with, and keeps one for the control
-    /// side if it is time.
+    /// Counts packets with an SPI that no SA receives with, and keeps one for
+    /// the control side if one is due.
     fn note_unknown_spi(&self, local: SocketAddr, packet: &EspPacket, count: usize) {
         self.worker.drops.add(DropReason::UnknownSpi, count);
         let unknown = UnknownSpi {
@@ -343,8 +343,8 @@ impl InboundWorker<'_> {
             .open_burst(&mut self.receiver.buffer, of_run, &mut opened);
 
         let (mut packets, mut bytes) = (0, 0);
-        // Only the newest packet tells the path: one that was long on the way
-        // must not lead the answers back to an address given up.
+        // Only the newest packet tells the path: a delayed one must not lead
+        // the answers back to an address that the peer has left.
         let mut newest: Option<(u64, &EspPacket)> = None;
         for (esp, opened) in run.iter().zip(&opened) {
             if let Ok(opened) = opened {
@@ -385,7 +385,7 @@ impl InboundWorker<'_> {
         }
     }
 
-    /// Keeps a dropped packet as an example, if it is one of networks that differ.
+    /// Keeps a dropped packet as an example, if it was dropped because the networks differ.
     fn note_misplaced(&self, reason: DropReason, tunnel: TunnelId, place: Range<usize>) {
         let octets = self.receiver.buffer.get(place).unwrap_or_default();
         self.shared.engine.misplaced.note(reason, tunnel, octets);
@@ -452,12 +452,12 @@ impl InboundWorker<'_> {
 }
 
 impl InboundSocket<'_> {
-    /// What is to be done about a failed read: nothing where the error was a past
-    /// one, which reading has taken away; a rest where it comes again, so that it
-    /// takes no whole core.
+    /// What to do about a failed read: nothing for an error that reading has
+    /// cleared; a rest for one that comes again, so that the worker does not
+    /// take a whole core.
     ///
     /// # Errors
-    /// One that cannot pass.
+    /// An error that cannot pass.
     fn failed(&mut self, errno: Errno) -> Result<Option<Duration>, String> {
         use Errno::{EACCES, EBADF, EFAULT, EINVAL, ENOSYS, ENOTSOCK, EOPNOTSUPP, EPERM};
         if let EACCES | EBADF | EFAULT | EINVAL | ENOSYS | ENOTSOCK | EOPNOTSUPP | EPERM = errno {

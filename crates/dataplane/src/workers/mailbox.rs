@@ -1,14 +1,13 @@
 //! What workers hand each other: bursts to be sent, and their buffers back.
 //!
-//! It is locked once for a burst, for the time that it takes to move a few words. A
-//! worker that means to sleep says so under the same lock under which it finds that
-//! there is nothing for it, and whoever puts something in sees that under the lock
-//! too and wakes it. So there is no moment between look and sleep in which something
-//! comes and nobody is woken.
+//! It is locked once for a burst, for the time that it takes to move a few
+//! words. A worker that finds nothing in it announces under the same lock that
+//! it goes to sleep, and the one that puts something in sees that under the
+//! lock and wakes it. So nothing can come unnoticed between look and sleep.
 //!
-//! It cannot overflow: a worker has [`POOL`] buffers to hand over, one other worker
-//! has at most [`SHARE`] of them, and whoever has no buffer left waits for its own to
-//! come back or drops.
+//! It cannot overflow: a worker has [`POOL`] buffers to hand over, one other
+//! worker has at most [`SHARE`] of them, and a worker without a buffer waits
+//! for its own to come back or drops.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -17,11 +16,11 @@ use crate::engine::burst::Burst;
 
 /// Buffers that a worker hands over to others.
 pub(crate) const POOL: usize = 8;
-/// How many of them one other worker may have, so that one that is behind does not
-/// have them all.
+/// How many of them one other worker may have, so that one that is behind does
+/// not hold them all.
 pub(crate) const SHARE: usize = 4;
 
-/// What other workers have put in for one.
+/// What other workers have put in for this one.
 #[derive(Debug)]
 pub(crate) struct Mailbox(Mutex<Contents>);
 
@@ -46,7 +45,7 @@ enum Sleep {
 }
 
 impl Mailbox {
-    /// The mailbox of one of so many workers, with its buffers.
+    /// The mailbox of the worker `id`, one of `workers`, with its buffers.
     pub(crate) fn new(id: usize, workers: usize) -> Self {
         Self(Mutex::new(Contents {
             bursts: VecDeque::with_capacity(workers * SHARE),
@@ -83,9 +82,9 @@ impl Mailbox {
         returned.append(&mut contents.returned);
     }
 
-    /// Whether there is nothing for the worker, which goes to sleep then: to be woken
-    /// when there is something to send, and if it is `for_returned`, also when a
-    /// buffer comes back.
+    /// Whether there is nothing for the worker, which then goes to sleep. It is
+    /// woken when there is something to send and, with `for_returned`, also
+    /// when a buffer comes back.
     #[must_use]
     pub(crate) fn may_sleep(&self, for_returned: bool) -> bool {
         let mut contents = self.lock();
@@ -101,7 +100,7 @@ impl Mailbox {
         nothing
     }
 
-    // What a worker that panicked has left is whole: every change is one call.
+    // The contents are whole even if a worker panicked: every change is one call.
     fn lock(&self) -> MutexGuard<'_, Contents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -113,8 +113,8 @@ impl OutboundWorker<'_> {
         Ok(false)
     }
 
-    /// Finds the way of what was read, once for all its segments, and lays them
-    /// out to be sealed.
+    /// Finds the egress for what was read, once for all its segments, and lays
+    /// them out to be sealed.
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
         let header = VnetHeader::from_octets(self.header);
@@ -144,7 +144,7 @@ impl OutboundWorker<'_> {
                     segments.write(index, room)
                 });
             if let Err(reason) = laid_out {
-                // Those before it are on their way.
+                // The segments before it are laid out already.
                 self.worker.drops.add(reason, segments.count() - index);
                 break;
             }
@@ -152,7 +152,7 @@ impl OutboundWorker<'_> {
         Ok(())
     }
 
-    /// Tells the sender of the packet, of so many octets, why it goes no further.
+    /// Tells the sender of the packet, of `len` octets, why it goes no further.
     fn send_answer(&mut self, stopped: NotForwarded, len: usize) {
         let packet = self.packet.get(..len).unwrap_or_default();
         if self.answers_left > 0

@@ -1,4 +1,4 @@
-//! From tunnel to tunnel: what came out of one goes into another without
+//! From tunnel to tunnel: packets that came out of one go into another without
 //! touching the TUN device.
 
 use vgw_sa::TunnelId;

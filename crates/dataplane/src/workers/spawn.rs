@@ -58,8 +58,8 @@ pub(crate) fn spawn(
         })
 }
 
-/// Tells of a failure until it is taken: unlike other news it comes only once,
-/// and the worker has nothing else left to do.
+/// Reports a failure until the event is taken: it comes only once, and the
+/// worker has nothing else left to do.
 fn report_failure(shared: &Shared, what: &str) {
     const RETRY: Duration = Duration::from_millis(20);
     loop {

@@ -1,5 +1,5 @@
-//! The end of the way out: packets are laid out, sealed, and sent with as few system
-//! calls as their order allows, by the worker that owns the tunnel ([`crate::tables::sender_lease`]).
+//! The end of the outbound path: packets are laid out, sealed, and sent with as few system calls
+//! as their order allows, by the worker that owns the tunnel ([`crate::tables::sender_lease`]).
 
 use std::collections::VecDeque;
 use std::io;
@@ -24,11 +24,11 @@ use crate::workers::worker::{Shared, Worker};
 /// How long a worker that reads the TUN device waits for a full outside socket,
 /// milliseconds. Meanwhile the kernel queues packets for it.
 const SEND_PATIENCE: u16 = 20;
-/// How long it waits for a buffer to come back, milliseconds: longer than a busy
-/// machine keeps the owner of a tunnel from its CPU, as a dropped packet costs its flow
-/// more than a late one. It waits in vain once at most, until one comes back.
+/// How long it waits for a buffer to come back, milliseconds: longer than a busy machine
+/// keeps the owner of a tunnel from its CPU, as a dropped packet costs its flow more than
+/// a late one. It waits in vain at most once, until a buffer comes back.
 const BUFFER_PATIENCE: u32 = 100;
-/// From here on the burst is sent, so that the peer can work on it meanwhile.
+/// A burst of this size is sent, so that the peer can work on it meanwhile.
 const ENOUGH_OCTETS: usize = 56 << 10;
 /// The same, packets.
 const ENOUGH_PACKETS: usize = 128;
@@ -43,22 +43,22 @@ pub(crate) struct Transmit<'a> {
     lent: Vec<usize>,
     /// Empty buffers for other workers, which the mailbox brings, also the first time.
     spare: Vec<Burst>,
-    /// From others, to be sent.
+    /// Bursts from other workers, to be sent.
     inbox: VecDeque<Burst>,
     /// The owner of the tunnel of the packet laid out last.
     last: usize,
     /// Laid out since the last flush, over all bursts.
     octets: usize,
     packets: usize,
-    /// Waiting for a buffer is worth while: none has been waited for in vain since
-    /// the last one came back.
+    /// Whether to wait for a buffer: no wait was in vain since the last one
+    /// came back.
     hopeful: bool,
     sender: BurstSender<'a>,
 }
 
 impl<'a> Transmit<'a> {
-    /// What a worker sends with. `may_wait` says whether it may be held up a moment
-    /// rather than drop: by a full socket, or by another worker that is behind.
+    /// What a worker sends with. `may_wait` says whether it may wait a moment rather
+    /// than drop: for a full socket, or for another worker that is behind.
     pub(crate) fn new(
         shared: &'a Shared,
         number: usize,
@@ -175,7 +175,7 @@ impl<'a> Transmit<'a> {
     /// An empty buffer for another worker. Waits for one if the worker may wait.
     fn take_spare(&mut self, owner: usize) -> Result<Burst, DropReason> {
         if !self.may_lend(owner) {
-            // With nothing of our own left unsent others can be served meanwhile, so
+            // Once nothing of our own is left unsent, others can be served meanwhile, so
             // two workers that wait for each other do not wait in vain.
             self.flush();
             self.serve();
@@ -191,7 +191,7 @@ impl<'a> Transmit<'a> {
             }
             let worker = self.sender.worker;
             if worker.mailbox.may_sleep(true) {
-                // Also ends at once when the tables change or all shall stop: both
+                // The sleep also ends when the tables change or all must stop: both
                 // are looked at again before the worker sleeps without a limit.
                 worker.sleep(Duration::from_millis(left.into()));
             }
@@ -204,8 +204,8 @@ impl<'a> Transmit<'a> {
         !self.spare.is_empty() && self.lent.get(owner).is_some_and(|&lent| lent < SHARE)
     }
 
-    /// Seals what is not sealed yet and sends everything, in order, or hands it over
-    /// to who does.
+    /// Seals what is not sealed yet and sends everything, in order, or hands it
+    /// over to the workers that send it.
     pub(crate) fn flush(&mut self) {
         self.sender.send(&mut self.own);
         self.hand_over_staged();
@@ -214,7 +214,7 @@ impl<'a> Transmit<'a> {
     }
 
     /// Hands over what is staged. The last buffer that an owner may have is kept and
-    /// filled further until it gives one back: it would not come to it earlier anyway.
+    /// filled further until it gives one back: it could not send it earlier anyway.
     fn hand_over_staged(&mut self) {
         for owner in 0..self.staged.len() {
             if self.lent.get(owner).is_some_and(|&lent| lent < SHARE) {
@@ -234,7 +234,7 @@ impl<'a> Transmit<'a> {
 
     /// Sends what others have handed over, and gives them their buffers back.
     pub(crate) fn serve(&mut self) {
-        // First, as it has lower numbers where it is sealed already.
+        // Our own first: what is already sealed there has the lower numbers.
         self.sender.send(&mut self.own);
         let worker = self.sender.worker;
         let returned = self.spare.len();
@@ -256,9 +256,9 @@ impl<'a> Transmit<'a> {
         }
     }
 
-    /// Whether the worker may wait for packets: others have handed nothing over, nor
-    /// given back a buffer that it waits for. From then on they wake it when they do,
-    /// until it serves them.
+    /// Whether the worker may wait for packets: others have handed nothing
+    /// over, nor given back a buffer that it waits for. From then on they wake
+    /// it when they do, until it serves them.
     pub(crate) fn may_sleep(&self) -> bool {
         let keeps_one = self.staged.iter().any(Option::is_some);
         self.sender.worker.mailbox.may_sleep(keeps_one)
@@ -293,7 +293,7 @@ struct BurstSender<'a> {
     worker: &'a Worker,
     may_wait: bool,
     batches: Vec<Batch>,
-    /// Of one batch that the kernel refused.
+    /// The packets of one batch that the kernel refused.
     singles: Vec<Batch>,
     sender: Sender,
 }
@@ -379,8 +379,8 @@ impl<'a> BurstSender<'a> {
                     let mut singles = std::mem::take(&mut self.singles);
                     singles.clear();
                     singles.extend(first.singles());
-                    // What is refused in parts too says nothing of cutting: the
-                    // outside address may be gone.
+                    // If the single packets are refused too, cutting is not the
+                    // cause: the outside address may be gone.
                     if self.send_by(burst, outside, udp, &singles) {
                         any_went = true;
                         refuse_to_cut(errno, burst, first, outside);
@@ -424,7 +424,7 @@ fn wait_for_room(socket: BorrowedFd<'_>) {
 }
 
 /// The longest datagram of which the kernel may cut several from one message:
-/// none that the path would fragment, and none that it has refused to cut.
+/// one that the path would not fragment, and of a size not yet refused.
 fn segment_limit(shared: &Shared, egress: &Egress) -> usize {
     let tunnel_path = &egress.tunnel_path;
     let gso = shared

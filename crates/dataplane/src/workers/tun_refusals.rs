@@ -5,15 +5,14 @@ use nix::errno::Errno;
 use crate::offload::coalesce::{Bundle, Kind, WriteOutcome};
 use crate::tables::counters::{DropReason, Drops};
 
-/// So many joined packets of one kind must be refused, and none taken between
-/// them, before no more are tried: one that is odd in itself shall not cost the
-/// others their speed.
+/// How many joined packets of one kind must be refused in a row before no more
+/// are tried: a single odd one must not cost the others their speed.
 const REFUSALS: u32 = 16;
 
 /// Counts what is lost, and remembers what the device refuses.
 #[derive(Debug, Default)]
 pub(crate) struct TunRefusals {
-    /// In a row, of TCP and of UDP.
+    /// Refused in a row, of TCP and of UDP.
     refused: [u32; 2],
     gone: bool,
 }
@@ -57,7 +56,7 @@ impl TunRefusals {
         }
     }
 
-    /// Whether the device is no more.
+    /// Whether the device is gone.
     pub(crate) const fn gone(&self) -> bool {
         self.gone
     }

@@ -94,7 +94,7 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    /// One of so many workers, of both directions.
+    /// The worker `id`, one of `workers` of both directions.
     pub(crate) fn new(id: usize, workers: usize) -> io::Result<Self> {
         Ok(Self {
             id,

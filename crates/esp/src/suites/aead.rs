@@ -11,8 +11,8 @@ const HEADER_LEN: usize = 16;
 /// Octets of integrity check value.
 const ICV_LEN: usize = 16;
 
-/// Seals `packet`, where `plain` lies at the front. None if it has not the
-/// length that the layout prescribes.
+/// Seals `packet`, where `plain` lies at the front. None if its length is not
+/// what the layout prescribes.
 #[inline]
 pub(crate) fn seal(
     key: &AeadKey,

@@ -9,7 +9,7 @@ use vgw_crypto::{CbcKey, Covered, MacKey, NotAuthentic};
 use crate::frame::{Frame, write_trailer};
 use crate::layout::{Plain, SPI_AND_SEQUENCE_LEN};
 
-/// Packets that are worked on at a time. So many of a usual MTU fit into a
+/// Packets that are worked on at a time. This many of a usual MTU fit into a
 /// first-level cache.
 pub const GROUP: usize = 16;
 
@@ -66,7 +66,7 @@ pub(crate) fn seal(
 }
 
 /// NIST SP 800-38A appendix C, first method: a nonce, here the sequence number,
-/// encrypted. The key is none that the peer or anyone else knows.
+/// encrypted. Neither the peer nor anyone else knows the key.
 fn unpredictable_ivs(iv_key: &CbcKey, first: u64, ivs: &mut [[u8; IV_LEN]]) {
     let mut sequence = first;
     for iv in ivs.iter_mut() {

@@ -124,7 +124,7 @@ fn bind((namespace, address): (&Namespace, SocketAddr)) -> Result<UdpSocket> {
 fn echo(socket: &UdpSocket, shared: &Shared) {
     let mut buffer = [0; REQUEST];
     while !shared.end.load(Ordering::Relaxed) {
-        // A timeout is a look at the flag; an error is one packet's, as is a lost echo.
+        // A timeout lets us look at the flag; an error concerns one packet, like a lost echo.
         let Ok((length, from)) = socket.recv_from(&mut buffer) else {
             continue;
         };
@@ -160,7 +160,7 @@ fn request(
                 unanswered.insert(number);
                 number += 1;
                 shared.sent.store(number, Ordering::Relaxed);
-                // A late thread does not make up for it with a burst.
+                // A late thread does not catch up with a burst.
                 next_request = now.max(next_request + interval);
                 continue;
             }
@@ -204,7 +204,7 @@ fn receive(socket: &UdpSocket, within: Duration) -> Result<Option<u64>> {
     socket.set_read_timeout(Some(within.max(Duration::from_micros(1))))?;
     match socket.recv_from(&mut buffer) {
         Ok(_) => Ok(buffer.first_chunk().map(|n| u64::from_be_bytes(*n))),
-        // What the network reports by ICMP is told by the requests it loses.
+        // Errors that the network reports by ICMP show as lost requests.
         Err(error) if is_networks(error.kind()) => Ok(None),
         Err(error) => Err(error).context("receiving an echo"),
     }

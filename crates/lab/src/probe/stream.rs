@@ -20,7 +20,7 @@ use self::receive::Receiver;
 
 /// Octets at the start of a datagram: whose it is, its number, when it was sent.
 const STAMP: usize = 16;
-/// What one datagram of UDP can hold is also what a train can.
+/// A train can hold as much as one datagram of UDP.
 const MOST_OF_A_TRAIN: usize = 65_507;
 /// Holds what arrives while the receiver rests or is not scheduled.
 const RECEIVE_BUFFER: usize = 64 << 20;
@@ -43,7 +43,7 @@ pub struct Stream {
     pub patience: Option<Patience>,
 }
 
-/// A stream ends once more datagrams than these are concerned.
+/// A stream ends early when it exceeds one of these numbers of datagrams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
     /// Did not arrive, though later ones did.
@@ -155,7 +155,7 @@ impl Stream {
             let sender = std::thread::Builder::new()
                 .spawn_scoped(scope, || self.send(name, &sending, &shared))
                 .map(|thread| thread.join());
-            // However the sender ended, the receiver must.
+            // However the sender ended, the receiver must end too.
             let _ = shared
                 .sent
                 .compare_exchange(UNKNOWN, 0, Ordering::Relaxed, Ordering::Relaxed);
@@ -176,7 +176,7 @@ fn bind((namespace, address): (&Namespace, SocketAddr)) -> Result<UdpSocket> {
         .with_context(|| format!("{}: binding {address}", namespace.name()))
 }
 
-/// What tells a stream's datagrams from those of an earlier one that are late.
+/// A name that tells a stream's datagrams from late ones of an earlier stream.
 fn next_name() -> u32 {
     static NAMES: AtomicU32 = AtomicU32::new(0);
     NAMES.fetch_add(1, Ordering::Relaxed)

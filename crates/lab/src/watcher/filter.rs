@@ -98,14 +98,14 @@ fn and(mask: u32) -> SockFilter {
     SockFilter::new(0x54, 0, 0, mask)
 }
 
-/// Skips so many instructions unless what was loaded is this.
+/// Skips this many instructions unless the loaded value is `value`.
 fn skip_unless(value: u32, instructions: usize) -> Result<SockFilter> {
     // BPF_JMP | BPF_JEQ | BPF_K
     let skip = u8::try_from(instructions)?;
     Ok(SockFilter::new(0x15, 0, skip, value))
 }
 
-/// Ends the program: so many octets are kept.
+/// Ends the program: this many octets are kept.
 fn keep(octets: usize) -> Result<SockFilter> {
     // BPF_RET | BPF_K
     Ok(SockFilter::new(0x06, 0, 0, u32::try_from(octets)?))

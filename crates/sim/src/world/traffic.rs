@@ -227,7 +227,7 @@ impl World {
         self.send(number);
     }
 
-    /// Hands a packet of a flow to the network, to this node next.
+    /// Hands a packet of a flow to the network, for the node `next`.
     fn leaves(&mut self, number: u64, place: usize, packet: Packet, next: usize) {
         let Some((sent, _)) = self.known(number) else {
             return;
@@ -316,7 +316,7 @@ impl World {
                 self.hand_over(number, answer, flow.from);
                 End::Passed
             }
-            // For want of a tunnel that leads on, or back to whom it would tell.
+            // No tunnel leads on, or back to the host that would be told.
             Err(Dropped {
                 reason: reason @ (DropReason::NoSa | DropReason::TooBig),
                 ..
@@ -365,7 +365,7 @@ impl World {
         }
     }
 
-    /// Nobody may be told that a packet is too big which may be fragmented.
+    /// No host may be told that a packet is too big if that packet may be fragmented.
     fn judge_too_big(&mut self, number: u64, place: usize) {
         let Some((sent, flow)) = self.known(number) else {
             return;
@@ -516,8 +516,8 @@ fn tunnel_between(config: &Gateway, local: IpAddr, remote: IpAddr) -> Option<&Tu
     tunnels.next().map(|(_, tunnel)| tunnel)
 }
 
-/// Whether a data plane drops a packet for this because its sender may not send it: no
-/// packet of a flow is one, whatever happens to the tunnels.
+/// Whether this reason blames the sender of a packet. No packet of a flow may
+/// be dropped for it, whatever happens to the tunnels.
 const fn is_blame(reason: DropReason) -> bool {
     matches!(
         reason,

@@ -68,12 +68,12 @@ impl MacKey {
         icv
     }
 
-    /// Writes behind each of `messages`, which lie in `buffer`, its integrity
-    /// check value.
+    /// Writes the integrity check value of each of `messages`, which lie in
+    /// `buffer`, right behind it.
     ///
     /// # Errors
     /// [`NoPlace`] for the first message that does not lie in `buffer` with its
-    /// check value. It has none then; the others have theirs.
+    /// check value. That one gets none; the others get theirs.
     pub fn icv_burst(&self, buffer: &mut [u8], messages: &[Covered]) -> Result<(), NoPlace> {
         let mut result = Ok(());
         self.for_each_icv(messages, buffer, |buffer, message, icv| {
@@ -88,8 +88,8 @@ impl MacKey {
         result
     }
 
-    /// Says of each of `messages` whether its integrity check value, which lies
-    /// behind it in `buffer`, is right.
+    /// Tells for each of `messages` whether the integrity check value behind it
+    /// in `buffer` is right.
     pub fn verify_burst(&self, buffer: &[u8], messages: &[Covered], authentic: &mut [bool]) {
         let mut authentic = authentic.iter_mut();
         self.for_each_icv(messages, buffer, |buffer, message, icv| {

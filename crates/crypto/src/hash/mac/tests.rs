@@ -62,8 +62,8 @@ fn debug_output_names_the_algorithm_and_no_key() {
     assert_eq!(format!("{key:?}"), "MacKey(SHA1)");
 }
 
-// Whatever the CPU has: all ways to compute several check values give what one
-// message after the other does.
+// On every CPU, all ways to compute several check values at once give the same
+// as one message after the other.
 proptest! {
     #[test]
     fn a_burst_has_the_check_values_of_its_messages(

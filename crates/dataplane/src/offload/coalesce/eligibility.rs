@@ -1,4 +1,4 @@
-//! What of a packet decides whether it may be joined to another.
+//! The parts of a packet that decide whether it may be joined to another.
 
 use super::Coalesce;
 use crate::packet::checksum::Sum;
@@ -37,10 +37,10 @@ pub(super) struct Flow {
 #[derive(Debug)]
 pub(super) struct Candidate {
     pub(super) flow: Flow,
-    /// What of the IP header must agree: of IPv4 TOS, DF and TTL; of IPv6
-    /// traffic class, flow label and hop limit.
+    /// The IP fields that must agree: IPv4's TOS, DF and TTL; IPv6's traffic
+    /// class, flow label and hop limit.
     path: u64,
-    /// Of IPv4; both 0 and not set for IPv6.
+    /// This and DF are IPv4's; for IPv6 they are 0 and false.
     id: u16,
     dont_fragment: bool,
     /// Octets of the IP header.
@@ -59,16 +59,16 @@ struct TcpFields {
     acknowledgment: u32,
     /// Data offset, reserved bits, flags and window.
     offset_flags_window: u32,
-    /// Looked at though URG is not set: nothing of a packet may be lost.
+    /// Compared though URG is not set: nothing of a packet may be lost.
     urgent: u16,
 }
 
 /// How the identifications of a group's packets go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ids {
-    /// One up with each packet.
+    /// They go up by one with each packet.
     Counting,
-    /// The same in all: atomic datagrams (RFC 6864 section 4.1).
+    /// They are the same in all: atomic datagrams (RFC 6864 section 4.1).
     Fixed,
     /// IPv6 has none.
     Absent,
@@ -251,7 +251,7 @@ fn tcp_fields(upper: &[u8]) -> Option<(usize, usize, TcpFields)> {
 }
 
 impl Flow {
-    /// Not 0, and mostly another for another flow.
+    /// Never 0, and mostly different for different flows.
     pub(super) fn digest(&self) -> u32 {
         let [a, b, c, d] = self.addresses;
         let mixed = a ^ b.rotate_left(11) ^ c.rotate_left(23) ^ d.rotate_left(37);
@@ -273,8 +273,8 @@ impl Candidate {
         flags & CLOSING
     }
 
-    /// Whether this is what comes after `done` octets of the payload that
-    /// `lead` begins, with nothing else in the headers that differs.
+    /// Whether this packet follows `done` octets of the payload that `lead`
+    /// begins, and its headers differ in nothing else.
     pub(super) fn follows(&self, lead: &Self, done: usize) -> bool {
         if self.path != lead.path || self.headers != lead.headers || self.payload > lead.payload {
             return false;
@@ -317,8 +317,8 @@ impl Candidate {
     /// Whether the checksums of the IP header and of TCP or UDP are right.
     /// `packet` is the one that this was read from.
     pub(super) fn checksums_hold(&self, packet: &[u8]) -> bool {
-        // The addresses end the IP header: with what follows them they are
-        // all that is summed but protocol and length.
+        // The addresses end the IP header: everything from there on is summed,
+        // and beside that only protocol and length.
         let from = if self.flow.ipv6 { 8 } else { 12 };
         let header = packet.first_chunk::<IPV4_HEADER>();
         let damaged = |header: &[u8; IPV4_HEADER]| Sum::of(header).folded() != 0xFFFF;

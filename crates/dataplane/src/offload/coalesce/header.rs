@@ -1,14 +1,14 @@
-//! The headers of what was joined.
+//! The headers of a joined packet.
 
 use super::Lead;
 use crate::packet::checksum::Sum;
 use crate::packet::headers::{TCP, TCP_CHECKSUM, TCP_HEADER, UDP, UDP_CHECKSUM, UDP_HEADER};
 use crate::packet::vnet::{GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHeader};
 
-/// Makes the first packet's headers those of all, and says how to cut it. The
-/// checksum field gets the sum of the pseudo-header, as the kernel expects of
-/// what is to be cut. None, with nothing changed that matters, never happens to
-/// headers that its candidate shows.
+/// Makes the first packet's headers those of the joined packet, and returns how
+/// to cut it. The checksum field gets the sum of the pseudo-header, as the
+/// kernel expects of a packet to be cut. None, with nothing changed that
+/// matters, cannot happen with the headers of a candidate.
 pub(super) fn join(lead: &Lead, packet: &mut [u8]) -> Option<VnetHeader> {
     let candidate = &lead.candidate;
     let total = u16::try_from(lead.octets).ok()?;

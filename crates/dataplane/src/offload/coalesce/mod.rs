@@ -19,18 +19,18 @@ use crate::packet::vnet::VnetHeader;
 
 /// Packets joined into one at most, as `UDP_GRO_CNT_MAX` of Linux.
 const MAX_PACKETS: usize = 64;
-/// Octets of what is joined at most, headers included.
+/// The most octets of a joined packet, headers included.
 const MAX_OCTETS: usize = 65_535;
 /// Packets of a burst that cost no allocation.
 const BURST: usize = 256;
-/// Groups that a packet may still join. With more flows in a burst than that
-/// the one that has waited longest takes no more.
+/// Groups that a packet may still join. If a burst has more flows, the group
+/// that has waited longest takes no more.
 const OPEN: usize = 16;
 
-/// Octets of the longest headers of what is joined: IPv6, and TCP with options.
+/// Octets of the longest headers of a joined packet: IPv6, and TCP with options.
 const MAX_HEADERS: usize = 100;
 
-/// What is joined.
+/// The kinds of packets to join.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Coalesce {
     /// TCP segments, into what TUN takes as `TCPV4` and `TCPV6`.
@@ -39,7 +39,7 @@ pub struct Coalesce {
     pub udp: bool,
 }
 
-/// What is written at once.
+/// A packet, single or joined, that is written at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Bundle<'a> {
     /// First the [`VnetHeader`](crate::VnetHeader), then a packet's headers and
@@ -51,7 +51,7 @@ pub struct Bundle<'a> {
     pub kind: Option<Kind>,
 }
 
-/// Of what a joined packet's parts are.
+/// The kind of packets that were joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// TCP segments.
@@ -71,8 +71,8 @@ pub enum WriteOutcome {
 
 /// Joins decrypted packets of a burst as the kernel's own GRO would, never more.
 ///
-/// Packets of a flow (addresses, protocol and ports) never change their order;
-/// those of different flows do, to the place of the first that each is joined to.
+/// Packets of a flow (addresses, protocol and ports) keep their order. A joined packet
+/// goes in the place of its first one, so packets of different flows may change theirs.
 #[derive(Debug)]
 pub struct Coalescer {
     what: Coalesce,
@@ -84,8 +84,8 @@ pub struct Coalescer {
 /// A packet's part in its group.
 #[derive(Debug)]
 struct Member {
-    /// In the burst's buffer: of a group's first packet all of it, of the
-    /// others the payload.
+    /// In the burst's buffer: the whole of a group's first packet, the payload
+    /// of the others.
     at: Range<usize>,
     /// The group's next member.
     next: Option<usize>,
@@ -109,8 +109,8 @@ struct Lead {
     ids: Option<Ids>,
     /// FIN and PSH of the last segment.
     flags: u8,
-    /// Looked at only when there is another packet: most of those of an idle
-    /// flow stay alone.
+    /// The first packet's checksums hold. They are looked at only when another
+    /// packet comes: most packets of an idle flow stay alone.
     verified: bool,
 }
 
@@ -136,7 +136,7 @@ impl Coalescer {
         }
     }
 
-    /// Takes the inner packet at `at` of the burst's buffer; without octets
+    /// Takes the inner packet at `at` of the burst's buffer, without padding
     /// behind it. A range beyond the buffer holds no packet.
     pub fn push(&mut self, buffer: &[u8], at: Range<usize>) {
         let Some(packet) = buffer.get(at.clone()) else {
@@ -224,8 +224,8 @@ impl Coalescer {
         })
     }
 
-    /// Writes the packets of a group as they came. Before each one's payload its
-    /// own headers still are.
+    /// Writes the packets of a group as they came. Each one's own headers still
+    /// stand before its payload.
     fn write_apart(
         &self,
         buffer: &[u8],
@@ -277,7 +277,7 @@ impl Coalescer {
     }
 
     fn find(&self, digest: u32, flow: &Flow) -> Option<(usize, usize)> {
-        // One comparison of all at once: most flows that are new are new here.
+        // All digests are compared at once: most packets of a new flow are found so.
         if !self.open.digests.contains(&digest) {
             return None;
         }
@@ -288,7 +288,7 @@ impl Coalescer {
         })
     }
 
-    /// A group of its own, the last of all, for the packet.
+    /// Starts a group for the packet, the last of all.
     fn start(&mut self, at: Range<usize>, lead: Option<Lead>) -> usize {
         let member = self.members.len();
         self.members.push(Member { at, next: None });
@@ -359,7 +359,7 @@ fn write_single(
 ) {
     let vnet = VnetHeader::default().to_octets();
     let packet = buffer.get(at.clone()).unwrap_or_default();
-    // One packet comes no more singly than it did.
+    // A single packet cannot be taken apart any further.
     let _ = write(Bundle {
         parts: &[IoSlice::new(&vnet), IoSlice::new(packet)],
         packets: 1,

@@ -48,8 +48,8 @@ fn build(drafts: &[Draft]) -> Vec<Vec<u8>> {
     drafts.iter().map(Draft::build).collect()
 }
 
-/// How many packets each of those that come out stands for. Cutting them must
-/// give what went in.
+/// How many packets each packet that comes out stands for. Cutting it must give
+/// what went in.
 #[track_caller]
 fn groups(drafts: &[Draft]) -> Vec<usize> {
     let packets = build(drafts);
@@ -409,8 +409,8 @@ fn a_range_beyond_the_buffer_holds_no_packet() {
     coalescer.flush(&mut [], |_| panic!("something was written"));
 }
 
-/// What comes of packets when nothing that is joined is taken, with how often
-/// that was tried.
+/// The packets that come out when every joined packet is refused, and the
+/// joined ones that were tried.
 fn refused(packets: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<(Kind, usize)>) {
     let mut coalescer = Coalescer::new(BOTH);
     let mut buffer = packets.concat();

@@ -1,9 +1,9 @@
-//! Packets made field by field, slowly and plainly: what the code is held against.
+//! Packets built field by field, slowly and plainly, to compare the code with.
 
 use crate::packet::checksum::tests::naive;
 use crate::packet::vnet::{GSO_ECN, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM, VnetHeader};
 
-/// What a packet says.
+/// The fields of a packet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Draft {
     pub ipv6: bool,

@@ -147,10 +147,9 @@ pub enum SegmentError {
 }
 
 impl<'a> Segments<'a> {
-    /// Takes what was read, the header and the octets behind it, and checks
-    /// one against the other. The checksum of a single packet that the kernel
-    /// left to be completed is completed in place; a single packet is not
-    /// looked at otherwise.
+    /// Takes what was read, the header and the octets behind it, and checks one
+    /// against the other. Of a single packet only the checksum is touched: it
+    /// is completed in place if the kernel left that to us.
     ///
     /// # Errors
     ///
@@ -199,8 +198,8 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Writes the segment `index`, counted from 0, to `out`, which is exactly
-    /// as long as it. None if it is not, or if there is no such segment.
+    /// Writes the segment `index`, counted from 0, to `out`. None if `out` does
+    /// not have exactly its length, or if there is no such segment.
     pub fn write(&self, index: usize, out: &mut [u8]) -> Option<()> {
         let Some(plan) = &self.plan else {
             if index != 0 || out.len() != self.packet.len() {
@@ -289,8 +288,8 @@ impl Plan {
         let upper_len = u16::try_from(total.checked_sub(self.transport)?).ok()?;
         match self.ip {
             Ip::V4 { id, sum } => {
-                // RFC 6864 section 4.1: only what is not atomic needs an
-                // identification of its own; consecutive ones do for both.
+                // RFC 6864 section 4.1: only non-atomic datagrams need an
+                // identification of their own; consecutive ones suit both kinds.
                 let id = id.wrapping_add(low_half(index));
                 let total = u16::try_from(total).ok()?;
                 let [_, _, l0, l1, i0, i1, _, _, _, _, c0, c1, ..] = ip.first_chunk_mut::<20>()?;
@@ -311,8 +310,8 @@ impl Plan {
                 offset_and_flags: [offset, flags],
             } => {
                 let sequence = sequence.wrapping_add(u32::try_from(done).ok()?);
-                // What the last octet brings goes with the last segment, what
-                // answers the peer's ECE with the first (RFC 3168 section 6.1.2).
+                // FIN and PSH go with the last segment; CWR, which answers the
+                // peer's ECE, with the first (RFC 3168 section 6.1.2).
                 let flags = if last { flags } else { flags & !FIN_AND_PSH };
                 let flags = if index == 0 { flags } else { flags & !CWR };
                 let sum = sum

@@ -127,7 +127,7 @@ pub(super) fn pseudo_header(
         if header.flags & DATA_VALID == 0 {
             return Err(SegmentError::Unverified(header.flags));
         }
-        // All together is zero, so this is what the rest leaves.
+        // A right sum over everything is zero, so the pseudo-header is what the rest leaves.
         let pseudo = Sum::default().without_word(Sum::of(octets).folded());
         return Ok(pseudo.without_word(length));
     }

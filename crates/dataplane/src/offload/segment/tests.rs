@@ -5,7 +5,7 @@ use super::{SegmentError, Segments};
 use crate::packet::checksum::tests::naive;
 use crate::packet::vnet::{DATA_VALID, GSO_NONE, GSO_TCPV4, GSO_TCPV6, NEEDS_CSUM, VnetHeader};
 
-/// Everything that was cut, by `write` into buffers of the lengths announced.
+/// All segments, each written into a buffer of the length announced.
 pub(crate) fn all(segments: &Segments<'_>) -> Vec<Vec<u8>> {
     let last = segments.count() - 1;
     (0..=last)

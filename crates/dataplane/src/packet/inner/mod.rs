@@ -17,7 +17,7 @@ pub struct InnerPacket<'a> {
     destination: IpAddr,
 }
 
-/// Why octets are no packet.
+/// Why octets are not a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum InnerError {
     /// Neither IPv4 nor IPv6.
@@ -161,8 +161,8 @@ impl<'a> InnerPacket<'a> {
         }
     }
 
-    /// The upper layer's protocol and its octets. None of a fragment other than
-    /// the first, which does not have their start.
+    /// The upper layer's protocol and its octets. None for a fragment other
+    /// than the first, which lacks their start.
     pub(crate) fn transport(&self) -> Option<(u8, &'a [u8])> {
         let (protocol, payload) = self.behind_headers();
         Some((protocol, payload?))

@@ -1,12 +1,12 @@
 //! Who sends for a tunnel: one worker at a time.
 //!
-//! A receiver may have an anti-replay window of 32 packets only (RFC 4303 section
-//! 3.4.3), so the packets of an SA must leave in the order of their numbers, although
-//! any worker may get some to send: the kernel spreads flows over the queues of the
-//! TUN device, and what is relayed comes in by any socket. To take the numbers and
-//! send under a lock would not do. The kernel queues what a thread sends for the CPU
-//! that the thread runs on, so packets of two threads can overtake each other after
-//! both calls have returned.
+//! A receiver may have an anti-replay window of 32 packets only (RFC 4303
+//! section 3.4.3), so the packets of an SA must leave in the order of their
+//! numbers. But any worker may get some to send: the kernel spreads flows over
+//! the queues of the TUN device, and relayed packets come in by any socket.
+//! Numbering and sending under a lock is not enough: the kernel queues what a
+//! thread sends for the CPU that the thread runs on, so packets of two threads
+//! can overtake each other after both calls have returned.
 //!
 //! So a tunnel has an owner, which alone reserves numbers and sends. A worker joins
 //! the lease for each run of packets that it lays out, and learns who owns it: either
@@ -22,7 +22,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A tunnel stays with its owner for so long after its last packet, milliseconds.
+/// How long a tunnel stays with its owner after its last packet, milliseconds.
 /// The kernel works its per-CPU queues off within one or two of its ticks.
 const HOLD: u32 = 10;
 
@@ -64,16 +64,16 @@ impl State {
 
     /// Whether another may become the owner.
     fn is_free(self, now: u32) -> bool {
-        // `now` may have been read before `last`, by another thread: then it lies
-        // half the clock's range ahead, and is no rest.
+        // `now` may have been read before `last`, by another thread: the
+        // difference is then more than half the clock's range, and no rest.
         let idle = now.wrapping_sub(self.last);
         self.owner == NOBODY || self.pending == 0 && idle > HOLD && idle < u32::MAX / 2
     }
 }
 
 impl SenderLease {
-    /// Announces a run that `worker` lays out, at `now`, and returns whose it is to
-    /// send: its own, or another worker's. [`Self::finish`] must follow, by whoever
+    /// Announces a run that `worker` lays out, at `now`, and returns which
+    /// worker is to send it. [`Self::finish`] must follow, by the worker that
     /// sends or drops it. None, and nothing announced, if too many are pending.
     pub(crate) fn join(&self, worker: usize, now: u32) -> Option<usize> {
         let candidate = u16::try_from(worker.checked_add(1)?).ok()?;
@@ -102,7 +102,7 @@ impl SenderLease {
             state.last = now;
             Some(state.pack())
         };
-        // Release: the counterpart of the above. It cannot fail.
+        // Release: the counterpart of the Acquire in `join`. The update cannot fail.
         let _ = self
             .0
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, after);

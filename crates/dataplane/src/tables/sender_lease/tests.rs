@@ -58,7 +58,7 @@ fn no_more_runs_are_taken_than_can_be_counted() {
 const WORKERS: usize = 4;
 /// Runs that each lays out.
 const RUNS: usize = 2000;
-/// After so many of each, all is sent before it goes on.
+/// After this many runs, a thread waits until all of them are sent.
 const LULL: usize = 50;
 /// Bounds the wait of a worker that should have been woken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,10 +67,10 @@ const PATIENCE: Duration = Duration::from_secs(20);
 struct Tunnel {
     lease: SenderLease,
     workers: Vec<Worker>,
-    /// Goes as it likes, so that owners change all the time.
+    /// Not the real time: it jumps, so that owners change all the time.
     clock: AtomicU32,
     sequence: AtomicU64,
-    /// Each number with who sent it.
+    /// Each number with the thread that sent it.
     sent: Mutex<Vec<(u64, usize)>>,
 }
 
@@ -126,8 +126,8 @@ impl Tunnel {
         }
     }
 
-    /// Serves the others until so many runs were sent. Whoever sends the last of them
-    /// wakes those that wait for it.
+    /// Serves the others until `count` runs were sent. The thread that sends
+    /// the last of them wakes those that wait for it.
     fn drain(&self, me: usize, count: usize, spare: &mut Vec<Burst>) {
         while self.sent.lock().unwrap().len() < count {
             self.wait(me, false);

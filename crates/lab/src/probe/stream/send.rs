@@ -17,7 +17,7 @@ const CATCH_UP: u64 = 64;
 const CATCH_UP_PER_SECOND: u64 = 1000;
 
 impl Stream {
-    /// Sends; gives how many datagrams in how much time.
+    /// Sends, and returns how many datagrams in how much time.
     pub(super) fn send(
         &self,
         name: u32,

@@ -112,8 +112,8 @@ fn burst(events: &[Event]) -> Vec<Vec<u8>> {
     packets
 }
 
-/// Without the identification of IPv4 where it says nothing, DF being set (RFC
-/// 6864 section 4.1): of a flow that keeps it constant the cut packets count.
+/// Clears the identification of IPv4 where DF is set, as it means nothing there (RFC
+/// 6864 section 4.1): cutting counts it up even if the flow kept it constant.
 fn comparable(packet: &[u8]) -> Vec<u8> {
     let mut packet = packet.to_vec();
     if packet[0] >> 4 == 4 && packet[6] & 0x40 != 0 && packet[6] & 0x20 == 0 {
