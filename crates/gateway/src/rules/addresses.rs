@@ -36,7 +36,7 @@ pub fn inside_cidr(cidr: Ipv4Net) -> Result<(), Refusal> {
     if cidr.addr() != cidr.network() {
         return Err(Refusal::new(
             found,
-            format!("its addresses, {}", cidr.trunc()),
+            format!("its network, {}", cidr.trunc()),
         ));
     }
     if RESERVED_INSIDE_CIDRS.contains(&cidr) {
@@ -60,10 +60,7 @@ pub fn inside_cidr(cidr: Ipv4Net) -> Result<(), Refusal> {
 pub fn prefix(net: IpNet) -> Result<(), Refusal> {
     let found = net.to_string();
     if net.addr() != net.network() {
-        return Err(Refusal::new(
-            found,
-            format!("its addresses, {}", net.trunc()),
-        ));
+        return Err(Refusal::new(found, format!("its network, {}", net.trunc())));
     }
     if net.prefix_len() == 0 {
         return Ok(());
@@ -71,7 +68,7 @@ pub fn prefix(net: IpNet) -> Result<(), Refusal> {
     let first = net.network();
     let expected = match first {
         _ if first.is_multicast() => "unicast addresses, not multicast",
-        _ if first.is_loopback() => "addresses of a addresses, not loopback",
+        _ if first.is_loopback() => "addresses of a network, not loopback",
         IpAddr::V4(a) if a.is_link_local() => "addresses outside link-local 169.254.0.0/16",
         IpAddr::V6(a) if a.is_unicast_link_local() => "addresses outside link-local fe80::/10",
         IpAddr::V4(a) if a.octets().starts_with(&[0]) && net.prefix_len() >= 8 => {
@@ -152,7 +149,7 @@ mod tests {
     #[test]
     fn a_prefix_with_host_bits_is_refused_and_the_network_is_suggested() {
         let refusal = prefix("10.0.0.1/16".parse().unwrap()).unwrap_err();
-        assert_eq!(refusal.expected, "its addresses, 10.0.0.0/16");
+        assert_eq!(refusal.expected, "its network, 10.0.0.0/16");
         assert_eq!(prefix("10.0.0.1/32".parse().unwrap()), Ok(()));
     }
 

@@ -102,7 +102,7 @@ fn vpc(gateway: &Gateway) -> Vec<Violation> {
                 Code::InvalidParameterValue,
                 this,
                 net.to_string(),
-                "a addresses, not everything",
+                "a network, not everything",
             );
         }
         findings.check(this, addresses::prefix(*net));
