@@ -76,7 +76,13 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    load_file(path, Purpose::Run)
+    let (checked, machine) = read_file(path, Purpose::Run)?;
+    let loaded = checked.loaded(&path.display().to_string())?;
+    Ok(Loaded {
+        new_keys: machine.new,
+        credentials: machine.read,
+        ..loaded
+    })
 }
 
 /// Checks a configuration without changing anything on the machine; gives its
@@ -85,7 +91,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn check(path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
-    load_file(path, Purpose::Check).map(|loaded| loaded.warnings)
+    read_file(path, Purpose::Check).map(|(checked, _)| checked.warnings)
 }
 
 /// What must not leave in clear by a configuration, as far as it can be read.
@@ -136,10 +142,10 @@ fn outline_of(text: &str, origin: &str) -> Outline {
 /// # Errors
 /// As [`load`].
 pub fn load_str(text: &str, origin: &str) -> Result<Loaded, Vec<Problem>> {
-    interpret(text, origin, &mut InlineOnly, None)
+    interpret(text, origin, &mut InlineOnly, None)?.loaded(origin)
 }
 
-fn load_file(path: &Path, purpose: Purpose) -> Result<Loaded, Vec<Problem>> {
+fn read_file(path: &Path, purpose: Purpose) -> Result<(Interpreted, MachineKeys), Vec<Problem>> {
     let origin = path.display().to_string();
     let (text, mode) = File::open(path)
         .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
@@ -153,12 +159,30 @@ fn load_file(path: &Path, purpose: Purpose) -> Result<Loaded, Vec<Problem>> {
         new: NewKeys::default(),
         read: BTreeMap::new(),
     };
-    let loaded = interpret(&text, &origin, &mut machine, Some(mode))?;
-    Ok(Loaded {
-        new_keys: machine.new,
-        credentials: machine.read,
-        ..loaded
-    })
+    let interpreted = interpret(&text, &origin, &mut machine, Some(mode))?;
+    Ok((interpreted, machine))
+}
+
+/// A file in which nothing is wrong.
+#[derive(Debug)]
+struct Interpreted {
+    /// None where a pre-shared key is a credential that only the daemon is given.
+    gateway: Option<Checked<Gateway>>,
+    settings: Settings,
+    warnings: Vec<Problem>,
+}
+
+impl Interpreted {
+    fn loaded(self, origin: &str) -> Result<Loaded, Vec<Problem>> {
+        let unread = || whole(origin, "has a pre-shared key that was not read".to_owned());
+        Ok(Loaded {
+            gateway: self.gateway.ok_or_else(unread)?,
+            settings: self.settings,
+            warnings: self.warnings,
+            new_keys: NewKeys::default(),
+            credentials: BTreeMap::new(),
+        })
+    }
 }
 
 /// A problem of the file as a whole.
@@ -199,7 +223,7 @@ fn interpret(
     origin: &str,
     keys: &mut dyn KeySource,
     mode: Option<u32>,
-) -> Result<Loaded, Vec<Problem>> {
+) -> Result<Interpreted, Vec<Problem>> {
     let report = Report::new(origin, text);
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
@@ -224,14 +248,10 @@ fn interpret(
         report.judge_inline_keys(mode);
     }
     let warnings = report.verdict()?;
-    // Without a problem there is none of these: what they follow from would be one.
-    let gateway = checked.map_err(|_| Vec::new())?;
-    Ok(Loaded {
-        gateway,
+    Ok(Interpreted {
+        gateway: checked.ok(),
         settings,
         warnings,
-        new_keys: NewKeys::default(),
-        credentials: BTreeMap::new(),
     })
 }
 

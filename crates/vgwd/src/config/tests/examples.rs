@@ -30,6 +30,7 @@ impl KeySource for AnyKey {
 
 fn loaded(text: &str) -> Loaded {
     interpret(text, "example", &mut AnyKey, None)
+        .and_then(|interpreted| interpreted.loaded("example"))
         .unwrap_or_else(|problems| panic!("refused: {}", lines(&problems)))
 }
 

@@ -105,3 +105,23 @@ fn a_file_that_cannot_be_read_is_one_problem() {
     fs::write(&path, [0xff, 0xfe]).unwrap();
     assert!(lines(&load(&path).unwrap_err()).contains("cannot be read"));
 }
+
+#[test]
+fn a_check_takes_credentials_that_only_the_daemon_is_given_and_nothing_runs_without_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = (1..=2).fold(SMALLEST.to_owned(), |text, tunnel| {
+        with(
+            &text,
+            &format!("pre_shared_key = \"abcdefgh.{tunnel}\""),
+            &format!("pre_shared_key_credential = \"site-{tunnel}\""),
+        )
+    });
+    let path = put(directory.path(), &text, 0o644);
+    let warnings = lines(&check(&path).unwrap());
+    assert_eq!(
+        warnings.matches("by systemd: not checked").count(),
+        2,
+        "{warnings}"
+    );
+    assert!(lines(&load(&path).unwrap_err()).contains("pre_shared_key_credential"));
+}
