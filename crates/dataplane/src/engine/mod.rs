@@ -24,9 +24,7 @@ use crate::tables::seen_paths::{SeenPath, SeenPaths};
 use crate::tables::sender_lease::SenderLease;
 use crate::tables::traffic_selectors::Selectors;
 use crate::tables::unknown_spis::UnknownSpis;
-use crate::tables::{
-    Egress, GsoLimit, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
-};
+use crate::tables::{Egress, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath};
 
 pub(crate) mod burst;
 pub(crate) mod forward;
@@ -285,11 +283,8 @@ impl Engine {
             .ok_or(ControlError::UnknownChild(spi_in))?;
         let policy = control.policy(tunnel);
         let mut tables = self.tables();
-        let egress = Egress {
-            outbound: Arc::clone(&child.outbound),
-            tunnel_path: TunnelPath::new(child.path.clone(), policy, child.outbound.sa.layout()),
-            gso_limit: GsoLimit::default(),
-        };
+        let tunnel_path = TunnelPath::new(child.path.clone(), policy, child.outbound.sa.layout());
+        let egress = Egress::new(Arc::clone(&child.outbound), tunnel_path);
         tables.use_outbound(tunnel, egress);
         self.publish(tables);
         Ok(())

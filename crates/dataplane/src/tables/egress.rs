@@ -129,6 +129,17 @@ pub(crate) struct Egress {
     pub(crate) gso_limit: GsoLimit,
 }
 
+impl Egress {
+    /// Nothing is known yet of what the kernel refuses to cut.
+    pub(crate) fn new(outbound: Arc<Outbound>, tunnel_path: TunnelPath) -> Self {
+        Self {
+            outbound,
+            tunnel_path,
+            gso_limit: GsoLimit::default(),
+        }
+    }
+}
+
 /// How large the datagrams may be that the kernel is to cut from one message.
 /// It refuses where a link of the path has a smaller MTU than was believed. The
 /// next SA, path or policy tries anew.

@@ -31,7 +31,7 @@ pub(crate) mod unknown_spis;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
-pub(crate) use egress::{Egress, GsoLimit, OutsideEnds, Policy, ResolvedPath, TunnelPath};
+pub(crate) use egress::{Egress, OutsideEnds, Policy, ResolvedPath, TunnelPath};
 use prefix_trie::Table;
 
 /// The place of an inbound SPI's slot.
@@ -267,13 +267,7 @@ impl Tables {
         }
         for egress in self.egresses_mut(tunnel).into_iter().flatten() {
             let tunnel_path = tunnel_path(&egress.tunnel_path, egress.outbound.sa.layout());
-            let outbound = Arc::clone(&egress.outbound);
-            let gso_limit = GsoLimit::default();
-            *egress = Arc::new(Egress {
-                outbound,
-                tunnel_path,
-                gso_limit,
-            });
+            *egress = Arc::new(Egress::new(Arc::clone(&egress.outbound), tunnel_path));
         }
     }
 
@@ -301,13 +295,7 @@ impl Tables {
             let egresses = self.tunnels.get_mut(index).into_iter().flatten();
             for egress in egresses.filter(|egress| affected(&egress.tunnel_path)) {
                 let tunnel_path = relinked(&egress.tunnel_path, egress.outbound.sa.layout());
-                let outbound = Arc::clone(&egress.outbound);
-                let gso_limit = GsoLimit::default();
-                *egress = Arc::new(Egress {
-                    outbound,
-                    tunnel_path,
-                    gso_limit,
-                });
+                *egress = Arc::new(Egress::new(Arc::clone(&egress.outbound), tunnel_path));
             }
         }
     }

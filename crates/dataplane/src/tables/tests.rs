@@ -6,12 +6,12 @@ use vgw_esp::{InboundSa, Layout, OutboundSa};
 use vgw_sa::{NextHop, TunnelId, TunnelPolicy};
 
 use super::{
-    DestinationOwner, Egress, GsoLimit, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables,
-    TunnelPath,
+    DestinationOwner, Egress, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
 };
 use crate::packet::inner::InnerPacket;
 use crate::packet::inner::tests::ipv4;
 use crate::tables::counters::{Count, DropReason};
+use crate::tables::egress::GsoLimit;
 use crate::tables::host_firewall::HostServices;
 use crate::tables::traffic_selectors::Selectors;
 
@@ -60,19 +60,16 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
 }
 
 fn egress(spi_in: u32, remote: &str) -> Egress {
-    Egress {
-        outbound: Arc::new(Outbound {
-            spi_in,
-            tunnel: TunnelId(0),
-            lease: Arc::default(),
-            sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
-            selectors: selectors(remote),
-            child: Arc::default(),
-            tunnel_traffic: Arc::default(),
-        }),
-        tunnel_path: tunnel_path(4500),
-        gso_limit: GsoLimit::default(),
-    }
+    let outbound = Outbound {
+        spi_in,
+        tunnel: TunnelId(0),
+        lease: Arc::default(),
+        sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
+        selectors: selectors(remote),
+        child: Arc::default(),
+        tunnel_traffic: Arc::default(),
+    };
+    Egress::new(Arc::new(outbound), tunnel_path(4500))
 }
 
 /// The inbound SPI of the SA by which a packet leaves.

@@ -76,8 +76,8 @@ const LARGEST_FILE: u64 = 16 * 1024 * 1024;
 /// # Errors
 /// Everything that is wrong with it, in the order of the file.
 pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
-    let (checked, machine) = read_file(path, Purpose::Run)?;
-    let loaded = checked.loaded(&path.display().to_string())?;
+    let (interpreted, machine) = read_file(path, Purpose::Run)?;
+    let loaded = interpreted.loaded(&path.display().to_string())?;
     Ok(Loaded {
         new_keys: machine.new,
         credentials: machine.read,
@@ -91,7 +91,7 @@ pub fn load(path: &Path) -> Result<Loaded, Vec<Problem>> {
 /// # Errors
 /// As [`load`].
 pub fn check(path: &Path) -> Result<Vec<Problem>, Vec<Problem>> {
-    read_file(path, Purpose::Check).map(|(checked, _)| checked.warnings)
+    read_file(path, Purpose::Check).map(|(interpreted, _)| interpreted.warnings)
 }
 
 /// What must not leave in clear by a configuration, as far as it can be read.
@@ -112,10 +112,7 @@ pub struct Outline {
 /// When the file cannot be read.
 pub fn outline(path: &Path) -> Result<Outline, Vec<Problem>> {
     let origin = path.display().to_string();
-    let (text, _) = File::open(path)
-        .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
-        .and_then(contents)
-        .map_err(|message| whole(&origin, message))?;
+    let (text, _) = text_and_mode(path, &origin)?;
     Ok(outline_of(&text, &origin))
 }
 
@@ -147,10 +144,7 @@ pub fn load_str(text: &str, origin: &str) -> Result<Loaded, Vec<Problem>> {
 
 fn read_file(path: &Path, purpose: Purpose) -> Result<(Interpreted, MachineKeys), Vec<Problem>> {
     let origin = path.display().to_string();
-    let (text, mode) = File::open(path)
-        .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
-        .and_then(contents)
-        .map_err(|message| whole(&origin, message))?;
+    let (text, mode) = text_and_mode(path, &origin)?;
     let directory = path.parent().unwrap_or(Path::new("")).to_owned();
     let mut machine = MachineKeys {
         directory,
@@ -183,6 +177,14 @@ impl Interpreted {
             credentials: BTreeMap::new(),
         })
     }
+}
+
+/// The text of a configuration's file, and the file's mode.
+fn text_and_mode(path: &Path, origin: &str) -> Result<(Zeroizing<String>, u32), Vec<Problem>> {
+    File::open(path)
+        .map_err(|error| format!("cannot be opened: {}", access::explained(path, &error)))
+        .and_then(contents)
+        .map_err(|message| whole(origin, message))
 }
 
 /// A problem of the file as a whole.
