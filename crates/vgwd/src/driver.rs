@@ -16,11 +16,11 @@ use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{Content, Transmit};
-use vgw_sa::{Changes, TunnelId};
+use vgw_sa::TunnelId;
 
 use crate::admin_server::status::{self, DaemonFacts, Mtus};
 use crate::inbox::{KnownSenders, PeerAddresses, UnreadMessage};
-use crate::kernel::{Desired, DesiredByConfig, KernelHandle};
+use crate::kernel::{DesiredByConfig, DesiredSender, KernelHandle};
 use crate::key_log::KeyLog;
 use crate::logging::LostLines;
 use crate::metrics::{Sample, TunnelSample};
@@ -36,8 +36,8 @@ const FAILURES: u32 = 20;
 pub struct Driver {
     supervisor: Supervisor,
     plane: DataPlane,
-    /// What the kernel should have; None once nothing is to be changed any more.
-    desired: Option<watch::Sender<Desired>>,
+    /// Changes what the kernel should have; None once nothing is to be changed any more.
+    desired: Option<DesiredSender>,
     kernel_problems: watch::Receiver<Vec<String>>,
     known_senders: KnownSenders,
     key_log: KeyLog,
@@ -116,7 +116,7 @@ impl Driver {
 
     /// The kernel is to be as this configuration needs it, but for what commands say.
     pub fn set_desired_by_config(&self, by_config: DesiredByConfig) {
-        self.want_of_kernel(|desired| desired.set_by_config(by_config));
+        self.tell_kernel(|desired| desired.set_by_config(by_config));
     }
 
     /// Tells the supervisor what the data plane counted.
@@ -363,16 +363,16 @@ impl Driver {
                 Ok(())
             }
             Command::ChangeLocalPrefixes(changes) => {
-                self.want_of_kernel(|desired| change_set(&mut desired.cidrs, &changes));
+                self.tell_kernel(|desired| desired.change_cidrs(&changes));
                 self.plane.change_local_prefixes(changes);
                 Ok(())
             }
             Command::ChangeKernelRoutes(changes) => {
-                self.want_of_kernel(|desired| change_set(&mut desired.routes, &changes));
+                self.tell_kernel(|desired| desired.change_routes(&changes));
                 Ok(())
             }
             Command::ChangeInsideAddresses(changes) => {
-                self.want_of_kernel(|desired| change_set(&mut desired.addresses, &changes));
+                self.tell_kernel(|desired| desired.change_addresses(&changes));
                 Ok(())
             }
             Command::LogIkeKeys {
@@ -387,10 +387,9 @@ impl Driver {
         }
     }
 
-    /// `change` gives whether it changed something.
-    fn want_of_kernel(&self, change: impl FnOnce(&mut Desired) -> bool) {
+    fn tell_kernel(&self, tell: impl FnOnce(&DesiredSender)) {
         if let Some(desired) = &self.desired {
-            desired.send_if_modified(change);
+            tell(desired);
         }
     }
 
@@ -401,18 +400,6 @@ impl Driver {
             Content::NatKeepalive => self.plane.send_nat_keepalive(local, remote),
         }
     }
-}
-
-/// Gives whether that changed something.
-fn change_set<K: Ord + Copy>(set: &mut BTreeSet<K>, changes: &Changes<K, ()>) -> bool {
-    let mut changed = false;
-    for (entry, wanted) in changes {
-        changed |= match wanted {
-            Some(()) => set.insert(*entry),
-            None => set.remove(entry),
-        };
-    }
-    changed
 }
 
 /// The tunnel whose MTU this may change.

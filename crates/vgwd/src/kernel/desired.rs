@@ -7,6 +7,9 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use vgw_gateway::domain::Gateway;
 
+use super::DesiredByConfig;
+use super::desired_changes::DesiredChanges;
+use super::prefixes::supernets;
 use super::route_table::{MAIN_TABLE, OwnTraffic, PrefixInTable, TUNNEL_TABLE};
 use crate::config::settings::Settings;
 
@@ -25,46 +28,58 @@ pub struct Desired {
     pub any_source: bool,
 }
 
-/// The part of [`Desired`] that follows from the configuration alone; the supervisor's commands
-/// say the rest. It is cheap to copy.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DesiredByConfig {
-    own_traffic: Option<Arc<OwnTraffic>>,
-    any_source: bool,
-}
-
-impl DesiredByConfig {
-    /// Of this configuration.
-    #[must_use]
-    pub fn of(gateway: &Gateway, settings: &Settings) -> Self {
-        Self {
-            own_traffic: own_traffic(gateway, settings),
-            any_source: any_source(gateway),
-        }
-    }
-}
-
 impl Desired {
     /// What a gateway needs that serves this VPC.
     #[must_use]
     pub fn of(gateway: &Gateway, settings: &Settings) -> Self {
+        let by_config = DesiredByConfig::of(gateway, settings);
         Self {
             routes: gateway.tunnelled_prefixes().into_iter().collect(),
             addresses: gateway.own_inside_addresses().into_iter().collect(),
-            cidrs: gateway.cidrs.iter().copied().collect(),
-            own_traffic: own_traffic(gateway, settings),
-            any_source: any_source(gateway),
+            cidrs: gateway.cidrs.iter().map(IpNet::trunc).collect(),
+            own_traffic: by_config.own_traffic,
+            any_source: by_config.any_source,
         }
     }
 
-    /// Takes over what follows from a changed configuration; says whether that changes
-    /// something.
-    pub fn set_by_config(&mut self, now: DesiredByConfig) -> bool {
-        let before = DesiredByConfig {
-            own_traffic: std::mem::replace(&mut self.own_traffic, now.own_traffic.clone()),
-            any_source: std::mem::replace(&mut self.any_source, now.any_source),
-        };
-        before != now
+    /// Takes over changes; says what they may change in the kernel.
+    pub(super) fn apply(&mut self, changes: DesiredChanges) -> Touched {
+        let mut touched = Touched::default();
+        for (prefix, wanted) in changes.routes {
+            if set(&mut self.routes, prefix, wanted) {
+                touched.prefixes.insert(prefix);
+            }
+        }
+        for ((address, length), wanted) in changes.addresses {
+            if set(&mut self.addresses, (address, length), wanted) {
+                touched.addresses.insert(address);
+                let inside = PrefixInTable::inside(address, length);
+                touched.prefixes.extend(inside.map(PrefixInTable::net));
+            }
+        }
+        for (cidr, wanted) in changes.cidrs {
+            touched.cidrs |= set(&mut self.cidrs, cidr, wanted);
+        }
+        if let Some(now) = changes.by_config {
+            touched.any_source = self.any_source != now.any_source;
+            self.any_source = now.any_source;
+            let before = std::mem::replace(&mut self.own_traffic, now.own_traffic);
+            if before != self.own_traffic {
+                self.touch_led(&before.unwrap_or_default(), &mut touched);
+            }
+        }
+        touched
+    }
+
+    /// What leads our own packets, or did so before.
+    fn touch_led(&self, before: &OwnTraffic, touched: &mut Touched) {
+        let now = self.own_traffic.clone().unwrap_or_default();
+        // Every route in the tunnels' table has rules for each outside address.
+        touched.rules = before.from != now.from;
+        for peer in before.to.symmetric_difference(&now.to) {
+            let led = supernets((*peer).into()).filter(|prefix| self.routes.contains(prefix));
+            touched.prefixes.extend(led);
+        }
     }
 
     /// Keeps only what is of these prefixes.
@@ -76,11 +91,11 @@ impl Desired {
     }
 
     /// The prefixes that lead to the TUN device, each in its table.
-    pub(super) fn tun_prefixes(&self) -> impl Iterator<Item = PrefixInTable> {
+    fn tun_prefixes(&self) -> impl Iterator<Item = PrefixInTable> {
         self.routes.iter().map(|prefix| self.in_its_table(*prefix))
     }
 
-    fn in_its_table(&self, prefix: IpNet) -> PrefixInTable {
+    pub(super) fn in_its_table(&self, prefix: IpNet) -> PrefixInTable {
         let own = self.own_traffic.as_deref();
         let over_a_peer = own.is_some_and(|own| own.would_be_led_by(prefix));
         let table = if over_a_peer {
@@ -96,34 +111,45 @@ impl Desired {
     #[must_use]
     pub fn guarded(&self) -> BTreeSet<PrefixInTable> {
         let inside = self.addresses.iter();
-        let inside = inside.filter_map(|(address, length)| IpNet::new(*address, *length).ok());
-        let inside = inside.map(|net| PrefixInTable {
-            net: net.trunc(),
-            table: MAIN_TABLE,
-        });
+        let inside =
+            inside.filter_map(|(address, length)| PrefixInTable::inside(*address, *length));
         self.tun_prefixes().chain(inside).collect()
     }
-}
 
-/// Whether sites may send from where no route leads.
-fn any_source(gateway: &Gateway) -> bool {
-    let mut connections = gateway.connections.iter();
-    connections.any(|connection| !connection.source_check)
-}
-
-/// The ends of the packets that this gateway sends outside. None where the VPC has a namespace
-/// of its own: its routes do not lead them.
-fn own_traffic(gateway: &Gateway, settings: &Settings) -> Option<Arc<OwnTraffic>> {
-    if settings.network_namespace.is_some() {
-        return None;
+    /// Whether packets to this prefix must not leave but through a tunnel.
+    pub(super) fn guards(&self, prefix: IpNet) -> bool {
+        self.routes.contains(&prefix) || self.has_inside(prefix)
     }
-    let tunnels = gateway.connections.iter().flat_map(|connection| {
-        let peer = |tunnel| gateway.remote_address(connection, tunnel);
-        connection.tunnels.iter().filter_map(peer)
-    });
-    let ours = gateway.outside_addresses.iter();
-    Some(Arc::new(OwnTraffic {
-        from: ours.map(|ours| ours.address).collect(),
-        to: tunnels.collect(),
-    }))
+
+    /// Whether this is the network of an address of the TUN device.
+    pub(super) fn has_inside(&self, prefix: IpNet) -> bool {
+        let length = prefix.prefix_len();
+        let (first, last) = ((prefix.network(), length), (prefix.broadcast(), length));
+        let mut addresses = self.addresses.range(first..=last);
+        addresses.any(|(_, of_length)| *of_length == length)
+    }
+}
+
+/// What changes of [`Desired`] may change in the kernel.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    /// The guards and routes of these prefixes, and their rules.
+    pub(super) prefixes: BTreeSet<IpNet>,
+    /// These addresses of the TUN device.
+    pub(super) addresses: BTreeSet<IpAddr>,
+    /// The sources of all routes.
+    pub(super) cidrs: bool,
+    /// Rules of all prefixes.
+    pub(super) rules: bool,
+    /// What the kernel's reverse path filter must let pass.
+    pub(super) any_source: bool,
+}
+
+/// Puts something into a set or takes it out; says whether that changed the set.
+fn set<K: Ord>(set: &mut BTreeSet<K>, entry: K, wanted: bool) -> bool {
+    if wanted {
+        set.insert(entry)
+    } else {
+        set.remove(&entry)
+    }
 }

@@ -10,7 +10,6 @@
 //! section 5.2.7.1, RFC 4443 section 3.1), a local one by EHOSTUNREACH. A TCP
 //! connection outlives that (RFC 1122 section 4.2.3.9), so a restart breaks none.
 
-use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -19,11 +18,10 @@ use netlink_packet_route::route::{
 };
 use rtnetlink::RouteMessageBuilder;
 
-use super::difference::Difference;
+use super::KernelError;
 use super::netlink::failed;
 use super::route_table::PrefixInTable;
 use super::routes::{ROUTE_PROTOCOL, prefix_of, priority_of, tun_priority};
-use super::{Desired, KernelError, Netlink};
 
 /// The guard routes of one gateway.
 ///
@@ -50,66 +48,14 @@ impl GuardRoutes {
         Self { mark: hash | 1 }
     }
 
-    /// Adds the guard routes and rules of what is desired, which takes no TUN device: from
-    /// then on nothing that is for a tunnel leaves in clear.
-    ///
-    /// # Errors
-    /// The first thing that failed; all are tried.
-    pub async fn put_up(self, netlink: &Netlink, desired: &Desired) -> Result<(), KernelError> {
-        let routes = self.add_missing(netlink, &desired.guarded()).await;
-        routes.and(netlink.add_rules(desired).await)
-    }
-
-    /// Adds the guard routes of these prefixes that are missing. A prefix that another gateway
-    /// guards needs none. All are tried, whatever fails before.
-    ///
-    /// # Errors
-    /// The first that failed.
-    pub(super) async fn add_missing(
-        self,
-        netlink: &Netlink,
-        prefixes: &BTreeSet<PrefixInTable>,
-    ) -> Result<(), KernelError> {
-        let found = netlink.our_routes().await?;
-        let closed = found.iter().filter_map(guarded).collect();
-        let mut result = Ok(());
-        for prefix in Difference::between(&closed, prefixes).missing {
-            let outcome = netlink.add_route(self.route_of(prefix)?).await;
-            result = result.and(outcome.map_err(failed(format!("guarding {prefix}"))));
-        }
-        result
-    }
-
-    /// Removes all of them but those of `kept`; gives the prefixes.
-    ///
-    /// # Errors
-    /// The first that failed.
-    pub(super) async fn remove_all_but(
-        self,
-        netlink: &Netlink,
-        kept: &BTreeSet<PrefixInTable>,
-    ) -> Result<Vec<IpNet>, KernelError> {
-        let found = netlink.our_routes().await?;
-        let own = found.iter().filter(|route| self.owns(route));
-        let own = own.filter_map(guarded).collect();
-        let surplus = Difference::between(&own, kept).surplus;
-        let mut result = Ok(());
-        for prefix in &surplus {
-            let outcome = netlink.remove_route(self.route_of(*prefix)?).await;
-            let doing = format!("removing the guard of {prefix}");
-            result = result.and(outcome.map_err(failed(doing)));
-        }
-        result.map(|()| surplus.into_iter().map(PrefixInTable::net).collect())
-    }
-
-    fn owns(self, route: &RouteMessage) -> bool {
+    pub(super) fn owns(self, route: &RouteMessage) -> bool {
         route.attributes.iter().any(|attribute| {
             matches!(attribute, RouteAttribute::Metrics(metrics)
                 if metrics.contains(&RouteMetric::Reordering(self.mark)))
         })
     }
 
-    fn route_of(self, prefix: PrefixInTable) -> Result<RouteMessage, KernelError> {
+    pub(super) fn route_of(self, prefix: PrefixInTable) -> Result<RouteMessage, KernelError> {
         let PrefixInTable { net, table } = prefix;
         let mut route = RouteMessageBuilder::<IpAddr>::new()
             .destination_prefix(net.network(), net.prefix_len())
@@ -133,7 +79,7 @@ fn priority(prefix: IpNet) -> u32 {
 }
 
 /// What a route of ours guards, if it is a guard route of any gateway.
-fn guarded(route: &RouteMessage) -> Option<PrefixInTable> {
+pub(super) fn guarded(route: &RouteMessage) -> Option<PrefixInTable> {
     let prefix = prefix_of(route)?;
     let guards =
         route.header.kind == RouteType::Unreachable && priority_of(route) == priority(prefix.net);

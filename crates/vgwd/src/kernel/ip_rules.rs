@@ -25,10 +25,8 @@ use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePor
 use rtnetlink::IpVersion;
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
-use super::difference::Difference;
-use super::netlink::failed;
-use super::route_table::{MAIN_TABLE, TUNNEL_TABLE};
-use super::{Desired, KernelError, Netlink, ROUTE_PROTOCOL};
+use super::route_table::{MAIN_TABLE, OwnTraffic, PrefixInTable, TUNNEL_TABLE};
+use super::{Netlink, ROUTE_PROTOCOL};
 
 /// The first of our priorities. The kernel gives rules without one 32,765 and down.
 const FIRST: u32 = 32_000;
@@ -42,7 +40,7 @@ const UDP: u8 = 17;
 /// A rule, in the order in which they are added: nothing of ours is led into the tunnel
 /// at any moment. They are removed in the reverse order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Rule {
+pub(super) enum Rule {
     /// Does nothing: where our own packets skip to, behind all others.
     SkipTarget { ipv6: bool },
     /// Our own packets skip the others.
@@ -55,7 +53,7 @@ enum Rule {
 
 /// What we send to peers ourselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum OwnPacket {
+pub(super) enum OwnPacket {
     /// Protocol 50.
     Esp,
     /// UDP from this port.
@@ -63,50 +61,8 @@ enum OwnPacket {
 }
 
 impl Netlink {
-    /// Adds the rules that are missing for what is desired.
-    pub(super) async fn add_rules(&self, desired: &Desired) -> Result<(), KernelError> {
-        let wanted = wanted(desired);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let found = self.our_rules().await?;
-        let mut result = Ok(());
-        for rule in Difference::between(&found, &wanted).missing {
-            let mut request = self.handle.rule().add();
-            *request.message_mut() = rule.message();
-            let outcome = self.count(request.execute().await);
-            result = result.and(outcome.map_err(failed(format!("adding the rule {rule:?}"))));
-        }
-        result
-    }
-
-    /// Removes the rules that neither what is desired nor a guard route of any gateway
-    /// needs: gateways of one namespace share them.
-    pub(super) async fn remove_rules(&self, desired: &Desired) -> Result<(), KernelError> {
-        let found = self.our_rules().await?;
-        if found.is_empty() {
-            return Ok(());
-        }
-        let wanted = wanted(desired);
-        let guarded: BTreeSet<IpNet> = self.tunnel_table_prefixes().await?;
-        let needed = |rule: &Rule| match rule {
-            Rule::TunnelTable(prefix) | Rule::LongerInMain(prefix) => guarded.contains(prefix),
-            Rule::Own { .. } | Rule::SkipTarget { .. } => {
-                let mut guarded = guarded.iter();
-                guarded.any(|prefix| is_ipv6(prefix.addr()) == rule.is_ipv6())
-            }
-        };
-        let mut result = Ok(());
-        let surplus = found.iter().filter(|rule| !wanted.contains(rule));
-        for rule in surplus.rev().filter(|rule| !needed(rule)) {
-            let request = self.handle.rule().del(rule.message());
-            let outcome = self.count(request.execute().await);
-            result = result.and(outcome.map_err(failed(format!("removing the rule {rule:?}"))));
-        }
-        result
-    }
-
-    async fn our_rules(&self) -> Result<BTreeSet<Rule>, KernelError> {
+    /// The rules of ours that there are, of any gateway.
+    pub(super) async fn our_rules(&self) -> BTreeSet<Rule> {
         let mut found = BTreeSet::new();
         for version in [IpVersion::V4, IpVersion::V6] {
             let mut answers = std::pin::pin!(self.handle.rule().get(version).execute());
@@ -118,35 +74,28 @@ impl Netlink {
                 }
             }
         }
-        Ok(found)
+        found
     }
 }
 
-fn wanted(desired: &Desired) -> BTreeSet<Rule> {
-    let mut rules = BTreeSet::new();
-    for prefix in desired
-        .tun_prefixes()
-        .filter(|prefix| prefix.is_in_tunnel_table())
-    {
-        let prefix = prefix.net();
-        let ipv6 = is_ipv6(prefix.addr());
-        rules.extend([
-            Rule::SkipTarget { ipv6 },
-            Rule::LongerInMain(prefix),
-            Rule::TunnelTable(prefix),
-        ]);
-        let own = desired.own_traffic.iter().flat_map(|own| &own.from);
-        for from in own.filter(|from| is_ipv6(**from) == ipv6) {
-            for kind in [
-                OwnPacket::Esp,
-                OwnPacket::Udp(IKE_PORT),
-                OwnPacket::Udp(NATT_PORT),
-            ] {
-                rules.insert(Rule::Own { from: *from, kind });
-            }
-        }
+/// The rules that the routes to this prefix need.
+pub(super) fn rules_to(prefix: PrefixInTable, own: Option<&OwnTraffic>) -> Vec<Rule> {
+    if !prefix.is_in_tunnel_table() {
+        return Vec::new();
     }
-    rules
+    let ipv6 = is_ipv6(prefix.net().addr());
+    let from = own.into_iter().flat_map(|own| &own.from);
+    let from = from.filter(|from| is_ipv6(**from) == ipv6);
+    let own = from.flat_map(|from| {
+        [
+            OwnPacket::Esp,
+            OwnPacket::Udp(IKE_PORT),
+            OwnPacket::Udp(NATT_PORT),
+        ]
+        .map(|kind| Rule::Own { from: *from, kind })
+    });
+    let shared = [Rule::SkipTarget { ipv6 }].into_iter().chain(own);
+    shared.chain(Rule::of_prefix(prefix.net())).collect()
 }
 
 const fn is_ipv6(address: IpAddr) -> bool {
@@ -154,6 +103,23 @@ const fn is_ipv6(address: IpAddr) -> bool {
 }
 
 impl Rule {
+    /// Those that lead to a prefix.
+    pub(super) const fn of_prefix(prefix: IpNet) -> [Self; 2] {
+        [Self::LongerInMain(prefix), Self::TunnelTable(prefix)]
+    }
+
+    /// Whether it is needed by a gateway with routes to these prefixes in the tunnels' table:
+    /// gateways of one namespace share rules.
+    pub(super) fn is_needed_by(&self, prefixes: &BTreeSet<IpNet>) -> bool {
+        match self {
+            Self::TunnelTable(prefix) | Self::LongerInMain(prefix) => prefixes.contains(prefix),
+            Self::Own { .. } | Self::SkipTarget { .. } => {
+                let mut prefixes = prefixes.iter();
+                prefixes.any(|prefix| is_ipv6(prefix.addr()) == self.is_ipv6())
+            }
+        }
+    }
+
     fn is_ipv6(&self) -> bool {
         match self {
             Self::SkipTarget { ipv6 } => *ipv6,
@@ -173,7 +139,7 @@ impl Rule {
         }
     }
 
-    fn message(&self) -> RuleMessage {
+    pub(super) fn message(&self) -> RuleMessage {
         let mut message = RuleMessage::default();
         let (header, attributes) = (&mut message.header, &mut message.attributes);
         header.family = if self.is_ipv6() {

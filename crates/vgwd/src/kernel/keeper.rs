@@ -14,10 +14,11 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{oneshot, watch};
 use tokio::time::sleep_until;
 
+use super::addresses::Addresses;
 use super::backoff::Backoff;
-use super::route_table::PrefixInTable;
+use super::desired_changes::{self, DesiredReceiver, DesiredSender};
 use super::watch::{Change, Watch};
-use super::{Desired, GuardRoutes, LocalAddress, Netlink, TunLink, read_forwarding};
+use super::{Desired, GuardRoutes, Netlink, TunLink, read_forwarding};
 use crate::config::settings::{NetworkNamespace, Settings};
 use crate::namespace;
 use crate::privileges::{NETLINK, drop_privileges};
@@ -40,9 +41,9 @@ pub struct Keeper {
 /// The rest of the daemon's ends of the channels.
 #[derive(Debug)]
 pub struct KernelHandle {
-    /// What should be. When it is dropped, everything stays as it is and the
+    /// Changes what should be. When it is dropped, everything stays as it is and the
     /// thread ends.
-    pub desired: watch::Sender<Desired>,
+    pub desired: DesiredSender,
     /// What is not as it should be, in words.
     pub problems: watch::Receiver<Vec<String>>,
     /// What the VPC's namespace takes for its own, kept current: its addresses and
@@ -54,7 +55,7 @@ pub struct KernelHandle {
 
 /// The thread's ends of the channels.
 struct KeeperEnds {
-    desired: watch::Receiver<Desired>,
+    desired: DesiredReceiver,
     problems: watch::Sender<Vec<String>>,
     local_addresses: watch::Sender<BTreeSet<IpAddr>>,
     tun_link: watch::Sender<()>,
@@ -82,12 +83,12 @@ impl Keeper {
         desired: Desired,
         on_failure: impl FnOnce(String) + Send + 'static,
     ) -> io::Result<Self> {
-        let (desired, desired_end) = watch::channel(desired);
+        let (changes, changes_end) = desired_changes::channel();
         let (problems_end, problems) = watch::channel(Vec::new());
         let (addresses_end, local_addresses) = watch::channel(BTreeSet::new());
         let (tun_link_end, tun_link) = watch::channel(());
         let ends = KeeperEnds {
-            desired: desired_end,
+            desired: changes_end,
             problems: problems_end,
             local_addresses: addresses_end,
             tun_link: tun_link_end,
@@ -95,7 +96,7 @@ impl Keeper {
         let (begin, begun) = oneshot::channel();
         let (ready, is_ready) = sync_channel(1);
         let settings = settings.clone();
-        let body = move || work(&settings, ends, &ready, begun);
+        let body = move || work(&settings, desired, ends, &ready, begun);
         thread::Builder::new()
             .name("vgw-kernel".to_owned())
             .spawn(move || {
@@ -110,7 +111,7 @@ impl Keeper {
             .recv()
             .map_err(|_| io::Error::other("the thread vgw-kernel panicked"))??;
         let kernel = KernelHandle {
-            desired,
+            desired: changes,
             problems,
             local_addresses,
             tun_link,
@@ -129,6 +130,7 @@ impl Keeper {
 
 fn work(
     settings: &Settings,
+    desired: Desired,
     ends: KeeperEnds,
     ready: &SyncSender<io::Result<()>>,
     begun: oneshot::Receiver<u32>,
@@ -152,7 +154,6 @@ fn work(
     } = opened;
     let guard = GuardRoutes::of(&settings.tun.name);
     runtime.block_on(async {
-        let desired = ends.desired.borrow().clone();
         if let Err(error) = guard.put_up(&netlink, &desired).await {
             tracing::error!(%error, "the VPC is not guarded yet; retrying: {error}");
         }
@@ -161,9 +162,9 @@ fn work(
             // The daemon did not start.
             return Ok(());
         };
-        let link = TunLink::new(netlink, index, settings.tun.mtu, guard);
+        let link = TunLink::new(netlink, index, settings.tun.mtu, guard, desired);
         let namespace = settings.network_namespace.as_ref();
-        keep(&link, &asked, watch, ends, namespace).await
+        keep(link, &asked, watch, ends, namespace).await
     })
 }
 
@@ -174,7 +175,7 @@ fn open(settings: &Settings) -> io::Result<Opened> {
     let asked = vgw_dataplane::Netlink::open()?;
     let watch = {
         let _entered = runtime.enter();
-        Watch::open()?
+        Watch::open(&netlink)?
     };
     drop_privileges(&NETLINK).map_err(io::Error::other)?;
     confine(ThreadKind::Kernel)?;
@@ -188,69 +189,73 @@ fn open(settings: &Settings) -> io::Result<Opened> {
 
 /// Keeps everything as desired until nobody desires anything any more.
 async fn keep(
-    link: &TunLink,
+    mut link: TunLink,
     asked: &vgw_dataplane::Netlink,
     mut watch: Watch,
     mut ends: KeeperEnds,
     namespace: Option<&NetworkNamespace>,
 ) -> io::Result<()> {
     link.without_link_local_address().await;
-    let mut addresses = read_addresses(link).await?;
-    publish(&addresses, &ends.local_addresses);
-    let mut wanted = ends.desired.borrow_and_update().clone();
-    let mut guarded = wanted.guarded();
+    link.read_addresses().await.map_err(io::Error::other)?;
+    publish(&link.addresses, &ends.local_addresses);
     let mut report = LastReport::default();
     let mut backoff = Backoff::default();
+    // When to compare everything, and whether a change by others is the reason for it.
     let mut due = Some(Instant::now());
-    // Whether a change by others is the reason to look.
     let mut by_others = false;
+    // Whether it is known what is in force.
+    let mut compared = false;
     // When to look at what is forwarded.
     let mut look_at_forwarding = due;
     loop {
         tokio::select! {
             changes = watch.next() => {
                 let changes = changes?;
-                if changes.iter().any(|change| concerns(change, link.index(), &wanted, &guarded)) {
+                if changes.contains(&Change::Missed) {
+                    link.read_addresses().await.map_err(io::Error::other)?;
+                }
+                // Each is noted.
+                if changes.iter().filter(|change| link.note(change)).count() > 0 {
                     by_others = true;
                     due = Some(due.unwrap_or_else(|| Instant::now() + backoff.delay()));
                 }
-                if changes.iter().any(|change| read_forwarding::concerns(change, &wanted)) {
+                if changes.iter().any(|change| read_forwarding::concerns(change, &link.desired)) {
                     look_at_forwarding = Some(look_at_forwarding.unwrap_or_else(|| Instant::now() + SETTLED));
-                }
-                if changes.contains(&Change::Missed) {
-                    addresses = read_addresses(link).await?;
                 }
                 if changes.iter().any(|change| is_of_link(change, link.index())) {
                     ends.tun_link.send_replace(());
                 }
-                changes.iter().for_each(|change| note_address(&mut addresses, change));
-                publish(&addresses, &ends.local_addresses);
-            }
-            changed = ends.desired.changed() => {
-                if changed.is_err() {
-                    return Ok(());
+                if changes.iter().any(is_of_addresses) {
+                    publish(&link.addresses, &ends.local_addresses);
                 }
-                wanted = ends.desired.borrow_and_update().clone();
-                guarded = wanted.guarded();
-                by_others = false;
-                due = Some(Instant::now());
-                look_at_forwarding = due;
+            }
+            changes = ends.desired.next(), if compared => {
+                let Some(changes) = changes else {
+                    return Ok(());
+                };
+                let afterwards = link.change(changes);
+                if afterwards.compare {
+                    by_others = false;
+                    due = Some(Instant::now());
+                }
+                if afterwards.look_at_forwarding {
+                    look_at_forwarding = Some(Instant::now());
+                }
             }
             () = at(due) => {
-                let before = link.changes();
-                let failed = link.reconcile(&wanted).await;
+                let changed = link.compare().await;
                 let now = Instant::now();
-                if by_others && link.changes() != before {
+                if by_others && changed > 0 {
                     backoff.note_restored(now);
                 }
-                by_others = false;
-                due = (!failed.is_empty()).then(|| now + RETRY.max(backoff.delay()));
-                report.failed = failed.iter().map(ToString::to_string).collect();
+                (compared, by_others) = (true, false);
+                report.refused = link.problems();
+                due = (!report.refused.is_empty()).then(|| now + RETRY.max(backoff.delay()));
                 report.tell(&backoff, &ends.problems);
             }
             () = at(look_at_forwarding) => {
                 look_at_forwarding = None;
-                let found = read_forwarding::problems_now(link, asked, &addresses, &wanted, namespace);
+                let found = read_forwarding::problems_now(&link, asked, namespace);
                 report.forwarding.update(found.await);
                 report.tell(&backoff, &ends.problems);
             }
@@ -262,40 +267,25 @@ async fn keep(
     }
 }
 
-/// Whether a change may be one of what we keep.
-fn concerns(
-    change: &Change,
-    tun: u32,
-    wanted: &Desired,
-    guarded: &BTreeSet<PrefixInTable>,
-) -> bool {
-    match change {
-        Change::Link { index, .. } | Change::LinkGone { index } => *index == tun,
-        Change::Address(address) | Change::AddressGone(address) => {
-            // Of the VPC: our routes may have it for their source.
-            let mut cidrs = wanted.cidrs.iter();
-            address.index == tun || cidrs.any(|cidr| cidr.contains(&address.net.addr()))
-        }
-        Change::Route { prefix } => {
-            PrefixInTable::in_each_table(*prefix).any(|at| guarded.contains(&at))
-        }
-        Change::Rule => guarded.iter().any(|prefix| prefix.is_in_tunnel_table()),
-        Change::NetConf => false,
-        Change::Missed => true,
-    }
-}
-
 /// Whether the link may not be what it was.
 fn is_of_link(change: &Change, link: u32) -> bool {
     matches!(change, Change::Link { index, .. } if *index == link)
         || matches!(change, Change::Missed)
 }
 
+/// Whether there may be other addresses.
+const fn is_of_addresses(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Address(_) | Change::AddressGone(_) | Change::Missed
+    )
+}
+
 /// What was reported last.
 #[derive(Debug, Default)]
 struct LastReport {
-    failed: Vec<String>,
-    /// As it was logged: what failed, and whether there was a complaint.
+    refused: Vec<String>,
+    /// As it was logged: what was refused, and whether there was a complaint.
     logged: (Vec<String>, bool),
     /// What keeps the VPC's hosts and the sites apart.
     forwarding: StandingProblems,
@@ -306,8 +296,8 @@ impl LastReport {
     fn tell(&mut self, backoff: &Backoff, problems: &watch::Sender<Vec<String>>) {
         let complaint = backoff.complaint();
         // A complaint with a higher count is not new.
-        let news = (self.failed.clone(), complaint.is_some());
-        let now: Vec<String> = self.failed.iter().cloned().chain(complaint).collect();
+        let news = (self.refused.clone(), complaint.is_some());
+        let now: Vec<String> = self.refused.iter().cloned().chain(complaint).collect();
         if news != self.logged && now.is_empty() {
             tracing::info!("the VPC's kernel is as it should be again");
         } else if news != self.logged {
@@ -326,25 +316,8 @@ impl LastReport {
     }
 }
 
-async fn read_addresses(link: &TunLink) -> io::Result<BTreeSet<LocalAddress>> {
-    link.all_addresses().await.map_err(io::Error::other)
-}
-
-fn note_address(addresses: &mut BTreeSet<LocalAddress>, change: &Change) {
-    match change {
-        Change::Address(address) => {
-            addresses.insert(address.clone());
-        }
-        Change::AddressGone(address) => {
-            addresses.remove(address);
-        }
-        _ => {}
-    }
-}
-
-fn publish(addresses: &BTreeSet<LocalAddress>, local_addresses: &watch::Sender<BTreeSet<IpAddr>>) {
-    let addresses = addresses.iter();
-    let addresses: BTreeSet<IpAddr> = addresses.flat_map(LocalAddress::destinations).collect();
+fn publish(addresses: &Addresses, local_addresses: &watch::Sender<BTreeSet<IpAddr>>) {
+    let addresses = addresses.destinations();
     local_addresses.send_if_modified(|known| {
         let news = *known != addresses;
         if news {

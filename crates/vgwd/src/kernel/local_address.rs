@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::IpNet;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use vgw_dataplane::address_of;
 
 /// An address of a link.
@@ -15,6 +15,8 @@ pub struct LocalAddress {
     pub net: IpNet,
     /// The broadcast address that was set with it.
     pub broadcast: Option<Ipv4Addr>,
+    /// Whether the kernel knows that no other machine has it, and takes routes from it.
+    pub settled: bool,
 }
 
 impl LocalAddress {
@@ -24,10 +26,13 @@ impl LocalAddress {
             AddressAttribute::Broadcast(address) => Some(*address),
             _ => None,
         });
+        let flags = message.header.flags;
+        let unsettled = AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed;
         Some(Self {
             index: message.header.index,
             net: IpNet::new(address, length).ok()?,
             broadcast,
+            settled: !flags.intersects(unsettled),
         })
     }
 
@@ -59,6 +64,7 @@ mod tests {
             index: 1,
             net: net.parse().unwrap(),
             broadcast: broadcast.map(Ipv4Addr::from),
+            settled: true,
         };
         address.destinations().collect()
     }

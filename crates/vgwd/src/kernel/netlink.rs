@@ -1,23 +1,24 @@
-//! A netlink socket by which the kernel is asked and changed.
+//! The netlink sockets by which the kernel is asked and changed.
 
-use std::cell::Cell;
 use std::io;
 
 use rtnetlink::Handle;
 use tokio::task::JoinHandle;
 
-/// A netlink socket that is open in the VPC's namespace.
+use super::change_socket::ChangeSocket;
+
+/// Netlink sockets that are open in the VPC's namespace.
 #[derive(Debug)]
 pub struct Netlink {
+    /// By which the kernel is asked, and the TUN link set.
     pub(super) handle: Handle,
     task: JoinHandle<()>,
-    /// Changes made by it.
-    changes: Cell<u64>,
+    pub(super) changes: ChangeSocket,
 }
 
 impl Netlink {
-    /// Opens a socket in the network namespace of the calling thread; it needs
-    /// no privilege to enter that namespace later. `runtime` drives it.
+    /// Opens them in the network namespace of the calling thread; they need
+    /// no privilege to enter that namespace later. `runtime` drives them.
     ///
     /// # Errors
     /// What the kernel says.
@@ -29,21 +30,8 @@ impl Netlink {
         Ok(Self {
             handle,
             task,
-            changes: Cell::new(0),
+            changes: ChangeSocket::open()?,
         })
-    }
-
-    /// How many changes were made so far.
-    pub(super) fn changes(&self) -> u64 {
-        self.changes.get()
-    }
-
-    /// Counts a change if it was made.
-    pub(super) fn count<E>(&self, outcome: Result<(), E>) -> Result<(), E> {
-        if outcome.is_ok() {
-            self.changes.set(self.changes.get().wrapping_add(1));
-        }
-        outcome
     }
 }
 

@@ -13,17 +13,15 @@ use netlink_packet_route::route::{
 use vgw_dataplane::Family;
 
 use super::forwarding::{ForwardingFacts, LinkConf, has_neighbours, problems};
+use super::prefixes::overlap;
 use super::watch::{Change, state_of};
-use super::{Desired, LocalAddress, Netlink, TunLink};
+use super::{Desired, Netlink, TunLink};
 use crate::config::settings::NetworkNamespace;
 
 /// Whether a change may be one of those facts.
 pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {
     match change {
-        Change::Route { prefix } => {
-            let mut cidrs = wanted.cidrs.iter();
-            cidrs.any(|cidr| cidr.contains(prefix) || prefix.contains(cidr))
-        }
+        Change::Route { prefix } => overlap(&wanted.cidrs, *prefix),
         Change::Rule => false,
         Change::NetConf
         | Change::Link { .. }
@@ -39,23 +37,20 @@ pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {
 pub(super) async fn problems_now(
     link: &TunLink,
     asked: &vgw_dataplane::Netlink,
-    addresses: &BTreeSet<LocalAddress>,
-    wanted: &Desired,
     namespace: Option<&NetworkNamespace>,
 ) -> BTreeSet<String> {
     let enter = namespace.map_or_else(String::new, |namespace| {
         format!("nsenter --net={} ", namespace.path().display())
     });
+    let (addresses, wanted) = (&link.addresses, &link.desired);
     let own: Vec<IpAddr> = addresses.iter().map(|a| a.net.addr()).collect();
+    // A tunnel's inside address is this machine's, and no host has it.
+    let inside = wanted.addresses.iter();
+    let inside: BTreeSet<IpNet> = inside.map(|(address, _)| (*address).into()).collect();
     let mut told = BTreeSet::new();
     for family in [Family::V4, Family::V6] {
         let ipv6 = family == Family::V6;
-        // A tunnel's inside address is this machine's, and no host has it.
-        let inside = |cidr: &IpNet| {
-            let mut inside = wanted.addresses.iter();
-            inside.any(|(address, _)| IpNet::from(*address) == *cidr)
-        };
-        let of_family = |cidr: &&IpNet| cidr.addr().is_ipv6() == ipv6 && !inside(cidr);
+        let of_family = |cidr: &&IpNet| cidr.addr().is_ipv6() == ipv6 && !inside.contains(cidr);
         let cidrs: BTreeSet<IpNet> = wanted.cidrs.iter().filter(of_family).copied().collect();
         let near = addresses.iter().filter(|address| {
             address.index != link.index() && has_neighbours(address.net, &cidrs, &own)

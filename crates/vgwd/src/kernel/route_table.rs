@@ -32,6 +32,18 @@ impl PrefixInTable {
             .map(move |table| Self { net, table })
     }
 
+    /// The network of an inside address, which its own route leads to.
+    pub(super) fn inside(address: IpAddr, length: u8) -> Option<Self> {
+        let net = IpNet::new(address, length).ok()?;
+        Some(Self::of_main(net.trunc()))
+    }
+
+    /// A prefix in everybody's table.
+    pub(super) const fn of_main(net: IpNet) -> Self {
+        let table = MAIN_TABLE;
+        Self { net, table }
+    }
+
     /// The prefix alone.
     #[must_use]
     pub const fn net(self) -> IpNet {

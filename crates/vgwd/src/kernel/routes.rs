@@ -1,6 +1,5 @@
 //! Our routes in the kernel's tables, and what they say.
 
-use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use futures_util::StreamExt;
@@ -11,7 +10,6 @@ use netlink_packet_route::route::{
 };
 use rtnetlink::RouteMessageBuilder;
 
-use super::difference::Difference;
 use super::netlink::failed;
 use super::route_table::{MAIN_TABLE, PrefixInTable, TUNNEL_TABLE};
 use super::{KernelError, Netlink};
@@ -39,86 +37,6 @@ impl Netlink {
         }
         Ok(found)
     }
-
-    pub(super) async fn add_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
-        self.count(self.handle.route().add(route).execute().await)
-    }
-
-    async fn replace_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
-        self.count(self.handle.route().add(route).replace().execute().await)
-    }
-
-    pub(super) async fn remove_route(&self, route: RouteMessage) -> Result<(), rtnetlink::Error> {
-        self.count(self.handle.route().del(route).execute().await)
-    }
-
-    /// The prefixes of all our routes in the table that our own packets skip.
-    pub(super) async fn tunnel_table_prefixes(&self) -> Result<BTreeSet<IpNet>, KernelError> {
-        let found = self.our_routes().await?;
-        let prefixes = found.iter().filter_map(prefix_of);
-        Ok(prefixes
-            .filter(|prefix| prefix.is_in_tunnel_table())
-            .map(PrefixInTable::net)
-            .collect())
-    }
-
-    /// Adds the routes to the device `index` that are missing of those wanted, or have
-    /// another source than the first of `sources` of their family. Everything is tried,
-    /// whatever fails before it.
-    pub(super) async fn add_tun_routes(
-        &self,
-        index: u32,
-        wanted: &BTreeSet<PrefixInTable>,
-        sources: &BTreeSet<IpAddr>,
-    ) -> Result<(), KernelError> {
-        let wanted = wanted.iter().map(|prefix| TunRoute::to(*prefix, sources));
-        let routes = self.tun_routes(index, &wanted.collect()).await?;
-        let mut result = Ok(());
-        for route in routes.missing {
-            let is_there = routes
-                .surplus
-                .iter()
-                .any(|other| other.takes_place_of(&route));
-            let message = route.message(index)?;
-            let outcome = if is_there {
-                self.replace_route(message).await
-            } else {
-                self.add_route(message).await
-            };
-            let doing = format!("adding the route to {}", route.prefix);
-            result = result.and(outcome.map_err(failed(doing)));
-        }
-        result
-    }
-
-    /// Removes those that are not wanted.
-    pub(super) async fn remove_tun_routes(
-        &self,
-        index: u32,
-        wanted: &BTreeSet<PrefixInTable>,
-    ) -> Result<(), KernelError> {
-        let mut result = Ok(());
-        let found = self.tun_routes(index, &BTreeSet::new()).await?.surplus;
-        let right = |route: &TunRoute| {
-            wanted.contains(&route.prefix) && route.priority == tun_priority(route.prefix.net)
-        };
-        for route in found.iter().filter(|route| !right(route)) {
-            let request = self.remove_route(route.message(index)?);
-            let doing = format!("removing the route to {}", route.prefix);
-            result = result.and(request.await.map_err(failed(doing)));
-        }
-        result
-    }
-
-    async fn tun_routes(
-        &self,
-        index: u32,
-        wanted: &BTreeSet<TunRoute>,
-    ) -> Result<Difference<TunRoute>, KernelError> {
-        let found = self.our_routes().await?;
-        let led = found.iter().filter_map(|route| TunRoute::of(route, index));
-        Ok(Difference::between(&led.collect(), wanted))
-    }
 }
 
 /// How preferred the route to the TUN device is: before every route of others to
@@ -132,27 +50,47 @@ pub(super) const fn tun_priority(prefix: IpNet) -> u32 {
 
 /// A route of ours to the TUN device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct TunRoute {
-    prefix: PrefixInTable,
-    priority: u32,
+pub(super) struct TunRoute {
+    pub(super) prefix: PrefixInTable,
+    pub(super) priority: u32,
     /// What the machine itself sends from, where it has not chosen.
     source: Option<IpAddr>,
 }
 
+/// The addresses that routes to the TUN device name as their source: this machine's in the
+/// VPC. The peer knows them, where it would not know the TUN device's, from which the kernel
+/// would send otherwise.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Sources {
+    pub(super) v4: Option<Ipv4Addr>,
+    pub(super) v6: Option<Ipv6Addr>,
+}
+
 impl TunRoute {
     /// As it should be.
-    fn to(prefix: PrefixInTable, sources: &BTreeSet<IpAddr>) -> Self {
-        let ipv6 = prefix.net.addr().is_ipv6();
+    pub(super) fn to(prefix: PrefixInTable, sources: &Sources) -> Self {
         Self {
             prefix,
             priority: tun_priority(prefix.net),
-            source: sources.iter().copied().find(|a| a.is_ipv6() == ipv6),
+            source: match prefix.net {
+                IpNet::V4(_) => sources.v4.map(IpAddr::V4),
+                IpNet::V6(_) => sources.v6.map(IpAddr::V6),
+            },
+        }
+    }
+
+    /// The least of all to this prefix.
+    pub(super) const fn first_to(prefix: PrefixInTable) -> Self {
+        Self {
+            prefix,
+            priority: 0,
+            source: None,
         }
     }
 
     /// A route of ours, if it leads to this device. A guard route does not, although of
     /// IPv6 the kernel shows it on the loopback.
-    fn of(route: &RouteMessage, index: u32) -> Option<Self> {
+    pub(super) fn of(route: &RouteMessage, index: u32) -> Option<Self> {
         let leads = route.header.kind == RouteType::Unicast
             && route.attributes.contains(&RouteAttribute::Oif(index));
         let prefix = prefix_of(route).filter(|_| leads)?;
@@ -168,11 +106,7 @@ impl TunRoute {
         })
     }
 
-    fn takes_place_of(&self, other: &Self) -> bool {
-        (self.prefix, self.priority) == (other.prefix, other.priority)
-    }
-
-    fn message(&self, index: u32) -> Result<RouteMessage, KernelError> {
+    pub(super) fn message(&self, index: u32) -> Result<RouteMessage, KernelError> {
         let PrefixInTable { net, table } = self.prefix;
         // RFC 4291 knows no link scope for IPv6 routes; the kernel ignores it there.
         let scope = match net {

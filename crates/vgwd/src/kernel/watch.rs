@@ -1,5 +1,10 @@
 //! What changes in a network namespace, told by the kernel as it happens
 //! (rtnetlink(7)): links, addresses, routes, rules, and what is forwarded.
+//!
+//! Of routes and rules, what we change ourselves is not told: the kernel notes in each message
+//! by which socket the change was made, and a filter drops those of our own before they take
+//! room in the queue. So a burst of our own changes does not fill it, and whatever is told of
+//! a route was done by somebody else. Links and addresses are told whoever changed them.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -7,6 +12,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use ipnet::IpNet;
 use netlink_packet_core::{NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use netlink_packet_route::route::RouteProtocol;
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use nix::errno::Errno;
 use nix::libc;
@@ -14,10 +20,11 @@ use nix::sys::socket::{
     AddressFamily as Domain, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv,
     socket,
 };
+use socket2::{SockFilter, SockRef};
 use tokio::io::unix::AsyncFd;
 
-use super::LocalAddress;
 use super::routes::destination_of;
+use super::{LocalAddress, Netlink};
 
 /// Links, addresses, routes, rules and settings of both families.
 const GROUPS: [libc::c_int; 9] = [
@@ -31,6 +38,35 @@ const GROUPS: [libc::c_int; 9] = [
     group(libc::RTNLGRP_IPV4_NETCONF),
     group(libc::RTNLGRP_IPV6_NETCONF),
 ];
+
+/// What of a message is told: everything but routes and rules that were changed by the socket
+/// with this port (linux/netlink.h, nlmsg_pid).
+fn all_but_changes_by(port: u32) -> io::Result<Vec<SockFilter>> {
+    use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
+    /// Where they are in `struct nlmsghdr`.
+    const TYPE: u32 = 4;
+    const PORT: u32 = 12;
+    let step = |code: u32, skip_if_equal, skip_if_not, value| {
+        let code = u16::try_from(code).map_err(io::Error::other)?;
+        Ok::<_, io::Error>(SockFilter::new(code, skip_if_equal, skip_if_not, value))
+    };
+    // A filter loads in network byte order, the message is in the machine's.
+    let is = |kind: u16, skip| {
+        let kind = u32::from(kind.to_be());
+        step(BPF_JMP | BPF_JEQ | BPF_K, skip, 0, kind)
+    };
+    Ok(vec![
+        step(BPF_LD | BPF_W | BPF_ABS, 0, 0, PORT)?,
+        step(BPF_JMP | BPF_JEQ | BPF_K, 0, 5, port.to_be())?,
+        step(BPF_LD | BPF_H | BPF_ABS, 0, 0, TYPE)?,
+        is(libc::RTM_NEWROUTE, 4)?,
+        is(libc::RTM_DELROUTE, 3)?,
+        is(libc::RTM_NEWRULE, 2)?,
+        is(libc::RTM_DELRULE, 1)?,
+        step(BPF_RET | BPF_K, 0, 0, u32::MAX)?,
+        step(BPF_RET | BPF_K, 0, 0, 0)?,
+    ])
+}
 
 /// The bit of a group that has no name for it.
 const fn group(number: libc::c_uint) -> libc::c_int {
@@ -64,13 +100,14 @@ pub enum Change {
     Address(LocalAddress),
     /// An address is gone.
     AddressGone(LocalAddress),
-    /// A route to this prefix, of any table, appeared, changed or is gone. The
-    /// kernel does not tell of the IPv4 routes that go with a link.
+    /// A route to this prefix, of any table, appeared, changed or is gone, and not by us. The
+    /// kernel does not tell of the IPv4 routes that go with a link, nor do we of those that
+    /// it makes itself for an address.
     Route {
         /// Where it leads.
         prefix: IpNet,
     },
-    /// A rule appeared or is gone.
+    /// A rule appeared or is gone, and not by us.
     Rule,
     /// Settings of a link, or of all, are not what they were: whether it forwards, and
     /// its reverse path filter.
@@ -100,16 +137,18 @@ pub struct Watch {
 
 impl Watch {
     /// Opens it in the network namespace of the calling thread, which must be one
-    /// of a tokio runtime. It takes no privilege.
+    /// of a tokio runtime. It takes no privilege. Routes and rules that `own` changes are
+    /// not told.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn open() -> io::Result<Self> {
+    pub fn open(own: &Netlink) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkRoute;
         let socket = socket(Domain::Netlink, SockType::Raw, flags, protocol)?;
         let groups = GROUPS.into_iter().fold(0, |all, group| all | group);
         let groups = u32::try_from(groups).map_err(io::Error::other)?;
+        SockRef::from(&socket).attach_filter(&all_but_changes_by(own.changes.port())?)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self {
             socket: registered(socket)?,
@@ -172,7 +211,7 @@ fn read(mut messages: &[u8], changes: &mut Vec<Change>) {
         };
         match NetlinkMessage::deserialize(message) {
             _ if is_net_conf(message) => changes.push(Change::NetConf),
-            Ok(message) => changes.extend(change(message.payload)),
+            Ok(message) => changes.extend(change(message)),
             Err(error) => {
                 tracing::debug!(%error, "a message of the kernel is not understood: {error}");
                 changes.push(Change::Missed);
@@ -191,7 +230,10 @@ fn is_net_conf(message: &[u8]) -> bool {
     matches!(kind, Some(RTM_NEWNETCONF | RTM_DELNETCONF))
 }
 
-fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
+fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
+    let NetlinkMessage {
+        header, payload, ..
+    } = message;
     let NetlinkPayload::InnerMessage(message) = payload else {
         return matches!(payload, NetlinkPayload::Overrun(_)).then_some(Change::Missed);
     };
@@ -212,6 +254,12 @@ fn change(payload: NetlinkPayload<RouteNetlinkMessage>) -> Option<Change> {
         RouteNetlinkMessage::NewAddress(address) => Change::Address(LocalAddress::of(&address)?),
         RouteNetlinkMessage::DelAddress(address) => {
             Change::AddressGone(LocalAddress::of(&address)?)
+        }
+        // They come and go with an address, which is told.
+        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route)
+            if header.port_number == 0 && route.header.protocol == RouteProtocol::Kernel =>
+        {
+            return None;
         }
         RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
             Change::Route {
@@ -270,6 +318,18 @@ mod tests {
         let change = Change::Route { prefix };
         let two = [route_gone(), route_gone()].concat();
         assert_eq!(changes(&two), [change.clone(), change]);
+    }
+
+    #[test]
+    fn a_route_that_the_kernel_makes_for_an_address_is_not_told_beside_that() {
+        /// RTPROT_KERNEL, where `struct rtmsg` has the protocol.
+        const KERNEL: u8 = 2;
+        let mut by_kernel = route_gone();
+        by_kernel[16 + 5] = KERNEL;
+        assert_eq!(changes(&by_kernel), []);
+        let mut by_somebody = by_kernel;
+        by_somebody[12] = 9;
+        assert_eq!(changes(&by_somebody).len(), 1);
     }
 
     #[test]

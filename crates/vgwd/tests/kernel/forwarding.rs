@@ -1,8 +1,9 @@
 use vgw_lab::{Lab, Namespace, wait_until};
-use vgwd::kernel::KernelHandle;
+use vgwd::config::{self, Loaded};
+use vgwd::kernel::{DesiredByConfig, KernelHandle};
 
-use crate::ip;
 use crate::keeper::{SOON, keep, vpc};
+use crate::{configuration, ip};
 
 fn set(vpc: &Namespace, parameters: &[(&str, &str)]) {
     for (parameter, value) in parameters {
@@ -73,9 +74,14 @@ fn what_keeps_hosts_of_the_vpc_and_sites_apart_is_told_as_it_changes() {
             ("ipv4/conf/vgw0/rp_filter", "0"),
         ],
     );
-    kernel
-        .desired
-        .send_modify(|desired| desired.any_source = true);
+    let static_routes = "static_routes = ";
+    let unchecked = format!("source_check = false\n{static_routes}");
+    let text = configuration(&vpc).replace(static_routes, &unchecked);
+    let Loaded {
+        gateway, settings, ..
+    } = config::load_str(&text, "test").unwrap();
+    let by_config = DesiredByConfig::of(&gateway, &settings);
+    kernel.desired.set_by_config(by_config);
     await_problems(&kernel, "vgw0.rp_filter=2`", 1);
     set(&vpc, &[("ipv4/conf/vgw0/rp_filter", "2")]);
     await_problems(&kernel, "rp_filter", 0);

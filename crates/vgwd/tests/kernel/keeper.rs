@@ -1,11 +1,16 @@
 //! The VPC's routes as the kernel has them.
 
 use std::collections::BTreeSet;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
+use nix::libc;
 use nix::net::if_::if_nametoindex;
+use nix::sys::socket::{
+    AddressFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, socket,
+};
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
 use vgwd::config::{self, Loaded};
 use vgwd::kernel::{
@@ -62,10 +67,12 @@ fn desired(routes: &[&str]) -> Desired {
 fn reconcile(vpc: &Namespace, desired: &Desired) {
     let failed = with_netlink(vpc, async |netlink| {
         let index = if_nametoindex("vgw0").unwrap();
-        let link = TunLink::new(netlink, index, MTU, GuardRoutes::of("vgw0"));
-        link.reconcile(desired).await
+        let guard = GuardRoutes::of("vgw0");
+        let mut link = TunLink::new(netlink, index, MTU, guard, desired.clone());
+        link.compare().await;
+        link.problems()
     });
-    assert_eq!(failed, []);
+    assert_eq!(failed, [""; 0]);
 }
 
 /// Destinations of our routes, IPv4 and IPv6: those that guard, or the others.
@@ -319,6 +326,203 @@ fn what_others_undo_is_done_again_when_it_happens() {
         ip(&vpc, command);
         await_whole(&vpc);
     }
+}
+
+/// Waits until there is a route that guards this prefix, and one to the device; or neither.
+fn await_route(vpc: &Namespace, prefix: &str, expected: bool) {
+    wait_until(prefix, SOON, || {
+        let led = routes(vpc, false).iter().any(|route| route == prefix);
+        let guarded = routes(vpc, true).iter().any(|route| route == prefix);
+        Ok((led == expected && guarded == expected).then_some(()))
+    })
+    .unwrap();
+}
+
+/// A prefix of its own for each number.
+fn numbered(number: u32) -> IpNet {
+    let prefix = Ipv4Net::new((0x0B00_0000 + (number << 8)).into(), 24);
+    prefix.unwrap().into()
+}
+
+fn want(prefix: IpNet) -> (IpNet, Option<()>) {
+    (prefix, Some(()))
+}
+
+/// A route as a former run left it, which goes as soon as everything is compared: nobody is
+/// told of it, as it is to no prefix that is guarded.
+fn leave_stray_route(vpc: &Namespace) {
+    ip(vpc, "route add 198.18.0.0/15 dev vgw0 proto 203");
+}
+
+/// Has everything compared once, so that nothing of the start is still to be looked at.
+fn await_comparison(vpc: &Namespace) {
+    leave_stray_route(vpc);
+    ip(vpc, "route delete 192.168.10.0/24 dev vgw0 proto 203");
+    wait_until("a comparison", SOON, || {
+        Ok((!has_stray_route(vpc)).then_some(()))
+    })
+    .unwrap();
+    await_whole(vpc);
+}
+
+fn has_stray_route(vpc: &Namespace) -> bool {
+    routes(vpc, false).contains(&"198.18.0.0/15".to_owned())
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_changed_route_among_ten_thousand_is_made_by_its_own_requests_and_nothing_is_compared() {
+    let lab = Lab::new("many").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    await_comparison(&vpc);
+    let all = (0..10_000).map(|number| want(numbered(number)));
+    kernel.desired.change_routes(&all.collect());
+    await_route(&vpc, "11.39.15.0/24", true);
+    leave_stray_route(&vpc);
+
+    let told = Told::open(&vpc);
+    let one: IpNet = "192.168.77.0/24".parse().unwrap();
+    kernel.desired.change_routes(&vec![want(one)]);
+    await_route(&vpc, "192.168.77.0/24", true);
+    kernel
+        .desired
+        .change_routes(&vec![(one, None), (numbered(7), None)]);
+    await_route(&vpc, "192.168.77.0/24", false);
+    await_route(&vpc, "11.0.7.0/24", false);
+    let ipv6 = "fd00:77::/64".parse().unwrap();
+    for wanted in [Some(()), None] {
+        kernel.desired.change_routes(&vec![(ipv6, wanted)]);
+        await_route(&vpc, "fd00:77::/64", wanted.is_some());
+    }
+    let requests = told.requests();
+    let kinds: Vec<u16> = requests.iter().map(|(kind, _)| *kind).collect();
+    let (new, gone) = (libc::RTM_NEWROUTE, libc::RTM_DELROUTE);
+    assert_eq!(kinds, [new, new, gone, gone, gone, gone]);
+    let numbers = requests.iter().map(|(_, number)| *number);
+    let first = requests[0].1;
+    assert!(numbers.eq(first..first + 6), "{requests:?}");
+    assert!(has_stray_route(&vpc), "everything was compared");
+
+    // What somebody else removes a moment after is there again, and that takes a comparison.
+    kernel.desired.change_routes(&vec![want(one)]);
+    await_route(&vpc, "192.168.77.0/24", true);
+    ip(&vpc, "route delete 192.168.77.0/24 dev vgw0 proto 203");
+    await_route(&vpc, "192.168.77.0/24", true);
+    wait_until("a comparison", SOON, || {
+        Ok((!has_stray_route(&vpc)).then_some(()))
+    })
+    .unwrap();
+}
+
+/// Hears of every change of IPv4 routes, whoever makes it.
+struct Told(OwnedFd);
+
+impl Told {
+    fn open(vpc: &Namespace) -> Self {
+        let open = || {
+            let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+            let protocol = SockProtocol::NetlinkRoute;
+            let socket = socket(AddressFamily::Netlink, SockType::Raw, flags, protocol).unwrap();
+            let groups = u32::try_from(libc::RTMGRP_IPV4_ROUTE).unwrap();
+            bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups)).unwrap();
+            socket
+        };
+        Self(vpc.run(open).unwrap())
+    }
+
+    /// The requests that were carried out: what each was, and its number among those of its
+    /// socket (`struct nlmsghdr`).
+    fn requests(&self) -> Vec<(u16, u32)> {
+        let mut message = [0; 4096];
+        std::iter::from_fn(|| {
+            recv(self.0.as_raw_fd(), &mut message, MsgFlags::empty()).ok()?;
+            let kind = u16::from_ne_bytes(message[4..6].try_into().unwrap());
+            let number = u32::from_ne_bytes(message[8..12].try_into().unwrap());
+            Some((kind, number))
+        })
+        .collect()
+    }
+}
+
+#[test]
+#[ignore = "needs root"]
+fn of_a_burst_of_changes_to_one_prefix_the_last_is_in_force() {
+    let lab = Lab::new("burst").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    let [one, other] = [1, 2].map(numbered);
+    for turn in 0..10_000 {
+        let even = (turn % 2 == 0).then_some(());
+        let odd = (turn % 2 == 1).then_some(());
+        kernel
+            .desired
+            .change_routes(&vec![(one, even), (other, odd)]);
+    }
+    await_route(&vpc, "11.0.2.0/24", true);
+    await_route(&vpc, "11.0.1.0/24", false);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn what_the_kernel_refuses_is_told_and_holds_up_nothing_else() {
+    let lab = Lab::new("refused").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    // In the place of its guard.
+    ip(&vpc, "route add prohibit 11.0.1.0/24 metric 1");
+    let three = [0, 1, 2].map(|number| want(numbered(number)));
+    kernel.desired.change_routes(&three.to_vec());
+    await_route(&vpc, "11.0.0.0/24", true);
+    await_route(&vpc, "11.0.2.0/24", true);
+    wait_until("a problem", SOON, || {
+        let problems = kernel.problems.borrow();
+        let told = problems.len() == 1 && problems[0].contains("guarding 11.0.1.0/24");
+        Ok(told.then_some(()))
+    })
+    .unwrap();
+    assert!(routes(&vpc, false).contains(&"11.0.1.0/24".to_owned()));
+    ip(&vpc, "route delete prohibit 11.0.1.0/24 metric 1");
+    await_route(&vpc, "11.0.1.0/24", true);
+}
+
+#[test]
+#[ignore = "needs root"]
+fn a_new_address_takes_no_comparison_and_routes_outlive_the_last_one() {
+    let lab = Lab::new("inside").unwrap();
+    let (vpc, _far) = vpc(&lab);
+    let kernel = keep(&vpc);
+    await_comparison(&vpc);
+    leave_stray_route(&vpc);
+    let address = |text: &str| (text.parse().unwrap(), 30);
+    let (new, old) = (address("169.254.10.9"), ["169.254.10.1", "169.254.10.5"]);
+    let ipv6 = ("fd00:99::1".parse().unwrap(), 126);
+    let both = vec![(new, Some(())), (ipv6, Some(()))];
+    kernel.desired.change_addresses(&both);
+    wait_until("the new addresses and their guards", SOON, || {
+        let addresses = ip(&vpc, "address show vgw0");
+        let there = ["169.254.10.9/30", "fd00:99::1/126"];
+        let there = there.iter().all(|address| addresses.contains(address));
+        let guards = ["169.254.10.8/30", "fd00:99::/126"].map(str::to_owned);
+        let guarded = routes(&vpc, true);
+        Ok((there && guards.iter().all(|guard| guarded.contains(guard))).then_some(()))
+    })
+    .unwrap();
+    kernel.desired.change_addresses(&vec![(ipv6, None)]);
+    await_route(&vpc, "fd00:99::/126", false);
+    assert!(has_stray_route(&vpc), "everything was compared");
+    // The kernel takes all routes of a link with its last address.
+    let all = old.map(|old| (address(old), None));
+    kernel
+        .desired
+        .change_addresses(&[&all[..], &[(new, None)]].concat());
+    wait_until("the routes without an address", SOON, || {
+        let addresses = ip(&vpc, "-4 address show vgw0");
+        let led = routes(&vpc, false) == ["192.168.10.0/24", "fd00:20::/64"];
+        let guarded = routes(&vpc, true) == ["192.168.10.0/24", "fd00:20::/64"];
+        Ok((addresses.is_empty() && led && guarded).then_some(()))
+    })
+    .unwrap();
 }
 
 #[test]
