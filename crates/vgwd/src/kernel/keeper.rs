@@ -217,7 +217,8 @@ async fn keep(
                 // Each is noted.
                 if changes.iter().filter(|change| link.note(change)).count() > 0 {
                     by_others = true;
-                    due = Some(due.unwrap_or_else(|| Instant::now() + backoff.delay()));
+                    let soon = Instant::now() + backoff.delay();
+                    due = Some(due.map_or(soon, |due| due.min(soon)));
                 }
                 if changes.iter().any(|change| read_forwarding::concerns(change, &link.desired)) {
                     look_at_forwarding = Some(look_at_forwarding.unwrap_or_else(|| Instant::now() + SETTLED));
