@@ -85,6 +85,8 @@ pub struct Summary {
     pub child_rekeys: u64,
     /// IKE SAs rekeyed, as both ends count.
     pub ike_rekeys: u64,
+    /// Rekeys that waited for a late computation, at the end that completed them.
+    pub late_rekeys: u64,
     /// Requests sent again.
     pub retransmissions: u64,
     /// Most IKE datagrams that a node sent per tunnel in one [`WINDOW`].
@@ -212,7 +214,9 @@ impl Days {
         for place in 0..self.world.nodes.len() {
             self.count_tunnels(place);
         }
-        self.summary.refused = self.world.nodes.iter().map(|node| node.refused).sum();
+        let nodes = &self.world.nodes;
+        self.summary.refused = nodes.iter().map(|node| node.refused).sum();
+        self.summary.late_rekeys = nodes.iter().map(|node| node.late_rekeys).sum();
         for flow in &self.world.flows {
             add(&mut self.summary.packets, flow.tally);
         }

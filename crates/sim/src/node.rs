@@ -50,6 +50,8 @@ pub struct Node {
     pub refusals: u32,
     /// How many of a thousand computations are carried out later, and out of order.
     pub late_jobs: u32,
+    /// Rekeys that were complete once the output of a late computation came.
+    pub late_rekeys: u64,
     /// The next command for which this returns true is refused; it is called until then.
     pub refuse_next: Option<fn(RefusedCommand) -> bool>,
     /// Commands that were refused.
@@ -83,6 +85,7 @@ impl Node {
             ike_sent: 0,
             refusals: 0,
             late_jobs: 0,
+            late_rekeys: 0,
             refuse_next: None,
             refused: 0,
             faults: Vec::new(),
@@ -142,7 +145,9 @@ impl Node {
             self.next_count = now + COUNT_EVERY;
         }
         for (_, id, job) in self.jobs.extract_if(.., |(at, _, _)| *at <= now) {
+            let before = rekeys(now, supervisor);
             supervisor.handle_job(now, id, job.run());
+            self.late_rekeys += rekeys(now, supervisor) - before;
         }
         if supervisor.poll_timeout().is_some_and(|due| due <= now) {
             supervisor.handle_timeout(now);
@@ -154,12 +159,6 @@ impl Node {
         let Some(supervisor) = &mut self.supervisor else {
             return Vec::new();
         };
-        take_jobs(
-            now,
-            supervisor,
-            &mut self.jobs,
-            (&mut self.job_dice, self.late_jobs),
-        );
         if self.rebuild_dice.per_mille(self.rebuilds) {
             let ike_sas = supervisor.rebuild_ike_sas();
             let ike_sas = ike_sas.map_err(|error| error.to_string());
@@ -168,6 +167,12 @@ impl Node {
                 self.faults.push(format!("{}: {fault}", self.name));
             }
         }
+        take_jobs(
+            now,
+            supervisor,
+            &mut self.jobs,
+            (&mut self.job_dice, self.late_jobs),
+        );
         while let Some(command) = supervisor.poll_command() {
             if let Some(refused) = command.if_refused() {
                 let asked_for = self.refuse_next.take_if(|which| which(refused)).is_some();
@@ -232,10 +237,24 @@ fn take_jobs(
     (dice, late): (&mut Dice, u32),
 ) {
     while let Some((id, job)) = supervisor.poll_job() {
+        // An IKE SA that was built again hands its jobs out again.
+        if later.iter().any(|(_, waiting, _)| *waiting == id) {
+            continue;
+        }
         if dice.per_mille(late) {
             later.push((now + dice.between(Duration::ZERO, JOB), id, job));
         } else {
             supervisor.handle_job(now, id, job.run());
         }
     }
+}
+
+/// The rekeys that a machine has counted.
+fn rekeys(now: Instant, supervisor: &Supervisor) -> u64 {
+    let connections = supervisor.status(now).connections;
+    let tunnels = connections
+        .iter()
+        .flat_map(|connection| &connection.tunnels);
+    let counters = tunnels.map(|tunnel| tunnel.counters);
+    counters.map(|c| c.child_rekeys + c.ike_rekeys).sum()
 }

@@ -9,7 +9,6 @@ use std::time::Duration;
 
 use vgw_sim::days::{Plan, Summary, run};
 use vgw_sim::error_log::ErrorLog;
-use vgw_sim::world::Tally;
 
 const SHORT: Plan = Plan {
     gateways: 2,
@@ -71,13 +70,14 @@ fn gateways_live_through_days_of_trouble_and_lose_only_what_the_network_lost() {
         return;
     }
     // What is judged must have happened.
-    let lived = FIXED.map(|seed| live(seed, plan).packets);
-    let all = |count: fn(&Tally) -> u64| lived.iter().map(count).sum::<u64>();
+    let lived = FIXED.map(|seed| live(seed, plan));
+    let all = |count: fn(&Summary) -> u64| lived.iter().map(count).sum::<u64>();
     let happened = [
-        all(|tally| tally.told),
-        all(|tally| tally.fragmented),
-        all(|tally| tally.clamped),
-        all(|tally| tally.relayed),
+        all(|lived| lived.packets.told),
+        all(|lived| lived.packets.fragmented),
+        all(|lived| lived.packets.clamped),
+        all(|lived| lived.packets.relayed),
+        all(|lived| lived.late_rekeys),
     ];
     assert!(happened.iter().all(|count| *count > 0), "{happened:?}");
 }

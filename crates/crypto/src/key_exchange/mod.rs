@@ -145,47 +145,11 @@ impl PrivateKey {
         Ok(Self { group, private })
     }
 
-    /// The group that the key belongs to.
+    /// The private key with a value that [`Self::value`] gave. None if the value is not one of the
+    /// group.
     #[must_use]
-    pub fn group(&self) -> Group {
-        self.group
-    }
-
-    /// Computes the public value.
-    #[must_use]
-    pub fn into_key_pair(self) -> KeyPair {
-        KeyPair::from_private(self.group, self.private)
-    }
-}
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PrivateKey(group {})", self.group)
-    }
-}
-
-/// Our side of one key exchange: a private key, wiped on drop, and the public
-/// value that the peer gets.
-pub struct KeyPair {
-    group: Group,
-    private: Private,
-    public: Vec<u8>,
-}
-
-impl KeyPair {
-    /// A fresh key pair for one exchange over `group`.
-    ///
-    /// # Errors
-    /// When there are no random numbers.
-    pub fn generate(group: Group, random: &mut SecretRandom) -> Result<Self, RandomError> {
-        PrivateKey::generate(group, random).map(PrivateKey::into_key_pair)
-    }
-
-    /// The key pair of a private value that [`Self::private`] gave. None if the
-    /// value is not one of the group.
-    #[must_use]
-    pub fn restore(group: Group, private: &Secret) -> Option<Self> {
-        let octets = private.expose();
+    pub fn restore(group: Group, value: &Secret) -> Option<Self> {
+        let octets = value.expose();
         let private = match group {
             Group::Modp1024 => Private::Modp(Exponent::from_be_octets(group, &MODP_1024, octets)),
             Group::Modp1536 => Private::Modp(Exponent::from_be_octets(group, &MODP_1536, octets)),
@@ -202,12 +166,12 @@ impl KeyPair {
                 Private::Curve25519(StaticSecret::from(*octets))
             }
         };
-        Some(Self::from_private(group, private))
+        Some(Self { group, private })
     }
 
     /// The private value, big-endian; that of Curve25519 as RFC 7748 has it.
     #[must_use]
-    pub fn private(&self) -> Secret {
+    pub fn value(&self) -> Secret {
         match &self.private {
             Private::Modp(exponent) => exponent.to_be_octets(),
             Private::Ecp256(scalar) => Secret::from(Zeroizing::new(scalar.to_bytes()).as_slice()),
@@ -217,32 +181,26 @@ impl KeyPair {
         }
     }
 
-    fn from_private(group: Group, private: Private) -> Self {
-        let public = match &private {
+    /// The group that the key belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.group
+    }
+
+    /// Computes the public value.
+    #[must_use]
+    pub fn into_key_pair(self) -> KeyPair {
+        let public = match &self.private {
             Private::Modp(exponent) => exponent.public(),
             Private::Ecp256(scalar) => ecp::public(scalar),
             Private::Ecp384(scalar) => ecp::public(scalar),
             Private::Ecp521(scalar) => ecp::public(scalar),
             Private::Curve25519(scalar) => PublicKey::from(scalar).to_bytes().to_vec(),
         };
-        Self {
-            group,
-            private,
+        KeyPair {
+            private: self,
             public,
         }
-    }
-
-    /// The group that the key pair belongs to.
-    #[must_use]
-    pub fn group(&self) -> Group {
-        self.group
-    }
-
-    /// Our public value as it stands in the KE payload: [`Group::public_len`]
-    /// octets.
-    #[must_use]
-    pub fn public(&self) -> &[u8] {
-        &self.public
     }
 
     /// The shared secret g^ir: for MODP left-padded to the prime's length
@@ -270,6 +228,56 @@ impl KeyPair {
     }
 }
 
+impl fmt::Debug for PrivateKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PrivateKey(group {})", self.group)
+    }
+}
+
+/// Our side of one key exchange: a private key, wiped on drop, and the public
+/// value that the peer gets.
+pub struct KeyPair {
+    private: PrivateKey,
+    public: Vec<u8>,
+}
+
+impl KeyPair {
+    /// A fresh key pair for one exchange over `group`.
+    ///
+    /// # Errors
+    /// When there are no random numbers.
+    pub fn generate(group: Group, random: &mut SecretRandom) -> Result<Self, RandomError> {
+        PrivateKey::generate(group, random).map(PrivateKey::into_key_pair)
+    }
+
+    /// The group that the key pair belongs to.
+    #[must_use]
+    pub fn group(&self) -> Group {
+        self.private.group
+    }
+
+    /// Our public value as it stands in the KE payload: [`Group::public_len`]
+    /// octets.
+    #[must_use]
+    pub fn public(&self) -> &[u8] {
+        &self.public
+    }
+
+    /// The private key alone.
+    #[must_use]
+    pub fn into_private(self) -> PrivateKey {
+        self.private
+    }
+
+    /// The shared secret ([`PrivateKey::agree`]).
+    ///
+    /// # Errors
+    /// As [`PrivateKey::agree`].
+    pub fn agree(self, peer_public: &[u8]) -> Result<Secret, KeyExchangeError> {
+        self.private.agree(peer_public)
+    }
+}
+
 fn agree_on_curve25519(
     private: &StaticSecret,
     peer_public: &[u8],
@@ -292,6 +300,6 @@ fn agree_on_curve25519(
 
 impl fmt::Debug for KeyPair {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeyPair(group {})", self.group)
+        write!(f, "KeyPair(group {})", self.group())
     }
 }

@@ -8,7 +8,7 @@ use super::modp::Exponent;
 use super::modp_groups::{
     MODP_1024, MODP_1536, MODP_2048, MODP_3072, MODP_4096, MODP_6144, MODP_8192, Modp,
 };
-use super::{CURVE25519_SMALL_ORDER, KeyPair, check_public};
+use super::{CURVE25519_SMALL_ORDER, KeyPair, PrivateKey, check_public};
 use crate::error::KeyExchangeError;
 use crate::random::SecretRandom;
 use crate::secret::Secret;
@@ -20,9 +20,9 @@ fn random() -> SecretRandom {
 }
 
 fn from_vector(group: Group, private: &str) -> KeyPair {
-    let pair = KeyPair::restore(group, &Secret::new(hex(private))).unwrap();
-    assert_eq!(pair.private().expose(), hex(private));
-    pair
+    let key = PrivateKey::restore(group, &Secret::new(hex(private))).unwrap();
+    assert_eq!(key.value().expose(), hex(private));
+    key.into_key_pair()
 }
 
 struct Vector {

@@ -4,13 +4,13 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use vgw_crypto::{Group, KeyPair, PrivateKey, RandomError, RandomSources, Secret};
+use vgw_crypto::{Group, PrivateKey, RandomError, RandomSources, Secret};
 use vgw_sa::TunnelId;
 
 use crate::core::drop_reason::{DropCounts, DropReason};
 use crate::core::esp_spis::SpiPool;
 use crate::core::event::{Content, Event, PeerCounters, Role, SaId, Transmit};
-use crate::core::job::{Computation, Jobs, Step};
+use crate::core::job::{JobId, Jobs, Step};
 use crate::core::progress::SentNotes;
 use crate::dos_protection::cost_of_key_exchange;
 use crate::peer::config::{KeyLog, Lifetime, Limits};
@@ -73,17 +73,12 @@ impl Env<'_> {
         self.drawn(drawn)
     }
 
-    /// A fresh key pair, computed at once however long that takes.
-    pub fn key_pair(&mut self, group: Group) -> Option<KeyPair> {
-        self.private_key(group).map(PrivateKey::into_key_pair)
-    }
-
-    /// Computes a step for an IKE SA at once, or hands it out as a job.
-    pub fn compute(&mut self, sa: SaId, step: Step) -> Computation {
-        if cost_of_key_exchange(step.group()) < self.core.limits.job_from {
-            return Computation::Done(step.compute());
-        }
-        Computation::HandedOut(self.core.jobs.hand_out(sa, step))
+    /// Has a step computed for an IKE SA, which waits for its output
+    /// ([`crate::endpoint::Endpoint::handle_job`]). If the step is short, the output comes before the
+    /// call to the endpoint returns.
+    pub fn compute(&mut self, sa: SaId, step: Step) -> JobId {
+        let is_short = cost_of_key_exchange(step.group()) < self.core.limits.job_from;
+        self.core.jobs.begin(sa, step, is_short)
     }
 
     /// The key that makes the IVs of one IKE SA's messages.

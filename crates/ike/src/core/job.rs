@@ -1,5 +1,6 @@
-//! Computations so long that other peers' messages should not wait for them. They are handed out as
-//! jobs; the IKE SA that needs one waits in a state of its own.
+//! Computations that IKE SAs wait for, each in a state of its own. Those so long that other peers'
+//! messages should not wait for them are handed out as jobs; the endpoint computes the others before
+//! the call that began them returns.
 
 use std::collections::BTreeMap;
 
@@ -31,7 +32,7 @@ pub(crate) enum Step {
     /// The responder's step.
     Respond { ours: PrivateKey, theirs: Vec<u8> },
     /// The initiator's second step.
-    Agree { ours: KeyPair, theirs: Vec<u8> },
+    Agree { ours: PrivateKey, theirs: Vec<u8> },
 }
 
 /// The result of a step.
@@ -50,14 +51,6 @@ pub(crate) struct Response {
     pub shared: Secret,
 }
 
-/// The answer to a request for a computation.
-pub(crate) enum Computation {
-    /// It was short, and was computed at once.
-    Done(Computed),
-    /// It is a job; the caller passes its output to [`crate::endpoint::Endpoint::handle_job`].
-    HandedOut(JobId),
-}
-
 impl Job {
     /// Computes it, for as long as that takes.
     #[must_use]
@@ -69,8 +62,9 @@ impl Job {
 impl Step {
     pub(crate) fn group(&self) -> Group {
         match self {
-            Self::MakeKeyPair(ours) | Self::Respond { ours, .. } => ours.group(),
-            Self::Agree { ours, .. } => ours.group(),
+            Self::MakeKeyPair(ours) | Self::Respond { ours, .. } | Self::Agree { ours, .. } => {
+                ours.group()
+            }
         }
     }
 
@@ -88,34 +82,56 @@ impl Step {
     }
 }
 
-/// Jobs that nobody has taken yet. Each IKE SA has only a few, and they are removed with it, so the
-/// limit on IKE SAs bounds them.
+/// Computations that nobody has taken yet. Each IKE SA has only a few, and they are removed with it,
+/// so the limit on IKE SAs bounds them.
 #[derive(Debug, Default)]
 pub(crate) struct Jobs {
     // The oldest IKE SA's come first: an IKE SA that has been up long goes before strangers.
-    waiting: BTreeMap<JobId, Job>,
+    long: BTreeMap<JobId, Job>,
+    short: BTreeMap<JobId, Job>,
     last: u64,
 }
 
 impl Jobs {
-    pub(crate) fn hand_out(&mut self, sa: SaId, step: Step) -> JobId {
+    /// Begins a computation for an IKE SA. A short one is not handed out.
+    pub(crate) fn begin(&mut self, sa: SaId, step: Step, is_short: bool) -> JobId {
         self.last += 1;
         let number = self.last;
         let id = JobId { sa, number };
-        self.waiting.insert(id, Job(step));
+        let jobs = if is_short {
+            &mut self.short
+        } else {
+            &mut self.long
+        };
+        jobs.insert(id, Job(step));
         id
     }
 
-    pub(crate) fn take(&mut self) -> Option<(JobId, Job)> {
-        self.waiting.pop_first()
+    /// Hands out again what an IKE SA waits for, under the same id: whichever output comes first is
+    /// taken.
+    pub(crate) fn hand_out_again(&mut self, id: JobId, step: Step) {
+        self.last = self.last.max(id.number);
+        self.long.insert(id, Job(step));
     }
 
-    /// Drops the jobs of an IKE SA that has ended.
+    /// The next job to hand out.
+    pub(crate) fn take(&mut self) -> Option<(JobId, Job)> {
+        self.long.pop_first()
+    }
+
+    /// The next computation that is too short to be handed out.
+    pub(crate) fn take_short(&mut self) -> Option<(JobId, Job)> {
+        self.short.pop_first()
+    }
+
+    /// Drops the computations of an IKE SA that has ended or was taken out.
     pub(crate) fn forget(&mut self, sa: SaId) {
         let of_sa = |number| JobId { sa, number };
-        let ids = of_sa(0)..=of_sa(u64::MAX);
-        while let Some((&id, _)) = self.waiting.range(ids.clone()).next() {
-            self.waiting.remove(&id);
+        for jobs in [&mut self.long, &mut self.short] {
+            let ids = of_sa(0)..=of_sa(u64::MAX);
+            while let Some((&id, _)) = jobs.range(ids.clone()).next() {
+                jobs.remove(&id);
+            }
         }
     }
 }

@@ -192,12 +192,8 @@ impl Endpoint {
         let half_open = half_open.begin(&mut self.env(now), datagram)?;
         let (id, origin) = (half_open.id(), half_open.origin());
         self.dos_protection.enter(now, id, origin, source);
-        let answered = half_open.is_answered();
         self.spis.insert(half_open.our_spi(), id, SaClass::HalfOpen);
         self.put(Sa::HalfOpen(half_open));
-        if answered {
-            self.note_init_answered(now, at, header.spi_i);
-        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use crate::core::job::{Job, JobId, Output};
 
 impl Endpoint {
     /// The next computation to carry out, on this thread or another. There is at most one for each
-    /// half-open IKE SA or attempt.
+    /// half-open IKE SA or attempt, and a few for each established one.
     pub fn poll_job(&mut self) -> Option<(JobId, Job)> {
         self.core.jobs.take()
     }
@@ -16,6 +16,23 @@ impl Endpoint {
     /// Takes the output of a job, at any time and in any order. The output is dropped if its IKE SA
     /// is gone or no longer waits for it.
     pub fn handle_job(&mut self, now: Instant, id: JobId, output: Output) {
+        self.take_output(now, id, output);
+        self.settle(now);
+    }
+
+    /// Applies the effects that IKE SAs asked for while they were handled, and carries out the
+    /// computations that are too short to be handed out.
+    pub(super) fn settle(&mut self, now: Instant) {
+        loop {
+            self.apply_effects(now);
+            let Some((id, job)) = self.core.jobs.take_short() else {
+                return;
+            };
+            self.take_output(now, id, job.run());
+        }
+    }
+
+    fn take_output(&mut self, now: Instant, id: JobId, output: Output) {
         let Output(computed) = output;
         let Some(sa) = self.sas.remove(id.sa) else {
             return;
@@ -43,9 +60,11 @@ impl Endpoint {
                     }
                 }
             }
-            Sa::Established(sa) => AfterHandling::established(sa),
+            Sa::Established(mut sa) => {
+                sa.handle_job(&mut self.env(now), id, computed);
+                AfterHandling::established(sa)
+            }
         };
         self.put_back(now, id.sa, next);
-        self.settle(now);
     }
 }

@@ -28,6 +28,7 @@ impl Endpoint {
         let mut states = Vec::new();
         for sa in sas.collect::<Vec<_>>() {
             self.deadlines.set(sa.id(), None);
+            self.core.jobs.forget(sa.id());
             self.spis.remove(sa.our_spi());
             if let Sa::Established(sa) = sa {
                 for spi_in in sa.inbound_spis() {
@@ -39,13 +40,17 @@ impl Endpoint {
         states
     }
 
-    /// Puts back the IKE SAs that [`Self::take_ike_sas`] returned.
+    /// Puts back the IKE SAs that [`Self::take_ike_sas`] returned. The jobs that they wait for are
+    /// handed out again.
     ///
     /// # Errors
     /// If no IKE SA can be built from a state; the states after it are not put back.
     pub fn put_ike_sas(&mut self, states: Vec<IkeSaState>) -> Result<(), BadState> {
         for state in states {
             let sa = Established::from_state(state)?;
+            for (job, step) in sa.awaited()? {
+                self.core.jobs.hand_out_again(job, step);
+            }
             self.spis.insert(sa.our_spi(), sa.id(), SaClass::Known);
             for spi_in in sa.inbound_spis() {
                 self.core.owner.insert(spi_in, sa.id());

@@ -211,6 +211,7 @@ impl Endpoint {
         let id = attempt.id();
         self.spis.insert(attempt.our_spi(), id, SaClass::Known);
         self.put(Sa::Initiating(attempt));
+        self.settle(now);
         Some(id)
     }
 

@@ -107,9 +107,7 @@ impl Endpoint {
         let our_spi = sa.our_spi();
         let next = match sa {
             Sa::Initiating(sa) => {
-                let initial_contact = !self.has_other(sa.peer(), id);
-                let outcome =
-                    sa.handle_message(&mut self.env(now), at, (message, datagram), initial_contact);
+                let outcome = sa.handle_message(&mut self.env(now), at, (message, datagram));
                 AfterHandling::initiating(our_spi, outcome)
             }
             Sa::HalfOpen(sa) => {

@@ -59,7 +59,7 @@ impl Endpoint {
     }
 
     /// Applies the effects that IKE SAs asked for while they were handled.
-    pub(super) fn settle(&mut self, now: Instant) {
+    pub(super) fn apply_effects(&mut self, now: Instant) {
         while let Some(effect) = self.effects.pop_front() {
             match effect {
                 Effect::CameUp { sa, contact, began } => self.came_up(now, sa, contact, began),

@@ -12,7 +12,7 @@ use vgw_ike::wire::{
 };
 use vgw_sa::TrafficSelector;
 
-use crate::rig::{A, B, DELAY, Datagram, Load, PEER, Pair, fair, seconds};
+use crate::rig::{A, B, DELAY, Datagram, Jobs, Load, PEER, Pair, fair, seconds};
 
 /// A message of side `from`'s IKE SA with any content, sealed with its keys.
 fn seal(
@@ -279,6 +279,7 @@ fn the_errors_that_a_peer_reports_in_one_message_are_one_short_remark() {
 #[test]
 fn rekeying_without_deleting_comes_to_an_end() {
     let mut pair = Pair::up(13);
+    pair.jobs = Jobs::AtOnce;
     let mut old = pair.sides[A].child().spi_in;
     for (id, spi) in (2..1_000).zip(0x1000_u32..) {
         let payloads = rekey_request(old, spi);

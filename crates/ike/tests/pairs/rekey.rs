@@ -5,7 +5,7 @@ use vgw_ike::config::Lifetime;
 use vgw_ike::event::DownReason;
 use vgw_ike::wire::ExchangeType;
 
-use crate::rig::{A, B, DELAY, PEER, Pair, lifetime, seconds};
+use crate::rig::{A, B, DELAY, Jobs, PEER, Pair, lifetime, seconds};
 
 /// Only rekeys, on both sides.
 fn assert_smooth(pair: &Pair) {
@@ -54,6 +54,7 @@ fn the_old_inbound_sa_lingers_for_packets_on_the_way() {
 #[test]
 fn a_child_sa_that_is_due_before_it_is_sent_with_is_rekeyed_once_it_is() {
     let mut pair = Pair::up(11);
+    pair.jobs = Jobs::AtOnce;
     pair.noted = false;
     pair.rekey_child(A);
     // B has answered, and waits for the DELETE of the old one.

@@ -403,6 +403,15 @@ impl Pair {
         }
     }
 
+    /// Loses the jobs of a side. Its IKE SAs are taken as plain data and built again.
+    pub fn rebuild_without_jobs(&mut self, side: usize) {
+        self.sides[side].jobs.clear();
+        let endpoint = &mut self.sides[side].endpoint;
+        let sas = endpoint.take_ike_sas();
+        endpoint.put_ike_sas(sas).unwrap();
+        self.drain(side);
+    }
+
     pub fn call<T>(&mut self, side: usize, act: impl FnOnce(&mut Endpoint, Instant) -> T) -> T {
         let endpoint = &mut self.sides[side].endpoint;
         let result = act(endpoint, self.now);
@@ -427,6 +436,10 @@ impl Pair {
 
     fn drain(&mut self, side: usize) {
         while let Some((id, job)) = self.sides[side].endpoint.poll_job() {
+            // An IKE SA that was built again hands its jobs out again.
+            if self.sides[side].jobs.iter().any(|(_, held, _)| *held == id) {
+                continue;
+            }
             let lateness = self.jobs.lateness(&mut self.random);
             if lateness.is_zero() {
                 let endpoint = &mut self.sides[side].endpoint;

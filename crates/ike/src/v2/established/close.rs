@@ -94,7 +94,10 @@ impl Established {
             | RequestInFlight::Liveness
             | RequestInFlight::Abandoned => RequestInFlight::Abandoned,
         };
-        if !self.window.is_idle() {
+        // A response that has come is acted on only if it makes an IKE SA.
+        let makes_ike_sa = matches!(left, RequestInFlight::RekeyIke { .. });
+        self.concluding.take_if(|_| !makes_ike_sa);
+        if !self.window.is_idle() || self.concluding.is_some() {
             self.in_flight = Some(left);
         }
     }

@@ -1,66 +1,55 @@
-//! CREATE_CHILD_SA for CHILD SAs: what a new one and a rekey have in common on
-//! both sides, and the new one (RFC 7296 section 1.3.1).
+//! CREATE_CHILD_SA for CHILD SAs (RFC 7296 section 1.3.1): an additional CHILD SA, and what it has
+//! in common with a rekey.
 
 use std::time::Duration;
 
-use vgw_crypto::{Group, Secret, check_public};
-
 use super::child::{ChildPhase, NewChild};
-use super::pending_child::{
-    Answer, PendingChild, RefusedChild, agree_on, agree_terms, demand_group, demanded,
-    demanded_group, public,
+use super::key_exchange::{
+    NotAgreed, PreparedKey, Shared, agree_on, demand_group, demanded, respond_key_exchange,
 };
+use super::pending_child::{Answer, PendingChild, RefusedChild, agree_terms};
 use super::tasks::{RequestInFlight, Task};
 use super::{Established, MAX_CHILDREN, MAX_CHILDREN_WITH_OLD, Phase, Reply};
 use crate::core::bounded_text::few;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Role};
+use crate::core::job::Response;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::keys::Nonces;
 use crate::v2::messages::{ChildOffer, CreateChildRequest, CreateChildResponse, Notifies};
 use crate::v2::proposal::{brief_esp, group_name};
 use crate::v2::refusal::RefusalReason;
-use crate::v2::wire::{KeyExchange, Notify, NotifyType, Payload};
+use crate::v2::wire::{Notify, NotifyType, Payload};
 
-/// A CHILD SA that was refused is asked for again after this long, by the
-/// initiator of the IKE SA.
+/// The pause before we ask again for a CHILD SA that the peer refused.
 const CREATE_AGAIN: Duration = Duration::from_secs(15);
-/// When no CHILD SA is left, the responder of the IKE SA asks for another after one to
-/// two of these, if the initiator has not.
+/// If no CHILD SA is left and the initiator of the IKE SA asks for none, the responder asks after
+/// this long to twice as long.
 const RESPONDER_RESTORES: Duration = Duration::from_secs(3);
-/// A peer that deletes the last CHILD SA may be about to delete the IKE SA, or to make
-/// another: the initiator asks for one after one to two of these.
+/// If the peer deletes the last CHILD SA, the initiator of the IKE SA asks for another after this
+/// long to twice as long: the peer may be about to delete the IKE SA or to ask itself.
 pub(super) const AFTER_DELETE: Duration = Duration::from_secs(1);
-/// TEMPORARY_FAILURE: ask again after one to two of these (RFC 7296 section 2.25).
+/// After TEMPORARY_FAILURE we ask again after this long to twice as long (RFC 7296 section 2.25).
 pub(super) const BUSY: Duration = Duration::from_secs(1);
 
 impl Established {
-    pub(super) fn answer_create_child(
-        &mut self,
-        env: &mut Env<'_>,
-        request: CreateChildRequest,
-    ) -> Reply {
-        match request {
-            CreateChildRequest::New(offer) => self.answer_new_child(env, offer),
-            CreateChildRequest::RekeyChild { spi, offer } => {
-                self.answer_rekey_child(env, spi, offer)
-            }
-            CreateChildRequest::RekeyIke(offer) => self.answer_rekey_ike(env, offer),
-        }
-    }
-
-    /// RFC 7296 section 2.25.2: no CHILD SA is made or rekeyed in an IKE SA
-    /// that is being rekeyed or closed.
+    /// Whether the IKE SA is being rekeyed or closed. Then no CHILD SA is made or rekeyed in it (RFC
+    /// 7296 section 2.25.2).
     pub(super) fn is_busy(&self) -> bool {
         self.phase != Phase::Up || matches!(self.in_flight, Some(RequestInFlight::RekeyIke { .. }))
     }
 
-    fn answer_new_child(&mut self, env: &mut Env<'_>, offer: ChildOffer) -> Reply {
-        // Of two that are asked for at once the initiator's is made.
+    pub(super) fn answer_new_child(
+        &mut self,
+        env: &mut Env<'_>,
+        offer: &ChildOffer,
+        computed: Option<Response>,
+    ) -> Result<Reply, NotAgreed> {
+        // If both ends ask at once, the CHILD SA that the IKE SA's initiator asked for is made.
         let crosses_ours = self.role == Role::Initiator
             && matches!(self.in_flight, Some(RequestInFlight::CreateChild(_)));
         if self.is_busy() || crosses_ours {
-            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            return Ok(Reply::error(NotifyType::TEMPORARY_FAILURE));
         }
         let live = self
             .children
@@ -70,33 +59,30 @@ impl Established {
         if live >= MAX_CHILDREN {
             let why = format!("one more CHILD SA, expected at most {MAX_CHILDREN}");
             self.refuse(env, why);
-            return Reply::error(NotifyType::NO_ADDITIONAL_SAS);
+            return Ok(Reply::error(NotifyType::NO_ADDITIONAL_SAS));
         }
-        match self.agree(env, offer, None) {
-            Ok(agreed) => {
-                let spi_in = agreed.child.spi_in;
-                self.install(env, agreed.child);
-                self.use_outbound(env, spi_in);
-                agreed.reply
-            }
-            Err(reply) => reply,
-        }
+        let agreed = self.agree(env, offer, None, computed)?;
+        let spi_in = agreed.child.spi_in;
+        self.install(env, agreed.child);
+        self.use_outbound(env, spi_in);
+        Ok(agreed.reply)
     }
 
-    /// Agrees, as responder, on a CHILD SA; it is not installed yet.
+    /// As responder, agrees on a CHILD SA. It is not installed yet.
     pub(super) fn agree(
         &mut self,
         env: &mut Env<'_>,
-        offer: ChildOffer,
+        offer: &ChildOffer,
         replaces: Option<u32>,
-    ) -> Result<AgreedChild, Reply> {
+        computed: Option<Response>,
+    ) -> Result<AgreedChild, NotAgreed> {
         if self.children.len() >= MAX_CHILDREN_WITH_OLD {
             let why = format!(
                 "one more CHILD SA, expected the peer to delete some of the \
                  {MAX_CHILDREN_WITH_OLD} that it has, replaced ones included"
             );
             self.refuse(env, why);
-            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE).into());
         }
         let refused = |env: &mut Env<'_>, refused: RefusedChild| {
             self.refuse_child(env, replaces, &refused.why);
@@ -107,29 +93,29 @@ impl Established {
         let (ke, shared) = match terms.group {
             None => (None, None),
             Some(group) => {
-                let theirs = offer.ke.filter(|ke| ke.group == group.iana());
+                let theirs = offer.ke.as_ref().filter(|ke| ke.group == group.iana());
                 let Some(theirs) = theirs else {
                     self.diagnose(env, Diagnostic::GroupDemanded(group));
-                    return Err(Reply::notify(demand_group(group)));
+                    return Err(Reply::notify(demand_group(group)).into());
                 };
-                let (ke, shared) = respond_key_exchange(env, group, &theirs)?;
+                let (ke, shared) = respond_key_exchange(env, group, theirs, computed)?;
                 (Some(ke), Some(shared))
             }
         };
         let Some(responder) = env.nonce() else {
-            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE).into());
         };
         let Some(spi_in) = env.allocate_spi() else {
-            return Err(Reply::error(NotifyType::NO_ADDITIONAL_SAS));
+            return Err(Reply::error(NotifyType::NO_ADDITIONAL_SAS).into());
         };
         let nonces = Nonces {
-            initiator: offer.nonce,
+            initiator: offer.nonce.clone(),
             responder,
         };
         let keys = self.keys.child_keys(terms.suite, &nonces, shared.as_ref());
         let Some(keys) = keys else {
             env.release_spi(spi_in);
-            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
+            return Err(Reply::error(NotifyType::TEMPORARY_FAILURE).into());
         };
         let response = ChildOffer {
             sa: terms.answer_with(spi_in),
@@ -149,12 +135,12 @@ impl Established {
     pub(super) fn start_create_child(
         &mut self,
         env: &mut Env<'_>,
+        key: Option<PreparedKey>,
     ) -> Option<(RequestInFlight, Vec<Payload>)> {
         if self.has_live_child() {
             return None;
         }
-        let with_groups = !self.config.esp.groups.is_empty();
-        let Some(pending) = PendingChild::new(env, &self.config, None, with_groups) else {
+        let Some(pending) = PendingChild::new(env, &self.config, None, key) else {
             self.create_child_later(env);
             return None;
         };
@@ -162,11 +148,13 @@ impl Established {
         Some((RequestInFlight::CreateChild(pending), payloads))
     }
 
+    /// Acts on the response to a request.
     pub(super) fn finish_create_child(
         &mut self,
         env: &mut Env<'_>,
         in_flight: RequestInFlight,
         response: CreateChildResponse,
+        shared: Option<Shared>,
     ) {
         if let CreateChildResponse::Refused(notify) = &response
             && notify.kind == NotifyType::INVALID_SYNTAX
@@ -177,14 +165,16 @@ impl Established {
             return self.close(env, reason, false);
         }
         match in_flight {
-            RequestInFlight::CreateChild(pending) => self.finish_new_child(env, pending, response),
+            RequestInFlight::CreateChild(pending) => {
+                self.finish_new_child(env, pending, response, shared);
+            }
             RequestInFlight::RekeyChild {
                 old,
                 pending,
                 collision,
-            } => self.finish_rekey_child(env, old, pending, collision, response),
+            } => self.finish_rekey_child(env, old, pending, collision, response, shared),
             RequestInFlight::RekeyIke { pending, collision } => {
-                self.finish_rekey_ike(env, pending, collision, response);
+                self.finish_rekey_ike(env, pending, collision, response, shared);
             }
             RequestInFlight::AbandonedCreate => {}
             // Asked in another exchange; the caller compares it.
@@ -198,12 +188,13 @@ impl Established {
     fn finish_new_child(
         &mut self,
         env: &mut Env<'_>,
-        mut pending: PendingChild,
+        pending: PendingChild,
         response: CreateChildResponse,
+        shared: Option<Shared>,
     ) {
         match response {
             CreateChildResponse::Child(offer) => {
-                let Ok(agreed) = self.conclude(env, pending, offer, None) else {
+                let Ok(agreed) = self.conclude(env, pending, offer, None, shared) else {
                     return self.create_child_later(env);
                 };
                 let spi_in = agreed.spi_in;
@@ -211,18 +202,17 @@ impl Established {
                 self.use_outbound(env, spi_in);
             }
             CreateChildResponse::Refused(notify) => {
-                if self.regroup(env, &mut pending, &notify) {
-                    let payloads = CreateChildRequest::New(pending.offer()).into_payloads();
-                    return self.request(env, RequestInFlight::CreateChild(pending), &payloads);
-                }
                 env.release_spi(pending.spi_in);
+                if self.change_group(env, Task::CreateChild, pending.key.as_ref(), &notify) {
+                    return;
+                }
                 if notify.kind == NotifyType::TEMPORARY_FAILURE {
                     return self.plan_again(env, Task::CreateChild, BUSY);
                 }
                 let why = self.refusal_by_peer(AskedFor::Another, &notify);
                 self.refuse(env, RefusalReason::ByPeer(why.clone()));
-                // Asking again would change nothing; a new IKE SA comes with a CHILD SA
-                // for which there are no groups to disagree about.
+                // Asking again would change nothing. A new IKE SA comes with a CHILD SA made without
+                // a key exchange of its own, so the ends cannot disagree about groups.
                 if !self.has_live_child() {
                     self.close(env, DownReason::Refused(why), true);
                 }
@@ -234,23 +224,27 @@ impl Established {
         }
     }
 
-    /// Takes, as initiator, what the peer agreed to. When it is not what we
-    /// offered, the peer is told to delete it.
+    /// As initiator, takes the CHILD SA that the peer agreed to. If it is not what we offered, the
+    /// peer is told to delete it.
     pub(super) fn conclude(
         &mut self,
         env: &mut Env<'_>,
-        mut pending: PendingChild,
+        pending: PendingChild,
         offer: ChildOffer,
         replaces: Option<u32>,
+        shared: Option<Shared>,
     ) -> Result<NewChild, ()> {
         let answer = Answer {
             sa: &offer.sa,
             ts_i: &offer.ts_i,
             ts_r: &offer.ts_r,
         };
-        let key_pair = pending.key_pair.take();
+        let ours = pending.key.as_ref().map(PreparedKey::group);
         let concluded = pending.accept(&answer).and_then(|choice| {
-            let shared = agree_on(key_pair, choice.group, offer.ke.as_ref())?;
+            let shared = match choice.group {
+                None => None,
+                Some(group) => Some(agree_on(ours, group, offer.ke.as_ref(), shared)?),
+            };
             let nonces = Nonces {
                 initiator: pending.nonce.clone(),
                 responder: offer.nonce.clone(),
@@ -272,19 +266,29 @@ impl Established {
         }
     }
 
-    /// Whether to ask again, with the group that INVALID_KE_PAYLOAD demands.
-    pub(super) fn regroup(
-        &self,
+    /// If INVALID_KE_PAYLOAD demands another of our groups, asks again with that one.
+    pub(super) fn change_group(
+        &mut self,
         env: &mut Env<'_>,
-        pending: &mut PendingChild,
-        notify: &Notify,
+        task: Task,
+        key: Option<&PreparedKey>,
+        refusal: &Notify,
     ) -> bool {
-        notify.kind == NotifyType::INVALID_KE_PAYLOAD
-            && self.phase == Phase::Up
-            && pending.take_group(env, &self.config, demanded_group(notify))
+        let groups = match task {
+            Task::RekeyIke => &self.config.ike.groups,
+            _ => &self.config.esp.groups,
+        };
+        let other = key
+            .filter(|_| self.phase == Phase::Up)
+            .and_then(|key| Some((key.other_group(refusal, groups)?, key.group_changes + 1)));
+        let Some((group, group_changes)) = other else {
+            return false;
+        };
+        self.prepare(env, task, group, group_changes);
+        true
     }
 
-    /// Says why we refuse a CHILD SA, or the rekey of one.
+    /// Reports why we refuse a CHILD SA or the rekey of one.
     fn refuse_child(&self, env: &mut Env<'_>, replaces: Option<u32>, why: &str) {
         match replaces {
             Some(_) => self.refuse_rekey(env, format!("rekey of a CHILD SA: {why}")),
@@ -292,7 +296,7 @@ impl Established {
         }
     }
 
-    /// What the peer refused, and what we had offered.
+    /// Says what the peer refused and what we had offered.
     pub(super) fn refusal_by_peer(&self, what: AskedFor, notify: &Notify) -> String {
         refusal_of_child(&self.config, what, notify)
     }
@@ -302,8 +306,8 @@ impl Established {
         children.any(|child| child.phase == ChildPhase::Live)
     }
 
-    /// Asks for a CHILD SA again if there is none left, as RFC 7296 section 1.3.1 lets
-    /// either end. The initiator of the IKE SA comes first, after `pause`.
+    /// Asks for a CHILD SA if none is left; either end may (RFC 7296 section 1.3.1). The initiator of
+    /// the IKE SA asks first, after `pause`.
     pub(super) fn restore_child(&mut self, env: &mut Env<'_>, pause: Duration) {
         if self.phase != Phase::Up || self.has_live_child() {
             return;
@@ -315,12 +319,12 @@ impl Established {
         self.plan_again(env, Task::CreateChild, pause);
     }
 
-    /// There is no CHILD SA because of the answer: who asked asks again later.
+    /// Asks again later for a CHILD SA that an answer did not make.
     pub(crate) fn create_child_later(&mut self, env: &mut Env<'_>) {
         self.plan_again(env, Task::CreateChild, CREATE_AGAIN);
     }
 
-    /// Gives back what a request that will not be answered holds.
+    /// Releases the inbound SPI of a request that no answer will complete.
     fn release_unreported_spi(&mut self, env: &mut Env<'_>) {
         if let Some(spi_in) = self
             .in_flight
@@ -340,34 +344,16 @@ pub(super) struct AgreedChild {
     pub reply: Reply,
 }
 
-/// Our public value, and the secret shared with who sent `theirs`.
-pub(super) fn respond_key_exchange(
-    env: &mut Env<'_>,
-    group: Group,
-    theirs: &KeyExchange,
-) -> Result<(KeyExchange, Secret), Reply> {
-    // Before anything is computed that a useless value would waste.
-    check_public(group, &theirs.data).map_err(|error| Reply::syntax(&error))?;
-    let Some(pair) = env.key_pair(group) else {
-        return Err(Reply::error(NotifyType::TEMPORARY_FAILURE));
-    };
-    let ke = public(&pair);
-    match pair.agree(&theirs.data) {
-        Ok(shared) => Ok((ke, shared)),
-        Err(error) => Err(Reply::syntax(&error)),
-    }
-}
-
 /// What we asked a peer for in an exchange about a CHILD SA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AskedFor {
-    /// An IKE SA that has proved who we are, with its first CHILD SA.
+    /// IKE_AUTH: the authentication of the IKE SA, with its first CHILD SA.
     WithAuth,
     /// The first CHILD SA; the IKE SA is up.
     First,
     /// Another CHILD SA.
     Another,
-    /// One in place of another.
+    /// A CHILD SA in place of another.
     Rekey,
 }
 
@@ -387,7 +373,7 @@ impl AskedFor {
     }
 }
 
-/// What the peer refused in an exchange about a CHILD SA, and what we had offered for that.
+/// Says what the peer refused in an exchange about a CHILD SA, and what we had offered.
 pub(crate) fn refusal_of_child(config: &PeerConfig, what: AskedFor, notify: &Notify) -> String {
     let kind = notify.kind;
     let hint = match kind {

@@ -1,4 +1,4 @@
-//! What an IKE SA means for others.
+//! How one IKE SA affects others.
 
 use std::time::Instant;
 
@@ -7,30 +7,30 @@ use vgw_sa::TunnelId;
 use super::{Established, Inheritance};
 use crate::core::event::{Event, SaId};
 
-/// What one SA asks the endpoint to do with others.
+/// What an IKE SA asks the endpoint to do with others.
 pub(crate) enum Effect {
-    /// An IKE SA authenticated its peer. `contact` is whether the peer says it
-    /// has no other; `began` when its handshake did.
+    /// The peer of an IKE SA authenticated. `contact` is whether the peer says that it has no other
+    /// IKE SA; `began` is when the handshake began.
     CameUp {
         sa: SaId,
         contact: bool,
         began: Instant,
     },
-    /// An IKE SA that was in use ended: what else is up with this peer carries on.
+    /// An IKE SA that was in use ended. Another that is up with this peer carries on.
     WentDown { peer: TunnelId },
-    /// Say this once the effects before are done: an IKE SA is reported gone
+    /// Report this event after the effects before it are applied, because an IKE SA is reported gone
     /// only after the one that replaces it is reported up.
     Report(Box<Event>),
-    /// Take in an IKE SA made by a rekey.
+    /// Add an IKE SA that a rekey made.
     Spawn(Box<Established>),
-    /// `new` replaces `old`: CHILD SAs and their tasks move.
+    /// Move the CHILD SAs of `old` and the tasks about them to `new`, which replaces it.
     Adopt {
         old: SaId,
         new: SaId,
         inheritance: Box<Inheritance>,
     },
-    /// The peer closed its redundant IKE SA of a collision over `old`.
+    /// Tell `old` that the peer closed `undecided`, which lost the collision.
     UndecidedGone { old: SaId, undecided: SaId },
-    /// `undecided` was made by a rekey of an IKE SA that ended.
+    /// Close `undecided`, which was made by a rekey of an IKE SA that ended.
     CloseUndecided { undecided: SaId, send_delete: bool },
 }

@@ -1,6 +1,8 @@
-//! The exchanges of an IKE SA: requests of the peer are answered at once, ours go out one
-//! at a time behind the message window.
+//! The exchanges of an IKE SA: requests of the peer are answered at once or when their key exchange
+//! is computed, ours go out one at a time behind the message window.
 
+use super::computing::HeldRequest;
+use super::key_exchange::PreparedKey;
 use super::reply::{AfterReply, Reply};
 use super::tasks::{RequestInFlight, Task};
 use super::{Established, Phase, informational, state_loss};
@@ -19,7 +21,7 @@ enum OpenError {
 }
 
 impl Established {
-    /// A message for this SA.
+    /// Handles a message for this SA.
     pub(crate) fn handle_message(
         &mut self,
         env: &mut Env<'_>,
@@ -74,7 +76,17 @@ impl Established {
             ExchangeType::CREATE_CHILD_SA => {
                 match CreateChildRequest::parse(&message.payloads, payloads) {
                     Ok(_) if self.is_undecided() => return self.postpone(env, at),
-                    Ok(request) => self.answer_create_child(env, request),
+                    Ok(request) => {
+                        self.note_authentic(env, at);
+                        self.window.hold(datagram);
+                        let header = message.header;
+                        let held = HeldRequest {
+                            at,
+                            header,
+                            request,
+                        };
+                        return self.answer_create_child(env, held, None);
+                    }
                     Err(error) => Reply::from(&error),
                 }
             }
@@ -118,7 +130,7 @@ impl Established {
         match header.exchange {
             ExchangeType::CREATE_CHILD_SA => {
                 match CreateChildResponse::parse(&message.payloads, payloads) {
-                    Ok(response) => self.finish_create_child(env, in_flight, response),
+                    Ok(response) => self.conclude_create_child(env, in_flight, response),
                     Err(error) => {
                         self.in_flight = Some(in_flight);
                         self.end_malformed(env, &error);
@@ -132,20 +144,19 @@ impl Established {
         }
     }
 
-    /// RFC 7296 section 2.21.4 allows no answer to a response; the SA is deleted.
+    /// Deletes the SA, because a response cannot be answered (RFC 7296 section 2.21.4).
     pub(super) fn end_malformed(&mut self, env: &mut Env<'_>, error: &dyn std::fmt::Display) {
         self.window.acknowledge();
         let reason = DownReason::Refused(format!("malformed response: {error}"));
         self.close(env, reason, true);
     }
 
-    /// Whether it may turn out that this SA was never used.
+    /// Whether a collision decides if this SA is used.
     fn is_undecided(&self) -> bool {
         matches!(self.phase, Phase::Undecided { .. })
     }
 
-    /// Drops a request that cannot be answered before the collision is decided; the peer
-    /// sends it again.
+    /// Drops a request that cannot be answered before the collision is decided. The peer repeats it.
     fn postpone(&mut self, env: &mut Env<'_>, at: AddressPair) {
         self.discard(env, at, DropReason::Undecided);
     }
@@ -168,10 +179,22 @@ impl Established {
         datagram: &[u8],
         reply: Reply,
     ) {
-        let header = self.header(request.header.exchange, request.header.message_id, true);
+        self.window.hold(datagram);
+        self.answer_held(env, at, &request.header, reply);
+    }
+
+    /// Answers the request that the window holds.
+    pub(super) fn answer_held(
+        &mut self,
+        env: &mut Env<'_>,
+        at: AddressPair,
+        request: &Header,
+        reply: Reply,
+    ) {
+        let header = self.header(request.exchange, request.message_id, true);
         let response = self.keys.seal.seal(&header, &reply.payloads);
         env.send(at, response.clone());
-        self.window.answered(datagram, response);
+        self.window.answer_held(response);
         if let AfterReply::End(reason) = reply.then {
             self.close(env, reason, false);
         }
@@ -188,16 +211,27 @@ impl Established {
         }
     }
 
+    /// Whether a request can be sent: none is under way, and the response to the last was acted on.
+    pub(super) fn may_ask(&self) -> bool {
+        self.window.is_idle() && self.in_flight.is_none()
+    }
+
     /// Starts the next task, if the window allows one.
     pub(crate) fn advance(&mut self, env: &mut Env<'_>) {
-        while self.window.is_idle() && self.in_flight.is_none() && !self.is_closed() {
+        while self.may_ask() && !self.is_closed() {
             if self.probe_new_address(env) {
                 return;
             }
-            let Some(task) = self.tasks.take_due(env.now) else {
+            let Some((task, key)) = self.tasks.take_due(env.now) else {
                 return;
             };
-            let Some((in_flight, payloads)) = self.start(env, task) else {
+            if key.is_none()
+                && let Some(group) = self.group_for(task)
+            {
+                self.prepare(env, task, group, 0);
+                continue;
+            }
+            let Some((in_flight, payloads)) = self.start(env, task, key) else {
                 continue;
             };
             self.request(env, in_flight, &payloads);
@@ -228,14 +262,19 @@ impl Established {
         self.in_flight = Some(in_flight);
     }
 
-    fn start(&mut self, env: &mut Env<'_>, task: Task) -> Option<(RequestInFlight, Vec<Payload>)> {
+    fn start(
+        &mut self,
+        env: &mut Env<'_>,
+        task: Task,
+        key: Option<PreparedKey>,
+    ) -> Option<(RequestInFlight, Vec<Payload>)> {
         match task {
             Task::DeleteUnauthenticated => Some(informational::unauthenticated()),
             Task::DeleteIke => Some(informational::delete_ike()),
             Task::DeleteChild(spi_in) => Some(informational::delete_child(spi_in)),
-            Task::CreateChild => self.start_create_child(env),
-            Task::RekeyChild(spi_in) => self.start_rekey_child(env, spi_in),
-            Task::RekeyIke => self.start_rekey_ike(env),
+            Task::CreateChild => self.start_create_child(env, key),
+            Task::RekeyChild(spi_in) => self.start_rekey_child(env, spi_in, key),
+            Task::RekeyIke => self.start_rekey_ike(env, key),
             Task::GiveToken => self.start_give_token(env),
             Task::InvalidSpi(spi) => Some(state_loss::invalid_spi(spi)),
             Task::Liveness => Some(informational::liveness()),

@@ -1,4 +1,4 @@
-//! What passes from a rekeyed IKE SA to the one that replaces it.
+//! How a rekeyed IKE SA hands its CHILD SAs to the one that replaces it.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -11,7 +11,7 @@ use super::{Established, Phase};
 use crate::core::env::Env;
 use crate::core::event::SaId;
 
-/// What passes from a rekeyed IKE SA to its successor.
+/// What a rekeyed IKE SA hands to the one that replaces it.
 pub(crate) struct Inheritance {
     children: BTreeMap<u32, Child>,
     tasks: Vec<(Task, Instant)>,
@@ -20,7 +20,7 @@ pub(crate) struct Inheritance {
 }
 
 impl Established {
-    /// What an SA that replaces this one takes over.
+    /// Takes out what the SA that replaces this one takes over.
     pub(crate) fn hand_over(&mut self) -> Inheritance {
         Inheritance {
             children: std::mem::take(&mut self.children),
@@ -48,7 +48,7 @@ impl Established {
         self.advance(env);
     }
 
-    /// The peer closed its SA of a collision: ours will survive.
+    /// Notes that the peer closed the SA that its rekey made, so ours survives the collision.
     pub(crate) fn undecided_gone(&mut self, gone: SaId) {
         if let Some(RequestInFlight::RekeyIke { collision, .. }) = &mut self.in_flight
             && collision.as_ref().is_some_and(|c| c.peers_sa == gone)

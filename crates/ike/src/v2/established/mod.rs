@@ -1,16 +1,19 @@
 //! An IKE SA whose peer is authenticated (RFC 7296 section 1.3 on): our requests wait as tasks for
-//! the message window, the peer's requests are answered at once.
+//! the message window, the peer's requests are answered at once or when their key exchange is
+//! computed.
 
 mod address_change;
 mod child;
 mod close;
 mod collision;
+mod computing;
 mod create_child;
 mod effect;
 mod exchange;
 mod first_child;
 mod informational;
 mod inheritance;
+mod key_exchange;
 mod pending_child;
 mod pending_ike;
 mod rekey_child;
@@ -31,12 +34,12 @@ use vgw_sa::{Path, TunnelId};
 
 use self::address_change::AddressChange;
 use self::child::Child;
+use self::computing::{Answering, Concluding};
 pub(crate) use self::create_child::{AskedFor, refusal_of_child};
 pub(crate) use self::effect::Effect;
 use self::inheritance::Inheritance;
-pub(crate) use self::pending_child::{
-    PendingChild, demand_group, demanded, demanded_group, public,
-};
+pub(crate) use self::key_exchange::{demand_group, demanded, demanded_group};
+pub(crate) use self::pending_child::PendingChild;
 use self::reply::Reply;
 pub use self::state::{BadState, IkeSaState};
 use self::state_loss::StateLoss;
@@ -58,15 +61,15 @@ const MAX_CHILDREN: usize = 16;
 /// The limit that counts those too: a peer cannot rekey forever without deleting.
 const MAX_CHILDREN_WITH_OLD: usize = 64;
 
-/// An IKE SA after authentication.
-pub(crate) struct Established {
+/// An IKE SA after authentication. `K` is the form of its keys.
+pub(crate) struct Established<K = IkeKeys> {
     id: SaId,
     peer: TunnelId,
     config: Arc<PeerConfig>,
     role: Role,
     spis: SpiPair,
     suite: IkeSuite,
-    keys: IkeKeys,
+    keys: K,
     nonces: Nonces,
     remote_id: Identity,
     // The identity that the peer's IDr asked for; logged if the peer does not accept ours.
@@ -80,6 +83,8 @@ pub(crate) struct Established {
     window: Window,
     phase: Phase,
     in_flight: Option<RequestInFlight>,
+    answering: Option<Box<Answering>>,
+    concluding: Option<Box<Concluding>>,
     tasks: Tasks,
     children: BTreeMap<u32, Child>,
     established_at: Instant,
@@ -169,6 +174,8 @@ impl Established {
             window: from.window,
             phase,
             in_flight: None,
+            answering: None,
+            concluding: None,
             tasks: Tasks::default(),
             children: BTreeMap::new(),
             established_at: env.now,

@@ -1,19 +1,20 @@
 //! Rekey of a CHILD SA (RFC 7296 sections 1.3.3, 2.8 and 2.8.1).
 //!
-//! Nothing is lost on the way: who answers accepts packets of the new SA before
-//! the answer leaves, and sends with it when the DELETE of the old one, or
-//! traffic on the new one, shows that the answer arrived. Who asked accepts and
-//! sends at once on the answer, and only then deletes the old one. Both go on
-//! accepting packets of the old one for a while.
+//! No packet is lost. The responder of the exchange receives with the new SA before it sends the
+//! answer. It sends with the new SA once it knows that the answer arrived: by the DELETE of the old
+//! SA, or by traffic on the new one. The initiator receives and sends with the new SA as soon as the
+//! answer comes, and then deletes the old SA. Both ends receive with the old SA for a while longer.
 
 use super::child::ChildPhase;
 use super::collision::{ChildCollision, ours_survives};
 use super::create_child::{AskedFor, BUSY};
+use super::key_exchange::{NotAgreed, PreparedKey, Shared};
 use super::pending_child::PendingChild;
 use super::tasks::{RequestInFlight, Task};
 use super::{Established, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason};
+use crate::core::job::Response;
 use crate::v2::channel::keys::Nonces;
 use crate::v2::messages::{ChildOffer, CreateChildRequest, CreateChildResponse};
 use crate::v2::wire::{Notify, NotifyType, Payload};
@@ -24,29 +25,27 @@ impl Established {
         &mut self,
         env: &mut Env<'_>,
         spi_out: u32,
-        offer: ChildOffer,
-    ) -> Reply {
+        offer: &ChildOffer,
+        computed: Option<Response>,
+    ) -> Result<Reply, NotAgreed> {
+        let busy = || Ok(Reply::error(NotifyType::TEMPORARY_FAILURE));
+        let not_found = Notify::child(NotifyType::CHILD_SA_NOT_FOUND, spi_out);
         if self.is_busy() {
-            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            return busy();
         }
         // RFC 7296 section 2.25.1 for this and what follows.
         let Some(child) = self.child_by_peer_spi(spi_out) else {
-            return Reply::notify(Notify::child(NotifyType::CHILD_SA_NOT_FOUND, spi_out));
+            return Ok(Reply::notify(not_found));
         };
         let old = child.spi_in;
         match child.phase {
             ChildPhase::Live => {}
             ChildPhase::Replaced { .. } | ChildPhase::Redundant { .. } | ChildPhase::Deleting => {
-                return Reply::error(NotifyType::TEMPORARY_FAILURE);
+                return busy();
             }
-            ChildPhase::Lingering { .. } => {
-                return Reply::notify(Notify::child(NotifyType::CHILD_SA_NOT_FOUND, spi_out));
-            }
+            ChildPhase::Lingering { .. } => return Ok(Reply::notify(not_found)),
         }
-        let agreed = match self.agree(env, offer, Some(old)) {
-            Ok(agreed) => agreed,
-            Err(reply) => return reply,
-        };
+        let agreed = self.agree(env, offer, Some(old), computed)?;
         let new = agreed.child.spi_in;
         self.install(env, agreed.child);
         if let Some(child) = self.children.get_mut(&old) {
@@ -65,13 +64,20 @@ impl Established {
             });
             self.diagnose(env, Diagnostic::ChildRekeyCollision(old));
         }
-        agreed.reply
+        Ok(agreed.reply)
+    }
+
+    /// Whether a rekey of this CHILD SA can be asked for now.
+    pub(super) fn may_rekey_child(&self, old: u32) -> bool {
+        let child = self.children.get(&old);
+        child.is_some_and(|child| child.phase == ChildPhase::Live && child.outbound)
     }
 
     pub(super) fn start_rekey_child(
         &mut self,
         env: &mut Env<'_>,
         old: u32,
+        key: Option<PreparedKey>,
     ) -> Option<(RequestInFlight, Vec<Payload>)> {
         let child = self
             .children
@@ -82,50 +88,46 @@ impl Established {
             self.plan_again(env, Task::RekeyChild(old), BUSY);
             return None;
         }
-        // RFC 7296 section 2.9.2: what is in use is asked for again.
+        // RFC 7296 section 2.9.2: a rekey proposes the selectors in use.
         let selectors = (
             child.local_selectors.clone(),
             child.remote_selectors.clone(),
         );
-        let with_groups = !self.config.esp.groups.is_empty();
-        let pending = PendingChild::new(env, &self.config, Some(selectors), with_groups);
-        let Some(pending) = pending else {
+        let Some(pending) = PendingChild::new(env, &self.config, Some(selectors), key) else {
             self.plan_again(env, Task::RekeyChild(old), BUSY);
             return None;
         };
-        let payloads = rekey_request(old, &pending);
+        let request = CreateChildRequest::RekeyChild {
+            spi: old,
+            offer: pending.offer(),
+        };
         let in_flight = RequestInFlight::RekeyChild {
             old,
             pending,
             collision: None,
         };
-        Some((in_flight, payloads))
+        Some((in_flight, request.into_payloads()))
     }
 
     pub(super) fn finish_rekey_child(
         &mut self,
         env: &mut Env<'_>,
         old: u32,
-        mut pending: PendingChild,
+        pending: PendingChild,
         collision: Option<ChildCollision>,
         response: CreateChildResponse,
+        shared: Option<Shared>,
     ) {
         match response {
             CreateChildResponse::Child(offer) => {
-                self.rekeyed_child(env, old, pending, collision, offer);
+                self.rekeyed_child(env, old, pending, collision, offer, shared);
             }
             CreateChildResponse::Refused(notify) => {
-                if self.regroup(env, &mut pending, &notify) {
-                    let payloads = rekey_request(old, &pending);
-                    let in_flight = RequestInFlight::RekeyChild {
-                        old,
-                        pending,
-                        collision,
-                    };
-                    return self.request(env, in_flight, &payloads);
-                }
                 env.release_spi(pending.spi_in);
-                self.rekey_child_refused(env, old, &notify);
+                let task = Task::RekeyChild(old);
+                if !self.change_group(env, task, pending.key.as_ref(), &notify) {
+                    self.rekey_child_refused(env, old, &notify);
+                }
             }
             CreateChildResponse::Ike(_) => {
                 env.release_spi(pending.spi_in);
@@ -141,12 +143,13 @@ impl Established {
         pending: PendingChild,
         collision: Option<ChildCollision>,
         offer: ChildOffer,
+        shared: Option<Shared>,
     ) {
         let nonces = Nonces {
             initiator: pending.nonce.clone(),
             responder: offer.nonce.clone(),
         };
-        let Ok(child) = self.conclude(env, pending, offer, Some(old)) else {
+        let Ok(child) = self.conclude(env, pending, offer, Some(old), shared) else {
             return self.rekey_child_later(env, old);
         };
         let new = child.spi_in;
@@ -161,8 +164,7 @@ impl Established {
             }
             return self.replace_child(env, old, new);
         }
-        // Ours is never sent with: the peer sends and receives with its own, and
-        // deletes the old one.
+        // We never send with ours. The peer sends and receives with its own, and deletes the old SA.
         self.delete_child(env, new);
     }
 
@@ -188,7 +190,7 @@ impl Established {
     }
 
     fn rekey_child_refused(&mut self, env: &mut Env<'_>, old: u32, notify: &Notify) {
-        // Otherwise the peer's own rekey, or its DELETE, came first.
+        // If it is not, the peer's own rekey or DELETE came first.
         let still_live = self
             .children
             .get(&old)
@@ -198,7 +200,7 @@ impl Established {
         }
         match notify.kind {
             NotifyType::TEMPORARY_FAILURE => self.plan_again(env, Task::RekeyChild(old), BUSY),
-            // RFC 7296 section 2.25: the peer lost it; a new one is made from scratch.
+            // RFC 7296 section 2.25: the peer no longer has it, so we ask for a new CHILD SA.
             NotifyType::CHILD_SA_NOT_FOUND => {
                 self.remove_child(env, old, DownReason::PeerDeleted);
                 self.tasks.plan(Task::CreateChild, env.now);
@@ -218,7 +220,8 @@ impl Established {
         }
     }
 
-    /// Whether a collision decides about this CHILD SA, which the peer made.
+    /// Whether the peer's rekey made this CHILD SA while ours is under way, so that the collision
+    /// decides which survives.
     pub(super) fn is_colliding(&self, spi_in: u32) -> bool {
         match &self.in_flight {
             Some(RequestInFlight::RekeyChild {
@@ -229,7 +232,7 @@ impl Established {
         }
     }
 
-    /// The peer deletes the CHILD SA that its rekey made: it lost the collision.
+    /// The peer deletes the CHILD SA that its rekey made, because it lost the collision.
     pub(super) fn colliding_child_gone(&mut self, env: &mut Env<'_>, spi_in: u32) {
         if let Some(RequestInFlight::RekeyChild { old, collision, .. }) = &mut self.in_flight {
             *collision = None;
@@ -245,12 +248,4 @@ impl Established {
         }
         self.linger(env, spi_in);
     }
-}
-
-fn rekey_request(old: u32, pending: &PendingChild) -> Vec<Payload> {
-    CreateChildRequest::RekeyChild {
-        spi: old,
-        offer: pending.offer(),
-    }
-    .into_payloads()
 }

@@ -3,32 +3,40 @@
 use vgw_crypto::{IkeSuite, Secret};
 
 use super::collision::{IkeCollision, ours_survives};
-use super::create_child::{BUSY, respond_key_exchange};
-use super::pending_child::{MAX_GROUP_CHANGES, demand_group, demanded_group};
+use super::create_child::BUSY;
+use super::key_exchange::{
+    NotAgreed, PreparedKey, Shared, agree_on, demand_group, respond_key_exchange,
+};
 use super::pending_ike::PendingIke;
 use super::tasks::{RequestInFlight, Task};
 use super::{Effect, Established, NewIkeSa, Phase, Reply};
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, Role, SaId};
+use crate::core::job::Response;
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::messages::{CreateChildResponse, IkeOffer, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::wire::{Notify, NotifyType, Payload, Proposal};
 
-/// What a successor's keys are made of.
+/// What both ends agreed on for the new IKE SA.
 struct AgreedIke {
     suite: IkeSuite,
     shared: Secret,
     nonces: Nonces,
     spis: SpiPair,
     role: Role,
-    /// Of the peer's message; its token may be among them.
+    /// The notifications of the peer's message, which may include its token.
     notifies: Notifies,
 }
 
 impl Established {
-    pub(super) fn answer_rekey_ike(&mut self, env: &mut Env<'_>, offer: IkeOffer) -> Reply {
+    pub(super) fn answer_rekey_ike(
+        &mut self,
+        env: &mut Env<'_>,
+        offer: &IkeOffer,
+        computed: Option<Response>,
+    ) -> Result<Reply, NotAgreed> {
         // RFC 7296 section 2.25.2.
         let busy = match &self.in_flight {
             Some(RequestInFlight::RekeyIke { collision, .. }) => collision.is_some(),
@@ -36,31 +44,28 @@ impl Established {
             None => false,
         };
         if busy || self.phase != Phase::Up {
-            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            return Ok(Reply::error(NotifyType::TEMPORARY_FAILURE));
         }
         let choice = match proposal::select_ike(&self.config.ike, &offer.sa) {
             Ok(choice) => choice,
             Err(mismatch) => {
                 self.refuse_rekey(env, format!("rekey of the IKE SA: {mismatch}"));
-                return Reply::error(NotifyType::NO_PROPOSAL_CHOSEN);
+                return Ok(Reply::error(NotifyType::NO_PROPOSAL_CHOSEN));
             }
         };
         let Some(initiator) = choice.spi.filter(|&spi| spi != 0) else {
-            return Reply::syntax(&"rekey of the IKE SA without an SPI");
+            return Ok(Reply::syntax(&"rekey of the IKE SA without an SPI"));
         };
         let group = choice.suite.group;
         if offer.ke.group != group.iana() {
-            return Reply::notify(demand_group(group));
+            return Ok(Reply::notify(demand_group(group)));
         }
-        let (ke, shared) = match respond_key_exchange(env, group, &offer.ke) {
-            Ok(exchanged) => exchanged,
-            Err(reply) => return reply,
-        };
+        let (ke, shared) = respond_key_exchange(env, group, &offer.ke, computed)?;
         let (Some(responder), Some(nonce)) = (env.ike_spi(), env.nonce()) else {
-            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            return Ok(Reply::error(NotifyType::TEMPORARY_FAILURE));
         };
         let nonces = Nonces {
-            initiator: offer.nonce,
+            initiator: offer.nonce.clone(),
             responder: nonce,
         };
         let until = env.now + env.limits().handshake_timeout;
@@ -78,10 +83,10 @@ impl Established {
             nonces: nonces.clone(),
             spis,
             role: Role::Responder,
-            notifies: offer.notifies,
+            notifies: offer.notifies.clone(),
         };
         let Some(new) = self.spawn(env, agreed, phase) else {
-            return Reply::error(NotifyType::TEMPORARY_FAILURE);
+            return Ok(Reply::error(NotifyType::TEMPORARY_FAILURE));
         };
         if let Some(RequestInFlight::RekeyIke { collision, .. }) = &mut self.in_flight {
             *collision = Some(IkeCollision {
@@ -104,23 +109,19 @@ impl Established {
             nonce: nonces.responder,
             notifies: Notifies(token.into_iter().collect()),
         };
-        Reply::new(CreateChildResponse::Ike(response).into_payloads())
+        let payloads = CreateChildResponse::Ike(response).into_payloads();
+        Ok(Reply::new(payloads))
     }
 
     pub(super) fn start_rekey_ike(
         &mut self,
         env: &mut Env<'_>,
+        key: Option<PreparedKey>,
     ) -> Option<(RequestInFlight, Vec<Payload>)> {
         if self.phase != Phase::Up {
             return None;
         }
-        let groups = &self.config.ike.groups;
-        // The group that the peer accepted before needs no second try.
-        let group = groups
-            .iter()
-            .find(|&&group| group == self.suite.group)
-            .or(groups.first())?;
-        let Some(pending) = PendingIke::new(env, &self.config.ike, *group) else {
+        let Some(pending) = PendingIke::new(env, &self.config.ike, key?) else {
             self.plan_again(env, Task::RekeyIke, BUSY);
             return None;
         };
@@ -138,11 +139,14 @@ impl Established {
         pending: PendingIke,
         collision: Option<IkeCollision>,
         response: CreateChildResponse,
+        shared: Option<Shared>,
     ) {
         match response {
-            CreateChildResponse::Ike(offer) => self.rekeyed_ike(env, pending, collision, offer),
+            CreateChildResponse::Ike(offer) => {
+                self.rekeyed_ike(env, pending, collision, offer, shared);
+            }
             CreateChildResponse::Refused(notify) => {
-                self.rekey_ike_refused(env, pending, collision, &notify);
+                self.rekey_ike_refused(env, &pending, collision, &notify);
             }
             CreateChildResponse::Child(_) => {
                 self.end_malformed(env, &"a CHILD SA where an IKE SA was asked for");
@@ -156,18 +160,19 @@ impl Established {
         pending: PendingIke,
         collision: Option<IkeCollision>,
         offer: IkeOffer,
+        shared: Option<Shared>,
     ) {
-        let agreed = match conclude(pending, &offer) {
+        let agreed = match conclude(pending, offer, shared) {
             Ok(agreed) => agreed,
             Err(why) => {
                 self.refuse_rekey(env, format!("rekey of the IKE SA: {why}"));
-                // The peer made an SA that we cannot name; both end.
+                // The peer made an SA that we cannot name in a DELETE, so both end with this one.
                 return self.end_malformed(env, &"a selection that we did not offer");
             }
         };
         let nonces = agreed.nonces.clone();
         if self.phase != Phase::Up {
-            // We were told to end meanwhile; what was just made ends as well.
+            // We were told to end meanwhile, so the new SA ends as well.
             let _ = self.spawn(env, agreed, Phase::Closing);
             self.keys.forget_source();
             return;
@@ -177,7 +182,7 @@ impl Established {
             .filter(|collision| !ours_survives(&nonces, &collision.nonces))
             .map(|collision| collision.peers_sa);
         if let Some(new) = lost {
-            // The peer deletes the old SA; we delete the one that we made.
+            // Ours lost: we delete the SA that we made, and the peer deletes the old one.
             let _ = self.spawn(env, agreed, Phase::Closing);
             return self.be_replaced(env, new);
         }
@@ -192,8 +197,7 @@ impl Established {
         }
     }
 
-    /// Makes the successor and hands it to the endpoint. None: there are no keys
-    /// for it.
+    /// Makes the new IKE SA and hands it to the endpoint. None if there are no keys for it.
     fn spawn(&mut self, env: &mut Env<'_>, from: AgreedIke, phase: Phase) -> Option<SaId> {
         let iv_key = env.iv_key()?;
         let source = self.keys.source.as_ref()?;
@@ -235,7 +239,7 @@ impl Established {
         Some(id)
     }
 
-    /// Hands everything to `new`. This SA waits for its DELETE.
+    /// Hands the CHILD SAs and their tasks to `new`. This SA waits for its DELETE.
     pub(super) fn be_replaced(&mut self, env: &mut Env<'_>, new: SaId) {
         self.keys.forget_source();
         let inheritance = Box::new(self.hand_over());
@@ -252,7 +256,7 @@ impl Established {
     fn rekey_ike_refused(
         &mut self,
         env: &mut Env<'_>,
-        mut pending: PendingIke,
+        pending: &PendingIke,
         collision: Option<IkeCollision>,
         notify: &Notify,
     ) {
@@ -260,23 +264,11 @@ impl Established {
             return;
         }
         if let Some(collision) = collision {
-            // The peer made one SA and refused the other.
+            // The peer refused our rekey after its own had made an SA.
             return self.be_replaced(env, collision.peers_sa);
         }
-        let demanded = demanded_group(notify).filter(|group| {
-            notify.kind == NotifyType::INVALID_KE_PAYLOAD
-                && pending.group_changes < MAX_GROUP_CHANGES
-                && self.config.ike.groups.contains(group)
-        });
-        if let Some(key_pair) = demanded.and_then(|group| env.key_pair(group)) {
-            pending.key_pair = key_pair;
-            pending.group_changes += 1;
-            let payloads = pending.payloads();
-            let in_flight = RequestInFlight::RekeyIke {
-                pending,
-                collision: None,
-            };
-            return self.request(env, in_flight, &payloads);
+        if self.change_group(env, Task::RekeyIke, Some(&pending.key), notify) {
+            return;
         }
         if notify.kind == NotifyType::TEMPORARY_FAILURE {
             return self.plan_again(env, Task::RekeyIke, BUSY);
@@ -292,36 +284,31 @@ impl Established {
     }
 }
 
-/// Takes, as initiator, what the peer agreed to.
-fn conclude(pending: PendingIke, offer: &IkeOffer) -> Result<AgreedIke, String> {
+/// As initiator, takes what the peer agreed to.
+fn conclude(
+    pending: PendingIke,
+    offer: IkeOffer,
+    shared: Option<Shared>,
+) -> Result<AgreedIke, String> {
     let choice = proposal::accept_ike(&pending.offered, &offer.sa).map_err(|e| e.to_string())?;
     let responder = choice
         .spi
         .filter(|&spi| spi != 0)
         .ok_or("the peer's proposal has no SPI")?;
-    let ours = pending.key_pair.group();
-    if choice.suite.group != ours || offer.ke.group != ours.iana() {
-        return Err(format!(
-            "the peer selected group {} and sent a public value of group {}, expected group {ours}",
-            choice.suite.group, offer.ke.group
-        ));
-    }
-    let shared = pending
-        .key_pair
-        .agree(&offer.ke.data)
-        .map_err(|e| e.to_string())?;
+    let ours = Some(pending.key.group());
+    let shared = agree_on(ours, choice.suite.group, Some(&offer.ke), shared)?;
     Ok(AgreedIke {
         suite: choice.suite,
         shared,
         nonces: Nonces {
             initiator: pending.nonce,
-            responder: offer.nonce.clone(),
+            responder: offer.nonce,
         },
         spis: SpiPair {
             initiator: pending.spi,
             responder,
         },
         role: Role::Initiator,
-        notifies: offer.notifies.clone(),
+        notifies: offer.notifies,
     })
 }

@@ -1,40 +1,40 @@
-//! What an IKE SA has to ask of its peer, one request at a time.
+//! The requests that an IKE SA has yet to send, one at a time.
 
 use std::time::Instant;
 
-use vgw_crypto::KeyPair;
-
 use super::collision::{ChildCollision, IkeCollision};
+use super::key_exchange::{PreparedKey, PrivateValue};
 use super::pending_child::PendingChild;
 use super::pending_ike::PendingIke;
+use crate::core::job::JobId;
 use crate::v2::wire::ExchangeType;
 
-/// Something to ask. The order is that of urgency: what frees state first, then
-/// what traffic needs, then what can wait.
+/// A request to send. The most urgent come first: what frees state, then what traffic needs, then
+/// what can wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Task {
-    /// Delete the IKE SA, because the peer did not show who it is.
+    /// Delete the IKE SA, because the peer did not authenticate.
     DeleteUnauthenticated,
     /// Delete the IKE SA.
     DeleteIke,
     /// Delete the CHILD SA with this inbound SPI.
     DeleteChild(u32),
-    /// A CHILD SA from scratch.
+    /// Create a CHILD SA.
     CreateChild,
-    /// A CHILD SA instead of the one with this inbound SPI.
+    /// Rekey the CHILD SA with this inbound SPI.
     RekeyChild(u32),
-    /// A new IKE SA instead of this one.
+    /// Rekey the IKE SA.
     RekeyIke,
-    /// Our token for this SA (RFC 6290 section 4.3).
+    /// Give the peer our token for this SA (RFC 6290 section 4.3).
     GiveToken,
-    /// The peer sent a packet with this SPI, which we do not receive with.
+    /// Tell the peer that we do not receive with this SPI, which it sent a packet with.
     InvalidSpi(u32),
-    /// Whether the peer lives.
+    /// Check that the peer lives.
     Liveness,
 }
 
 impl Task {
-    /// Whether it belongs to a CHILD SA, and so moves on when the IKE SA is rekeyed.
+    /// Whether it is about a CHILD SA, and so moves to the new IKE SA at a rekey.
     pub(crate) const fn is_about_a_child(self) -> bool {
         match self {
             Self::DeleteChild(_) | Self::CreateChild | Self::RekeyChild(_) => true,
@@ -50,27 +50,110 @@ impl Task {
 
 /// Tasks that wait, each at most once.
 #[derive(Debug, Default)]
-pub(crate) struct Tasks(Vec<(Task, Instant)>);
+pub(crate) struct Tasks(Vec<Waiting>);
+
+#[derive(Debug)]
+struct Waiting {
+    task: Task,
+    at: Instant,
+    key: TaskKey,
+}
+
+/// The key pair for the request of a task.
+#[derive(Debug)]
+enum TaskKey {
+    /// None is needed, or it is too early to make one.
+    Absent,
+    /// A job makes it.
+    Preparing {
+        job: JobId,
+        private: PrivateValue,
+        group_changes: u8,
+    },
+    Ready(PreparedKey),
+}
+
+impl Waiting {
+    fn is_preparing(&self) -> bool {
+        matches!(self.key, TaskKey::Preparing { .. })
+    }
+}
 
 impl Tasks {
-    /// Plans a task for a time. One that is planned already keeps the earlier.
+    /// Plans a task for a time. If it is planned already, the earlier time counts.
     pub(crate) fn plan(&mut self, task: Task, at: Instant) {
-        match self.0.iter_mut().find(|(planned, _)| *planned == task) {
-            Some((_, planned_at)) => *planned_at = at.min(*planned_at),
-            None => self.0.push((task, at)),
+        match self.0.iter_mut().find(|waiting| waiting.task == task) {
+            Some(waiting) => waiting.at = at.min(waiting.at),
+            None => self.0.push(Waiting {
+                task,
+                at,
+                key: TaskKey::Absent,
+            }),
         }
     }
 
-    /// Takes the most urgent task that is due.
-    pub(crate) fn take_due(&mut self, now: Instant) -> Option<Task> {
-        let task = self.0.iter().filter(|(_, at)| *at <= now).min()?.0;
-        self.0.retain(|(planned, _)| *planned != task);
-        Some(task)
+    /// Lets a task wait, from `at` on, for a job that makes the public value of `private`.
+    pub(crate) fn prepare(
+        &mut self,
+        task: Task,
+        at: Instant,
+        (job, private, group_changes): (JobId, PrivateValue, u8),
+    ) {
+        self.0.retain(|waiting| waiting.task != task);
+        let key = TaskKey::Preparing {
+            job,
+            private,
+            group_changes,
+        };
+        self.0.push(Waiting { task, at, key });
     }
 
-    /// When the next one is due.
+    /// Takes the public value that a job made. If no task waits for it any more, it is dropped.
+    pub(crate) fn prepared(&mut self, made_by: JobId, public: &[u8]) {
+        for waiting in &mut self.0 {
+            waiting.key = match std::mem::replace(&mut waiting.key, TaskKey::Absent) {
+                TaskKey::Preparing {
+                    job,
+                    private,
+                    group_changes,
+                } if job == made_by => TaskKey::Ready(PreparedKey {
+                    private,
+                    public: public.to_vec(),
+                    group_changes,
+                }),
+                key => key,
+            };
+        }
+    }
+
+    /// The jobs that make key pairs, and their private values.
+    pub(crate) fn preparing(&self) -> impl Iterator<Item = (JobId, &PrivateValue)> {
+        self.0.iter().filter_map(|waiting| match &waiting.key {
+            TaskKey::Preparing { job, private, .. } => Some((*job, private)),
+            TaskKey::Absent | TaskKey::Ready(_) => None,
+        })
+    }
+
+    /// Takes the most urgent task that is due, and the key pair that was made for it.
+    pub(crate) fn take_due(&mut self, now: Instant) -> Option<(Task, Option<PreparedKey>)> {
+        let due = |waiting: &&Waiting| waiting.at <= now && !waiting.is_preparing();
+        let task = self
+            .0
+            .iter()
+            .filter(due)
+            .map(|waiting| waiting.task)
+            .min()?;
+        let mut taken = self.0.extract_if(.., |waiting| waiting.task == task);
+        match taken.next()?.key {
+            TaskKey::Ready(key) => Some((task, Some(key))),
+            TaskKey::Absent | TaskKey::Preparing { .. } => Some((task, None)),
+        }
+    }
+
+    /// When the next task is due.
     pub(crate) fn next_at(&self) -> Option<Instant> {
-        self.0.iter().map(|(_, at)| *at).min()
+        let waiting = self.0.iter().filter(|waiting| !waiting.is_preparing());
+        waiting.map(|waiting| waiting.at).min()
     }
 
     /// Forgets everything.
@@ -78,37 +161,37 @@ impl Tasks {
         self.0.clear();
     }
 
-    /// Takes what belongs to CHILD SAs.
+    /// Takes the tasks about CHILD SAs. Their key pairs are made anew.
     pub(crate) fn take_child_tasks(&mut self) -> Vec<(Task, Instant)> {
         self.0
-            .extract_if(.., |(task, _)| task.is_about_a_child())
+            .extract_if(.., |waiting| waiting.task.is_about_a_child())
+            .map(|waiting| (waiting.task, waiting.at))
             .collect()
     }
 }
 
-/// The task whose request is under way, with what its answer needs. `K` is a key pair, or
-/// its private value as plain data.
-pub(crate) enum RequestInFlight<K = KeyPair> {
+/// The request under way, with what its response needs.
+pub(crate) enum RequestInFlight {
     DeleteIke,
     DeleteChild(u32),
-    CreateChild(PendingChild<K>),
+    CreateChild(PendingChild),
     RekeyChild {
         /// Inbound SPI of the CHILD SA to replace.
         old: u32,
-        pending: PendingChild<K>,
+        pending: PendingChild,
         /// The peer rekeys it as well.
         collision: Option<ChildCollision>,
     },
     RekeyIke {
-        pending: PendingIke<K>,
+        pending: PendingIke,
         /// The peer rekeys it as well.
         collision: Option<IkeCollision>,
     },
-    /// INFORMATIONAL of which only matters that it is answered.
+    /// INFORMATIONAL whose response shows that the peer lives.
     Liveness,
-    /// INFORMATIONAL whose answer no longer matters.
+    /// INFORMATIONAL whose response no longer matters.
     Abandoned,
-    /// CREATE_CHILD_SA whose answer no longer matters.
+    /// CREATE_CHILD_SA whose response no longer matters.
     AbandonedCreate,
 }
 
@@ -125,7 +208,7 @@ impl RequestInFlight {
         }
     }
 
-    /// The exchange it is asked in.
+    /// Its exchange.
     pub(crate) const fn exchange(&self) -> ExchangeType {
         match self {
             Self::CreateChild(_)
@@ -138,7 +221,7 @@ impl RequestInFlight {
         }
     }
 
-    /// The inbound SPI that it holds and no event named yet.
+    /// The inbound SPI that is allocated for it and that no event has named yet.
     pub(crate) fn unreported_spi(&self) -> Option<u32> {
         match self {
             Self::CreateChild(pending) | Self::RekeyChild { pending, .. } => Some(pending.spi_in),
@@ -150,31 +233,17 @@ impl RequestInFlight {
             | Self::AbandonedCreate => None,
         }
     }
-}
 
-impl<K> RequestInFlight<K> {
-    /// The same with another form of the key pair.
-    pub(super) fn map_key<L>(self, map: impl FnOnce(K) -> Option<L>) -> Option<RequestInFlight<L>> {
-        Some(match self {
-            Self::DeleteIke => RequestInFlight::DeleteIke,
-            Self::DeleteChild(spi_in) => RequestInFlight::DeleteChild(spi_in),
-            Self::CreateChild(pending) => RequestInFlight::CreateChild(pending.map_key(map)?),
-            Self::RekeyChild {
-                old,
-                pending,
-                collision,
-            } => RequestInFlight::RekeyChild {
-                old,
-                pending: pending.map_key(map)?,
-                collision,
-            },
-            Self::RekeyIke { pending, collision } => RequestInFlight::RekeyIke {
-                pending: pending.map_key(map)?,
-                collision,
-            },
-            Self::Liveness => RequestInFlight::Liveness,
-            Self::Abandoned => RequestInFlight::Abandoned,
-            Self::AbandonedCreate => RequestInFlight::AbandonedCreate,
-        })
+    /// Our part of its key exchange.
+    pub(crate) fn key(&self) -> Option<&PreparedKey> {
+        match self {
+            Self::CreateChild(pending) | Self::RekeyChild { pending, .. } => pending.key.as_ref(),
+            Self::RekeyIke { pending, .. } => Some(&pending.key),
+            Self::DeleteIke
+            | Self::DeleteChild(_)
+            | Self::Liveness
+            | Self::Abandoned
+            | Self::AbandonedCreate => None,
+        }
     }
 }

@@ -33,7 +33,7 @@ impl Established {
         let mut deadlines = vec![
             self.window.resend_at(),
             self.answer_deadline(limits),
-            self.tasks.next_at().filter(|_| self.window.is_idle()),
+            self.tasks.next_at().filter(|_| self.may_ask()),
         ];
         match self.phase {
             Phase::Up => {
@@ -42,7 +42,7 @@ impl Established {
                 deadlines.push(self.ask_at());
                 deadlines.push(self.next_keepalive);
                 let probe_due = self.address_change.due(self.established_at);
-                deadlines.push(probe_due.filter(|_| self.window.is_idle()));
+                deadlines.push(probe_due.filter(|_| self.may_ask()));
                 deadlines.extend(self.children.values().map(super::Child::deadline));
             }
             Phase::Undecided { until, .. } | Phase::Replaced { until } => {
@@ -137,9 +137,7 @@ impl Established {
     /// When to check liveness. None while a request is under way, because that is a check too.
     fn ask_at(&self) -> Option<Instant> {
         let liveness = self.config.liveness?;
-        self.window
-            .is_idle()
-            .then(|| self.last_heard + liveness.idle)
+        self.may_ask().then(|| self.last_heard + liveness.idle)
     }
 
     fn answer_deadline(&self, limits: &Limits) -> Option<Instant> {

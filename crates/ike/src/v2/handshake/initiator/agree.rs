@@ -1,13 +1,12 @@
 //! Waiting for the secret shared with the responder, before we send IKE_AUTH.
 
-use vgw_crypto::{IkeSuite, KeyPair, RandomError};
+use vgw_crypto::{IkeSuite, KeyExchangeError, RandomError, Secret};
 use vgw_sa::NATT_PORT;
 
 use super::await_auth::AwaitAuth;
-use super::{Attempt, Initiator, Outcome, State};
+use super::{Attempt, Outcome};
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Nat, Role};
-use crate::core::job::{Computation, Computed, Step};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::established::PendingChild;
 use crate::v2::handshake::nat::{AddressPair, OwnNat, with_port};
@@ -24,33 +23,14 @@ pub(super) struct Agree {
 }
 
 impl Agree {
-    pub(super) fn begin(
+    /// Sends IKE_AUTH. `initial_contact` is whether no other IKE SA with this peer is up.
+    pub(super) fn agreed(
         self,
         env: &mut Env<'_>,
         mut attempt: Attempt,
-        (ours, theirs): (KeyPair, Vec<u8>),
+        shared: Result<Secret, KeyExchangeError>,
         initial_contact: bool,
     ) -> Outcome {
-        match env.compute(attempt.id, Step::Agree { ours, theirs }) {
-            Computation::Done(computed) => self.computed(env, attempt, computed, initial_contact),
-            Computation::HandedOut(job) => {
-                attempt.job = Some(job);
-                self.waiting(attempt)
-            }
-        }
-    }
-
-    /// `initial_contact` is whether no other IKE SA with this peer is up.
-    pub(super) fn computed(
-        self,
-        env: &mut Env<'_>,
-        mut attempt: Attempt,
-        computed: Computed,
-        initial_contact: bool,
-    ) -> Outcome {
-        let Computed::Secret(shared) = computed else {
-            return self.waiting(attempt);
-        };
         let shared = match shared {
             Ok(shared) => shared,
             Err(error) => return over(env, &attempt, &error),
@@ -70,7 +50,7 @@ impl Agree {
             Ok(keys) => keys,
             Err(error) => return over(env, &attempt, &error),
         };
-        let Some(child) = PendingChild::new(env, &attempt.config, None, false) else {
+        let Some(child) = PendingChild::new(env, &attempt.config, None, None) else {
             return over(env, &attempt, &"no inbound SPI or no random number is left");
         };
         if self.nat.local || self.nat.remote {
@@ -99,13 +79,6 @@ impl Agree {
             initial_contact,
         );
         next.waiting(attempt)
-    }
-
-    fn waiting(self, attempt: Attempt) -> Outcome {
-        Outcome::Waiting(Box::new(Initiator {
-            attempt,
-            state: State::Agree(Box::new(self)),
-        }))
     }
 }
 

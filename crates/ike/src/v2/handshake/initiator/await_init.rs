@@ -1,22 +1,24 @@
-//! Waiting for our key pair, which IKE_SA_INIT needs, and then for the response. The response is
-//! not authenticated yet.
+//! Sending IKE_SA_INIT once our key pair is there, and waiting for the response, which is not
+//! authenticated yet.
 
-use vgw_crypto::{KeyPair, PrivateKey, check_public};
+use vgw_crypto::{KeyPair, check_public};
 
 use super::agree::Agree;
 use super::{Attempt, Initiator, Outcome, State, names};
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason};
-use crate::core::job::{Computation, Computed, Step};
+use crate::core::job::Step;
 use crate::v2::channel::keys::{Nonces, SpiPair};
 use crate::v2::channel::window::Window;
-use crate::v2::established::{demanded, demanded_group, public};
+use crate::v2::established::{demanded, demanded_group};
 use crate::v2::handshake::nat::{self, AddressPair, NatDetection};
 use crate::v2::messages::{IkeOffer, InitRequest, InitResponse, Notifies};
 use crate::v2::proposal::{self, brief_ike};
 use crate::v2::refusal::RefusalReason;
-use crate::v2::wire::{ExchangeType, Header, Notify, NotifyType, Proposal, encode_cleartext};
+use crate::v2::wire::{
+    ExchangeType, Header, KeyExchange, Notify, NotifyType, Proposal, encode_cleartext,
+};
 
 /// COOKIE and INVALID_KE_PAYLOAD may restart us this often (RFC 7296 section 2.6.1).
 const MAX_RESTARTS: u8 = 6;
@@ -31,52 +33,21 @@ pub(super) struct Offer {
     pub(super) refusal: Option<String>,
 }
 
-/// Waits for the key pair.
-pub(super) struct MakeKeyPair {
-    pub(super) offer: Offer,
-}
-
-impl MakeKeyPair {
-    pub(super) fn begin(
+impl Offer {
+    /// Sends the request with this key pair.
+    pub(super) fn send(
         self,
         env: &mut Env<'_>,
         mut attempt: Attempt,
-        ours: PrivateKey,
+        key_pair: KeyPair,
     ) -> Box<Initiator> {
-        // The earlier request is not repeated any more.
-        attempt.window = Window::default();
-        match env.compute(attempt.id, Step::MakeKeyPair(ours)) {
-            Computation::Done(computed) => self.computed(env, attempt, computed),
-            Computation::HandedOut(job) => {
-                attempt.job = Some(job);
-                self.waiting(attempt)
-            }
-        }
-    }
-
-    pub(super) fn computed(
-        self,
-        env: &mut Env<'_>,
-        mut attempt: Attempt,
-        computed: Computed,
-    ) -> Box<Initiator> {
-        let Computed::KeyPair(key_pair) = computed else {
-            return self.waiting(attempt);
-        };
         let mut next = AwaitInit {
             key_pair,
-            offer: self.offer,
+            offer: self,
             request: Vec::new(),
         };
         next.ask(env, &mut attempt);
         next.waiting(attempt)
-    }
-
-    fn waiting(self, attempt: Attempt) -> Box<Initiator> {
-        Box::new(Initiator {
-            attempt,
-            state: State::MakeKeyPair(Box::new(self)),
-        })
     }
 }
 
@@ -100,7 +71,10 @@ impl AwaitInit {
             cookie: self.offer.cookie.clone(),
             offer: IkeOffer {
                 sa: self.offer.offered.clone(),
-                ke: public(&self.key_pair),
+                ke: KeyExchange {
+                    group: self.key_pair.group().iana(),
+                    data: self.key_pair.public().to_vec(),
+                },
                 nonce: self.offer.nonce.clone(),
                 notifies: Notifies(nat.to_vec()),
             },
@@ -157,7 +131,6 @@ impl AwaitInit {
         at: AddressPair,
         spi_r: u64,
         (response, datagram): (InitResponse, &[u8]),
-        initial_contact: bool,
     ) -> Outcome {
         let may_restart = self.offer.restarts < MAX_RESTARTS;
         match response {
@@ -171,12 +144,12 @@ impl AwaitInit {
             }
             InitResponse::Refused(notify) => self.refused(env, attempt, &notify),
             InitResponse::Accepted(offer) => {
-                self.accepted(env, attempt, at, spi_r, (offer, datagram), initial_contact)
+                self.accepted(env, attempt, at, spi_r, (offer, datagram))
             }
         }
     }
 
-    fn refused(mut self, env: &mut Env<'_>, attempt: Attempt, notify: &Notify) -> Outcome {
+    fn refused(mut self, env: &mut Env<'_>, mut attempt: Attempt, notify: &Notify) -> Outcome {
         let config = &attempt.config;
         if notify.kind == NotifyType::INVALID_KE_PAYLOAD {
             let usable = demanded_group(notify).filter(|group| {
@@ -187,8 +160,13 @@ impl AwaitInit {
             if let Some(ours) = usable.and_then(|group| env.private_key(group)) {
                 attempt.diagnose(env, Diagnostic::GroupRequested(ours.group()));
                 self.offer.restarts += 1;
-                let next = MakeKeyPair { offer: self.offer };
-                return Outcome::Waiting(next.begin(env, attempt, ours));
+                // The request is not repeated any more.
+                attempt.window = Window::default();
+                let next = Initiator {
+                    attempt,
+                    state: State::MakeKeyPair(Box::new(self.offer)),
+                };
+                return Outcome::Waiting(next.compute(env, Step::MakeKeyPair(ours)));
             }
             let why = format!(
                 "the peer wants key exchange group {}, we sent {} and accept {}",
@@ -220,7 +198,6 @@ impl AwaitInit {
         at: AddressPair,
         spi_r: u64,
         (offer, datagram): (IkeOffer, &[u8]),
-        initial_contact: bool,
     ) -> Outcome {
         let choice = match proposal::accept_ike(&self.offer.offered, &offer.sa) {
             Ok(choice) => choice,
@@ -270,7 +247,12 @@ impl AwaitInit {
             nat,
             own_nat: nat_detection.own_nat(attempt.config.public),
         };
-        let exchange = (self.key_pair, offer.ke.data);
-        next.begin(env, attempt, exchange, initial_contact)
+        let next = Initiator {
+            attempt,
+            state: State::Agree(Box::new(next)),
+        };
+        let ours = self.key_pair.into_private();
+        let theirs = offer.ke.data;
+        Outcome::Waiting(next.compute(env, Step::Agree { ours, theirs }))
     }
 }

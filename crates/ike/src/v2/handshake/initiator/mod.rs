@@ -15,14 +15,14 @@ use std::time::Instant;
 
 use self::agree::Agree;
 use self::await_auth::AwaitAuth;
-use self::await_init::{AwaitInit, MakeKeyPair, Offer};
+use self::await_init::{AwaitInit, Offer};
 
 use vgw_sa::{IKE_PORT, NATT_PORT, TunnelId};
 
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{Diagnostic, DownReason, Event, SaId};
-use crate::core::job::{Computed, JobId};
+use crate::core::job::{Computed, JobId, Step};
 use crate::core::progress::SentNotes;
 use crate::peer::config::PeerConfig;
 use crate::v2::channel::datagrams::Datagrams;
@@ -41,8 +41,8 @@ pub(crate) struct Initiator {
 }
 
 enum State {
-    /// A job computes our key pair; nothing has been sent.
-    MakeKeyPair(Box<MakeKeyPair>),
+    /// A job computes the key pair that the offer needs; it has not been sent.
+    MakeKeyPair(Box<Offer>),
     AwaitInit(Box<AwaitInit>),
     /// The responder has answered IKE_SA_INIT; a job computes the shared secret.
     Agree(Box<Agree>),
@@ -107,7 +107,17 @@ impl Initiator {
         };
         let name = &config.name;
         tracing::debug!(peer = %name, sa = attempt.id.0, %remote, "{name}: initiating an IKE SA with {remote}");
-        Some(MakeKeyPair { offer }.begin(env, attempt, ours))
+        let attempt = Self {
+            attempt,
+            state: State::MakeKeyPair(Box::new(offer)),
+        };
+        Some(attempt.compute(env, Step::MakeKeyPair(ours)))
+    }
+
+    /// Has computed what the state waits for.
+    fn compute(mut self, env: &mut Env<'_>, step: Step) -> Box<Self> {
+        self.attempt.job = Some(env.compute(self.attempt.id, step));
+        Box::new(self)
     }
 
     pub(crate) fn id(&self) -> SaId {
@@ -169,14 +179,12 @@ impl Initiator {
         Outcome::Over
     }
 
-    /// Handles a response to our request. `initial_contact` is whether no other IKE SA with this
-    /// peer is up.
+    /// Handles a response to our request.
     pub(crate) fn handle_message(
         mut self,
         env: &mut Env<'_>,
         at: AddressPair,
         (message, datagram): (ClearMessage, &[u8]),
-        initial_contact: bool,
     ) -> Outcome {
         if let Some(reason) = self.attempt.drop_reason(&message, at) {
             self.attempt.discard(env, at, reason);
@@ -188,14 +196,7 @@ impl Initiator {
                 match InitResponse::parse(message) {
                     Ok(response) => {
                         env.note_sent(self.attempt.peer, SentNotes::init_answered);
-                        state.answered(
-                            env,
-                            self.attempt,
-                            at,
-                            spi_r,
-                            (response, datagram),
-                            initial_contact,
-                        )
+                        state.answered(env, self.attempt, at, spi_r, (response, datagram))
                     }
                     Err(error) => {
                         let peer = &self.attempt.config.name;
@@ -212,7 +213,8 @@ impl Initiator {
         }
     }
 
-    /// Takes the output of a job and passes it to the state that handed it out.
+    /// Takes the output of a job and passes it to the state that waits for it. `initial_contact` is
+    /// whether no other IKE SA with this peer is up.
     pub(crate) fn handle_job(
         mut self,
         env: &mut Env<'_>,
@@ -228,12 +230,17 @@ impl Initiator {
         {
             return Outcome::Waiting(Box::new(self));
         }
-        match self.state {
-            State::MakeKeyPair(state) => {
-                Outcome::Waiting(state.computed(env, self.attempt, computed))
+        match (self.state, computed) {
+            (State::MakeKeyPair(offer), Computed::KeyPair(key_pair)) => {
+                Outcome::Waiting(offer.send(env, self.attempt, key_pair))
             }
-            State::Agree(state) => state.computed(env, self.attempt, computed, initial_contact),
-            State::AwaitInit(_) | State::AwaitAuth(_) => Outcome::Waiting(Box::new(self)),
+            (State::Agree(state), Computed::Secret(shared)) => {
+                state.agreed(env, self.attempt, shared, initial_contact)
+            }
+            (state, _) => {
+                self.state = state;
+                Outcome::Waiting(Box::new(self))
+            }
         }
     }
 

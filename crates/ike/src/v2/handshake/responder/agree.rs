@@ -1,6 +1,6 @@
 //! Waiting for our part of the key exchange, before we answer IKE_SA_INIT.
 
-use vgw_crypto::Secret;
+use vgw_crypto::{KeyExchangeError, Secret};
 
 use super::HalfOpen;
 use super::answer_init::{CheckedOffer, InitRefusal, SelectedOffer, init_response_header};
@@ -9,7 +9,7 @@ use super::begun::Begun;
 use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::Role;
-use crate::core::job::{Computation, Computed, JobId, Step};
+use crate::core::job::{JobId, Response, Step};
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::handshake::nat;
@@ -19,13 +19,13 @@ use crate::v2::wire::{KeyExchange, NotifyType, Proposal, encode_cleartext};
 /// Waits for our public value and the shared secret.
 pub(crate) struct Agree {
     pub(super) begun: Begun,
-    pub(super) job: Option<JobId>,
+    pub(super) job: JobId,
     answer: Proposal,
     iv_key: Secret,
 }
 
 impl CheckedOffer {
-    /// Computes the key exchange and answers, or hands the computation out as a job.
+    /// Sets up the half-open IKE SA, which answers once our part of the key exchange is computed.
     pub(crate) fn begin(self, env: &mut Env<'_>, datagram: &[u8]) -> Result<HalfOpen, InitRefusal> {
         let Self {
             accepted,
@@ -54,7 +54,9 @@ impl CheckedOffer {
         let mut window = Window::default();
         window.hold(datagram);
         let id = env.sa_id();
-        let mut state = Box::new(Agree {
+        let theirs = offer.ke.data;
+        let job = env.compute(id, Step::Respond { ours, theirs });
+        Ok(HalfOpen::Agree(Box::new(Agree {
             begun: Begun {
                 id,
                 spis,
@@ -68,18 +70,10 @@ impl CheckedOffer {
                 began: env.now,
                 forget_at: env.now + env.limits().half_open_timeout,
             },
-            job: None,
+            job,
             answer,
             iv_key,
-        });
-        let theirs = offer.ke.data;
-        match env.compute(id, Step::Respond { ours, theirs }) {
-            Computation::Done(computed) => state.computed(env, computed),
-            Computation::HandedOut(job) => {
-                state.job = Some(job);
-                Ok(HalfOpen::Agree(state))
-            }
-        }
+        })))
     }
 }
 
@@ -88,15 +82,12 @@ impl Agree {
     pub(super) fn computed(
         self: Box<Self>,
         env: &mut Env<'_>,
-        computed: Computed,
+        made: Result<Response, KeyExchangeError>,
     ) -> Result<HalfOpen, InitRefusal> {
         let failed = |error: &dyn std::fmt::Display| {
             let why = error.to_string().into();
             let kind = NotifyType::INVALID_SYNTAX;
             InitRefusal::answered(DropReason::BadPublicValue, kind, why)
-        };
-        let Computed::Response(made) = computed else {
-            return Ok(HalfOpen::Agree(self));
         };
         let made = made.map_err(|e| failed(&e))?;
         let Self {

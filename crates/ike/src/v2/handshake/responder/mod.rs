@@ -120,9 +120,11 @@ impl HalfOpen {
         job: JobId,
         computed: Computed,
     ) -> Result<Self, InitRefusal> {
-        match self {
-            Self::Agree(state) if state.job == Some(job) => state.computed(env, computed),
-            Self::Agree(_) | Self::AwaitAuth(_) => Ok(self),
+        match (self, computed) {
+            (Self::Agree(state), Computed::Response(made)) if state.job == job => {
+                state.computed(env, made)
+            }
+            (waiting, _) => Ok(waiting),
         }
     }
 }
