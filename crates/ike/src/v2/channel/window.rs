@@ -180,6 +180,12 @@ impl Window {
         }
     }
 
+    /// The datagrams of the last answer.
+    pub(crate) fn last_response(&self) -> &[Vec<u8>] {
+        let answered = self.answered.as_ref();
+        answered.map_or(&[], |answered| &answered.response.0)
+    }
+
     /// The last answer, which a closed SA still repeats.
     pub(crate) fn into_answered(self) -> Option<Answered> {
         self.answered

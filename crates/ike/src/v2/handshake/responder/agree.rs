@@ -10,6 +10,7 @@ use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::Role;
 use crate::core::job::{JobId, Response, Step};
+use crate::v2::channel::datagrams::Datagrams;
 use crate::v2::channel::keys::{Nonces, SkeySeed, SpiPair};
 use crate::v2::channel::window::Window;
 use crate::v2::handshake::nat;
@@ -116,17 +117,14 @@ impl Agree {
             nonce: begun.nonces.responder.clone(),
             notifies: Notifies(nat::notifies(spis, at, begun.pretend).to_vec()),
         });
-        let init_response = encode_cleartext(
-            &init_response_header(spis.initiator, spis.responder),
-            &response.into_payloads(),
-        );
-        env.send(at, init_response.clone().into());
-        begun.window.answer_held(init_response.clone().into());
+        let header = init_response_header(spis.initiator, spis.responder);
+        let response = Datagrams::from(encode_cleartext(&header, &response.into_payloads()));
+        env.send(at, response.clone());
+        begun.window.answer_held(response);
         Ok(HalfOpen::AwaitAuth(Box::new(AwaitAuth {
             begun,
             keys,
             auth_keys,
-            init_response,
         })))
     }
 }

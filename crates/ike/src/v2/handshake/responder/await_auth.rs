@@ -31,8 +31,6 @@ pub(crate) struct AwaitAuth {
     pub(super) begun: Begun,
     pub(super) keys: IkeKeys,
     pub(super) auth_keys: AuthKeys,
-    /// Kept because AUTH covers it.
-    pub(super) init_response: Vec<u8>,
 }
 
 impl AwaitAuth {
@@ -214,9 +212,11 @@ impl AwaitAuth {
         } = authentic;
         let own_nat = self.begun.nat_detection.own_nat(config.public);
         let id_r = Id::from(&config.local_id);
+        // AUTH covers our IKE_SA_INIT, which is the last answer so far.
+        let init_response = self.begun.window.last_response().concat();
         let auth = Signed {
             prf: self.begun.suite.prf,
-            message: &self.init_response,
+            message: &init_response,
             nonce: &self.begun.nonces.initiator,
             sk_p: &self.auth_keys.responder,
             id: &id_r,
