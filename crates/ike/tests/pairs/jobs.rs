@@ -1,5 +1,6 @@
 //! Key exchanges that are handed out, and what happens before their outputs come.
 
+use vgw_crypto::Group;
 use vgw_ike::config::Lifetime;
 use vgw_ike::drop_reason::DropReason;
 use vgw_ike::event::DownReason;
@@ -443,4 +444,28 @@ fn what_an_ike_sa_waits_for_is_handed_out_again_when_it_is_built_again() {
         }
         finish(&mut pair);
     }
+}
+
+#[test]
+fn a_key_pair_of_the_group_that_the_peer_demands_is_waited_for_as_well() {
+    let mut pair = Pair::with(3, |side, config| {
+        if side == A {
+            config.esp.groups.insert(0, Group::Ecp256);
+        }
+    });
+    pair.establish(A);
+    pair.jobs = Jobs::Held;
+    pair.rekey_child(A);
+    pair.run_jobs(A);
+    // B demands its group without a computation.
+    pair.run(2 * DELAY);
+    assert_eq!(pair.count(B, CREATE, true), 1);
+    for side in [A, B, A] {
+        assert_eq!(pair.held_jobs(side), 1);
+        assert!(is_alive(&mut pair, B));
+        pair.run_jobs(side);
+        pair.run(DELAY);
+    }
+    assert_eq!(pair.count(A, CREATE, false), 2);
+    finish(&mut pair);
 }
