@@ -25,7 +25,7 @@ use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
 use vgw_ike::identity::Identity;
 use vgw_ike::messages::InitRequest;
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 
 #[allow(dead_code, reason = "not all of them are sent here")]
 #[path = "../src/strangers/messages.rs"]
@@ -68,7 +68,7 @@ impl Flood {
         let mut endpoint = Endpoint::new(without_jobs(), random);
         let now = Instant::now();
         for number in 0..candidates {
-            endpoint.set_peer(now, TunnelId(number), peer(number));
+            endpoint.set_peer(now, GatewayId(0).tunnel(number), peer(number));
         }
         Self {
             endpoint,

@@ -20,7 +20,7 @@ use ipnet::IpNet;
 use rand_chacha::ChaCha20Rng;
 use rand_core::{Rng, SeedableRng};
 use vgw_dataplane::{Family, InnerPacket, Lookup};
-use vgw_sa::{NextHop, TunnelId};
+use vgw_sa::{GatewayId, NextHop};
 
 use crate::plane::{Plane, spi_of};
 use crate::traffic::{packets_to, prefixes, selectors};
@@ -61,7 +61,10 @@ fn destinations(
     for family in [Family::V4, Family::V6] {
         let prefixes = prefixes(family, routes, &mut random)?;
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);
-        let by_tunnel = (0..tunnels).map(TunnelId).cycle().map(NextHop::from);
+        let by_tunnel = (0..tunnels)
+            .map(|number| GatewayId(0).tunnel(number))
+            .cycle()
+            .map(NextHop::from);
         let table: Vec<(IpNet, NextHop)> = prefixes.into_iter().zip(by_tunnel).collect();
         plane.data.set_forwarding(table.clone());
         let case = format!("{family:?}, {routes} routes, {tunnels} tunnels");
@@ -85,7 +88,7 @@ fn many_selectors(criterion: &mut Criterion, plane: &Plane) -> Result<(), Failur
         plane.send_with(0, selectors(&prefixes))?;
         let table = prefixes
             .iter()
-            .map(|prefix| (*prefix, TunnelId(0).into()))
+            .map(|prefix| (*prefix, GatewayId(0).tunnel(0).into()))
             .collect();
         plane.data.set_forwarding(table);
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_dataplane::{Config, ControlError, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, Namespace};
-use vgw_sa::{ChildSa, NATT_PORT, Path, SLOT_BITS, TunnelId};
+use vgw_sa::{ChildSa, GatewayId, NATT_PORT, Path, SLOT_BITS};
 
 use crate::Failure;
 use crate::traffic::{Selectors, everything};
@@ -93,7 +93,7 @@ impl Plane {
                 udp_encapsulation: true,
             },
         };
-        let tunnel = TunnelId(tunnel);
+        let tunnel = GatewayId(0).tunnel(tunnel);
         self.data.install_child(tunnel, child, 1024)?;
         self.data.use_outbound(tunnel, spi)
     }

@@ -14,7 +14,7 @@ use vgw_gateway::supervisor::{Supervisor, TunnelIndex, peer_config};
 use vgw_ike::config::Limits;
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, Transmit};
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 use vgw_sim::plane::Plane;
 use vgw_sim::setup;
 
@@ -124,8 +124,8 @@ impl Cloud {
         };
         self.seed += 1;
         let mut customer = Endpoint::new(without_jobs(), random(self.seed));
-        customer.set_peer(self.now, TunnelId(0), peer);
-        customer.initiate(self.now, TunnelId(0));
+        customer.set_peer(self.now, GatewayId(0).tunnel(0), peer);
+        customer.initiate(self.now, GatewayId(0).tunnel(0));
         for _ in ["IKE_SA_INIT", "IKE_AUTH"] {
             let request = customer.poll_transmit().ok_or("the customer is silent")?;
             let (local, remote, message) = parts(request)?;

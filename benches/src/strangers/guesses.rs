@@ -15,7 +15,7 @@ use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::{Content, DownReason, Event};
 use vgw_ike::identity::Identity;
 use vgw_lab::Namespace;
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 
 use super::outcome::Outcome;
 use super::socket::{Socket, host};
@@ -60,7 +60,10 @@ struct Guesser {
 
 impl Guesser {
     fn go_on(&mut self, now: Instant) -> Result<()> {
-        for (number, begun) in (0..AT_ONCE).map(TunnelId).zip(&mut self.begun) {
+        for (number, begun) in (0..AT_ONCE)
+            .map(|number| GatewayId(0).tunnel(number))
+            .zip(&mut self.begun)
+        {
             if begun.is_none_or(|begun| now > begun + PATIENCE) {
                 self.endpoint.remove_peer(now, number);
                 self.endpoint.set_peer(now, number, self.config.clone());
@@ -91,7 +94,7 @@ impl Guesser {
             // Not those that we gave up.
             if let DownReason::AuthenticationFailed(_) | DownReason::Refused(_) = reason {
                 self.answered += 1;
-                if let Some(begun) = self.begun.get_mut(usize::try_from(peer.0)?) {
+                if let Some(begun) = self.begun.get_mut(usize::try_from(peer.number)?) {
                     *begun = None;
                 }
             }

@@ -16,7 +16,7 @@ use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
 use vgw_dataplane::{Config, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, wait_until};
-use vgw_sa::{ChildSa, Path, TunnelId};
+use vgw_sa::{ChildSa, GatewayId, Path};
 
 /// Tunnels of one data plane.
 const TUNNELS: u32 = 1000;
@@ -81,7 +81,7 @@ fn octets_of_each(suite: EspSuite) -> usize {
     };
     let before = LIVE.load(Ordering::Relaxed);
     for tunnel in 0..TUNNELS {
-        let id = TunnelId(tunnel);
+        let id = GatewayId(0).tunnel(tunnel);
         plane
             .install_child(id, child(tunnel, suite, outside), 1024)
             .unwrap();
@@ -89,7 +89,7 @@ fn octets_of_each(suite: EspSuite) -> usize {
     }
     plane.set_forwarding(
         (0..TUNNELS)
-            .map(|tunnel| (routes(tunnel), TunnelId(tunnel).into()))
+            .map(|tunnel| (routes(tunnel), GatewayId(0).tunnel(tunnel).into()))
             .collect(),
     );
     // The workers let go of the tables before when they have woken.

@@ -5,6 +5,7 @@
 
 mod child;
 mod host_service;
+mod ids;
 mod inside;
 mod path;
 mod policy;
@@ -12,10 +13,10 @@ mod ports;
 mod spi;
 mod traffic_counts;
 mod traffic_selector;
-mod tunnel;
 
 pub use child::ChildSa;
 pub use host_service::{HostService, Transport};
+pub use ids::{GatewayId, Inside, TunnelId};
 pub use inside::{Changes, InsideAddress, NextHop};
 pub use path::Path;
 pub use policy::{DfPolicy, TunnelPolicy};
@@ -23,4 +24,3 @@ pub use ports::{IKE_PORT, NATT_PORT};
 pub use spi::{SLOT_BITS, slot_of};
 pub use traffic_counts::{ChildTraffic, TunnelTraffic};
 pub use traffic_selector::TrafficSelector;
-pub use tunnel::TunnelId;

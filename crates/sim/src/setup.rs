@@ -11,12 +11,13 @@ use vgw_gateway::domain::{
 use vgw_gateway::rules::{self, Checked};
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
-use vgw_sa::DfPolicy;
+use vgw_sa::{DfPolicy, GatewayId};
 
 /// A virtual private gateway by its number: two outside addresses and a VPC.
 #[must_use]
 pub fn gateway(number: u8) -> Gateway {
     Gateway {
+        id: GatewayId(number.into()),
         side: Side::VirtualPrivateGateway,
         asn: 64_512,
         outside_addresses: [1, 2].map(|tunnel| outside(number, tunnel).into()).to_vec(),
@@ -33,6 +34,7 @@ pub fn gateway(number: u8) -> Gateway {
 #[must_use]
 pub fn customer(number: u8) -> Gateway {
     Gateway {
+        id: GatewayId(0),
         side: Side::CustomerGateway,
         asn: 65_000,
         outside_addresses: vec![customer_address(number).into()],

@@ -197,8 +197,8 @@ impl Engine {
             traffic,
             ..
         } = state;
-        if tunnel.0 >= MAX_TUNNELS {
-            return Err(ControlError::TunnelNumber(tunnel.0));
+        if tunnel.number >= MAX_TUNNELS {
+            return Err(ControlError::TunnelNumber(tunnel.number));
         }
         let ChildSa {
             spi_in,

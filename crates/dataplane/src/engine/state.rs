@@ -121,12 +121,12 @@ mod tests {
 
     use ipnet::IpNet;
     use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
-    use vgw_sa::{ChildSa, Path, TunnelId};
+    use vgw_sa::{ChildSa, GatewayId, Path, TunnelId};
 
     use super::Engine;
     use crate::packet::inner::tests::ipv4;
 
-    const TUNNEL: TunnelId = TunnelId(3);
+    const TUNNEL: TunnelId = GatewayId(0).tunnel(3);
 
     fn child(spi: u32, remote: &str) -> ChildSa {
         let encryption = Encryption::AesGcm128;

@@ -104,7 +104,7 @@ const fn is_echo_or_error_v6(kind: u8) -> bool {
 #[cfg(test)]
 mod tests {
 
-    use vgw_sa::{InsideAddress, TunnelId};
+    use vgw_sa::{GatewayId, InsideAddress};
 
     use super::{HostService, HostServices, TCP, Transport, UDP};
     use crate::packet::inner::InnerPacket;
@@ -122,7 +122,7 @@ mod tests {
         InsideAddress {
             ours: OURS.into(),
             peer: PEER.into(),
-            tunnels: TunnelId(0).into(),
+            tunnels: GatewayId(0).tunnel(0).into(),
         }
     }
 

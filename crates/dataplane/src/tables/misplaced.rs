@@ -73,7 +73,7 @@ impl Examples {
 
 #[cfg(test)]
 mod tests {
-    use vgw_sa::TunnelId;
+    use vgw_sa::GatewayId;
 
     use super::{Examples, Misplaced};
     use crate::packet::inner::tests::ipv4;
@@ -85,13 +85,13 @@ mod tests {
         let note = |reason, tunnel, last| {
             examples.note(
                 reason,
-                TunnelId(tunnel),
+                GatewayId(0).tunnel(tunnel),
                 &ipv4([10, 2, 0, last], [10, 1, 0, 9], 17, &[]),
             );
         };
         let of = |reason, tunnel, last| Misplaced {
             reason,
-            tunnel: TunnelId(tunnel),
+            tunnel: GatewayId(0).tunnel(tunnel),
             source: [10, 2, 0, last].into(),
             destination: [10, 1, 0, 9].into(),
         };

@@ -164,7 +164,7 @@ impl Tables {
     }
 
     fn egresses(&self, tunnel: TunnelId) -> &[Arc<Egress>] {
-        usize::try_from(tunnel.0)
+        usize::try_from(tunnel.number)
             .ok()
             .and_then(|tunnel| self.tunnels.get(tunnel))
             .map_or(&[], Vec::as_slice)
@@ -220,7 +220,7 @@ impl Tables {
     /// Sends with this SA before any other of the tunnel, and no more with
     /// those of the same selectors.
     pub(crate) fn use_outbound(&mut self, tunnel: TunnelId, egress: Egress) {
-        if let Ok(tunnel) = usize::try_from(tunnel.0) {
+        if let Ok(tunnel) = usize::try_from(tunnel.number) {
             self.tunnels.grow_to(tunnel);
         }
         if let Some(egresses) = self.egresses_mut(tunnel) {
@@ -302,7 +302,7 @@ impl Tables {
 
     /// The egresses of a tunnel, to be changed, if it ever had any.
     fn egresses_mut(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
-        self.tunnels.get_mut(usize::try_from(tunnel.0).ok()?)
+        self.tunnels.get_mut(usize::try_from(tunnel.number).ok()?)
     }
 
     /// Replaces the forwarding table.

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
-use vgw_sa::{NextHop, TunnelId, TunnelPolicy};
+use vgw_sa::{GatewayId, NextHop, TunnelPolicy};
 
 use super::{
     DestinationOwner, Egress, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
@@ -14,6 +14,8 @@ use crate::tables::counters::{Count, DropReason};
 use crate::tables::egress::GsoLimit;
 use crate::tables::host_firewall::HostServices;
 use crate::tables::traffic_selectors::Selectors;
+
+const GATEWAY: GatewayId = GatewayId(0);
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
@@ -48,7 +50,7 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
     Slot {
         inbound: Arc::new(Inbound {
             spi,
-            tunnel: TunnelId(tunnel),
+            tunnel: GATEWAY.tunnel(tunnel),
             sa: InboundSa::new(spi, SUITE, &keys(), 64).unwrap(),
             selectors: selectors("10.0.0.0/8"),
             child: Arc::default(),
@@ -62,7 +64,7 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
 fn egress(spi_in: u32, remote: &str) -> Egress {
     let outbound = Outbound {
         spi_in,
-        tunnel: TunnelId(0),
+        tunnel: GATEWAY.tunnel(0),
         lease: Arc::default(),
         sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
         selectors: selectors(remote),
@@ -98,21 +100,21 @@ fn a_slot_takes_another_sa_only_after_the_first_is_removed() {
         tables.insert_inbound(slot(0x0014_0003, 0)),
         Err(0x0010_0003)
     );
-    tables.remove_child(TunnelId(0), 0x0010_0003);
+    tables.remove_child(GATEWAY.tunnel(0), 0x0010_0003);
     assert!(tables.inbound(0x0010_0003).is_none());
     tables.insert_inbound(slot(0x0014_0003, 0)).unwrap();
     // A late removal of the first does not touch its successor.
-    tables.remove_child(TunnelId(0), 0x0010_0003);
+    tables.remove_child(GATEWAY.tunnel(0), 0x0010_0003);
     assert!(tables.inbound(0x0014_0003).is_some());
 }
 
 #[test]
 fn an_sa_that_sends_no_more_still_receives() {
     let mut tables = Tables::default();
-    tables.set_forwarding([("10.1.0.0/16".parse().unwrap(), TunnelId(0).into())]);
+    tables.set_forwarding([("10.1.0.0/16".parse().unwrap(), GATEWAY.tunnel(0).into())]);
     tables.insert_inbound(slot(0x0010_0003, 0)).unwrap();
-    tables.use_outbound(TunnelId(0), egress(0x0010_0003, "10.1.0.0/16"));
-    tables.stop_outbound(TunnelId(0), 0x0010_0003);
+    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0003, "10.1.0.0/16"));
+    tables.stop_outbound(GATEWAY.tunnel(0), 0x0010_0003);
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
     assert!(tables.inbound(0x0010_0003).is_some());
 }
@@ -121,10 +123,11 @@ fn an_sa_that_sends_no_more_still_receives() {
 fn the_longest_prefix_leads_to_the_tunnel() {
     let mut tables = Tables::default();
     let nets = [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)];
-    tables
-        .set_forwarding(nets.map(|(net, tunnel)| (net.parse().unwrap(), TunnelId(tunnel).into())));
+    tables.set_forwarding(
+        nets.map(|(net, tunnel)| (net.parse().unwrap(), GATEWAY.tunnel(tunnel).into())),
+    );
     for tunnel in [0, 1] {
-        tables.use_outbound(TunnelId(tunnel), egress(tunnel, "10.1.0.0/16"));
+        tables.use_outbound(GATEWAY.tunnel(tunnel), egress(tunnel, "10.1.0.0/16"));
     }
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(0));
     assert_eq!(forward(&tables, [10, 1, 2, 1]), Ok(1));
@@ -135,8 +138,8 @@ fn the_longest_prefix_leads_to_the_tunnel() {
 fn a_source_is_routed_to_both_tunnels_of_its_connection_and_to_no_other() {
     let mut tables = Tables::default();
     let hop = |carrier, standby: Option<u32>| NextHop {
-        carrier: TunnelId(carrier),
-        standby: standby.map(TunnelId),
+        carrier: GATEWAY.tunnel(carrier),
+        standby: standby.map(|number| GATEWAY.tunnel(number)),
     };
     let routes = [
         ("0.0.0.0/0", hop(0, Some(1))),
@@ -149,7 +152,7 @@ fn a_source_is_routed_to_both_tunnels_of_its_connection_and_to_no_other() {
     tables.set_local_prefixes(ours.map(|net| net.parse().unwrap()));
     let tunnels = |source: &str| {
         let source = source.parse().unwrap();
-        let may = |tunnel: &u32| tables.is_routed_to(source, TunnelId(*tunnel));
+        let may = |tunnel: &u32| tables.is_routed_to(source, GATEWAY.tunnel(*tunnel));
         (0..5).filter(may).collect::<Vec<_>>()
     };
     assert_eq!(tunnels("10.1.2.3"), [2, 3]);
@@ -173,7 +176,7 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
         forward(&tables, [169, 254, 10, 2]),
         Err(DropReason::NoRoute)
     );
-    tables.set_forwarding([("224.0.0.0/4".parse().unwrap(), TunnelId(0).into())]);
+    tables.set_forwarding([("224.0.0.0/4".parse().unwrap(), GATEWAY.tunnel(0).into())]);
     assert_eq!(forward(&tables, [224, 0, 0, 22]), Err(DropReason::NoSa));
 
     // As the kernel sends them to a link that comes up: a multicast listener report
@@ -224,10 +227,10 @@ fn where_all_of_the_internet_is_behind_us_what_stays_on_a_link_is_the_hosts() {
 #[test]
 fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     let mut tables = Tables::default();
-    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), TunnelId(3).into())]);
+    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), GATEWAY.tunnel(3).into())]);
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
-    tables.use_outbound(TunnelId(3), egress(1, "10.1.0.0/16"));
-    tables.use_outbound(TunnelId(3), egress(2, "10.2.0.0/16"));
+    tables.use_outbound(GATEWAY.tunnel(3), egress(1, "10.1.0.0/16"));
+    tables.use_outbound(GATEWAY.tunnel(3), egress(2, "10.2.0.0/16"));
     assert_eq!(forward(&tables, [10, 2, 1, 1]), Ok(2));
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(1));
     assert_eq!(
@@ -239,20 +242,20 @@ fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
 #[test]
 fn a_rekeyed_sa_replaces_the_one_of_the_same_selectors_only() {
     let mut tables = Tables::default();
-    tables.use_outbound(TunnelId(0), egress(1, "10.1.0.0/16"));
-    tables.use_outbound(TunnelId(0), egress(2, "10.2.0.0/16"));
-    tables.use_outbound(TunnelId(0), egress(3, "10.1.0.0/16"));
+    tables.use_outbound(GATEWAY.tunnel(0), egress(1, "10.1.0.0/16"));
+    tables.use_outbound(GATEWAY.tunnel(0), egress(2, "10.2.0.0/16"));
+    tables.use_outbound(GATEWAY.tunnel(0), egress(3, "10.1.0.0/16"));
     let names = |tables: &Tables| -> Vec<u32> {
         tables
-            .egresses(TunnelId(0))
+            .egresses(GATEWAY.tunnel(0))
             .iter()
             .map(|egress| egress.outbound.spi_in)
             .collect()
     };
     assert_eq!(names(&tables), [3, 2]);
-    tables.remove_child(TunnelId(0), 1);
+    tables.remove_child(GATEWAY.tunnel(0), 1);
     assert_eq!(names(&tables), [3, 2]);
-    tables.remove_child(TunnelId(0), 3);
+    tables.remove_child(GATEWAY.tunnel(0), 3);
     assert_eq!(names(&tables), [2]);
 }
 
@@ -261,9 +264,9 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     let mut tables = Tables::default();
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
     tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
-    tables.use_outbound(TunnelId(0), egress(0x0010_0000, "10.0.0.0/8"));
+    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0000, "10.0.0.0/8"));
     tables.set_path(
-        TunnelId(0),
+        GATEWAY.tunnel(0),
         [0x0010_0000],
         Some(&path(60000)),
         &Arc::default(),
@@ -271,7 +274,7 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     let inbound_port = |spi| tables.inbound(spi).unwrap().tunnel_path.path.remote.port();
     assert_eq!(inbound_port(0x0010_0000), 60000);
     assert_eq!(inbound_port(0x0010_0001), 4500);
-    let [egress] = tables.egresses(TunnelId(0)) else {
+    let [egress] = tables.egresses(GATEWAY.tunnel(0)) else {
         panic!()
     };
     assert_eq!(egress.tunnel_path.path.remote.port(), 60000);
@@ -281,22 +284,22 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
 fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
     let mut tables = Tables::default();
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
-    tables.use_outbound(TunnelId(0), egress(0x0010_0000, "10.0.0.0/8"));
+    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0000, "10.0.0.0/8"));
     // AES-GCM in UDP over IPv4: the row of AWS's table.
-    assert_eq!(tables.mtu(TunnelId(0)), Some(1438));
+    assert_eq!(tables.mtu(GATEWAY.tunnel(0)), Some(1438));
     assert_eq!(tables.inbound(0x0010_0000).unwrap().tunnel_path.mtu, 1438);
     let policy = TunnelPolicy {
         outside_mtu: 1400,
         ..TunnelPolicy::default()
     };
     tables.set_path(
-        TunnelId(0),
+        GATEWAY.tunnel(0),
         [0x0010_0000],
         None,
         &Arc::new(Policy::new(policy)),
     );
-    assert_eq!(tables.mtu(TunnelId(0)), Some(1338));
-    assert_eq!(tables.mtu(TunnelId(1)), None);
+    assert_eq!(tables.mtu(GATEWAY.tunnel(0)), Some(1338));
+    assert_eq!(tables.mtu(GATEWAY.tunnel(1)), None);
 }
 
 #[test]
@@ -338,7 +341,7 @@ fn a_table_that_was_changed_by_entries_is_as_one_that_was_made_whole() {
     let mut tables = Tables::default();
     for step in 0..2_000_u32 {
         let number = step.wrapping_mul(2_654_435_761) >> 24;
-        let hop = (step % 3 > 0).then(|| NextHop::from(TunnelId(step)));
+        let hop = (step % 3 > 0).then(|| NextHop::from(GATEWAY.tunnel(step)));
         match hop {
             Some(hop) => drop(should.insert(net(number), hop)),
             None => drop(should.remove(&net(number))),

@@ -6,9 +6,8 @@ use std::time::Instant;
 
 use vgw_dataplane::{DataPlaneEvent, DropReason, Features};
 use vgw_lab::wait_until;
-use vgw_sa::TunnelId;
 
-use crate::rig::{GCM, PATIENCE, Rig, TUNNEL};
+use crate::rig::{GATEWAY, GCM, PATIENCE, Rig, TUNNEL};
 
 /// Changes that are made while other packets keep the worker busy.
 const CHANGES: usize = 2000;
@@ -64,8 +63,10 @@ fn a_route_that_is_changed_before_a_packet_is_sent_counts_for_it() {
     let Rig { left, right } = &rig;
     let (spi_left, spi_right) = (0x0010_0002, 0x0020_0002);
     let (other, path) = (&["10.8.0.0/24"], left.path_to(right, 0, true));
-    left.install_in(TunnelId(2), other, spi_left, spi_right, GCM, path);
-    left.plane.use_outbound(TunnelId(2), spi_left).unwrap();
+    left.install_in(GATEWAY.tunnel(2), other, spi_left, spi_right, GCM, path);
+    left.plane
+        .use_outbound(GATEWAY.tunnel(2), spi_left)
+        .unwrap();
     // What becomes of a packet in tunnel 1 and in tunnel 2.
     let reasons = [DropReason::NoSa, DropReason::OutsideSelectors];
     let counted = || reasons.map(|reason| left.dropped(reason));
@@ -80,7 +81,7 @@ fn a_route_that_is_changed_before_a_packet_is_sent_counts_for_it() {
         for _ in 0..NOISE {
             noise.send_to(b"noise", noise_to).unwrap();
         }
-        let (index, tunnel) = [(0, TunnelId(1)), (1, TunnelId(2))][change % 2];
+        let (index, tunnel) = [(0, GATEWAY.tunnel(1)), (1, GATEWAY.tunnel(2))][change % 2];
         left.plane
             .set_forwarding(vec![(busy, TUNNEL.into()), (changed, tunnel.into())]);
         let before: u64 = counted().iter().sum();

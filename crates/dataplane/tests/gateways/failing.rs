@@ -7,10 +7,9 @@ use nix::sys::socket::setsockopt;
 use nix::sys::socket::sockopt::UdpGsoSegment;
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, Tun};
 use vgw_lab::{Lab, wait_until};
-use vgw_sa::TunnelId;
 
 use crate::features::transfer;
-use crate::rig::{GCM, PATIENCE, Rig, TUNNEL, open};
+use crate::rig::{GATEWAY, GCM, PATIENCE, Rig, TUNNEL, open};
 
 #[test]
 #[ignore = "needs root"]
@@ -156,9 +155,16 @@ fn a_full_socket_costs_its_own_packets_alone_and_has_room_again() {
     let spi = 0x0010_0002;
     let mut path = left.path_to(right, 0, true);
     path.remote = left.silent_neighbour();
-    left.install_in(TunnelId(1), &["0.0.0.0/0"], spi, 0x0020_0002, GCM, path);
-    left.plane.use_outbound(TunnelId(1), spi).unwrap();
-    let routes = [("10.9.0.2/32", TUNNEL), ("10.9.0.77/32", TunnelId(1))];
+    left.install_in(
+        GATEWAY.tunnel(1),
+        &["0.0.0.0/0"],
+        spi,
+        0x0020_0002,
+        GCM,
+        path,
+    );
+    left.plane.use_outbound(GATEWAY.tunnel(1), spi).unwrap();
+    let routes = [("10.9.0.2/32", TUNNEL), ("10.9.0.77/32", GATEWAY.tunnel(1))];
     let routes = routes.map(|(net, tunnel)| (net.parse().unwrap(), tunnel.into()));
     left.plane.set_forwarding(routes.into());
 

@@ -5,10 +5,10 @@ use std::thread;
 
 use vgw_dataplane::{DropReason, Features};
 use vgw_lab::{Namespace, wait_until};
-use vgw_sa::{Path, TunnelId};
+use vgw_sa::Path;
 
 use crate::device::Device;
-use crate::rig::{Forger, GCM, PATIENCE, Rig, Side, inner};
+use crate::rig::{Forger, GATEWAY, GCM, PATIENCE, Rig, Side, inner};
 
 /// Flows that share a tunnel.
 const FLOWS: u16 = 8;
@@ -170,7 +170,7 @@ fn what_several_workers_relay_into_one_tunnel_and_the_vpc_sends_leaves_in_order(
                 let spi = 0x0020_0100 | tunnel;
                 let any = &["0.0.0.0/0"];
                 hub.install_in(
-                    TunnelId(tunnel),
+                    GATEWAY.tunnel(tunnel),
                     any,
                     spi,
                     0x0010_0100 | tunnel,
@@ -182,14 +182,16 @@ fn what_several_workers_relay_into_one_tunnel_and_the_vpc_sends_leaves_in_order(
             .collect();
         let _peer = left.socket((left.outside[0], 7100).into());
         hub.install_in(
-            TunnelId(target),
+            GATEWAY.tunnel(target),
             &["0.0.0.0/0"],
             spi_in,
             spi_out,
             GCM,
             path(7100, udp_encapsulation),
         );
-        hub.plane.use_outbound(TunnelId(target), spi_in).unwrap();
+        hub.plane
+            .use_outbound(GATEWAY.tunnel(target), spi_in)
+            .unwrap();
         // The VPC's packets for it come by the route of the TUN device's own network.
         let vpc = [10, 9, 0, 77];
         let routes = [
@@ -198,7 +200,8 @@ fn what_several_workers_relay_into_one_tunnel_and_the_vpc_sends_leaves_in_order(
         ];
         let behind = (0..target).map(|tunnel| (format!("192.168.{tunnel}.0/24"), tunnel));
         let routes = behind.chain(routes);
-        let routes = routes.map(|(net, tunnel)| (net.parse().unwrap(), TunnelId(tunnel).into()));
+        let routes =
+            routes.map(|(net, tunnel)| (net.parse().unwrap(), GATEWAY.tunnel(tunnel).into()));
         hub.plane.set_forwarding(routes.collect());
         hub.plane.set_site_to_site(true);
         let sealed: Vec<Vec<_>> = (0..)

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use vgw_dataplane::{DataPlaneEvent, DropReason, SeenPath};
 use vgw_sa::{ChildSa, HostService, InsideAddress, Transport, TunnelId};
 
-use crate::rig::{Forger, GCM, Rig, TUNNEL, inner};
+use crate::rig::{Forger, GATEWAY, GCM, Rig, TUNNEL, inner};
 
 const SPI: u32 = 0x0020_0001;
 const LEFT: [u8; 4] = [10, 9, 0, 1];
@@ -103,7 +103,9 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         send();
         assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
         let before = right.dropped(DropReason::HostClosed);
-        right.plane.change_inside_addresses(of_tunnel(TunnelId(1)));
+        right
+            .plane
+            .change_inside_addresses(of_tunnel(GATEWAY.tunnel(1)));
         send();
         right.await_drops(DropReason::HostClosed, before + 1);
     }
@@ -227,7 +229,7 @@ fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
         Err(ControlError::UnknownChild(0x0FE0_0001))
     ));
     assert!(matches!(
-        rig.right.plane.use_outbound(TunnelId(1), SPI),
+        rig.right.plane.use_outbound(GATEWAY.tunnel(1), SPI),
         Err(ControlError::UnknownChild(SPI))
     ));
 }

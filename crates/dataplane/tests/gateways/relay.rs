@@ -5,9 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use vgw_dataplane::{DropReason, InnerPacket};
 use vgw_esp::InboundSa;
 use vgw_lab::wait_until;
-use vgw_sa::{ChildTraffic, NextHop, Path, TunnelId, TunnelPolicy};
+use vgw_sa::{ChildTraffic, NextHop, Path, TunnelPolicy};
 
-use crate::rig::{Forger, GCM, PATIENCE, Rig, Side, inner, keys};
+use crate::rig::{Forger, GATEWAY, GCM, PATIENCE, Rig, Side, inner, keys};
 
 /// Sites behind the tunnels 0 and 1.
 const SITES: [&str; 2] = ["192.168.0.0/24", "192.168.1.0/24"];
@@ -52,7 +52,7 @@ impl Hub {
         });
         let routes = (0..)
             .zip(SITES)
-            .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(TunnelId(tunnel))));
+            .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(GATEWAY.tunnel(tunnel))));
         hub.plane.set_forwarding(routes.collect());
         hub.plane.set_site_to_site(true);
         Self { rig, sites }
@@ -75,7 +75,7 @@ impl Hub {
 }
 
 fn install(hub: &Side, tunnel: u32, path: Path) {
-    let id = TunnelId(tunnel);
+    let id = GATEWAY.tunnel(tunnel);
     let at = usize::try_from(tunnel).unwrap();
     let (spi_in, spi_out) = (HUB_SPIS[at], SITE_SPIS[at]);
     hub.install_in(id, &["0.0.0.0/0"], spi_in, spi_out, GCM, path);
@@ -144,14 +144,14 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
     };
     assert_eq!(
         (example.reason, example.tunnel),
-        (DropReason::SourceNotRouted, TunnelId(0))
+        (DropReason::SourceNotRouted, GATEWAY.tunnel(0))
     );
     assert_eq!(example.source, source(&as_the_other));
 
     // What is routed to either tunnel of a connection may come by both.
     let hops = [(0, None), (1, Some(0))].map(|(carrier, standby)| NextHop {
-        carrier: TunnelId(carrier),
-        standby: standby.map(TunnelId),
+        carrier: GATEWAY.tunnel(carrier),
+        standby: standby.map(|number| GATEWAY.tunnel(number)),
     });
     let routes = SITES
         .map(|site| site.parse().unwrap())
@@ -165,7 +165,7 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
         source_check: false,
         ..TunnelPolicy::default()
     };
-    plane.set_policy(TunnelId(0), unchecked);
+    plane.set_policy(GATEWAY.tunnel(0), unchecked);
     hub.send(0, &inner([8, 8, 8, 8], HOSTS[1]));
     assert_eq!(source(&hub.receive(1)), IpAddr::from([8, 8, 8, 8]));
     assert_eq!(hub.rig.right.dropped(DropReason::SourceNotRouted), 3);
@@ -222,7 +222,7 @@ fn a_full_socket_costs_what_is_relayed_by_it_and_nothing_else() {
         remote: right.silent_neighbour(),
         udp_encapsulation: true,
     };
-    right.plane.set_path(TunnelId(1), path).unwrap();
+    right.plane.set_path(GATEWAY.tunnel(1), path).unwrap();
     let mut offered = 0;
     let mut send_batch = || {
         for _ in 0..BATCH {
@@ -266,7 +266,7 @@ fn a_tunnel_beyond_its_rate_is_held_to_it_and_the_other_is_not() {
         bandwidth_limit: Some(8_000),
         ..TunnelPolicy::default()
     };
-    plane.plane.set_policy(TunnelId(0), limited);
+    plane.plane.set_policy(GATEWAY.tunnel(0), limited);
     // The burst that a limit always lets pass is 128 KiB.
     for _ in 0..130 {
         hub.send(0, &packet(0, 1, 64, false, 1300));

@@ -10,12 +10,14 @@ use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Integrity, Secret};
 use vgw_dataplane::{Config, DataPlane, DataPlaneEvent, DropReason, Features, OutsideSockets, Tun};
 use vgw_esp::OutboundSa;
 use vgw_lab::{Lab, Namespace, Veth, wait_until};
-use vgw_sa::{ChildSa, ChildTraffic, Path, TunnelId};
+use vgw_sa::{ChildSa, ChildTraffic, GatewayId, Path, TunnelId};
 
 /// Bounds the wait for what must happen; a test that passes does not wait.
 pub const PATIENCE: Duration = Duration::from_secs(10);
-/// The number of the only tunnel.
-pub const TUNNEL: TunnelId = TunnelId(0);
+/// Whose everything is.
+pub const GATEWAY: GatewayId = GatewayId(0);
+/// The only tunnel.
+pub const TUNNEL: TunnelId = GATEWAY.tunnel(0);
 
 /// The networks inside, IPv4 and IPv6.
 pub const INSIDE: [&str; 2] = ["10.9.0.0/24", "fd09::/64"];

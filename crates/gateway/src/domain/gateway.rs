@@ -4,13 +4,15 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use ipnet::{IpNet, Ipv4Net};
 use vgw_ike::identity::Identity;
-use vgw_sa::HostService;
+use vgw_sa::{GatewayId, HostService};
 
 use super::{Connection, Side, Tunnel};
 
 /// One gateway and everything it is configured to do.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Gateway {
+    /// In the key of everything about it; stays the same while it is configured.
+    pub id: GatewayId,
     /// Which end we are.
     pub side: Side,
     /// Our BGP autonomous system number.

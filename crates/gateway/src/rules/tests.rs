@@ -6,7 +6,7 @@ use std::time::Duration;
 use vgw_crypto::{Encryption, Group, Secret};
 use vgw_ike::config::{Encapsulation, Psk};
 use vgw_ike::identity::Identity;
-use vgw_sa::DfPolicy;
+use vgw_sa::{DfPolicy, GatewayId};
 
 use super::{
     Code, DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, Field, Subject, check, gateway,
@@ -83,6 +83,7 @@ fn outside(address: &str, public: Option<&str>) -> OutsideAddress {
 
 fn good() -> Gateway {
     Gateway {
+        id: GatewayId(0),
         side: Side::VirtualPrivateGateway,
         asn: 64_512,
         outside_addresses: vec![outside("203.0.113.1", None), outside("203.0.113.2", None)],
@@ -137,6 +138,7 @@ fn a_gateway_that_keeps_every_rule_has_no_violations() {
 #[test]
 fn a_connection_that_is_the_other_end_of_a_good_one_is_good_too() {
     let customer = Gateway {
+        id: GatewayId(0),
         side: Side::CustomerGateway,
         asn: 65_000,
         outside_addresses: vec![outside("198.51.100.1", None)],

@@ -45,9 +45,9 @@ impl Supervisor {
             }
         }
         // New tunnels get other numbers than those that are removed by the same change.
-        let mut numbers = Vec::new();
+        let mut freed = Vec::new();
         for gone in removed {
-            numbers.extend(self.remove_connection(now, &gone.id).into_iter().flatten());
+            freed.extend(self.remove_connection(now, &gone.id).into_iter().flatten());
             changes.push(Change::ConnectionRemoved(gone.id.clone()));
         }
         for connection in upserts {
@@ -62,8 +62,8 @@ impl Supervisor {
                 self.outbox.tables.add(pair.routed(self.revision.own()));
             }
         }
-        for number in numbers {
-            self.tunnel_ids.give_back(number);
+        for id in freed {
+            self.tunnel_ids.give_back(id);
         }
         if changes.iter().any(|change| self.concerns_others(change)) {
             self.compare_all_soon(now);
@@ -73,7 +73,8 @@ impl Supervisor {
     }
 
     fn add_connection(&mut self, now: Instant, connection: Arc<Connection>) {
-        let tunnels = [(); 2].map(|()| self.tunnel_ids.take());
+        let gateway = self.revision.own().id;
+        let tunnels = [(); 2].map(|()| self.tunnel_ids.take(gateway));
         for (which, id) in TunnelIndex::BOTH.into_iter().zip(tunnels) {
             let options = which.of(&connection.tunnels).clone();
             let name = TunnelName {

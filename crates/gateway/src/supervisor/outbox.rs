@@ -163,13 +163,13 @@ fn some<T>(changes: Vec<T>) -> Option<Vec<T>> {
 mod tests {
     use std::time::Duration;
 
-    use vgw_sa::{SLOT_BITS, TunnelId};
+    use vgw_sa::{GatewayId, SLOT_BITS, TunnelId};
 
     use super::Outbox;
     use crate::command::Command;
     use crate::supervisor::sas::tests::{child, epoch};
 
-    const TUNNEL: TunnelId = TunnelId(7);
+    const TUNNEL: TunnelId = GatewayId(0).tunnel(7);
     const SPI: u32 = 0x1000_0001;
 
     /// Those that are queued now, the inbound SPI of each by what is done with it.

@@ -34,7 +34,7 @@ impl ComparisonRound {
     fn new(now: Instant) -> Self {
         Self {
             due: now + SETTLED,
-            next: TunnelId(0),
+            next: TunnelId::MIN,
             again: false,
         }
     }
@@ -127,7 +127,7 @@ impl Supervisor {
         let round = self
             .comparison_round
             .get_or_insert_with(|| ComparisonRound::new(now));
-        round.again = round.next != TunnelId(0);
+        round.again = round.next != TunnelId::MIN;
     }
 
     /// Compares the next tunnels of a round, if it is time to.

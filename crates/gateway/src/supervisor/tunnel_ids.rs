@@ -2,24 +2,25 @@
 
 use std::collections::BTreeSet;
 
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, TunnelId};
 
-/// Hands out the lowest that is free, so that they stay dense.
+/// Hands out the lowest number that is free, so that they stay dense over all gateways.
 #[derive(Debug, Default)]
 pub(super) struct TunnelIds {
     next: u32,
-    free: BTreeSet<TunnelId>,
+    free: BTreeSet<u32>,
 }
 
 impl TunnelIds {
-    pub(super) fn take(&mut self) -> TunnelId {
-        self.free.pop_first().unwrap_or_else(|| {
+    pub(super) fn take(&mut self, gateway: GatewayId) -> TunnelId {
+        let number = self.free.pop_first().unwrap_or_else(|| {
             self.next += 1;
-            TunnelId(self.next - 1)
-        })
+            self.next - 1
+        });
+        gateway.tunnel(number)
     }
 
-    pub(super) fn give_back(&mut self, number: TunnelId) {
-        self.free.insert(number);
+    pub(super) fn give_back(&mut self, id: TunnelId) {
+        self.free.insert(id.number);
     }
 }

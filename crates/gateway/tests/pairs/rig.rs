@@ -8,7 +8,7 @@ use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::config::{Limits, PeerConfig};
 use vgw_ike::endpoint::Endpoint;
 use vgw_ike::event::Content;
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 use vgw_sim::dice::Dice;
 use vgw_sim::setup;
 use vgw_sim::world::{Tally, World};
@@ -107,8 +107,8 @@ pub fn missing(world: &World) -> u64 {
 /// Has a peer that is no gateway of ours initiate once, until neither has more to say.
 pub fn initiate(now: Instant, supervisor: &mut Supervisor, peer: PeerConfig, seed: u64) {
     let mut endpoint = Endpoint::new(Limits::default(), Dice::new(seed).sources());
-    endpoint.set_peer(now, TunnelId(0), peer);
-    endpoint.initiate(now, TunnelId(0)).unwrap();
+    endpoint.set_peer(now, GatewayId(0).tunnel(0), peer);
+    endpoint.initiate(now, GatewayId(0).tunnel(0)).unwrap();
     while let Some(transmit) = endpoint.poll_transmit() {
         let (ours, theirs) = (transmit.remote, transmit.local);
         if let Content::Ike(message) = transmit.content {

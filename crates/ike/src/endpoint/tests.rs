@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
 use vgw_crypto::{Encryption, Group, Integrity, Prf, RandomSources, Secret};
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, TunnelId};
 
 use super::Endpoint;
 use super::sa::Sa;
@@ -16,7 +16,7 @@ use crate::peer::config::{
 };
 use crate::peer::identity::Identity;
 
-const PEER: TunnelId = TunnelId(1);
+const PEER: TunnelId = GatewayId(0).tunnel(1);
 
 fn config(local: IpAddr, remote: IpAddr) -> PeerConfig {
     let lifetime = Lifetime {
@@ -207,7 +207,7 @@ fn an_sa_is_found_by_its_peer_and_where_that_is_from_its_first_message_to_its_la
             let [is, should] = end.sas.found_by();
             assert_eq!(is, should);
             assert_eq!(end.sas.of_peer(PEER).count(), sas);
-            assert_eq!(end.sas.of_peer(TunnelId(2)).count(), 0);
+            assert_eq!(end.sas.of_peer(GatewayId(0).tunnel(2)).count(), 0);
             let sas = end.sas.iter().filter_map(|sa| match sa {
                 Sa::Established(sa) => Some((sa.id(), sa.remote().ip())),
                 Sa::Initiating(_) | Sa::HalfOpen(_) => None,

@@ -131,8 +131,8 @@ impl Silenced {
     }
 
     fn has_name(&self, local: IpAddr, remote: IpAddr, identity: &Identity) -> bool {
-        let from = (identity.clone(), TunnelId(0));
-        let to = (identity.clone(), TunnelId(u32::MAX));
+        let from = (identity.clone(), TunnelId::MIN);
+        let to = (identity.clone(), TunnelId::MAX);
         let mut peers = self.between(local, remote);
         peers.any(|peers| peers.range(&from..=&to).next().is_some())
     }
@@ -380,7 +380,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::prelude::{any, proptest};
 
-    use vgw_sa::TunnelId;
+    use vgw_sa::{GatewayId, TunnelId};
 
     use super::{ConfiguredEnds, Silenced};
     use crate::peer::identity::Identity;
@@ -401,7 +401,7 @@ mod tests {
             let mut silenced = Silenced::default();
             let mut all: Vec<(TunnelId, ConfiguredEnds, Identity)> = Vec::new();
             for (peer, stays, local, remote, name) in changes {
-                let peer = TunnelId(peer);
+                let peer = GatewayId(0).tunnel(peer);
                 silenced.remove(peer);
                 all.retain(|(known, ..)| *known != peer);
                 if stays {

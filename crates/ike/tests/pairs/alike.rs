@@ -4,7 +4,7 @@ use vgw_crypto::{Encryption, Group};
 use vgw_ike::config::{Encapsulation, PeerConfig};
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, TunnelId};
 
 use crate::rig::{A, B, PEER, Pair, address, config, seconds};
 
@@ -12,7 +12,7 @@ use crate::rig::{A, B, PEER, Pair, address, config, seconds};
 const NAMES: [&str; 2] = ["first.example", "second.example"];
 
 fn id(number: usize) -> TunnelId {
-    TunnelId(u32::try_from(number).unwrap())
+    GatewayId(0).tunnel(u32::try_from(number).unwrap())
 }
 
 /// B with two peers without an address, and A as that of this number. `change` is for

@@ -7,7 +7,7 @@ use vgw_ike::config::{OtherKey, PeerConfig, Psk};
 use vgw_ike::event::{DownReason, Role};
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 
 use crate::rig::{A, B, DELAY, Load, PEER, Pair, address, config, seconds};
 
@@ -401,10 +401,15 @@ fn a_peer_known_by_identity_only_is_told_apart_by_it() {
     real.remote = None;
     real.name = "vpn-real/1".to_owned();
     let now = pair.now;
-    pair.sides[B].endpoint.set_peer(now, TunnelId(9), real);
+    pair.sides[B]
+        .endpoint
+        .set_peer(now, GatewayId(0).tunnel(9), real);
     pair.establish(A);
     assert_eq!(
-        pair.sides[B].endpoint.counters(TunnelId(9)).ike_established,
+        pair.sides[B]
+            .endpoint
+            .counters(GatewayId(0).tunnel(9))
+            .ike_established,
         1
     );
     assert_eq!(pair.sides[B].endpoint.counters(PEER).ike_established, 0);

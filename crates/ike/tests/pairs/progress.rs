@@ -7,7 +7,7 @@ use vgw_ike::config::Encapsulation;
 use vgw_ike::drop_reason::DropReason;
 use vgw_ike::progress::{Progress, ReceivedKind};
 use vgw_ike::wire::ExchangeType;
-use vgw_sa::TunnelId;
+use vgw_sa::GatewayId;
 
 use crate::rig::{A, B, DELAY, Datagram, Jobs, PEER, Pair, address, config, seconds};
 
@@ -161,7 +161,7 @@ fn ike_v1_is_noted_counted_and_refused_by_name_without_an_answer() {
 fn who_may_be_anywhere_is_noted_of_strangers_and_not_of_those_whose_address_is_known() {
     for anywhere in [false, true] {
         let mut pair = floating(is_4500);
-        let roaming = TunnelId(8);
+        let roaming = GatewayId(0).tunnel(8);
         pair.call(B, |endpoint, now| {
             let mut other = config(B);
             other.remote = None;

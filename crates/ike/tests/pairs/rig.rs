@@ -17,9 +17,9 @@ use vgw_ike::event::{Content, Diagnostic, DownReason, Event, IkeDetails, IkeKeyL
 use vgw_ike::identity::Identity;
 use vgw_ike::job::{Job, JobId};
 use vgw_ike::wire::{ExchangeType, Header, decode_header};
-use vgw_sa::{ChildSa, TunnelId};
+use vgw_sa::{ChildSa, GatewayId, TunnelId};
 
-pub const PEER: TunnelId = TunnelId(7);
+pub const PEER: TunnelId = GatewayId(0).tunnel(7);
 pub const A: usize = 0;
 pub const B: usize = 1;
 

@@ -5,11 +5,11 @@ use vgw_ike::drop_reason::DropReason;
 use vgw_ike::event::DownReason;
 use vgw_ike::identity::Identity;
 use vgw_ike::wire::ExchangeType;
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, TunnelId};
 
 use crate::rig::{A, B, PEER, Pair, config, seconds};
 
-const OTHER: TunnelId = TunnelId(8);
+const OTHER: TunnelId = GatewayId(0).tunnel(8);
 
 /// Has B leave its peer without an answer.
 fn silence(pair: &mut Pair, anywhere: bool) {

@@ -14,7 +14,7 @@ use vgw_ike::wire::{
     ExchangeType, KeyExchange, Notify, NotifyType, Payload, Transform, TransformType,
     decode_cleartext, encode_cleartext,
 };
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, TunnelId};
 
 use crate::rig::{A, B, DELAY, Jobs, Load, PEER, Pair, address, config, seconds, sources};
 
@@ -40,7 +40,8 @@ impl Gateway {
         config.remote = None;
         config.remote_id = Identity::Fqdn(format!("site-{peer}.example"));
         change(&mut config);
-        self.endpoint.set_peer(self.now, TunnelId(peer), config);
+        self.endpoint
+            .set_peer(self.now, GatewayId(0).tunnel(peer), config);
     }
 
     /// Lets a datagram arrive; gives the answer.
@@ -449,7 +450,7 @@ fn guesses_at_a_pre_shared_key_are_slowed_down_by_network() {
     let (peer, why) = &gateway.refused[0];
     assert_eq!(
         *peer,
-        Some(TunnelId(1)),
+        Some(GatewayId(0).tunnel(1)),
         "it names a peer that may be anywhere"
     );
     assert!(why.to_string().contains("pre-shared key"), "{why}");
@@ -510,7 +511,7 @@ fn a_wrong_identity_at_a_configured_address_is_blamed_on_its_tunnel() {
     gateway.add(3, |_| {});
     gateway.add(4, |config| config.remote = Some(host(1).ip()));
     assert!(!guess(&mut gateway, host(1), 1, RIGHT));
-    assert_eq!(gateway.refused[0].0, Some(TunnelId(4)));
+    assert_eq!(gateway.refused[0].0, Some(GatewayId(0).tunnel(4)));
     // With another tunnel at the address it is not clear whose it is.
     gateway.add(5, |config| config.remote = Some(host(1).ip()));
     assert!(!guess(&mut gateway, host(1), 2, RIGHT));

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 use vgw_gateway::domain::{Gateway, OutsideAddress, Side};
 use vgw_gateway::rules::{CUSTOMER_ASN, GATEWAY_ASN, OUTSIDE_MTU, Refusal};
-use vgw_sa::HostService;
+use vgw_sa::{GatewayId, HostService};
 
 use super::customer::{Customer, Customers};
 use super::keys::KeySource;
@@ -67,6 +67,8 @@ fn own(table: &mut Table<'_>, has_premises: bool) -> (Gateway, Option<u32>) {
     let asn = table.read("asn", values::number(CUSTOMER_ASN));
     let unread = OutsideAddress::from(stand_in::ADDRESS);
     let gateway = Gateway {
+        // A file has one gateway so far.
+        id: GatewayId(0),
         side,
         asn: 0,
         outside_addresses: table
