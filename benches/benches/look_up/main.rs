@@ -27,6 +27,7 @@ use crate::traffic::{packets_to, prefixes, selectors};
 
 type Failure = Box<dyn Error>;
 
+const GATEWAY: GatewayId = GatewayId(0);
 const TUNNELS: [u32; 2] = [1, 1_000];
 const ROUTES: [u32; 3] = [1, 100, 10_000];
 /// Look-ups go round so many packets or SPIs in no order.
@@ -62,11 +63,11 @@ fn destinations(
         let prefixes = prefixes(family, routes, &mut random)?;
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);
         let by_tunnel = (0..tunnels)
-            .map(|number| GatewayId(0).tunnel(number))
+            .map(|number| GATEWAY.tunnel(number))
             .cycle()
             .map(NextHop::from);
         let table: Vec<(IpNet, NextHop)> = prefixes.into_iter().zip(by_tunnel).collect();
-        plane.data.set_forwarding(table.clone());
+        plane.data.set_forwarding(GATEWAY, table.clone());
         let case = format!("{family:?}, {routes} routes, {tunnels} tunnels");
         look_up(
             criterion,
@@ -75,7 +76,7 @@ fn destinations(
             &packets,
         )?;
         criterion.bench_function(&format!("change/forwarding table/{case}"), |b| {
-            b.iter(|| plane.data.set_forwarding(table.clone()));
+            b.iter(|| plane.data.set_forwarding(GATEWAY, table.clone()));
         });
     }
     Ok(())
@@ -88,9 +89,9 @@ fn many_selectors(criterion: &mut Criterion, plane: &Plane) -> Result<(), Failur
         plane.send_with(0, selectors(&prefixes))?;
         let table = prefixes
             .iter()
-            .map(|prefix| (*prefix, GatewayId(0).tunnel(0).into()))
+            .map(|prefix| (*prefix, GATEWAY.tunnel(0).into()))
             .collect();
-        plane.data.set_forwarding(table);
+        plane.data.set_forwarding(GATEWAY, table);
         let packets = packets_to(&prefixes, DIFFERENT, &mut random);
         let name = format!("look-up/selectors/{count} on each side");
         look_up(criterion, &name, plane, &packets)?;
@@ -108,12 +109,16 @@ fn look_up(
     let packets: Vec<InnerPacket<'_>> = packets.collect::<Result<_, _>>()?;
     let mut lookup = plane.data.lookup();
     for packet in &packets {
-        let found = lookup.outbound(packet);
+        let found = lookup.outbound(GATEWAY, packet);
         found.map_err(|reason| format!("{name}: {}", reason.name()))?;
     }
     criterion.bench_function(name, |b| {
         let mut packets = packets.iter().cycle();
-        b.iter(|| packets.next().map(|packet| lookup.outbound(packet)));
+        b.iter(|| {
+            packets
+                .next()
+                .map(|packet| lookup.outbound(GATEWAY, packet))
+        });
     });
     Ok(())
 }

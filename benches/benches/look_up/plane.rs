@@ -5,10 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_dataplane::{Config, ControlError, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, Namespace};
-use vgw_sa::{ChildSa, GatewayId, NATT_PORT, Path, SLOT_BITS};
+use vgw_sa::{ChildSa, NATT_PORT, Path, SLOT_BITS};
 
-use crate::Failure;
 use crate::traffic::{Selectors, everything};
+use crate::{Failure, GATEWAY};
 
 const SUITE: EspSuite = EspSuite {
     encryption: Encryption::AesGcm128,
@@ -35,6 +35,7 @@ impl Plane {
         let config = namespace.run(|| -> std::io::Result<Config> {
             let outside = OutsideSockets::bind(IpAddr::V4(OUTSIDE), 1, Features::ALL)?;
             Ok(Config {
+                gateway: GATEWAY,
                 tun: Tun::open("tun%d", 1, Features::ALL)?,
                 outside: vec![outside],
                 workers: 1,
@@ -93,7 +94,7 @@ impl Plane {
                 udp_encapsulation: true,
             },
         };
-        let tunnel = GatewayId(0).tunnel(tunnel);
+        let tunnel = GATEWAY.tunnel(tunnel);
         self.data.install_child(tunnel, child, 1024)?;
         self.data.use_outbound(tunnel, spi)
     }

@@ -52,7 +52,7 @@ impl Cloud {
         let outside = config.outside_addresses.iter();
         Self {
             sites,
-            plane: Plane::new(outside.map(|ours| ours.address).collect()),
+            plane: Plane::new(config.id, outside.map(|ours| ours.address).collect()),
             supervisor: Supervisor::new(now, setup::checked(config.clone()), random(0)),
             config,
             now,

@@ -9,8 +9,8 @@ use std::thread::JoinHandle;
 
 use ipnet::IpNet;
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, HostService, InsideAddress, NATT_PORT, NextHop, Path, TunnelId,
-    TunnelPolicy, TunnelTraffic,
+    Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress, NATT_PORT,
+    NextHop, Path, TunnelId, TunnelPolicy, TunnelTraffic,
 };
 use zeroize::Zeroizing;
 
@@ -33,6 +33,9 @@ use crate::workers::worker::Shared;
 /// What a data plane works with.
 #[derive(Debug)]
 pub struct Config {
+    /// The gateway whose VPC the TUN device leads to. No other gateway's packets come out
+    /// of it or go into it.
+    pub gateway: GatewayId,
     /// The inside.
     pub tun: Tun,
     /// The outside addresses.
@@ -87,7 +90,7 @@ impl DataPlane {
         confine: fn() -> io::Result<()>,
     ) -> io::Result<Self> {
         let workers = config.workers.max(1);
-        let shared = Shared::new(config.tun, config.outside, workers, events)?;
+        let shared = Shared::new(config.gateway, config.tun, config.outside, workers, events)?;
         let mut plane = Self {
             shared: Arc::new(shared),
             threads: Vec::with_capacity(2 * workers),
@@ -121,6 +124,9 @@ impl DataPlane {
         child: ChildSa,
         replay_window: u32,
     ) -> Result<(), ControlError> {
+        if tunnel.gateway != self.shared.gateway {
+            return Err(ControlError::NoDevice(tunnel.gateway.0));
+        }
         let mut iv_seed = Zeroizing::new([0; 32]);
         getrandom::fill(iv_seed.as_mut_slice()).map_err(ControlError::Random)?;
         let link = self.link_of(child.path);
@@ -204,9 +210,9 @@ impl DataPlane {
         }
     }
 
-    /// Allows or forbids packets to go from one tunnel into another.
-    pub fn set_site_to_site(&self, allowed: bool) {
-        self.shared.engine.set_site_to_site(allowed);
+    /// Allows or forbids packets to go from one tunnel of the gateway into another.
+    pub fn set_site_to_site(&self, gateway: GatewayId, allowed: bool) {
+        self.shared.engine.set_site_to_site(gateway, allowed);
         self.shared.wake();
     }
 
@@ -236,47 +242,47 @@ impl DataPlane {
         (self.shared.inbound.len(), self.shared.outbound.len())
     }
 
-    /// Replaces the forwarding table: by longest prefix, which tunnel carries
-    /// packets to an inside destination and may bring packets from there.
-    pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
-        self.shared.engine.set_forwarding(routes);
+    /// Replaces a gateway's forwarding table: by longest prefix, which of its tunnels
+    /// carries packets to an inside destination and may bring packets from there.
+    pub fn set_forwarding(&self, gateway: GatewayId, routes: Vec<(IpNet, NextHop)>) {
+        self.shared.engine.set_forwarding(gateway, routes);
         self.shared.wake();
     }
 
-    /// Replaces the prefixes that the kernel delivers to the gateway's own host.
-    /// Until they are known, every local destination is taken for the host's.
-    pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
-        self.shared.engine.set_host_addresses(prefixes);
+    /// Replaces the prefixes that the kernel delivers to the host itself in the gateway's
+    /// VPC. Until they are known, every local destination is taken for the host's.
+    pub fn set_host_addresses(&self, gateway: GatewayId, prefixes: Vec<IpNet>) {
+        self.shared.engine.set_host_addresses(gateway, prefixes);
         self.shared.wake();
     }
 
-    /// Changes entries of the forwarding table; see [`Self::set_forwarding`].
-    pub fn change_forwarding(&self, changes: Changes<IpNet, NextHop>) {
+    /// Changes entries of forwarding tables; see [`Self::set_forwarding`].
+    pub fn change_forwarding(&self, changes: Changes<Inside<IpNet>, NextHop>) {
         self.shared.engine.change_forwarding(changes);
         self.shared.wake();
     }
 
-    /// Replaces the services of the gateway's own host that tunnels may reach.
-    pub fn set_host_services(&self, services: Vec<HostService>) {
-        self.shared.engine.set_host_services(services);
+    /// Replaces the services of the host that the gateway's tunnels may reach.
+    pub fn set_host_services(&self, gateway: GatewayId, services: Vec<HostService>) {
+        self.shared.engine.set_host_services(gateway, services);
         self.shared.wake();
     }
 
     /// Changes our inside addresses.
-    pub fn change_inside_addresses(&self, changes: Changes<IpAddr, InsideAddress>) {
+    pub fn change_inside_addresses(&self, changes: Changes<Inside<IpAddr>, InsideAddress>) {
         self.shared.engine.change_inside_addresses(changes);
         self.shared.wake();
     }
 
     /// Changes the prefixes that decrypted packets may go to.
-    pub fn change_local_prefixes(&self, changes: Changes<IpNet, ()>) {
+    pub fn change_local_prefixes(&self, changes: Changes<Inside<IpNet>, ()>) {
         self.shared.engine.change_local_prefixes(changes);
         self.shared.wake();
     }
 
-    /// Replaces the prefixes that decrypted packets may go to.
-    pub fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
-        self.shared.engine.set_local_prefixes(prefixes);
+    /// Replaces the prefixes that a gateway's decrypted packets may go to.
+    pub fn set_local_prefixes(&self, gateway: GatewayId, prefixes: Vec<IpNet>) {
+        self.shared.engine.set_local_prefixes(gateway, prefixes);
         self.shared.wake();
     }
 

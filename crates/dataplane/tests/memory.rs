@@ -18,6 +18,7 @@ use vgw_dataplane::{Config, DataPlane, Features, OutsideSockets, Tun};
 use vgw_lab::{Lab, wait_until};
 use vgw_sa::{ChildSa, GatewayId, Path};
 
+const GATEWAY: GatewayId = GatewayId(0);
 /// Tunnels of one data plane.
 const TUNNELS: u32 = 1000;
 /// Octets that one may take at most.
@@ -70,6 +71,7 @@ fn octets_of_each(suite: EspSuite) -> usize {
     let namespace = Lab::new("memory").unwrap().namespace("gateway").unwrap();
     namespace.link_up("lo").unwrap();
     let config = namespace.run(|| Config {
+        gateway: GATEWAY,
         tun: Tun::open("tun%d", 1, Features::ALL).unwrap(),
         outside: vec![OutsideSockets::bind(outside, 1, Features::ALL).unwrap()],
         workers: 1,
@@ -81,15 +83,16 @@ fn octets_of_each(suite: EspSuite) -> usize {
     };
     let before = LIVE.load(Ordering::Relaxed);
     for tunnel in 0..TUNNELS {
-        let id = GatewayId(0).tunnel(tunnel);
+        let id = GATEWAY.tunnel(tunnel);
         plane
             .install_child(id, child(tunnel, suite, outside), 1024)
             .unwrap();
         plane.use_outbound(id, 0x0100_0000 | tunnel).unwrap();
     }
     plane.set_forwarding(
+        GATEWAY,
         (0..TUNNELS)
-            .map(|tunnel| (routes(tunnel), GatewayId(0).tunnel(tunnel).into()))
+            .map(|tunnel| (routes(tunnel), GATEWAY.tunnel(tunnel).into()))
             .collect(),
     );
     // The workers let go of the tables before when they have woken.

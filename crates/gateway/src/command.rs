@@ -4,7 +4,10 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use vgw_ike::event::IkeKeyLog;
-use vgw_sa::{Changes, ChildSa, HostService, InsideAddress, NextHop, Path, TunnelId, TunnelPolicy};
+use vgw_sa::{
+    Changes, ChildSa, GatewayId, HostService, Inside, InsideAddress, NextHop, Path, TunnelId,
+    TunnelPolicy,
+};
 
 /// One thing to do, in order.
 #[derive(Debug, Clone)]
@@ -55,23 +58,24 @@ pub enum Command {
         /// How.
         policy: TunnelPolicy,
     },
-    /// Let tunnels reach these services of the gateway's own host and no others, beside
+    /// Let a gateway's tunnels reach these services of the host and no others, beside
     /// what routing needs.
-    SetHostServices(Vec<HostService>),
+    SetHostServices(GatewayId, Vec<HostService>),
     /// Change our inside addresses.
-    ChangeInside(Changes<IpAddr, InsideAddress>),
-    /// Whether packets from one tunnel may go into another; at first they may not.
-    SetCloudHub(bool),
-    /// Change the forwarding table: which tunnel carries which inside destination,
+    ChangeInside(Changes<Inside<IpAddr>, InsideAddress>),
+    /// Whether packets from one tunnel of a gateway may go into another; at first they may
+    /// not.
+    SetCloudHub(GatewayId, bool),
+    /// Change the forwarding tables: which tunnel carries which inside destination,
     /// and may have packets from there.
-    ChangeForwarding(Changes<IpNet, NextHop>),
-    /// Change the set of prefixes that decrypted packets may go to: the
+    ChangeForwarding(Changes<Inside<IpNet>, NextHop>),
+    /// Change the sets of prefixes that decrypted packets may go to: the
     /// networks behind us and our inside addresses.
-    ChangeLocalPrefixes(Changes<IpNet, ()>),
-    /// Change what the kernel's routing table of the VPC leads to the TUN device.
-    ChangeKernelRoutes(Changes<IpNet, ()>),
-    /// Change the inside addresses (each with its /30) of the TUN device.
-    ChangeInsideAddresses(Changes<(IpAddr, u8), ()>),
+    ChangeLocalPrefixes(Changes<Inside<IpNet>, ()>),
+    /// Change what the kernel's routing table of each VPC leads to the TUN device.
+    ChangeKernelRoutes(Changes<Inside<IpNet>, ()>),
+    /// Change the inside addresses (each with its /30) of the TUN devices.
+    ChangeInsideAddresses(Changes<Inside<(IpAddr, u8)>, ()>),
     /// The keys of a new IKE SA; only if the key log is on.
     LogIkeKeys {
         /// Initiator's SPI.
@@ -108,9 +112,9 @@ impl Command {
             Self::StopOutbound { .. }
             | Self::RemoveChild { .. }
             | Self::SetPolicy { .. }
-            | Self::SetHostServices(_)
+            | Self::SetHostServices(..)
             | Self::ChangeInside(_)
-            | Self::SetCloudHub(_)
+            | Self::SetCloudHub(..)
             | Self::ChangeForwarding(_)
             | Self::ChangeLocalPrefixes(_)
             | Self::ChangeKernelRoutes(_)

@@ -71,10 +71,10 @@ impl Node {
     pub fn new(name: &str, config: Gateway, host: Ipv4Addr, seed: u64, epoch: Instant) -> Self {
         Self {
             name: name.to_owned(),
+            plane: Plane::new(config.id, Vec::new()),
             config,
             host,
             supervisor: None,
-            plane: Plane::new(Vec::new()),
             starts: 0,
             token_key: Some(Secret::new(seed.to_be_bytes().repeat(4))),
             jobs: Vec::new(),
@@ -98,7 +98,8 @@ impl Node {
     pub fn start(&mut self, now: Instant) {
         self.starts += 1;
         let outside = self.config.outside_addresses.iter();
-        self.plane = Plane::new(outside.map(|ours| ours.address).collect());
+        let outside = outside.map(|ours| ours.address).collect();
+        self.plane = Plane::new(self.config.id, outside);
         let random = self.dice.sources();
         let mut supervisor = Supervisor::new(now, setup::checked(self.config.clone()), random);
         supervisor.set_token_key(self.token_key.clone());
@@ -114,7 +115,7 @@ impl Node {
     /// Stops it without telling any peer.
     pub fn crash(&mut self) {
         self.supervisor = None;
-        self.plane = Plane::new(Vec::new());
+        self.plane = Plane::new(self.config.id, Vec::new());
     }
 
     /// Whether it owns this address.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipnet::IpNet;
 use vgw_dataplane::{Arrival, DropReason, Dropped, Engine, EspPacket, SeenPath};
 use vgw_gateway::command::Command;
-use vgw_sa::{ChildTraffic, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic};
+use vgw_sa::{ChildTraffic, GatewayId, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic};
 
 use crate::network::{Load, Packet};
 
@@ -21,9 +21,10 @@ pub enum Accepted {
     Relayed(Packet),
 }
 
-/// A data plane.
+/// The data plane of one gateway.
 #[derive(Debug)]
 pub struct Plane {
+    gateway: GatewayId,
     engine: Engine,
     /// In ascending order.
     kernel_routes: Vec<IpNet>,
@@ -35,11 +36,12 @@ pub struct Plane {
 impl Plane {
     /// A data plane with these outside addresses.
     #[must_use]
-    pub fn new(outside: Vec<IpAddr>) -> Self {
+    pub fn new(gateway: GatewayId, outside: Vec<IpAddr>) -> Self {
         let engine = Engine::new(outside);
         // Every local destination here is a host behind.
-        engine.set_host_addresses(Vec::new());
+        engine.set_host_addresses(gateway, Vec::new());
         Self {
+            gateway,
             engine,
             kernel_routes: Vec::new(),
             drops: BTreeMap::new(),
@@ -68,8 +70,8 @@ impl Plane {
                 engine.set_policy(tunnel, policy);
                 Ok(())
             }
-            Command::SetCloudHub(allowed) => {
-                engine.set_site_to_site(allowed);
+            Command::SetCloudHub(gateway, allowed) => {
+                engine.set_site_to_site(gateway, allowed);
                 Ok(())
             }
             Command::ChangeForwarding(routes) => {
@@ -81,7 +83,8 @@ impl Plane {
                 Ok(())
             }
             Command::ChangeKernelRoutes(routes) => {
-                for (net, wanted) in routes {
+                for (route, wanted) in routes {
+                    let net = route.at;
                     match (self.kernel_routes.binary_search(&net), wanted) {
                         (Err(place), Some(())) => self.kernel_routes.insert(place, net),
                         (Ok(place), None) => drop(self.kernel_routes.remove(place)),
@@ -90,7 +93,7 @@ impl Plane {
                 }
                 Ok(())
             }
-            Command::SetHostServices(_)
+            Command::SetHostServices(..)
             | Command::ChangeInside(_)
             | Command::ChangeInsideAddresses(_)
             | Command::LogIkeKeys { .. } => Ok(()),
@@ -123,7 +126,7 @@ impl Plane {
         mut inner: Vec<u8>,
         number: u64,
     ) -> Result<Packet, Dropped<Vec<u8>>> {
-        let sent = self.engine.send(now, &mut inner);
+        let sent = self.engine.send(self.gateway, now, &mut inner);
         self.count(sent.map(|esp| packet_of(esp, number)))
     }
 
@@ -196,7 +199,9 @@ impl Plane {
     /// What leads to a destination.
     #[must_use]
     pub fn next_hop(&self, to: impl Into<IpAddr>) -> Option<NextHop> {
-        self.engine.lookup().next_hop(to.into())
+        self.engine
+            .lookup()
+            .next_hop(self.gateway.inside(to.into()))
     }
 
     /// How a tunnel's packets are treated.
@@ -208,7 +213,7 @@ impl Plane {
     /// Whether packets may go from one tunnel into another.
     #[must_use]
     pub fn cloudhub(&self) -> bool {
-        self.engine.lookup().site_to_site()
+        self.engine.lookup().site_to_site(self.gateway)
     }
 
     /// Prefixes that the kernel leads to the tunnels.

@@ -16,7 +16,7 @@ use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::Supervisor;
 use vgw_ike::event::{Content, Transmit};
-use vgw_sa::TunnelId;
+use vgw_sa::{Changes, Inside, TunnelId};
 
 use crate::admin_server::status::{self, DaemonFacts, Mtus};
 use crate::inbox::{KnownSenders, PeerAddresses, UnreadMessage};
@@ -129,7 +129,8 @@ impl Driver {
     /// Tells the data plane which addresses are this machine's own.
     pub fn set_host_addresses(&self, addresses: &BTreeSet<IpAddr>) {
         let prefixes = addresses.iter().map(|address| (*address).into());
-        self.plane.set_host_addresses(prefixes.collect());
+        let gateway = self.revision().own().id;
+        self.plane.set_host_addresses(gateway, prefixes.collect());
     }
 
     /// Tells the supervisor of packets that came from elsewhere than their SAs' paths, and of
@@ -346,16 +347,16 @@ impl Driver {
                 self.plane.set_policy(tunnel, policy);
                 Ok(())
             }
-            Command::SetHostServices(services) => {
-                self.plane.set_host_services(services);
+            Command::SetHostServices(gateway, services) => {
+                self.plane.set_host_services(gateway, services);
                 Ok(())
             }
             Command::ChangeInside(changes) => {
                 self.plane.change_inside_addresses(changes);
                 Ok(())
             }
-            Command::SetCloudHub(allowed) => {
-                self.plane.set_site_to_site(allowed);
+            Command::SetCloudHub(gateway, allowed) => {
+                self.plane.set_site_to_site(gateway, allowed);
                 Ok(())
             }
             Command::ChangeForwarding(changes) => {
@@ -363,16 +364,16 @@ impl Driver {
                 Ok(())
             }
             Command::ChangeLocalPrefixes(changes) => {
-                self.tell_kernel(|desired| desired.change_cidrs(&changes));
+                self.tell_kernel(|desired| desired.change_cidrs(&of_the_gateway(&changes)));
                 self.plane.change_local_prefixes(changes);
                 Ok(())
             }
             Command::ChangeKernelRoutes(changes) => {
-                self.tell_kernel(|desired| desired.change_routes(&changes));
+                self.tell_kernel(|desired| desired.change_routes(&of_the_gateway(&changes)));
                 Ok(())
             }
             Command::ChangeInsideAddresses(changes) => {
-                self.tell_kernel(|desired| desired.change_addresses(&changes));
+                self.tell_kernel(|desired| desired.change_addresses(&of_the_gateway(&changes)));
                 Ok(())
             }
             Command::LogIkeKeys {
@@ -400,6 +401,12 @@ impl Driver {
             Content::NatKeepalive => self.plane.send_nat_keepalive(local, remote),
         }
     }
+}
+
+/// Changes as the kernel's thread takes them, which serves one gateway so far.
+fn of_the_gateway<K: Copy>(changes: &Changes<Inside<K>, ()>) -> Changes<K, ()> {
+    let changes = changes.iter();
+    changes.map(|(entry, wanted)| (entry.at, *wanted)).collect()
 }
 
 /// The tunnel whose MTU this may change.

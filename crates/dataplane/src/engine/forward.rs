@@ -4,7 +4,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use vgw_sa::TunnelId;
+use vgw_sa::{GatewayId, Inside, TunnelId};
 
 use crate::offload::segment::Segments;
 use crate::packet::ecn::{decapsulate, outer_traffic_class};
@@ -62,17 +62,18 @@ impl NotForwarded {
     }
 }
 
-/// Finds the SA for a packet from inside, or once for many segments of a flow,
+/// Finds the SA for a packet from inside a gateway, or once for many segments of a flow,
 /// and clamps the MSS of a SYN to what fits there and into `tun_mtu`.
 pub(crate) fn forward_outbound<'t, 'p>(
     tables: &'t Tables,
+    gateway: GatewayId,
     header: VnetHeader,
     packet: &'p mut [u8],
     tun_mtu: usize,
 ) -> Result<(Departure<'t>, Segments<'p>), NotForwarded> {
     let inner = InnerPacket::parse(packet).map_err(|_| DropReason::Malformed)?;
     let next_header = inner.next_header();
-    let egress = tables.egress_for(&inner)?;
+    let egress = tables.egress_for(gateway, &inner)?;
     let mtu = egress.tunnel_path.mtu.min(tun_mtu);
     clamp_mss(packet, mtu, header.flags & NEEDS_CSUM != 0);
     let segments = Segments::new(header, packet).map_err(|_| DropReason::Malformed)?;
@@ -90,7 +91,8 @@ pub(crate) fn forward_to_site<'t>(
 ) -> Result<Departure<'t>, NotForwarded> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     let next_header = packet.next_header();
-    let egress = tables.egress_for(&packet).map_err(|reason| match reason {
+    let egress = tables.egress_for(from.gateway, &packet);
+    let egress = egress.map_err(|reason| match reason {
         DropReason::NoRoute | DropReason::LinkLocal => DropReason::UnknownDestination,
         other => other,
     })?;
@@ -105,11 +107,15 @@ pub(crate) fn forward_to_site<'t>(
     depart(egress, next_header, octets, octets.len())
 }
 
-/// Finds the SA for an ICMP answer to the sender of a packet that came out of a
-/// tunnel: one of the tunnel that leads to that sender.
-pub(crate) fn forward_answer<'t>(tables: &'t Tables, answer: &[u8]) -> Option<Departure<'t>> {
+/// Finds the SA for an ICMP answer to the sender of a packet that came out of the
+/// tunnel `from`: one of the tunnel that leads to that sender.
+pub(crate) fn forward_answer<'t>(
+    tables: &'t Tables,
+    from: TunnelId,
+    answer: &[u8],
+) -> Option<Departure<'t>> {
     let packet = InnerPacket::parse(answer).ok()?;
-    let egress = tables.egress_for(&packet).ok()?;
+    let egress = tables.egress_for(from.gateway, &packet).ok()?;
     Some(Departure {
         egress,
         next_header: packet.next_header(),
@@ -143,7 +149,7 @@ fn depart<'t>(
 #[derive(Debug, Default)]
 pub(crate) struct RecentLookups {
     /// The last destination that was found behind us.
-    behind: Option<IpAddr>,
+    behind: Option<Inside<IpAddr>>,
     /// The last source that was found routed, and to which tunnel.
     source: Option<(IpAddr, TunnelId)>,
 }
@@ -169,30 +175,33 @@ pub(crate) fn admit(
 ) -> Result<Admitted, DropReason> {
     let packet = InnerPacket::parse(octets).map_err(|_| DropReason::Malformed)?;
     slot.inbound.selectors.admit_inbound(&packet)?;
+    let tunnel = slot.inbound.tunnel;
+    let gateway = tables.gateway(tunnel.gateway);
+    let gateway = gateway.ok_or(DropReason::UnknownDestination)?;
     if slot.tunnel_path.policy.asked.source_check {
-        let source = (packet.source(), slot.inbound.tunnel);
+        let source = (packet.source(), tunnel);
         if recent.source != Some(source) {
-            if !tables.is_routed_to(source.0, source.1) {
+            if !gateway.is_routed_to(source.0, source.1) {
                 return Err(DropReason::SourceNotRouted);
             }
             recent.source = Some(source);
         }
     }
     let len = packet.octets().len();
-    let destination = packet.destination();
+    let destination = tunnel.gateway.inside(packet.destination());
     let owner = match recent.behind {
         Some(known) if known == destination => DestinationOwner::BehindUs,
-        _ => tables.owner_of(destination),
+        _ => gateway.owner_of(destination.at),
     };
     match owner {
         DestinationOwner::BehindUs => recent.behind = Some(destination),
-        DestinationOwner::Host if tables.host_admits(slot.inbound.tunnel, &packet) => {}
+        DestinationOwner::Host if gateway.host_admits(tunnel, &packet) => {}
         DestinationOwner::Host => return Err(DropReason::HostClosed),
         // RFC 3927 section 7: link-local addresses, such as the inside
         // addresses, are for their own link.
         DestinationOwner::Elsewhere
-            if !tables.site_to_site()
-                || is_link_local(destination)
+            if !gateway.site_to_site()
+                || is_link_local(destination.at)
                 || is_link_local(packet.source()) =>
         {
             return Err(DropReason::UnknownDestination);

@@ -12,8 +12,8 @@ use thiserror::Error;
 use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, HostService, InsideAddress, NextHop, Path, TunnelId,
-    TunnelPolicy, TunnelTraffic,
+    Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress, NextHop, Path,
+    TunnelId, TunnelPolicy, TunnelTraffic,
 };
 
 use crate::links::outside_link::OutsideLink;
@@ -24,7 +24,9 @@ use crate::tables::seen_paths::{SeenPath, SeenPaths};
 use crate::tables::sender_lease::SenderLease;
 use crate::tables::traffic_selectors::Selectors;
 use crate::tables::unknown_spis::UnknownSpis;
-use crate::tables::{Egress, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath};
+use crate::tables::{
+    Egress, GatewayTables, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
+};
 
 pub(crate) mod burst;
 pub(crate) mod forward;
@@ -59,6 +61,9 @@ pub enum ControlError {
     /// No CHILD SA has this inbound SPI.
     #[error("no CHILD SA with inbound SPI {0:#010x}")]
     UnknownChild(u32),
+    /// The data plane has no TUN device of a gateway, so its packets could go nowhere.
+    #[error("gateway number {0} has no TUN device")]
+    NoDevice(u16),
     /// A tunnel number that is too large.
     #[error("tunnel number {0} is not below {MAX_TUNNELS}")]
     TunnelNumber(u32),
@@ -285,7 +290,7 @@ impl Engine {
         let mut tables = self.tables();
         let tunnel_path = TunnelPath::new(child.path.clone(), policy, child.outbound.sa.layout());
         let egress = Egress::new(Arc::clone(&child.outbound), tunnel_path);
-        tables.use_outbound(tunnel, egress);
+        tables.use_outbound(egress);
         self.publish(tables);
         Ok(())
     }
@@ -378,9 +383,9 @@ impl Engine {
         true
     }
 
-    /// Allows or forbids packets to go from one tunnel into another.
-    pub fn set_site_to_site(&self, allowed: bool) {
-        self.change(|tables| tables.set_site_to_site(allowed));
+    /// Allows or forbids packets to go from one tunnel of the gateway into another.
+    pub fn set_site_to_site(&self, gateway: GatewayId, allowed: bool) {
+        self.change_gateway(gateway, |tables| tables.set_site_to_site(allowed));
     }
 
     /// The largest inner packet, in octets, that this tunnel carries without
@@ -389,41 +394,41 @@ impl Engine {
         self.tables.load().mtu(tunnel)
     }
 
-    /// Replaces the forwarding table: by longest prefix, which tunnel carries
-    /// packets to an inside destination and may bring packets from there.
-    pub fn set_forwarding(&self, routes: Vec<(IpNet, NextHop)>) {
-        self.change(|tables| tables.set_forwarding(routes));
+    /// Replaces a gateway's forwarding table: by longest prefix, which of its tunnels
+    /// carries packets to an inside destination and may bring packets from there.
+    pub fn set_forwarding(&self, gateway: GatewayId, routes: Vec<(IpNet, NextHop)>) {
+        self.change_gateway(gateway, |tables| tables.set_forwarding(routes));
     }
 
-    /// Replaces the prefixes that the kernel delivers to the gateway's own host.
-    /// Until they are known, every local destination is taken for the host's.
-    pub fn set_host_addresses(&self, prefixes: Vec<IpNet>) {
-        self.change(|tables| tables.set_host_addresses(prefixes));
+    /// Replaces the prefixes that the kernel delivers to the host itself in the gateway's
+    /// VPC. Until they are known, every local destination is taken for the host's.
+    pub fn set_host_addresses(&self, gateway: GatewayId, prefixes: Vec<IpNet>) {
+        self.change_gateway(gateway, |tables| tables.set_host_addresses(prefixes));
     }
 
-    /// Changes entries of the forwarding table; see [`Self::set_forwarding`].
-    pub fn change_forwarding(&self, changes: Changes<IpNet, NextHop>) {
-        self.change(|tables| tables.change_forwarding(changes));
+    /// Changes entries of forwarding tables; see [`Self::set_forwarding`].
+    pub fn change_forwarding(&self, changes: Changes<Inside<IpNet>, NextHop>) {
+        self.change_entries(changes, GatewayTables::set_route);
     }
 
-    /// Replaces the services of the gateway's own host that tunnels may reach.
-    pub(crate) fn set_host_services(&self, services: Vec<HostService>) {
-        self.change(|tables| tables.set_host_services(services.into()));
+    /// Replaces the services of the host that the gateway's tunnels may reach.
+    pub(crate) fn set_host_services(&self, gateway: GatewayId, services: Vec<HostService>) {
+        self.change_gateway(gateway, |tables| tables.set_host_services(services.into()));
     }
 
     /// Changes our inside addresses.
-    pub(crate) fn change_inside_addresses(&self, changes: Changes<IpAddr, InsideAddress>) {
-        self.change(|tables| tables.change_inside_addresses(changes));
+    pub(crate) fn change_inside_addresses(&self, changes: Changes<Inside<IpAddr>, InsideAddress>) {
+        self.change_entries(changes, GatewayTables::set_inside_address);
     }
 
     /// Changes the prefixes that decrypted packets may go to.
-    pub fn change_local_prefixes(&self, changes: Changes<IpNet, ()>) {
-        self.change(|tables| tables.change_local_prefixes(changes));
+    pub fn change_local_prefixes(&self, changes: Changes<Inside<IpNet>, ()>) {
+        self.change_entries(changes, GatewayTables::set_local_prefix);
     }
 
-    /// Replaces the prefixes that decrypted packets may go to.
-    pub fn set_local_prefixes(&self, prefixes: Vec<IpNet>) {
-        self.change(|tables| tables.set_local_prefixes(prefixes));
+    /// Replaces the prefixes that a gateway's decrypted packets may go to.
+    pub fn set_local_prefixes(&self, gateway: GatewayId, prefixes: Vec<IpNet>) {
+        self.change_gateway(gateway, |tables| tables.set_local_prefixes(prefixes));
     }
 
     /// What every tunnel counted.
@@ -477,6 +482,22 @@ impl Engine {
         self.control.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn change_gateway(&self, gateway: GatewayId, change: impl FnOnce(&mut GatewayTables)) {
+        self.change(|tables| tables.change_gateway(gateway, change));
+    }
+
+    fn change_entries<K, V>(
+        &self,
+        changes: Changes<Inside<K>, V>,
+        set: impl Fn(&mut GatewayTables, K, Option<V>),
+    ) {
+        self.change(|tables| {
+            for (Inside { gateway, at }, entry) in changes {
+                tables.change_gateway(gateway, |tables| set(tables, at, entry));
+            }
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut Tables)) {
         let _control = self.control();
         let mut tables = self.tables();
@@ -509,3 +530,6 @@ impl Engine {
         ))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use vgw_esp::Plain;
+use vgw_sa::GatewayId;
 
 use super::Engine;
 use crate::engine::burst::seal_packets;
@@ -61,15 +62,21 @@ impl<Answer> From<DropReason> for Dropped<Answer> {
 
 /// `now` is the time since any fixed moment, for rate limits. No TUN device limits a packet.
 impl Engine {
-    /// Seals a packet from inside.
+    /// Seals a packet from inside a gateway.
     ///
     /// # Errors
     ///
     /// Why it is dropped, and the inner packet that tells its sender.
-    pub fn send(&self, now: Duration, packet: &mut [u8]) -> Result<EspPacket, Dropped<Vec<u8>>> {
+    pub fn send(
+        &self,
+        gateway: GatewayId,
+        now: Duration,
+        packet: &mut [u8],
+    ) -> Result<EspPacket, Dropped<Vec<u8>>> {
         let tables = self.tables.load();
         let header = VnetHeader::default();
-        let (departure, segments) = match forward_outbound(&tables, header, packet, usize::MAX) {
+        let leaves = forward_outbound(&tables, gateway, header, packet, usize::MAX);
+        let (departure, segments) = match leaves {
             Ok(leaves) => leaves,
             Err(stopped) => {
                 return Err(Dropped {
@@ -119,11 +126,12 @@ impl Engine {
         if local {
             return Ok(Arrival::Inside(inner.to_vec()));
         }
-        match forward_to_site(&tables, slot.inbound.tunnel, inner) {
+        let from = slot.inbound.tunnel;
+        match forward_to_site(&tables, from, inner) {
             Ok(departure) => Ok(Arrival::Relayed(self.seal(now, &departure, inner)?)),
             Err(stopped) => {
                 let answer = answer(stopped, inner).and_then(|answer| {
-                    let departure = forward_answer(&tables, &answer)?;
+                    let departure = forward_answer(&tables, from, &answer)?;
                     self.seal(now, &departure, &answer).ok()
                 });
                 Err(Dropped {

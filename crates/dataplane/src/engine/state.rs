@@ -126,7 +126,8 @@ mod tests {
     use super::Engine;
     use crate::packet::inner::tests::ipv4;
 
-    const TUNNEL: TunnelId = GatewayId(0).tunnel(3);
+    const GATEWAY: GatewayId = GatewayId(0);
+    const TUNNEL: TunnelId = GATEWAY.tunnel(3);
 
     fn child(spi: u32, remote: &str) -> ChildSa {
         let encryption = Encryption::AesGcm128;
@@ -158,14 +159,15 @@ mod tests {
     /// The SPI and the sequence number of a packet for 10.1.0.1.
     fn sent(engine: &Engine) -> (u8, u8) {
         let mut packet = ipv4([10, 9, 0, 1], [10, 1, 0, 1], 17, &[]);
-        let sent = engine.send(Duration::ZERO, &mut packet).unwrap();
+        let sent = engine.send(GATEWAY, Duration::ZERO, &mut packet).unwrap();
         (sent.octets[3], sent.octets[7])
     }
 
     #[test]
     fn sas_that_are_put_back_go_on_numbering_and_are_sent_with_in_the_same_order() {
         let mut engine = Engine::new(vec![[192, 0, 2, 1].into()]);
-        engine.set_forwarding(vec![("10.0.0.0/8".parse().unwrap(), TUNNEL.into())]);
+        let route = ("10.0.0.0/8".parse().unwrap(), TUNNEL.into());
+        engine.set_forwarding(GATEWAY, vec![route]);
         for (spi, remote) in [(1, "10.1.0.0/16"), (2, "10.0.0.0/8"), (3, "10.1.0.0/24")] {
             let child = child(spi, remote);
             engine

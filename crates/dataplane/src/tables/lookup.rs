@@ -4,11 +4,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use vgw_sa::{NextHop, TunnelId};
+use vgw_sa::{GatewayId, Inside, NextHop, TunnelId};
 
 use crate::packet::inner::InnerPacket;
-use crate::tables::Tables;
 use crate::tables::counters::DropReason;
+use crate::tables::{GatewayTables, Tables};
 
 /// Looks packets up as the workers do and sees what they see, but changes and
 /// counts nothing. Each thread has its own.
@@ -35,22 +35,28 @@ impl<'a> Lookup<'a> {
 
     /// The tunnels that lead to an inside address.
     #[must_use]
-    pub fn next_hop(&mut self, destination: IpAddr) -> Option<NextHop> {
+    pub fn next_hop(&mut self, destination: Inside<IpAddr>) -> Option<NextHop> {
         self.0.load().next_hop(destination)
     }
 
-    /// Whether packets may go from one tunnel into another.
+    /// Whether packets may go from one tunnel of a gateway into another.
     #[must_use]
-    pub fn site_to_site(&mut self) -> bool {
-        self.0.load().site_to_site()
+    pub fn site_to_site(&mut self, gateway: GatewayId) -> bool {
+        let gateway = self.0.load().gateway(gateway);
+        gateway.is_some_and(GatewayTables::site_to_site)
     }
 
-    /// The tunnel by which a packet from inside leaves.
+    /// The tunnel by which a packet from inside a gateway leaves.
     ///
     /// # Errors
     ///
     /// Why it would be dropped.
-    pub fn outbound(&mut self, packet: &InnerPacket<'_>) -> Result<TunnelId, DropReason> {
-        Ok(self.0.load().egress_for(packet)?.outbound.tunnel)
+    pub fn outbound(
+        &mut self,
+        gateway: GatewayId,
+        packet: &InnerPacket<'_>,
+    ) -> Result<TunnelId, DropReason> {
+        let egress = self.0.load().egress_for(gateway, packet)?;
+        Ok(egress.outbound.tunnel)
     }
 }

@@ -6,19 +6,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Cache};
-use ipnet::IpNet;
-use ts_bart::RoutingTable;
-use vgw_sa::{Changes, InsideAddress, NextHop, TunnelId};
+use vgw_sa::{GatewayId, Inside, NextHop, TunnelId};
 
 use crate::links::outside_link::OutsideLink;
 use crate::packet::inner::InnerPacket;
 use crate::tables::counters::DropReason;
-use crate::tables::host_firewall::HostServices;
 
 mod child;
 mod chunks;
 pub(crate) mod counters;
 mod egress;
+mod gateway;
 pub(crate) mod host_firewall;
 pub(crate) mod lookup;
 pub(crate) mod misplaced;
@@ -32,7 +30,8 @@ pub(crate) mod unknown_spis;
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;
 pub(crate) use egress::{Egress, OutsideEnds, Policy, ResolvedPath, TunnelPath};
-use prefix_trie::Table;
+use gateway::stays_on_link;
+pub(crate) use gateway::{DestinationOwner, GatewayTables};
 
 /// The place of an inbound SPI's slot.
 fn slot_of(spi: u32) -> Option<usize> {
@@ -49,16 +48,6 @@ pub(crate) struct Slot {
 /// A worker's own hold on the newest tables.
 pub(crate) type TableCache<'a> = Cache<&'a ArcSwap<Tables>, Arc<Tables>>;
 
-/// Whether a packet to this address stays on its link. On the TUN link it can then only
-/// be the host's own, even where all of the Internet is behind us. IPv4's link-local
-/// addresses are not among them, as they are the inside addresses of tunnels.
-const fn stays_on_link(destination: IpAddr) -> bool {
-    match destination {
-        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast(),
-        IpAddr::V6(v6) => v6.is_multicast() || v6.is_unicast_link_local(),
-    }
-}
-
 /// All that a worker needs to know.
 #[derive(Clone, Default)]
 pub(crate) struct Tables {
@@ -66,25 +55,8 @@ pub(crate) struct Tables {
     /// By tunnel number; the newest SA first. Packets that wait to be sent keep
     /// their entry, even if the tables change.
     tunnels: Chunks<Vec<Arc<Egress>>>,
-    fib: Arc<Table<NextHop>>,
-    local: Arc<Table<()>>,
-    /// The prefixes that the kernel delivers to the host itself. While they are
-    /// not known, any local destination may be the host's.
-    host: Option<Arc<Table<()>>>,
-    inside: Arc<Table<InsideAddress>>,
-    services: Arc<HostServices>,
-    site_to_site: bool,
-}
-
-/// Whose a destination of decrypted packets is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DestinationOwner {
-    /// That of a network behind us.
-    BehindUs,
-    /// The host's own.
-    Host,
-    /// Neither.
-    Elsewhere,
+    /// By gateway number.
+    gateways: Chunks<Option<GatewayTables>>,
 }
 
 impl Tables {
@@ -94,59 +66,37 @@ impl Tables {
         (slot.inbound.spi == spi).then_some(slot)
     }
 
-    /// Whether decrypted packets may go to this address.
-    fn is_local(&self, destination: IpAddr) -> bool {
-        self.local.contains(destination)
+    /// The tables of a gateway, if anything is known of it.
+    pub(crate) fn gateway(&self, id: GatewayId) -> Option<&GatewayTables> {
+        self.gateways.get(id.0.into())?.as_ref()
     }
 
-    /// Whose this destination is. A host that is open for everything counts as
-    /// behind us, except for the inside addresses.
-    pub(crate) fn owner_of(&self, destination: IpAddr) -> DestinationOwner {
-        if !self.is_local(destination) {
-            return DestinationOwner::Elsewhere;
+    /// Changes the tables of a gateway.
+    pub(crate) fn change_gateway(
+        &mut self,
+        id: GatewayId,
+        change: impl FnOnce(&mut GatewayTables),
+    ) {
+        let number = id.0.into();
+        self.gateways.grow_to(number);
+        if let Some(tables) = self.gateways.get_mut(number) {
+            change(tables.get_or_insert_with(|| GatewayTables::new(id)));
         }
-        let host = || {
-            let known = self.host.as_ref();
-            known.is_none_or(|host| host.contains(destination)) || stays_on_link(destination)
-        };
-        let closed = *self.services != HostServices::All && host();
-        if closed || self.inside.contains(destination) {
-            DestinationOwner::Host
-        } else {
-            DestinationOwner::BehindUs
-        }
-    }
-
-    /// Whether a packet from this tunnel to the host is delivered. Inside
-    /// addresses are for their own connection.
-    pub(crate) fn host_admits(&self, tunnel: TunnelId, packet: &InnerPacket<'_>) -> bool {
-        match self.inside.lookup(packet.destination()) {
-            Some(inside) if !inside.tunnels.is_by(tunnel) => false,
-            inside => {
-                let own = inside.filter(|inside| inside.tunnels.carrier == tunnel);
-                self.services.admit(packet, own)
-            }
-        }
-    }
-
-    /// Whether this tunnel's peer may send from this source: the reverse path
-    /// to it leads through the tunnel or its standby (RFC 3704 section 2.3),
-    /// and it is not an address of ours. A peer that a default route leads to
-    /// may use any other source.
-    pub(crate) fn is_routed_to(&self, source: IpAddr, tunnel: TunnelId) -> bool {
-        let hop = self.fib.lookup(source);
-        hop.is_some_and(|hop| hop.is_by(tunnel)) && !self.is_local(source)
     }
 
     /// The tunnels that lead to an inside address.
-    pub(crate) fn next_hop(&self, destination: IpAddr) -> Option<NextHop> {
-        self.fib.lookup(destination).copied()
+    pub(crate) fn next_hop(&self, destination: Inside<IpAddr>) -> Option<NextHop> {
+        self.gateway(destination.gateway)?.next_hop(destination.at)
     }
 
-    /// By which SA a packet leaves, or why it does not.
-    pub(crate) fn egress_for(&self, packet: &InnerPacket<'_>) -> Result<&Arc<Egress>, DropReason> {
+    /// By which SA a packet inside a gateway leaves, or why it does not.
+    pub(crate) fn egress_for(
+        &self,
+        gateway: GatewayId,
+        packet: &InnerPacket<'_>,
+    ) -> Result<&Arc<Egress>, DropReason> {
         let destination = packet.destination();
-        let Some(hop) = self.fib.lookup(destination) else {
+        let Some(hop) = self.next_hop(gateway.inside(destination)) else {
             return Err(if stays_on_link(destination) {
                 DropReason::LinkLocal
             } else {
@@ -166,7 +116,8 @@ impl Tables {
     fn egresses(&self, tunnel: TunnelId) -> &[Arc<Egress>] {
         usize::try_from(tunnel.number)
             .ok()
-            .and_then(|tunnel| self.tunnels.get(tunnel))
+            .and_then(|number| self.tunnels.get(number))
+            .filter(|egresses| are_of(egresses, tunnel))
             .map_or(&[], Vec::as_slice)
     }
 
@@ -175,15 +126,6 @@ impl Tables {
     pub(crate) fn rank_of_egress(&self, tunnel: TunnelId, spi_in: u32) -> Option<usize> {
         let mut egresses = self.egresses(tunnel).iter();
         egresses.position(|egress| egress.outbound.spi_in == spi_in)
-    }
-
-    /// Whether packets may go from one tunnel into another.
-    pub(crate) const fn site_to_site(&self) -> bool {
-        self.site_to_site
-    }
-
-    pub(crate) fn set_site_to_site(&mut self, allowed: bool) {
-        self.site_to_site = allowed;
     }
 
     /// The largest inner packet that the tunnel carries unfragmented, if it has
@@ -217,14 +159,19 @@ impl Tables {
         }
     }
 
-    /// Sends with this SA before any other of the tunnel, and no more with
+    /// Sends with this SA before any other of its tunnel, and no more with
     /// those of the same selectors.
-    pub(crate) fn use_outbound(&mut self, tunnel: TunnelId, egress: Egress) {
-        if let Ok(tunnel) = usize::try_from(tunnel.number) {
-            self.tunnels.grow_to(tunnel);
-        }
-        if let Some(egresses) = self.egresses_mut(tunnel) {
-            egresses.retain(|older| older.outbound.selectors != egress.outbound.selectors);
+    pub(crate) fn use_outbound(&mut self, egress: Egress) {
+        let outbound = &egress.outbound;
+        let Ok(number) = usize::try_from(outbound.tunnel.number) else {
+            return;
+        };
+        self.tunnels.grow_to(number);
+        if let Some(egresses) = self.tunnels.get_mut(number) {
+            egresses.retain(|older| {
+                older.outbound.tunnel == outbound.tunnel
+                    && older.outbound.selectors != outbound.selectors
+            });
             egresses.insert(0, Arc::new(egress));
         }
     }
@@ -300,75 +247,18 @@ impl Tables {
         }
     }
 
-    /// The egresses of a tunnel, to be changed, if it ever had any.
+    /// The egresses of a tunnel, to be changed, if it has any.
     fn egresses_mut(&mut self, tunnel: TunnelId) -> Option<&mut Vec<Arc<Egress>>> {
-        self.tunnels.get_mut(usize::try_from(tunnel.number).ok()?)
-    }
-
-    /// Replaces the forwarding table.
-    pub(crate) fn set_forwarding(&mut self, routes: impl IntoIterator<Item = (IpNet, NextHop)>) {
-        let mut fib = Table::default();
-        for (prefix, hop) in routes {
-            fib.insert(prefix.trunc(), hop);
-        }
-        self.fib = Arc::new(fib);
-    }
-
-    /// Replaces the prefixes that the kernel delivers to the host itself.
-    pub(crate) fn set_host_addresses(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
-        self.host = Some(Arc::new(set_of(prefixes)));
-    }
-
-    /// Changes entries of the forwarding table.
-    pub(crate) fn change_forwarding(&mut self, changes: Changes<IpNet, NextHop>) {
-        change(&mut self.fib, changes);
-    }
-
-    /// Replaces the services that the host has open.
-    pub(crate) fn set_host_services(&mut self, services: HostServices) {
-        self.services = Arc::new(services);
-    }
-
-    /// Changes our inside addresses.
-    pub(crate) fn change_inside_addresses(&mut self, changes: Changes<IpAddr, InsideAddress>) {
-        let changes = changes.into_iter();
-        change(
-            &mut self.inside,
-            changes.map(|(ours, entry)| (ours.into(), entry)),
-        );
-    }
-
-    /// Changes the prefixes that decrypted packets may go to.
-    pub(crate) fn change_local_prefixes(&mut self, changes: Changes<IpNet, ()>) {
-        change(&mut self.local, changes);
-    }
-
-    /// Replaces the prefixes that decrypted packets may go to.
-    pub(crate) fn set_local_prefixes(&mut self, prefixes: impl IntoIterator<Item = IpNet>) {
-        self.local = Arc::new(set_of(prefixes));
+        let egresses = self.tunnels.get_mut(usize::try_from(tunnel.number).ok()?)?;
+        are_of(egresses, tunnel).then_some(egresses)
     }
 }
 
-/// Changes our copy of a table; the copies that others have stay as they are.
-fn change<T: Clone + 'static>(
-    table: &mut Arc<Table<T>>,
-    changes: impl IntoIterator<Item = (IpNet, Option<T>)>,
-) {
-    let table = Arc::make_mut(table);
-    for (prefix, entry) in changes {
-        match entry {
-            Some(entry) => drop(table.insert(prefix.trunc(), entry)),
-            None => drop(table.remove(prefix.trunc())),
-        }
-    }
-}
-
-fn set_of(prefixes: impl IntoIterator<Item = IpNet>) -> Table<()> {
-    let mut set = Table::default();
-    for prefix in prefixes {
-        set.insert(prefix.trunc(), ());
-    }
-    set
+/// Whether these egresses, which have the tunnel's number, are its own. They may be another
+/// gateway's: numbers are given again.
+fn are_of(egresses: &[Arc<Egress>], tunnel: TunnelId) -> bool {
+    let newest = egresses.first();
+    newest.is_some_and(|egress| egress.outbound.tunnel == tunnel)
 }
 
 #[cfg(test)]

@@ -3,10 +3,11 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_esp::{InboundSa, Layout, OutboundSa};
-use vgw_sa::{GatewayId, NextHop, TunnelPolicy};
+use vgw_sa::{GatewayId, NextHop, TunnelId, TunnelPolicy};
 
 use super::{
-    DestinationOwner, Egress, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
+    DestinationOwner, Egress, GatewayTables, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables,
+    TunnelPath,
 };
 use crate::packet::inner::InnerPacket;
 use crate::packet::inner::tests::ipv4;
@@ -61,10 +62,10 @@ fn slot(spi: u32, tunnel: u32) -> Slot {
     }
 }
 
-fn egress(spi_in: u32, remote: &str) -> Egress {
+fn egress(tunnel: TunnelId, spi_in: u32, remote: &str) -> Egress {
     let outbound = Outbound {
         spi_in,
-        tunnel: GATEWAY.tunnel(0),
+        tunnel,
         lease: Arc::default(),
         sa: OutboundSa::new(spi_in, SUITE, &keys(), [0; 32]).unwrap(),
         selectors: selectors(remote),
@@ -74,10 +75,15 @@ fn egress(spi_in: u32, remote: &str) -> Egress {
     Egress::new(Arc::new(outbound), tunnel_path(4500))
 }
 
+fn route(tables: &mut Tables, net: &str, tunnel: TunnelId) {
+    let net = net.parse().unwrap();
+    tables.change_gateway(tunnel.gateway, |of| of.set_route(net, Some(tunnel.into())));
+}
+
 /// The inbound SPI of the SA by which a packet leaves.
 fn forward(tables: &Tables, destination: [u8; 4]) -> Result<u32, DropReason> {
     let octets = ipv4([10, 0, 0, 1], destination, 17, &[0; 8]);
-    let egress = tables.egress_for(&InnerPacket::parse(&octets).unwrap())?;
+    let egress = tables.egress_for(GATEWAY, &InnerPacket::parse(&octets).unwrap())?;
     Ok(egress.outbound.spi_in)
 }
 
@@ -111,9 +117,9 @@ fn a_slot_takes_another_sa_only_after_the_first_is_removed() {
 #[test]
 fn an_sa_that_sends_no_more_still_receives() {
     let mut tables = Tables::default();
-    tables.set_forwarding([("10.1.0.0/16".parse().unwrap(), GATEWAY.tunnel(0).into())]);
+    route(&mut tables, "10.1.0.0/16", GATEWAY.tunnel(0));
     tables.insert_inbound(slot(0x0010_0003, 0)).unwrap();
-    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0003, "10.1.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 0x0010_0003, "10.1.0.0/16"));
     tables.stop_outbound(GATEWAY.tunnel(0), 0x0010_0003);
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
     assert!(tables.inbound(0x0010_0003).is_some());
@@ -122,12 +128,11 @@ fn an_sa_that_sends_no_more_still_receives() {
 #[test]
 fn the_longest_prefix_leads_to_the_tunnel() {
     let mut tables = Tables::default();
-    let nets = [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)];
-    tables.set_forwarding(
-        nets.map(|(net, tunnel)| (net.parse().unwrap(), GATEWAY.tunnel(tunnel).into())),
-    );
+    for (net, tunnel) in [("10.1.0.0/16", 0), ("10.1.2.0/24", 1), ("fd00::/8", 2)] {
+        route(&mut tables, net, GATEWAY.tunnel(tunnel));
+    }
     for tunnel in [0, 1] {
-        tables.use_outbound(GATEWAY.tunnel(tunnel), egress(tunnel, "10.1.0.0/16"));
+        tables.use_outbound(egress(GATEWAY.tunnel(tunnel), tunnel, "10.1.0.0/16"));
     }
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(0));
     assert_eq!(forward(&tables, [10, 1, 2, 1]), Ok(1));
@@ -136,7 +141,7 @@ fn the_longest_prefix_leads_to_the_tunnel() {
 
 #[test]
 fn a_source_is_routed_to_both_tunnels_of_its_connection_and_to_no_other() {
-    let mut tables = Tables::default();
+    let mut tables = GatewayTables::new(GATEWAY);
     let hop = |carrier, standby: Option<u32>| NextHop {
         carrier: GATEWAY.tunnel(carrier),
         standby: standby.map(|number| GATEWAY.tunnel(number)),
@@ -176,7 +181,7 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
         forward(&tables, [169, 254, 10, 2]),
         Err(DropReason::NoRoute)
     );
-    tables.set_forwarding([("224.0.0.0/4".parse().unwrap(), GATEWAY.tunnel(0).into())]);
+    route(&mut tables, "224.0.0.0/4", GATEWAY.tunnel(0));
     assert_eq!(forward(&tables, [224, 0, 0, 22]), Err(DropReason::NoSa));
 
     // As the kernel sends them to a link that comes up: a multicast listener report
@@ -188,7 +193,7 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
         report.extend([143, 0, 0, 0, 0, 0, 0, 0]);
         let report = InnerPacket::parse(&report).unwrap();
         assert!(matches!(
-            tables.egress_for(&report),
+            tables.egress_for(GATEWAY, &report),
             Err(DropReason::LinkLocal)
         ));
     }
@@ -196,9 +201,9 @@ fn what_is_for_the_link_alone_is_not_missed_for_want_of_a_route() {
 
 #[test]
 fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one() {
-    let mut tables = Tables::default();
+    let mut tables = GatewayTables::new(GATEWAY);
     tables.set_local_prefixes(["10.0.0.0/16".parse().unwrap()]);
-    let owner = |tables: &Tables, to: &str| tables.owner_of(to.parse().unwrap());
+    let owner = |tables: &GatewayTables, to: &str| tables.owner_of(to.parse().unwrap());
     assert_eq!(owner(&tables, "10.0.0.5"), DestinationOwner::Host);
     assert_eq!(owner(&tables, "10.1.0.5"), DestinationOwner::Elsewhere);
     tables.set_host_addresses(["10.0.0.5/32".parse().unwrap()]);
@@ -210,7 +215,7 @@ fn until_the_host_s_addresses_are_known_every_local_destination_is_taken_for_one
 
 #[test]
 fn where_all_of_the_internet_is_behind_us_what_stays_on_a_link_is_the_hosts() {
-    let mut tables = Tables::default();
+    let mut tables = GatewayTables::new(GATEWAY);
     tables.set_local_prefixes(["0.0.0.0/0", "::/0"].map(|net| net.parse().unwrap()));
     tables.set_host_addresses([]);
     for (to, owner) in [
@@ -227,10 +232,10 @@ fn where_all_of_the_internet_is_behind_us_what_stays_on_a_link_is_the_hosts() {
 #[test]
 fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
     let mut tables = Tables::default();
-    tables.set_forwarding([("10.0.0.0/8".parse().unwrap(), GATEWAY.tunnel(3).into())]);
+    route(&mut tables, "10.0.0.0/8", GATEWAY.tunnel(3));
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
-    tables.use_outbound(GATEWAY.tunnel(3), egress(1, "10.1.0.0/16"));
-    tables.use_outbound(GATEWAY.tunnel(3), egress(2, "10.2.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(3), 1, "10.1.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(3), 2, "10.2.0.0/16"));
     assert_eq!(forward(&tables, [10, 2, 1, 1]), Ok(2));
     assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(1));
     assert_eq!(
@@ -240,11 +245,29 @@ fn a_packet_takes_the_first_sa_whose_selectors_admit_it() {
 }
 
 #[test]
+fn a_number_that_another_gateway_s_tunnel_got_leads_nobody_there() {
+    let mut tables = Tables::default();
+    let (old, new) = (GATEWAY.tunnel(3), GatewayId(1).tunnel(3));
+    route(&mut tables, "10.1.0.0/16", old);
+    tables.use_outbound(egress(old, 1, "10.1.0.0/16"));
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Ok(1));
+    tables.use_outbound(egress(new, 2, "10.1.0.0/16"));
+    assert_eq!(forward(&tables, [10, 1, 1, 1]), Err(DropReason::NoSa));
+    tables.set_path(old, [], Some(&path(60000)), &Arc::default());
+    let ports = tables.egresses(new).iter();
+    let ports: Vec<_> = ports
+        .map(|egress| egress.tunnel_path.path.remote.port())
+        .collect();
+    assert_eq!(ports, [4500]);
+    assert_eq!((tables.mtu(old), tables.mtu(new)), (None, Some(1438)));
+}
+
+#[test]
 fn a_rekeyed_sa_replaces_the_one_of_the_same_selectors_only() {
     let mut tables = Tables::default();
-    tables.use_outbound(GATEWAY.tunnel(0), egress(1, "10.1.0.0/16"));
-    tables.use_outbound(GATEWAY.tunnel(0), egress(2, "10.2.0.0/16"));
-    tables.use_outbound(GATEWAY.tunnel(0), egress(3, "10.1.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 1, "10.1.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 2, "10.2.0.0/16"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 3, "10.1.0.0/16"));
     let names = |tables: &Tables| -> Vec<u32> {
         tables
             .egresses(GATEWAY.tunnel(0))
@@ -264,7 +287,7 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
     let mut tables = Tables::default();
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
     tables.insert_inbound(slot(0x0010_0001, 1)).unwrap();
-    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0000, "10.0.0.0/8"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 0x0010_0000, "10.0.0.0/8"));
     tables.set_path(
         GATEWAY.tunnel(0),
         [0x0010_0000],
@@ -284,7 +307,7 @@ fn a_new_route_leads_the_sas_of_its_tunnel_and_no_others() {
 fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
     let mut tables = Tables::default();
     tables.insert_inbound(slot(0x0010_0000, 0)).unwrap();
-    tables.use_outbound(GATEWAY.tunnel(0), egress(0x0010_0000, "10.0.0.0/8"));
+    tables.use_outbound(egress(GATEWAY.tunnel(0), 0x0010_0000, "10.0.0.0/8"));
     // AES-GCM in UDP over IPv4: the row of AWS's table.
     assert_eq!(tables.mtu(GATEWAY.tunnel(0)), Some(1438));
     assert_eq!(tables.inbound(0x0010_0000).unwrap().tunnel_path.mtu, 1438);
@@ -304,7 +327,7 @@ fn a_smaller_link_makes_the_mtu_of_its_tunnel_smaller() {
 
 #[test]
 fn only_local_prefixes_take_decrypted_packets() {
-    let mut tables = Tables::default();
+    let mut tables = GatewayTables::new(GATEWAY);
     tables.set_local_prefixes(["10.0.0.5/16", "fd00::1/128"].map(|net| net.parse().unwrap()));
     assert!(tables.is_local([10, 0, 200, 1].into()));
     assert!(!tables.is_local([10, 1, 0, 1].into()));
@@ -338,7 +361,7 @@ fn a_table_that_was_changed_by_entries_is_as_one_that_was_made_whole() {
         IpNet::new(address.into(), length).unwrap().trunc()
     };
     let mut should = std::collections::BTreeMap::new();
-    let mut tables = Tables::default();
+    let mut tables = GatewayTables::new(GATEWAY);
     for step in 0..2_000_u32 {
         let number = step.wrapping_mul(2_654_435_761) >> 24;
         let hop = (step % 3 > 0).then(|| NextHop::from(GATEWAY.tunnel(step)));
@@ -349,10 +372,10 @@ fn a_table_that_was_changed_by_entries_is_as_one_that_was_made_whole() {
         // Workers may still look into it.
         let before = tables.clone();
         let found = before.next_hop(net(number).addr());
-        tables.change_forwarding(vec![(net(number), hop)]);
+        tables.set_route(net(number), hop);
         assert_eq!(before.next_hop(net(number).addr()), found);
     }
-    let mut whole = Tables::default();
+    let mut whole = GatewayTables::new(GATEWAY);
     whole.set_forwarding(should.clone());
     assert!(should.len() > 50, "{}", should.len());
     for number in 0..256 {

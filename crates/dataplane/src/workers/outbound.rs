@@ -118,14 +118,15 @@ impl OutboundWorker<'_> {
     fn take(&mut self, tables: &Tables, len: usize) -> Result<(), DropReason> {
         let packet = self.packet.get_mut(..len).unwrap_or_default();
         let header = VnetHeader::from_octets(self.header);
-        let (departure, segments) =
-            match forward_outbound(tables, header, packet, self.shared.tun.mtu()) {
-                Ok(leaves) => leaves,
-                Err(stopped) => {
-                    self.send_answer(stopped, len);
-                    return Err(stopped.reason());
-                }
-            };
+        let (gateway, tun_mtu) = (self.shared.gateway, self.shared.tun.mtu());
+        let leaves = forward_outbound(tables, gateway, header, packet, tun_mtu);
+        let (departure, segments) = match leaves {
+            Ok(leaves) => leaves,
+            Err(stopped) => {
+                self.send_answer(stopped, len);
+                return Err(stopped.reason());
+            }
+        };
         let Departure {
             egress,
             next_header,

@@ -36,7 +36,7 @@ impl<'a> Relay<'a> {
         match forward_to_site(tables, from, octets) {
             Ok(departure) => copy_to(&mut self.transmit, &departure, octets),
             Err(stopped) => {
-                self.send_answer(tables, stopped, octets);
+                self.send_answer(tables, from, stopped, octets);
                 Err(stopped.reason())
             }
         }
@@ -59,7 +59,13 @@ impl<'a> Relay<'a> {
     }
 
     /// Tells the sender of a packet why it goes no further.
-    fn send_answer(&mut self, tables: &Tables, stopped: NotForwarded, octets: &[u8]) {
+    fn send_answer(
+        &mut self,
+        tables: &Tables,
+        from: TunnelId,
+        stopped: NotForwarded,
+        octets: &[u8],
+    ) {
         if self.answers_left == 0 {
             return;
         }
@@ -67,7 +73,7 @@ impl<'a> Relay<'a> {
         let Some(answer) = len.and_then(|len| self.answer.get(..len)) else {
             return;
         };
-        let Some(departure) = forward_answer(tables, answer) else {
+        let Some(departure) = forward_answer(tables, from, answer) else {
             return;
         };
         if copy_to(&mut self.transmit, &departure, answer).is_ok() {

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
+use vgw_sa::GatewayId;
 
 use crate::engine::Engine;
 use crate::event::EventSink;
@@ -18,6 +19,8 @@ use crate::workers::mailbox::Mailbox;
 /// Devices, tables and counters; everything that the control side changes is
 /// in the tables of `engine`.
 pub(crate) struct Shared {
+    /// Whose TUN device it is.
+    pub(crate) gateway: GatewayId,
     pub(crate) tun: Tun,
     pub(crate) outside: Vec<OutsideSockets>,
     pub(crate) engine: Engine,
@@ -33,6 +36,7 @@ pub(crate) struct Shared {
 
 impl Shared {
     pub(crate) fn new(
+        gateway: GatewayId,
         tun: Tun,
         outside: Vec<OutsideSockets>,
         workers: usize,
@@ -43,6 +47,7 @@ impl Shared {
         Ok(Self {
             inbound: (0..workers).map(worker).collect::<io::Result<_>>()?,
             outbound: (workers..all).map(worker).collect::<io::Result<_>>()?,
+            gateway,
             tun,
             engine: Engine::new(outside.iter().map(OutsideSockets::address).collect()),
             outside,

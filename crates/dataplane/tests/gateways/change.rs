@@ -82,8 +82,8 @@ fn a_route_that_is_changed_before_a_packet_is_sent_counts_for_it() {
             noise.send_to(b"noise", noise_to).unwrap();
         }
         let (index, tunnel) = [(0, GATEWAY.tunnel(1)), (1, GATEWAY.tunnel(2))][change % 2];
-        left.plane
-            .set_forwarding(vec![(busy, TUNNEL.into()), (changed, tunnel.into())]);
+        let routes = vec![(busy, TUNNEL.into()), (changed, tunnel.into())];
+        left.plane.set_forwarding(GATEWAY, routes);
         let before: u64 = counted().iter().sum();
         socket.send_to(b"data", "10.9.0.77:7000").unwrap();
         expected[index] += 1;

@@ -166,7 +166,7 @@ fn a_full_socket_costs_its_own_packets_alone_and_has_room_again() {
     left.plane.use_outbound(GATEWAY.tunnel(1), spi).unwrap();
     let routes = [("10.9.0.2/32", TUNNEL), ("10.9.0.77/32", GATEWAY.tunnel(1))];
     let routes = routes.map(|(net, tunnel)| (net.parse().unwrap(), tunnel.into()));
-    left.plane.set_forwarding(routes.into());
+    left.plane.set_forwarding(GATEWAY, routes.into());
 
     let sender = left.socket((left.inside[0], 7001).into());
     setsockopt(&sender, UdpGsoSegment, &i32::try_from(PACKET).unwrap()).unwrap();
@@ -271,6 +271,7 @@ fn packets_that_nobody_reads_in_time_are_counted_by_the_kernel_and_told() {
         .set_parameter("ipv6/conf/default/disable_ipv6", "1")
         .unwrap();
     let open = || Config {
+        gateway: GATEWAY,
         tun: Tun::open("tun%d", 1, Features::ALL).unwrap(),
         outside: Vec::new(),
         workers: 1,

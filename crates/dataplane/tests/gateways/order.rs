@@ -202,8 +202,8 @@ fn what_several_workers_relay_into_one_tunnel_and_the_vpc_sends_leaves_in_order(
         let routes = behind.chain(routes);
         let routes =
             routes.map(|(net, tunnel)| (net.parse().unwrap(), GATEWAY.tunnel(tunnel).into()));
-        hub.plane.set_forwarding(routes.collect());
-        hub.plane.set_site_to_site(true);
+        hub.plane.set_forwarding(GATEWAY, routes.collect());
+        hub.plane.set_site_to_site(GATEWAY, true);
         let sealed: Vec<Vec<_>> = (0..)
             .zip(&sites)
             .map(|(number, site)| {

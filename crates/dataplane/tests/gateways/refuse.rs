@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use ipnet::IpNet;
 use vgw_dataplane::{DataPlaneEvent, DropReason, SeenPath};
-use vgw_sa::{ChildSa, HostService, InsideAddress, Transport, TunnelId};
+use vgw_sa::{ChildSa, GatewayId, HostService, InsideAddress, Transport, TunnelId};
 
 use crate::rig::{Forger, GATEWAY, GCM, Rig, TUNNEL, inner};
 
@@ -78,7 +78,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
     let send = || forger.send(&forger.seal(&inner(LEFT, RIGHT), 4));
 
     let host = vec![IpNet::from(right.inside[0])];
-    right.plane.set_host_addresses(host);
+    right.plane.set_host_addresses(GATEWAY, host);
     send();
     right.await_drops(DropReason::HostClosed, 1);
 
@@ -87,7 +87,7 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         first: 7000,
         last: 7000,
     };
-    right.plane.set_host_services(vec![open]);
+    right.plane.set_host_services(GATEWAY, vec![open]);
     send();
     assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
 
@@ -97,8 +97,8 @@ fn the_gateway_s_own_host_is_open_for_what_is_configured_and_no_tunnel_reaches_a
         tunnels: tunnel.into(),
     };
     for service in [open, HostService::All] {
-        right.plane.set_host_services(vec![service]);
-        let of_tunnel = |tunnel| vec![(right.inside[0], Some(inside(tunnel)))];
+        right.plane.set_host_services(GATEWAY, vec![service]);
+        let of_tunnel = |tunnel| vec![(GATEWAY.inside(right.inside[0]), Some(inside(tunnel)))];
         right.plane.change_inside_addresses(of_tunnel(TUNNEL));
         send();
         assert_eq!(receiver.recv(&mut buffer).unwrap(), 4);
@@ -187,7 +187,7 @@ fn packets_without_a_way_out_are_dropped_with_their_reason() {
     left.await_drops(DropReason::NoSa, 1);
 
     rig.connect(1, GCM, 0, true);
-    left.plane.set_forwarding(Vec::new());
+    left.plane.set_forwarding(GATEWAY, Vec::new());
     let before = left.dropped(DropReason::NoRoute);
     send();
     vgw_lab::wait_until("no_route", crate::rig::PATIENCE, || {
@@ -199,7 +199,7 @@ fn packets_without_a_way_out_are_dropped_with_their_reason() {
 
 #[test]
 #[ignore = "needs root"]
-fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
+fn an_sa_is_refused_whose_slot_is_taken_whose_path_starts_nowhere_or_whose_gateway_has_no_device() {
     use vgw_dataplane::ControlError;
 
     let rig = Rig::new("control");
@@ -224,6 +224,9 @@ fn an_sa_is_refused_whose_slot_is_taken_or_whose_path_starts_nowhere() {
     nowhere.local = SocketAddr::from(([203, 0, 113, 1], 4500));
     let refused = rig.right.plane.install_child(TUNNEL, child(nowhere), 64);
     assert!(matches!(refused, Err(ControlError::NoOutsideAddress(_))));
+    let elsewhere = GatewayId(1).tunnel(0);
+    let refused = rig.right.plane.install_child(elsewhere, child(path), 64);
+    assert!(matches!(refused, Err(ControlError::NoDevice(1))));
     assert!(matches!(
         rig.right.plane.remove_child(0x0FE0_0001),
         Err(ControlError::UnknownChild(0x0FE0_0001))

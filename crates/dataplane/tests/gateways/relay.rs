@@ -53,8 +53,8 @@ impl Hub {
         let routes = (0..)
             .zip(SITES)
             .map(|(tunnel, site)| (site.parse().unwrap(), NextHop::from(GATEWAY.tunnel(tunnel))));
-        hub.plane.set_forwarding(routes.collect());
-        hub.plane.set_site_to_site(true);
+        hub.plane.set_forwarding(GATEWAY, routes.collect());
+        hub.plane.set_site_to_site(GATEWAY, true);
         Self { rig, sites }
     }
 
@@ -157,7 +157,7 @@ fn no_site_speaks_as_another_or_as_the_vpc_unless_its_sources_are_not_checked() 
         .map(|site| site.parse().unwrap())
         .into_iter()
         .zip(hops);
-    plane.set_forwarding(routes.collect());
+    plane.set_forwarding(GATEWAY, routes.collect());
     hub.send(0, &as_the_other);
     assert_eq!(source(&hub.receive(1)), IpAddr::from(HOSTS[1]));
 
@@ -187,7 +187,7 @@ fn what_may_not_be_relayed_is_dropped_with_its_reason() {
     hub.send(0, &packet(0, 1, 64, false, 10));
     plane.await_drops(DropReason::NoSa, 1);
     // When it is not allowed at all.
-    plane.plane.set_site_to_site(false);
+    plane.plane.set_site_to_site(GATEWAY, false);
     hub.send(0, &packet(0, 1, 64, false, 10));
     plane.await_drops(DropReason::UnknownDestination, 3);
 }

@@ -52,6 +52,7 @@ pub struct Rig {
 /// What a data plane of `workers` works with, in the namespace of the calling thread.
 pub fn open(outside: [IpAddr; 2], features: Features, workers: usize) -> Config {
     Config {
+        gateway: GATEWAY,
         tun: Tun::open("tun%d", workers, features).unwrap(),
         outside: outside
             .map(|address| OutsideSockets::bind(address, workers, features).unwrap())
@@ -141,10 +142,10 @@ impl Side {
             }),
         )
         .unwrap();
-        plane.set_forwarding(inside.map(|net| (net, TUNNEL.into())).into());
+        plane.set_forwarding(GATEWAY, inside.map(|net| (net, TUNNEL.into())).into());
         // What is inside is behind the gateway unless a test says otherwise.
-        plane.set_host_addresses(Vec::new());
-        plane.set_local_prefixes(inside.map(|net| net.addr().into()).into());
+        plane.set_host_addresses(GATEWAY, Vec::new());
+        plane.set_local_prefixes(GATEWAY, inside.map(|net| net.addr().into()).into());
         Self {
             namespace,
             plane,

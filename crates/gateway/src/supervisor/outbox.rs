@@ -132,10 +132,14 @@ impl Outbox {
             policy.map(|policy| Command::SetPolicy { tunnel, policy })
         }));
         let services = tables.services.take_changes().into_iter();
-        ready.extend(services.filter_map(|(_, services)| services.map(Command::SetHostServices)));
+        ready.extend(services.filter_map(|(gateway, services)| {
+            services.map(|services| Command::SetHostServices(gateway, services))
+        }));
         ready.extend(some(tables.inside.take_changes()).map(Command::ChangeInside));
         let cloudhub = tables.cloudhub.take_changes().into_iter();
-        ready.extend(cloudhub.filter_map(|(_, allowed)| allowed.map(Command::SetCloudHub)));
+        ready.extend(cloudhub.filter_map(|(gateway, allowed)| {
+            allowed.map(|allowed| Command::SetCloudHub(gateway, allowed))
+        }));
         let addresses = tables.inside_addresses.take_changes();
         ready.extend(some(addresses).map(Command::ChangeInsideAddresses));
         let prefixes = tables.local_prefixes.take_changes();

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_ike::bounded_text::{NAMED, few};
-use vgw_sa::{TrafficSelector, TunnelId};
+use vgw_sa::{GatewayId, TrafficSelector, TunnelId};
 
 use super::tunnel::Tunnel;
 use super::{Change, ConnectionState, Supervisor};
@@ -62,17 +62,22 @@ impl Supervisor {
         let sides = [
             of_the_peer(gateway, connection, &remote),
             of_ours(gateway, connection, &local, |selected| {
-                self.networks_of_others(pair, selected)
+                self.networks_of_others(gateway.id, pair, selected)
             }),
         ];
         sides.into_iter().flatten().collect()
     }
 
-    /// The networks behind other peers that have an address of these.
-    fn networks_of_others(&self, pair: &ConnectionState, among: &[Span]) -> Vec<Span> {
+    /// The networks behind a gateway's other peers that have an address of these.
+    fn networks_of_others(
+        &self,
+        gateway: GatewayId,
+        pair: &ConnectionState,
+        among: &[Span],
+    ) -> Vec<Span> {
         let between = among.iter().flat_map(|span| {
             let (first, last) = span.ends();
-            self.outbox.tables.between(first, last)
+            self.outbox.tables.between(gateway, first, last)
         });
         let others = between.filter(|(_, hop)| !pair.tunnels.contains(&hop.carrier));
         let nets: Vec<IpNet> = others.map(|(net, _)| net).collect();

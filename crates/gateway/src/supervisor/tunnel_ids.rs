@@ -24,3 +24,20 @@ impl TunnelIds {
         self.free.insert(id.number);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vgw_sa::GatewayId;
+
+    use super::TunnelIds;
+
+    #[test]
+    fn no_two_tunnels_have_one_number_whosever_they_are() {
+        let mut ids = TunnelIds::default();
+        let [one, other] = [GatewayId(0), GatewayId(1)];
+        let first = ids.take(one);
+        assert_eq!(ids.take(other), other.tunnel(1));
+        ids.give_back(first);
+        assert_eq!(ids.take(other), other.tunnel(0));
+    }
+}

@@ -77,6 +77,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     };
     let kernel = keeper.keep(opened.tun.index());
     let config = Config {
+        gateway: loaded.gateway.id,
         tun: opened.tun,
         outside: opened.outside,
         workers: workers(&loaded.settings.data_plane),
