@@ -6,11 +6,12 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress, NATT_PORT,
-    NextHop, Path, TunnelId, TunnelPolicy, TunnelTraffic,
+    Activity, Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress,
+    NATT_PORT, NextHop, Path, TunnelId, TunnelPolicy, TunnelTraffic,
 };
 use zeroize::Zeroizing;
 
@@ -325,6 +326,12 @@ impl DataPlane {
     #[must_use]
     pub fn tunnel_traffic(&self) -> Vec<(TunnelId, TunnelTraffic)> {
         self.shared.engine.tunnel_traffic()
+    }
+
+    /// What is to be noticed of the tunnels' traffic; see [`crate::Engine::look_at_activity`].
+    #[must_use]
+    pub fn look_at_activity(&self, now: Instant, patience: Duration) -> Vec<(TunnelId, Activity)> {
+        self.shared.engine.look_at_activity(now, patience)
     }
 
     /// What every installed CHILD SA counted, by inbound SPI.

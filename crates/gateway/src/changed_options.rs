@@ -96,6 +96,10 @@ pub(crate) fn tunnel_fields(old: &Tunnel, new: &Tunnel) -> Vec<&'static str> {
         ("replay_window_size", old.replay_window == new.replay_window),
         ("dpd_timeout_seconds", old.dpd_timeout == new.dpd_timeout),
         ("dpd_timeout_action", old.dpd_action == new.dpd_action),
+        (
+            "failure_detection",
+            old.failure_detection == new.failure_detection,
+        ),
         ("startup_action", old.startup_action == new.startup_action),
         ("encapsulation", old.encapsulation == new.encapsulation),
         ("df_policy", old.df_policy == new.df_policy),

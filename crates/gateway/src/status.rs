@@ -75,6 +75,8 @@ pub struct ConnectionStatus {
     pub failback: bool,
     /// The tunnel that carries the outbound traffic; None while neither can.
     pub active: Option<TunnelIndex>,
+    /// Why that changed last, if ever.
+    pub last_move: Option<AgedText>,
     /// Both tunnels.
     pub tunnels: [TunnelStatus; 2],
 }
@@ -124,6 +126,9 @@ pub struct TunnelStatus {
     /// Where its traffic selectors and the configured networks do not meet while it is up,
     /// a sentence each.
     pub mismatches: Vec<String>,
+    /// That packets leave and none comes back, and what is known of the peer; None once it
+    /// answers or something comes back.
+    pub suspect: Option<AgedText>,
     /// That nothing comes back through it though the peer answers IKE, and what may be
     /// the reason; None once something does.
     pub one_way: Option<AgedText>,
@@ -164,6 +169,8 @@ pub struct TunnelStatus {
     pub children: Vec<ChildStatus>,
     /// Since the tunnel was configured (AWS: TunnelDataIn and TunnelDataOut).
     pub traffic: TunnelTraffic,
+    /// Times that its connection's traffic moved to it, since it was configured.
+    pub takeovers: u64,
     /// SAs and paths of it that the data plane refused, since it was configured.
     pub changes_refused: u64,
     /// How long ago an authenticated packet was last seen to have come in.

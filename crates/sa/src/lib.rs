@@ -22,5 +22,5 @@ pub use path::Path;
 pub use policy::{DfPolicy, TunnelPolicy};
 pub use ports::{IKE_PORT, NATT_PORT};
 pub use spi::{SLOT_BITS, slot_of};
-pub use traffic_counts::{ChildTraffic, TunnelTraffic};
+pub use traffic_counts::{Activity, ChildTraffic, TunnelTraffic};
 pub use traffic_selector::TrafficSelector;

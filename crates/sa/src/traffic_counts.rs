@@ -1,5 +1,7 @@
 //! What the data plane counts.
 
+use std::time::Instant;
+
 use crate::TunnelId;
 
 /// What was counted for one tunnel, since it was made.
@@ -32,4 +34,13 @@ pub struct ChildTraffic {
     pub bytes_out: u64,
     /// Last sequence number sent.
     pub sequence: u64,
+}
+
+/// What is noticed of a tunnel's traffic, soon after it happens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Packets came.
+    Heard,
+    /// Packets have left, the first of them at this time, and none came since.
+    Silent(Instant),
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_crypto::Secret;
 use vgw_gateway::command::RefusedCommand;
 use vgw_gateway::domain::Gateway;
-use vgw_gateway::supervisor::Supervisor;
+use vgw_gateway::supervisor::{SILENCE, Supervisor};
 use vgw_ike::config::Limits;
 use vgw_ike::event::Content;
 use vgw_ike::job::{Job, JobId};
@@ -18,6 +18,8 @@ use crate::setup;
 
 /// How often the supervisor is told what the data plane counted.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
+/// How long after a packet has left or come it is noticed.
+const LOOK: Duration = Duration::from_millis(5);
 /// A computation takes up to this long, so that some overtake others.
 const JOB: Duration = Duration::from_millis(20);
 
@@ -40,6 +42,7 @@ pub struct Node {
     /// Computations that are carried out later, and when.
     jobs: Vec<(Instant, JobId, Job)>,
     next_count: Instant,
+    looks: Looks,
     /// When the supervisor has something to do, as it said last.
     supervisor_due: Option<Instant>,
     dice: Dice,
@@ -79,6 +82,7 @@ impl Node {
             token_key: Some(Secret::new(seed.to_be_bytes().repeat(4))),
             jobs: Vec::new(),
             next_count: epoch,
+            looks: Looks::default(),
             supervisor_due: None,
             dice: Dice::new(seed),
             job_dice: Dice::new(!seed),
@@ -132,6 +136,7 @@ impl Node {
         let jobs = self.jobs.iter().map(|(at, _, _)| *at);
         jobs.chain(self.supervisor_due)
             .chain([self.next_count])
+            .chain(self.looks.next())
             .min()
     }
 
@@ -145,6 +150,9 @@ impl Node {
             supervisor.handle_traffic(now, &tunnels, &children);
             self.next_count = now + COUNT_EVERY;
         }
+        if self.looks.take_due(now) {
+            supervisor.handle_activity(now, &self.plane.look_at_activity(now));
+        }
         for (_, id, job) in self.jobs.extract_if(.., |(at, _, _)| *at <= now) {
             let before = rekeys(now, supervisor);
             supervisor.handle_job(now, id, job.run());
@@ -153,6 +161,11 @@ impl Node {
         if supervisor.poll_timeout().is_some_and(|due| due <= now) {
             supervisor.handle_timeout(now);
         }
+    }
+
+    /// A packet has left or come through a tunnel.
+    pub fn note_packet(&mut self, now: Instant) {
+        self.looks.first.get_or_insert(now + LOOK);
     }
 
     /// Carries out what the supervisor wants, or refuses to, and gives what it sends.
@@ -227,6 +240,30 @@ impl Node {
         if let Some(supervisor) = &mut self.supervisor {
             supervisor.handle_datagram(now, local, remote, message);
         }
+    }
+}
+
+/// When to look at the tunnels' traffic. A daemon looks all the time; here it is enough to look
+/// once there were packets, and again when an answer should have come.
+#[derive(Default)]
+struct Looks {
+    first: Option<Instant>,
+    second: Option<Instant>,
+}
+
+impl Looks {
+    fn next(&self) -> Option<Instant> {
+        [self.first, self.second].into_iter().flatten().min()
+    }
+
+    fn take_due(&mut self, now: Instant) -> bool {
+        let due = |at: &mut Instant| *at <= now;
+        let second = self.second.take_if(due).is_some();
+        let first = self.first.take_if(due).is_some();
+        if first {
+            self.second.get_or_insert(now + SILENCE);
+        }
+        first || second
     }
 }
 

@@ -3,12 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_dataplane::{Arrival, DropReason, Dropped, Engine, EspPacket, SeenPath};
 use vgw_gateway::command::Command;
-use vgw_sa::{ChildTraffic, GatewayId, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic};
+use vgw_gateway::supervisor::SILENCE;
+use vgw_sa::{
+    Activity, ChildTraffic, GatewayId, NATT_PORT, NextHop, TunnelId, TunnelPolicy, TunnelTraffic,
+};
 
 use crate::network::{Load, Packet};
 
@@ -182,6 +185,12 @@ impl Plane {
     #[must_use]
     pub fn counted(&self) -> (Vec<(TunnelId, TunnelTraffic)>, Vec<ChildTraffic>) {
         (self.engine.tunnel_traffic(), self.engine.child_traffic())
+    }
+
+    /// What is to be noticed of the tunnels' traffic.
+    #[must_use]
+    pub fn look_at_activity(&self, now: Instant) -> Vec<(TunnelId, Activity)> {
+        self.engine.look_at_activity(now, SILENCE)
     }
 
     /// Inbound SPIs that are installed.

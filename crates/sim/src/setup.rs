@@ -6,7 +6,8 @@ use std::time::Duration;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vgw_crypto::{Encryption, Group, Integrity, Secret};
 use vgw_gateway::domain::{
-    Connection, CustomerGateway, DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+    Connection, CustomerGateway, DpdAction, FailureDetection, Gateway, Phase1, Phase2, Side,
+    StartupAction, Tunnel,
 };
 use vgw_gateway::rules::{self, Checked};
 use vgw_ike::config::{Encapsulation, Psk};
@@ -187,6 +188,7 @@ fn tunnel(gateway: u8, customer: u8, number: u8) -> Tunnel {
         replay_window: 1024,
         dpd_timeout: Duration::from_secs(40),
         dpd_action: DpdAction::Clear,
+        failure_detection: FailureDetection::Fast,
         startup_action: StartupAction::Add,
         encapsulation: Encapsulation::Auto,
         df_policy: DfPolicy::Honor,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use vgw_admin::wire;
@@ -14,7 +14,7 @@ use vgw_gateway::command::Command;
 use vgw_gateway::line_limit::LineLimit;
 use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
-use vgw_gateway::supervisor::Supervisor;
+use vgw_gateway::supervisor::{SILENCE, Supervisor};
 use vgw_ike::event::{Content, Transmit};
 use vgw_sa::{Changes, Inside, TunnelId};
 
@@ -30,6 +30,11 @@ use crate::problems::{OutsideProblems, SmallMtuLink};
 /// Refused commands that are logged in a minute: a peer can cause them by setting up SAs again
 /// and again.
 const FAILURES: u32 = 20;
+
+/// The shortest time between two looks at the tunnels' traffic.
+const SHORTEST_LOOK: Duration = Duration::from_millis(5);
+/// The same for each connection.
+const LOOK_PER_CONNECTION: Duration = Duration::from_micros(10);
 
 /// The supervisor and what its commands are for.
 #[derive(Debug)]
@@ -124,6 +129,21 @@ impl Driver {
         let tunnels = self.plane.tunnel_traffic();
         let children = self.plane.child_traffic();
         self.drive(|supervisor| supervisor.handle_traffic(now, &tunnels, &children));
+    }
+
+    /// Tells the supervisor what is noticed of the tunnels' traffic.
+    pub fn look_at_activity(&mut self, now: Instant) {
+        let reports = self.plane.look_at_activity(now, SILENCE);
+        if !reports.is_empty() {
+            self.drive(|supervisor| supervisor.handle_activity(now, &reports));
+        }
+    }
+
+    /// How often to call [`Self::look_at_activity`]: so often that it takes no more than some
+    /// hundredths of a core's time, however many tunnels there are.
+    pub fn activity_pace(&self) -> Duration {
+        let connections = u32::try_from(self.revision().connections().len());
+        SHORTEST_LOOK.max(LOOK_PER_CONNECTION * connections.unwrap_or(u32::MAX))
     }
 
     /// Tells the data plane which addresses are this machine's own.
@@ -439,6 +459,8 @@ fn tunnel_samples(
             traffic: tunnel.traffic,
             counters: tunnel.counters,
             changes_refused: tunnel.changes_refused,
+            suspect: tunnel.suspect.is_some(),
+            takeovers: tunnel.takeovers,
             one_way: tunnel.one_way.is_some(),
             udp_fallback: tunnel.udp_fallback.is_some(),
         })

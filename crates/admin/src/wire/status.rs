@@ -162,6 +162,9 @@ pub struct Connection {
     pub customer_gateway: String,
     /// Which of its tunnels sends: 1, 2, or null when none can.
     pub active_tunnel: Option<u8>,
+    /// When and why the traffic last moved from one tunnel to the other; null if it never did.
+    #[serde(default)]
+    pub last_move: Option<Last>,
     /// Both tunnels.
     pub tunnels: Vec<Tunnel>,
 }
@@ -245,6 +248,10 @@ pub struct Tunnel {
     /// configured networks do not meet: a sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
+    /// That packets are sent and none comes back, and whether the peer is being asked or does
+    /// not answer; null once it answers or something comes back.
+    #[serde(default)]
+    pub suspect: Option<Last>,
     /// That packets are sent and none comes back though the peer answers IKE, and what
     /// may be the reason; null once something does.
     #[serde(default)]

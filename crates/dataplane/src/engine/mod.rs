@@ -28,11 +28,14 @@ use crate::tables::{
     Egress, GatewayTables, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
 };
 
+mod activity;
 pub(crate) mod burst;
 pub(crate) mod forward;
 mod outside_mtus;
 mod single_packet;
 mod state;
+
+use self::activity::Watch;
 
 pub use outside_mtus::SmallMtuLink;
 pub use single_packet::{Arrival, Dropped, EspPacket};
@@ -105,6 +108,7 @@ struct Tunnel {
     lease: Arc<SenderLease>,
     /// Inbound SPIs of its SAs.
     spis: Vec<u32>,
+    watch: Watch,
 }
 
 #[derive(Default)]

@@ -13,4 +13,4 @@ pub use connection::{Connection, CustomerGateway};
 pub use gateway::{Gateway, OutsideAddress};
 pub use ids::TunnelName;
 pub use side::{NetworkOptions, SelectorOptions, Side};
-pub use tunnel::{DpdAction, Phase1, Phase2, StartupAction, Tunnel};
+pub use tunnel::{DpdAction, FailureDetection, Phase1, Phase2, StartupAction, Tunnel};

@@ -34,6 +34,8 @@ pub struct Tunnel {
     pub dpd_timeout: Duration,
     /// DPDTimeoutAction.
     pub dpd_action: DpdAction,
+    /// How soon traffic leaves it when its peer is not there any more.
+    pub failure_detection: FailureDetection,
     /// StartupAction.
     pub startup_action: StartupAction,
     /// ESP in UDP or as protocol 50.
@@ -101,6 +103,18 @@ pub enum DpdAction {
     None,
     /// Take the tunnel down and initiate anew.
     Restart,
+}
+
+/// How soon traffic leaves a tunnel whose peer is not there any more. Dead peer detection takes
+/// the tunnel down in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FailureDetection {
+    /// The peer is asked as soon as packets leave and none comes back, and traffic moves within
+    /// a fraction of a second. Without effect where DPDTimeoutAction is none.
+    #[default]
+    Fast,
+    /// By dead peer detection alone.
+    Dpd,
 }
 
 /// Whether we initiate.

@@ -12,8 +12,8 @@ use super::{
     Code, DEFAULT_ENCRYPTION, DEFAULT_GROUPS, DEFAULT_INTEGRITY, Field, Subject, check, gateway,
 };
 use crate::domain::{
-    Connection, CustomerGateway, DpdAction, Gateway, OutsideAddress, Phase1, Phase2, Side,
-    StartupAction, Tunnel, TunnelName,
+    Connection, CustomerGateway, DpdAction, FailureDetection, Gateway, OutsideAddress, Phase1,
+    Phase2, Side, StartupAction, Tunnel, TunnelName,
 };
 
 fn tunnel(outside: &str, inside: &str) -> Tunnel {
@@ -43,6 +43,7 @@ fn tunnel(outside: &str, inside: &str) -> Tunnel {
         replay_window: 1_024,
         dpd_timeout: Duration::from_secs(40),
         dpd_action: DpdAction::Clear,
+        failure_detection: FailureDetection::Fast,
         startup_action: StartupAction::Add,
         encapsulation: Encapsulation::Auto,
         df_policy: DfPolicy::Honor,

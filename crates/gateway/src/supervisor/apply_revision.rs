@@ -98,6 +98,7 @@ impl Supervisor {
             carrier: TunnelIndex::First,
             choose_again_at: None,
             lines: LineLimit::new(STATES),
+            last_move: None,
         };
         self.connections.insert(id, pair);
     }

@@ -61,12 +61,17 @@ impl Supervisor {
             Event::PathChanged { peer, sa, path } => {
                 self.on_path_changed(now, peer, sa, path);
             }
-            Event::Alive { peer, .. } => {
-                if let Some(tunnel) = self.tunnels.get_mut(&peer) {
+            Event::Alive {
+                peer, round_trip, ..
+            } => {
+                if let Some(tunnel) = self.touch(peer) {
                     tunnel.last_in = Some(now);
                     tunnel.one_way.note_alive();
+                    tunnel.failure_detection.note_answer(now, round_trip);
                 }
             }
+            Event::Unanswered { peer, .. } => self.on_unanswered(now, peer),
+            Event::Repeated { peer, times, .. } => self.on_repeated(now, peer, times),
             Event::UnknownSa { peer } => self.on_unknown_sa(now, peer),
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer, remote, why);

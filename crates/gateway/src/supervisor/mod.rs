@@ -7,8 +7,8 @@
 //! it may use it; then arm a timer at [`Supervisor::poll_timeout`].
 //!
 //! - what decides: [`tunnel_state`] is the table of a tunnel's states, [`selection`] the choice
-//!   between two tunnels, [`retry`] the pauses between attempts, [`one_way`] the doubt whether
-//!   anything comes back;
+//!   between two tunnels, [`retry`] the pauses between attempts, [`failure_detection`] the doubt
+//!   whether the peer is there, [`one_way`] the doubt whether anything comes back;
 //! - what is remembered: [`tunnel`] of one tunnel, [`sas`] of its SAs, [`routes`] what leads
 //!   where, [`last_error`] what went wrong last, [`unknown_peers`] who is not configured;
 //! - what comes in: [`events`] of the negotiator, [`apply_revision`] a changed configuration,
@@ -18,11 +18,14 @@
 //! - what goes out: [`outbox`] commands, [`tunnel_log`] lines, [`status`] everything there is
 //!   to see, [`selector_mismatch`] what a tunnel that is up does not carry.
 
+mod activity;
 mod apply_revision;
+mod backoff;
 mod dataplane_errors;
 mod drain;
 mod dropped_messages;
 mod events;
+mod failure_detection;
 mod last_error;
 mod lifetime_by_volume;
 mod one_way;
@@ -61,6 +64,7 @@ use vgw_ike::job::{Job, JobId, Output};
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
 pub use drain::DRAIN_TIME;
+pub use failure_detection::PATIENCE as SILENCE;
 pub use lifetime_by_volume::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use one_way::PATIENCE;
 pub use operator::{OperationError, RekeyTarget};
@@ -71,11 +75,13 @@ pub use retry::LONGEST_PAUSE;
 pub use selection::{FAILBACK_HOLD, TunnelIndex};
 pub use tunnel_state::State;
 
+use self::failure_detection::QuestionBudget;
 use self::outbox::Outbox;
 use self::retry::Jitter;
 use self::routes::RoutedConnection;
 use self::sas::Spi;
 use self::selector_mismatch::ComparisonRound;
+use self::settle::Move;
 use self::tunnel::Tunnel;
 use self::tunnel_ids::TunnelIds;
 use self::unknown_peers::UnknownPeers;
@@ -100,6 +106,7 @@ struct ConnectionState {
     choose_again_at: Option<Instant>,
     /// Lines about which tunnel carries.
     lines: LineLimit,
+    last_move: Option<Move>,
 }
 
 impl ConnectionState {
@@ -129,6 +136,7 @@ pub struct Supervisor {
     tunnel_ids: TunnelIds,
     outbox: Outbox,
     jitter: Jitter,
+    questions: QuestionBudget,
     unknown_peer_lines: UnknownPeerLines,
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
@@ -186,6 +194,7 @@ impl Supervisor {
             tunnel_ids: TunnelIds::default(),
             outbox,
             jitter,
+            questions: QuestionBudget::default(),
             unknown_peer_lines: UnknownPeerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
             unknown_peers: UnknownPeers::default(),

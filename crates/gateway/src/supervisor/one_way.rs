@@ -11,9 +11,12 @@
 //!
 //! A loss only towards the peer is not seen while the peer goes on sending by itself.
 
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
 use vgw_sa::TunnelTraffic;
+
+use super::backoff::Backoff;
 
 /// For so long packets must have been sent and none received before the peer is asked.
 pub const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +31,10 @@ const LOOKS: u32 = 3;
 
 /// The question is repeated after this long: it may have been lost with its IKE SA.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
+
+/// How long a tunnel that was found to go one way is not doubted again.
+pub(super) const BACKOFF: RangeInclusive<Duration> =
+    Duration::from_secs(120)..=Duration::from_secs(1800);
 
 /// The peer used a tunnel just now if something came through it within this time before
 /// the first packet without an answer.
@@ -99,7 +106,7 @@ impl OneWay {
 
     /// Until when the tunnel, once found to go one way, is neither tried nor doubted again.
     pub(super) const fn backs_off_until(&self) -> Option<Instant> {
-        self.backoff.until
+        self.backoff.until()
     }
 
     /// Takes what the data plane has counted for the tunnel, and of the carrier also how
@@ -152,7 +159,7 @@ impl OneWay {
                 Verdict::AskPeer
             }),
             Question::Answered => {
-                self.backoff.begin(now);
+                self.backoff.begin(now, &BACKOFF);
                 self.found = Some(now);
                 Some(Verdict::NothingReturns)
             }
@@ -191,32 +198,6 @@ impl OneWay {
     }
 }
 
-/// A pause that is twice as long as the one before, or short again if that ended long ago.
-#[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Backoff {
-    length: Duration,
-    until: Option<Instant>,
-}
-
-impl Backoff {
-    const FIRST: Duration = Duration::from_secs(120);
-    const LONGEST: Duration = Duration::from_secs(1800);
-
-    pub(super) fn is_over(&self, now: Instant) -> bool {
-        self.until.is_none_or(|until| now >= until)
-    }
-
-    pub(super) fn begin(&mut self, now: Instant) {
-        let again = self.until.is_some_and(|until| now < until + self.length);
-        self.length = if again {
-            Self::LONGEST.min(2 * self.length)
-        } else {
-            Self::FIRST
-        };
-        self.until = Some(now + self.length);
-    }
-}
-
 impl NoReturn {
     /// In words, where ESP goes in UDP or as IP protocol 50.
     pub(super) fn words(self, udp: bool) -> String {
@@ -241,7 +222,7 @@ mod tests {
 
     use vgw_sa::TunnelTraffic;
 
-    use super::{Backoff, NoReturn, OneWay, PATIENCE, Verdict};
+    use super::{NoReturn, OneWay, PATIENCE, Verdict};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -389,19 +370,6 @@ mod tests {
         // After 0, 2, 6, 14 and 30 minutes, and every half hour from then on.
         let found = tunnel.times_found();
         assert!((48..=52).contains(&found), "{found} times");
-    }
-
-    #[test]
-    fn a_rest_is_short_again_after_a_long_time_without() {
-        let (mut rest, mut now) = (Backoff::default(), epoch());
-        let mut lengths = Vec::new();
-        for pause in [0, 120, 240, 480, 960, 1800, 3600 + 1] {
-            now += pause * SECOND;
-            assert!(rest.is_over(now));
-            rest.begin(now);
-            lengths.push(rest.length.as_secs());
-        }
-        assert_eq!(lengths, [120, 240, 480, 960, 1800, 1800, 120]);
     }
 
     #[test]

@@ -67,6 +67,7 @@ impl Tunnel {
     /// Forgets all doubt, and ESP in UDP with it: the tunnel restarts as configured.
     pub(super) fn forget_return_traffic(&mut self) {
         self.one_way.begin_anew();
+        self.failure_detection.begin_anew();
         self.udp_fallback = UdpFallback::default();
     }
 }

@@ -3,18 +3,24 @@
 //! The choice is sticky: the carrier stays until it can carry no more, or
 //! until it is being drained and the other one is up. Where failback is
 //! configured, the first tunnel also takes over again, once it has been up for
-//! [`FAILBACK_HOLD`] without a break. Of two tunnels that are up, one whose
+//! [`FAILBACK_HOLD`] without a break. Of two tunnels that are up, one whose peer does not
+//! answer ([`super::failure_detection`]) gives way to one whose peer does, and one whose
 //! traffic goes one way ([`super::one_way`]) is chosen last. A rekey, which keeps a
 //! tunnel up, never moves traffic. Inbound traffic is accepted on both tunnels
 //! always.
 
 use std::time::{Duration, Instant};
 
+use super::failure_detection::Standing;
 use super::tunnel_state::State;
 
 /// How long the first tunnel must have been up before traffic returns to it:
 /// long enough that a flapping path does not drag the traffic to and fro.
 pub const FAILBACK_HOLD: Duration = Duration::from_secs(10);
+
+/// How long a tunnel must have been without an answer before traffic leaves it for one that was
+/// so itself a while ago: where both paths lose packets, nothing is won by going to and fro.
+const SECOND_THOUGHT: Duration = Duration::from_secs(1);
 
 /// One of a connection's two tunnels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -74,9 +80,12 @@ pub(super) struct TunnelHealth {
     pub(super) state: State,
     /// Since when.
     pub(super) since: Instant,
+    /// What is known of its peer.
+    pub(super) standing: Standing,
     /// Packets are sent into it and none comes back.
     pub(super) one_way: bool,
-    /// Until when it is not tried again, after it was found to go one way.
+    /// Until when it is not tried again, after it was found to go one way or its peer not to
+    /// answer.
     pub(super) backs_off_until: Option<Instant>,
 }
 
@@ -126,7 +135,21 @@ pub(super) fn choose(
         }
     };
     let returns = failback && carrier == TunnelIndex::Second;
+    if let (State::Up, State::Up, Some(since)) = (
+        incumbent.state,
+        challenger.state,
+        incumbent.standing.drives_out(),
+    ) && challenger.standing.admits()
+    {
+        let doubtful = challenger.tried_from(now) > now;
+        return change_at(if doubtful {
+            since + SECOND_THOUGHT
+        } else {
+            now
+        });
+    }
     match (incumbent.state, challenger.state) {
+        (State::Up, State::Up) if !challenger.standing.admits() => stay,
         (State::Up, State::Up) => match (incumbent.one_way, challenger.one_way) {
             (true, false) => change,
             (true, true) => change_at(challenger.tried_from(now)),
@@ -150,7 +173,8 @@ pub(super) fn choose(
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Choice, FAILBACK_HOLD, TunnelHealth, TunnelIndex, choose};
+    use super::{Choice, FAILBACK_HOLD, SECOND_THOUGHT, TunnelHealth, TunnelIndex, choose};
+    use crate::supervisor::failure_detection::Standing;
     use crate::supervisor::tunnel_state::State;
 
     const SECOND: Duration = Duration::from_secs(1);
@@ -167,6 +191,7 @@ mod tests {
         [first, second].map(|state| TunnelHealth {
             state,
             since,
+            standing: Standing::Well,
             one_way: false,
             backs_off_until: None,
         })
@@ -305,6 +330,58 @@ mod tests {
                 TunnelIndex::First
             );
         }
+    }
+
+    #[test]
+    fn traffic_leaves_a_tunnel_whose_peer_does_not_answer_or_has_moved_once_the_other_answers() {
+        let now = epoch();
+        let standings = [
+            Standing::Well,
+            Standing::Suspect(now),
+            Standing::Unanswering(now),
+            Standing::Moved(now),
+        ];
+        for carried_by in standings {
+            for other in standings {
+                for one_way in [false, true] {
+                    let mut both = pair(State::Up, State::Up, now);
+                    both[0].standing = carried_by;
+                    both[1].standing = other;
+                    both[1].one_way = one_way;
+                    let leaves = [Standing::Unanswering(now), Standing::Moved(now)];
+                    let goes = [Standing::Well, Standing::Moved(now)];
+                    let moves = leaves.contains(&carried_by) && goes.contains(&other);
+                    let carrier = choose(now, TunnelIndex::First, &both, false).carrier;
+                    assert_eq!(carrier == TunnelIndex::Second, moves, "{both:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn traffic_thinks_twice_before_it_goes_where_it_just_came_from() {
+        let now = epoch();
+        let mut both = pair(State::Up, State::Up, now);
+        both[0].standing = Standing::Unanswering(now);
+        both[1].backs_off_until = Some(now + 60 * SECOND);
+        let wait = choose(now, TunnelIndex::First, &both, false);
+        let again = Some(now + SECOND_THOUGHT);
+        assert_eq!((wait.carrier, wait.again_at), (TunnelIndex::First, again));
+        let moved = choose(now + SECOND_THOUGHT, TunnelIndex::First, &both, false);
+        assert_eq!(moved.carrier, TunnelIndex::Second);
+    }
+
+    #[test]
+    fn failback_waits_for_an_answer_of_the_first_tunnels_peer() {
+        let now = epoch();
+        let mut both = pair(State::Up, State::Up, now);
+        both[0].standing = Standing::Suspect(now);
+        let later = now + FAILBACK_HOLD;
+        let asked = choose(later, TunnelIndex::Second, &both, true);
+        assert_eq!(asked.carrier, TunnelIndex::Second);
+        both[0].standing = Standing::Well;
+        let answered = choose(later, TunnelIndex::Second, &both, true);
+        assert_eq!(answered.carrier, TunnelIndex::First);
     }
 
     #[test]

@@ -8,11 +8,33 @@ use vgw_ike::refusal::RefusalReason;
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
+use super::failure_detection::Standing;
 use super::routes::next_hop;
 use super::selection::{TunnelHealth, TunnelIndex, choose};
 use super::tunnel::Tunnel;
 use super::tunnel_state::{Event, State};
 use crate::command::Command;
+
+/// That a connection's traffic moved to the other tunnel.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Move {
+    pub(super) at: Instant,
+    pub(super) from: TunnelIndex,
+    /// What the matter was with the tunnel before.
+    pub(super) why: &'static str,
+}
+
+/// What makes traffic leave a tunnel.
+fn why_it_moves(before: &Tunnel) -> &'static str {
+    match (before.failure_detection.standing(), before.one_way.found()) {
+        _ if before.state != State::Up => before.state.name(),
+        (Standing::Unanswering(_), _) => "its peer does not answer",
+        (Standing::Moved(_), _) => "the peer has left it",
+        (_, Some(found)) if found.left => "the peer has left it",
+        (_, Some(_)) => "nothing comes back",
+        (_, None) => before.state.name(),
+    }
+}
 
 impl Supervisor {
     /// Takes the negotiator's events and decides until nothing is left to decide. Every
@@ -39,6 +61,7 @@ impl Supervisor {
     fn decide(&mut self, now: Instant, id: TunnelId) {
         self.touch_waiting_sibling(id);
         self.restart_in_turn(now, id);
+        self.ask_in_doubt(now, id);
         self.end_drain(now, id);
         let recovers = self.revision.own().initiate_to_recover;
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
@@ -113,23 +136,28 @@ impl Supervisor {
         let candidates = [first, second].map(|tunnel| TunnelHealth {
             state: tunnel.state,
             since: tunnel.since,
+            standing: tunnel.failure_detection.standing(),
             one_way: tunnel.one_way.found().is_some(),
-            backs_off_until: tunnel.one_way.backs_off_until(),
+            backs_off_until: tunnel
+                .one_way
+                .backs_off_until()
+                .max(tunnel.failure_detection.recovers_until()),
         });
         let choice = choose(now, pair.carrier, &candidates, pair.connection.failback);
         pair.choose_again_at = choice.again_at;
         if choice.carrier == pair.carrier {
             return;
         }
+        let before = *pair.carrier.of(&[first, second]);
+        let why = why_it_moves(before);
+        pair.last_move = Some(Move {
+            at: now,
+            from: pair.carrier,
+            why,
+        });
         if let Some(line) = pair.lines.allow(now) {
             let (from, to) = (pair.carrier.number(), choice.carrier.number());
             let (connection, held_back) = (&name.connection, line.held_back);
-            let before = *pair.carrier.of(&[first, second]);
-            let why = match before.one_way.found() {
-                Some(found) if found.left => "the peer has left it",
-                Some(_) => "nothing comes back",
-                None => before.state.name(),
-            };
             tracing::info!(
                 connection,
                 held_back,
@@ -141,12 +169,12 @@ impl Supervisor {
         let prefixes = self.revision.own().remote_prefixes(&pair.connection);
         self.outbox.tables.lead(prefixes, hop);
         let carrier = *choice.carrier.of(&pair.tunnels);
-        if let Some(tunnel) = self.tunnels.get_mut(&carrier)
-            && tunnel
-                .one_way
-                .backs_off_until()
-                .is_some_and(|until| now >= until)
-        {
+        let Some(tunnel) = self.tunnels.get_mut(&carrier) else {
+            return;
+        };
+        tunnel.takeovers += 1;
+        let pause = tunnel.one_way.backs_off_until();
+        if pause.is_some_and(|until| now >= until) {
             tunnel.one_way.try_again();
         }
     }

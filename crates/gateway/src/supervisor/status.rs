@@ -7,8 +7,10 @@ use vgw_ike::event::PeerCounters;
 use vgw_ike::progress::Progress;
 use vgw_sa::TunnelTraffic;
 
+use super::failure_detection::Standing;
 use super::last_error::LastError;
 use super::sas::{Child, IkeSa};
+use super::settle::Move;
 use super::tunnel::Tunnel;
 use super::{ConnectionState, State, Supervisor, TunnelIndex, udp_fallback};
 use crate::status::{
@@ -72,6 +74,10 @@ impl Supervisor {
             remote_prefixes: self.revision.own().remote_prefixes(connection).to_vec(),
             failback: connection.failback,
             active: carrier.state.carries().then_some(pair.carrier),
+            last_move: pair.last_move.map(|Move { at, from, why }| AgedText {
+                text: format!("from tunnel {}: {why}", from.number()),
+                age: now.saturating_duration_since(at),
+            }),
             tunnels: [status(TunnelIndex::First)?, status(TunnelIndex::Second)?],
         })
     }
@@ -104,6 +110,7 @@ impl Supervisor {
             }),
             mismatches: self.mismatches_of(pair, tunnel),
             rekey_refused: tunnel.rekey_refused.as_ref().map(|said| remark(now, said)),
+            suspect: suspect(now, tunnel),
             one_way: tunnel.one_way.found().and_then(|found| {
                 let text = tunnel.one_way_words()?;
                 let age = now.saturating_duration_since(found.at);
@@ -135,6 +142,7 @@ impl Supervisor {
                 .map(|(spi_in, child)| child_status(now, tunnel, spi_in, child))
                 .collect(),
             traffic: carried_since(tunnel.traffic, tunnel.traffic_before),
+            takeovers: tunnel.takeovers,
             changes_refused: tunnel.changes_refused,
             last_in,
             counters: counted_since(self.endpoint.counters(tunnel.id), tunnel.counters_before),
@@ -165,6 +173,18 @@ pub(super) fn waits_for_in_words(now: Instant, tunnel: &Tunnel) -> Option<String
             format!("our next attempt in {}s", pause.as_millis().div_ceil(1000))
         }
         WaitsFor::Peer => "the peer to initiate".to_owned(),
+    })
+}
+
+fn suspect(now: Instant, tunnel: &Tunnel) -> Option<AgedText> {
+    let (since, text) = match tunnel.failure_detection.standing() {
+        Standing::Well | Standing::Moved(_) => return None,
+        Standing::Suspect(since) => (since, "nothing comes back; the peer is being asked"),
+        Standing::Unanswering(since) => (since, "nothing comes back; the peer does not answer"),
+    };
+    Some(AgedText {
+        text: text.to_owned(),
+        age: now.saturating_duration_since(since),
     })
 }
 

@@ -9,6 +9,7 @@ use vgw_ike::refusal::RefusalReason;
 use vgw_sa::{TunnelId, TunnelTraffic};
 
 use super::drain::Drain;
+use super::failure_detection::FailureDetection;
 use super::last_error::{LastError, says_more};
 use super::one_way::OneWay;
 use super::pending_lines::PendingLines;
@@ -60,10 +61,14 @@ pub(super) struct Tunnel {
     /// time at the latest; until then the negotiator has the old one.
     pub(super) restart_by: Option<Instant>,
     pub(super) last_in: Option<Instant>,
+    /// Whether its peer answers, now that it is doubtful.
+    pub(super) failure_detection: FailureDetection,
     /// Whether anything returns of what is sent.
     pub(super) one_way: OneWay,
     /// ESP in UDP, if nothing returns by IP protocol 50.
     pub(super) udp_fallback: UdpFallback,
+    /// How often its connection's traffic moved to it.
+    pub(super) takeovers: u64,
     /// How many commands the data plane refused.
     pub(super) changes_refused: u64,
     /// What the data plane counted, also for earlier tunnels of this id.
@@ -112,8 +117,10 @@ impl Tunnel {
             drain: None,
             restart_by: None,
             last_in: None,
+            failure_detection: FailureDetection::default(),
             one_way: OneWay::default(),
             udp_fallback: UdpFallback::default(),
+            takeovers: 0,
             changes_refused: 0,
             traffic: traffic_before,
             traffic_before,
@@ -212,6 +219,7 @@ impl Tunnel {
             self.restart_by,
             self.sas.deadline(),
             self.compare_at,
+            self.failure_detection.ask_at(),
         ];
         due.into_iter().flatten().min()
     }

@@ -15,7 +15,8 @@ use vgw_ike::event::{DownReason, SaId};
 use vgw_sa::{Path, TunnelId};
 
 use super::Supervisor;
-use super::one_way::Backoff;
+use super::backoff::Backoff;
+use super::one_way::BACKOFF;
 
 /// What a tunnel's status says while ESP is in UDP for this reason.
 pub(super) const WORDS: &str = "ESP goes in UDP, as none came back by IP protocol 50: let that \
@@ -70,6 +71,7 @@ impl Supervisor {
             return;
         };
         tunnel.one_way.begin_anew();
+        tunnel.failure_detection.begin_anew();
         let fallback = &mut tunnel.udp_fallback;
         if fallback.attempt == Some(sa) {
             if !path.udp_encapsulation {
@@ -115,7 +117,7 @@ impl Supervisor {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        tunnel.udp_fallback.backoff.begin(now);
+        tunnel.udp_fallback.backoff.begin(now, &BACKOFF);
         tunnel.warn(now, None, || format!("ESP in UDP was tried in vain: {why}"));
     }
 

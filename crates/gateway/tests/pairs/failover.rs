@@ -1,6 +1,6 @@
 //! Dead peers, failover and return.
 
-use vgw_gateway::domain::DpdAction;
+use vgw_gateway::domain::{DpdAction, FailureDetection};
 use vgw_gateway::status::{State, TunnelIndex};
 use vgw_gateway::supervisor::FAILBACK_HOLD;
 use vgw_sa::NextHop;
@@ -12,6 +12,7 @@ fn traffic_moves_to_the_other_tunnel_within_the_dpd_timeout_and_stays_there() {
     for timeout in [40, 30] {
         let mut world = up(|_, connection| {
             for tunnel in &mut connection.tunnels {
+                tunnel.failure_detection = FailureDetection::Dpd;
                 tunnel.dpd_timeout = seconds(timeout);
             }
         });

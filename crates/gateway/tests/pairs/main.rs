@@ -13,6 +13,7 @@
 
 mod changes;
 mod failover;
+mod fast_failover;
 mod groups;
 mod initiate;
 mod lifecycle;

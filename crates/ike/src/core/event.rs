@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use vgw_crypto::{Group, IkeSuite, Secret};
 use vgw_sa::{ChildSa, Path, TunnelId};
@@ -141,12 +142,32 @@ pub enum Event {
         /// The new way.
         path: Path,
     },
-    /// The peer answered, so it lives; once per liveness exchange.
+    /// The peer answered a liveness check or a probe, so it lives.
     Alive {
         /// Which peer.
         peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
+        /// How long it usually takes to answer, smoothed, if that was measured.
+        round_trip: Option<Duration>,
+    },
+    /// The peer did not answer a probe ([`crate::endpoint::Endpoint::probe`]) in time. It may still
+    /// answer; the request goes on being repeated.
+    Unanswered {
+        /// Which peer.
+        peer: TunnelId,
+        /// Its IKE SA.
+        sa: SaId,
+    },
+    /// The peer soon repeats a request that we have answered: perhaps our answers do not reach it.
+    /// Whoever can repeat the peer's packets can cause this.
+    Repeated {
+        /// Which peer.
+        peer: TunnelId,
+        /// Its IKE SA.
+        sa: SaId,
+        /// How often this request came again.
+        times: u32,
     },
     /// A message or packet came for an SA that we do not have. Only this peer is configured at its
     /// address, and we have no SA with it: the peer may have SAs that we lost. Anybody can send

@@ -239,6 +239,13 @@ impl Endpoint {
         self.with_established(now, sa, |sa, env| sa.check_liveness(env));
     }
 
+    /// Finds out within a fraction of a second whether an IKE SA's peer answers: a request is sent
+    /// three times at short pauses, the one under way if there is one. [`Event::Alive`] reports
+    /// the answer, [`Event::Unanswered`] that none came in time. Nothing else follows.
+    pub fn probe(&mut self, now: Instant, sa: SaId) {
+        self.with_established(now, sa, |sa, env| sa.probe(env));
+    }
+
     /// Handles a datagram: an IKE message, without the non-ESP marker.
     pub fn handle_datagram(
         &mut self,

@@ -20,6 +20,7 @@ mod jobs;
 mod liveness;
 mod moving;
 mod nat;
+mod probes;
 mod progress;
 mod quiet;
 mod randomness;

@@ -146,6 +146,12 @@ pub struct Side {
     pub child_ends: Vec<DownReason>,
     pub failures: Vec<DownReason>,
     pub alive: usize,
+    /// Probes that failed.
+    pub unanswered: usize,
+    /// How often the peer repeated one request.
+    pub repeated: u32,
+    /// As last measured.
+    pub round_trip: Option<Duration>,
     pub unknown_sas: usize,
     pub path_changes: usize,
     pub keepalives: usize,
@@ -170,6 +176,9 @@ impl Side {
             child_ends: Vec::new(),
             failures: Vec::new(),
             alive: 0,
+            unanswered: 0,
+            repeated: 0,
+            round_trip: None,
             unknown_sas: 0,
             path_changes: 0,
             keepalives: 0,
@@ -232,7 +241,12 @@ impl Side {
                     .values_mut()
                     .for_each(|child| child.path = path);
             }
-            Event::Alive { .. } => self.alive += 1,
+            Event::Alive { round_trip, .. } => {
+                self.alive += 1;
+                self.round_trip = round_trip;
+            }
+            Event::Unanswered { .. } => self.unanswered += 1,
+            Event::Repeated { times, .. } => self.repeated = self.repeated.max(times),
             Event::UnknownSa { .. } => self.unknown_sas += 1,
             Event::Refused { why, .. } | Event::RekeyRefused { why, .. } => {
                 self.refusals.push(why.to_string());

@@ -26,6 +26,8 @@ pub struct Flow {
     pub via: Option<usize>,
     /// Time from one packet to the next.
     pub every: Duration,
+    /// The flow that sends a packet whenever one of this arrives.
+    answered_by: Option<usize>,
     /// Whether its packets are at random; otherwise all are small.
     mixed: bool,
     pub(super) next: Instant,
@@ -109,6 +111,7 @@ impl World {
             to,
             via: None,
             every,
+            answered_by: None,
             mixed: false,
             next: self.now,
             tally: Tally::default(),
@@ -116,6 +119,17 @@ impl World {
             longest_gap: Duration::ZERO,
         });
         self.flows.len() - 1
+    }
+
+    /// Answers each packet of a flow when it arrives; gives the place of the flow back.
+    pub fn answering_flow(&mut self, of: usize) -> Option<usize> {
+        const NEVER: Duration = Duration::from_secs(1 << 32);
+        let Flow { from, to, .. } = *self.flows.get(of)?;
+        let answering = self.flow(to, from, NEVER);
+        let next = self.now + NEVER;
+        self.flows.get_mut(answering)?.next = next;
+        self.flows.get_mut(of)?.answered_by = Some(answering);
+        Some(answering)
     }
 
     /// Sends packets at random, as [`Shape::draw`] draws them, between two machines, by
@@ -232,6 +246,9 @@ impl World {
         let Some((sent, _)) = self.known(number) else {
             return;
         };
+        if let Some(node) = self.nodes.get_mut(place) {
+            node.note_packet(self.now);
+        }
         let (local, remote) = (packet.source.ip(), packet.destination.ip());
         let udp = packet.source.port() != 0;
         if let Some(lane) = self.lane(place, local, remote, udp) {
@@ -282,6 +299,7 @@ impl World {
             return;
         };
         let outcome = node.plane.receive(since, packet, octets, number);
+        node.note_packet(self.now);
         let paths = node.plane.take_paths();
         let unknown = matches!(&outcome, Err(dropped) if dropped.reason == DropReason::UnknownSpi);
         if let (true, Some(spi)) = (unknown, spi_of(octets)) {
@@ -401,6 +419,10 @@ impl World {
                     flow.longest_gap = flow.longest_gap.max(now - last);
                 }
                 flow.last_delivered = Some(now);
+                let answering = flow.answered_by;
+                if let Some(flow) = answering.and_then(|place| self.flows.get_mut(place)) {
+                    flow.next = now;
+                }
             }
             End::Refused(_, reason) | End::NotSent(reason) if is_blame(reason) => {
                 wrong = Some(format!("is honest, but {reason:?}"));

@@ -8,7 +8,6 @@ use vgw_lab::topology::GATEWAY_OUTSIDE;
 use vgw_lab::wait_until;
 
 use super::screen::Screen;
-use super::setup::DPD_TIMEOUT_SECONDS;
 use super::{Stage, await_both_tunnels, hosts};
 
 const PORT: u16 = 7002;
@@ -40,9 +39,9 @@ pub(super) fn run(stage: &mut Stage, screen: &mut Screen) -> Result<FlowReport> 
     let cut_at = Instant::now();
     let answered = flow.answered();
     screen.say(&format!(
-        "Cut: whatever comes from or goes to {outside} now vanishes, and nobody is told. Each \
-         gateway\nasks the other end whether it is alive; {DPD_TIMEOUT_SECONDS} s of silence, the \
-         least that AWS allows, and it\ngives the tunnel up for the other one."
+        "Cut: whatever comes from or goes to {outside} now vanishes, and nobody is told. As soon as \
+         nothing\ncomes back, each gateway asks the other end by both tunnels, and sends by the one \
+         that answers."
     ));
     wait_until("traffic to pass again", LIMIT, || {
         stage.cloud.check()?;
@@ -60,22 +59,34 @@ pub(super) fn run(stage: &mut Stage, screen: &mut Screen) -> Result<FlowReport> 
     })?;
     let report = flow.finish()?;
     screen.say(&format!(
-        "Traffic moved to tunnel {}. It was out for {:.1} s and lost {} of {} packets.",
+        "Traffic moved to tunnel {}. It was out for {} ms and lost {} of {} packets.",
         self::active(stage)?,
-        report.longest_gap.as_secs_f64(),
+        report.longest_gap.as_millis(),
         report.lost(),
         report.sent
     ));
 
     cut.restore()?;
     let restored = Instant::now();
-    screen.say("The line is mended; the gateways try again at least every 30 s.");
     await_both_tunnels(stage, LIMIT)?;
+    await_well(stage, active)?;
     screen.say(&format!(
-        "Both tunnels are up again after {:.1} s.",
+        "The line is mended, before dead peer detection took the tunnel down: {:.1} s later its \
+         peer answers\nagain, with the SAs that it had.",
         restored.elapsed().as_secs_f64()
     ));
     Ok(report)
+}
+
+/// Waits until the peer answers by this tunnel again.
+fn await_well(stage: &mut Stage, number: u8) -> Result<()> {
+    wait_until("an answer by the tunnel that was cut", LIMIT, || {
+        let connection = stage.cloud.connection()?;
+        let tunnels = connection.map(|connection| connection.tunnels);
+        let well = tunnels.into_iter().flatten();
+        let mut well = well.filter(|tunnel| tunnel.number == number && tunnel.suspect.is_none());
+        Ok(well.next().map(|_| ()))
+    })
 }
 
 /// The tunnel that the VPC's traffic goes through.

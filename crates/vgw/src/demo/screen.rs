@@ -114,11 +114,11 @@ impl Screen {
         self.say(&format!(
             "both tunnels up after  {} ms\n\
              throughput             {:.2} Gbit/s, one TCP connection\n\
-             line cut               {:.1} s outage, {} packets lost\n\
+             line cut               {} ms outage, {} packets lost\n\
              {:<3} changes of keys    {} packets lost\n",
             report.tunnels_up_ms,
             report.throughput_gbps,
-            Duration::from_millis(report.failover.outage_ms).as_secs_f64(),
+            report.failover.outage_ms,
             report.failover.lost,
             report.rekey.count,
             report.rekey.lost

@@ -11,9 +11,6 @@ use vgw_lab::topology::{CUSTOMER_OUTSIDE, GATEWAY_OUTSIDE};
 pub(super) const VPC_CIDR: &str = "10.0.0.0/16";
 pub(super) const ON_PREMISES_CIDR: &str = "192.168.10.0/24";
 
-/// The shortest that AWS allows, so that nobody waits longer than needed.
-pub(super) const DPD_TIMEOUT_SECONDS: u64 = 30;
-
 /// What one end is started with.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -56,7 +53,7 @@ fn connection(keys: [String; 2]) -> String {
         format!(
             "\n[[vpn_connection.tunnel]]\noutside_address = \"{outside}\"\n\
              tunnel_inside_cidr = \"{inside}\"\npre_shared_key = \"{key}\"\n\
-             dpd_timeout_seconds = {DPD_TIMEOUT_SECONDS}\ndpd_timeout_action = \"restart\"\n\
+             dpd_timeout_action = \"restart\"\n\
              encapsulation = \"udp\"\n"
         )
     };

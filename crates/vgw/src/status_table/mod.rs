@@ -79,7 +79,13 @@ fn rows(connection: &Connection) -> impl Iterator<Item = Row> {
     connection.tunnels.iter().enumerate().map(|(at, tunnel)| {
         // The name once, so that the two tunnels are seen to belong together.
         let name = if at == 0 { connection.id.as_str() } else { "" };
-        row(name, tunnel)
+        let mut row = row(name, tunnel);
+        if let Some(moved) = connection.last_move.as_ref().filter(|_| tunnel.active) {
+            let ago = span(moved.ago_seconds);
+            row.notes
+                .push(format!("traffic moved here {ago} ago, {}", moved.why));
+        }
+        row
     })
 }
 
@@ -115,6 +121,7 @@ fn row(connection: &str, tunnel: &Tunnel) -> Row {
 fn notes(tunnel: &Tunnel) -> Vec<String> {
     if tunnel.up {
         let remarks = [
+            ("suspect for …", &tunnel.suspect),
             ("one way for …", &tunnel.one_way),
             ("rekey refused … ago", &tunnel.rekey_refused),
             ("in UDP for …", &tunnel.udp_fallback),

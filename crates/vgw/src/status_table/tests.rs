@@ -41,6 +41,7 @@ fn tunnel(number: u8) -> Tunnel {
         algorithms: None,
         rekey_refused: None,
         problems: Vec::new(),
+        suspect: None,
         one_way: None,
         udp_fallback: None,
     }
@@ -150,6 +151,7 @@ fn the_table_shows_what_carries_traffic_and_why_the_rest_does_not() {
         id: "vpn-office".to_owned(),
         customer_gateway: "cgw-office".to_owned(),
         active_tunnel: Some(1),
+        last_move: None,
         tunnels: vec![up, down],
     };
     assert_eq!(
@@ -192,6 +194,7 @@ fn a_tunnel_that_was_taken_down_by_hand_says_so_and_not_what_was_wrong_before() 
             id: "vpn-office".to_owned(),
             customer_gateway: "cgw-office".to_owned(),
             active_tunnel: None,
+            last_move: None,
             tunnels: vec![taken_down],
         }]));
         table.lines().nth(5).unwrap().to_owned()
@@ -222,6 +225,7 @@ fn a_tunnel_that_is_up_and_cannot_be_rekeyed_says_so() {
         id: "vpn-office".to_owned(),
         customer_gateway: "cgw-office".to_owned(),
         active_tunnel: Some(1),
+        last_move: None,
         tunnels: vec![up],
     };
     let text = render(&status(vec![connection]));
@@ -252,6 +256,7 @@ fn a_tunnel_that_is_up_and_goes_one_way_or_in_udp_for_that_says_so() {
         id: "vpn-office".to_owned(),
         customer_gateway: "cgw-office".to_owned(),
         active_tunnel: Some(1),
+        last_move: None,
         tunnels: vec![first, second],
     };
     let text = render(&status(vec![connection]));
@@ -261,6 +266,38 @@ fn a_tunnel_that_is_up_and_goes_one_way_or_in_udp_for_that_says_so() {
     ] {
         assert!(text.contains(note), "{text}");
     }
+}
+
+#[test]
+fn who_is_suspect_and_why_traffic_moved_stand_below_the_tunnels_concerned() {
+    let last = |ago_seconds, why: &str| {
+        Some(Last {
+            ago_seconds,
+            why: why.to_owned(),
+        })
+    };
+    let [first, second] = [1, 2].map(|number| Tunnel {
+        state: "up".to_owned(),
+        up: true,
+        active: number == 2,
+        ..tunnel(number)
+    });
+    let first = Tunnel {
+        suspect: last(3.0, "nothing comes back; the peer does not answer"),
+        ..first
+    };
+    let connection = Connection {
+        id: "vpn-office".to_owned(),
+        customer_gateway: "cgw-office".to_owned(),
+        active_tunnel: Some(2),
+        last_move: last(2.9, "from tunnel 1: its peer does not answer"),
+        tunnels: vec![first, second],
+    };
+    let text = render(&status(vec![connection]));
+    let suspect = "\n    suspect for 3s: nothing comes back; the peer does not answer\n      ";
+    assert!(text.contains(suspect), "{text}");
+    let moved = "\n    traffic moved here 2s ago, from tunnel 1: its peer does not answer\n";
+    assert!(text.contains(moved), "{text}");
 }
 
 #[test]
@@ -275,6 +312,7 @@ fn what_a_tunnel_that_is_up_does_not_carry_stands_below_it() {
         id: "vpn-office".to_owned(),
         customer_gateway: "cgw-office".to_owned(),
         active_tunnel: Some(1),
+        last_move: None,
         tunnels: vec![up, tunnel(2)],
     };
     let text = render(&status(vec![connection]));

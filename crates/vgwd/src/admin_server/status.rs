@@ -142,6 +142,7 @@ fn connection(
         id: connection.id,
         customer_gateway: connection.customer_gateway,
         active_tunnel: active,
+        last_move: connection.last_move.map(last),
         tunnels: connection
             .tunnels
             .into_iter()
@@ -210,6 +211,7 @@ fn tunnel(
         algorithms: tunnel.algorithms.map(algorithms),
         rekey_refused: tunnel.rekey_refused.map(last),
         problems: tunnel.mismatches,
+        suspect: tunnel.suspect.map(last),
         one_way: tunnel.one_way.map(last),
         udp_fallback: tunnel.udp_fallback.map(last),
     }

@@ -6,7 +6,9 @@ use std::time::Duration;
 use ipnet::Ipv4Net;
 use toml::de::DeValue;
 use vgw_crypto::{Encryption, Group, Integrity};
-use vgw_gateway::domain::{DpdAction, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel};
+use vgw_gateway::domain::{
+    DpdAction, FailureDetection, Gateway, Phase1, Phase2, Side, StartupAction, Tunnel,
+};
 use vgw_gateway::rules::{self, Bounds, Refusal};
 use vgw_ike::config::Encapsulation;
 use vgw_ike::identity::Identity;
@@ -20,6 +22,10 @@ const DPD_ACTIONS: &[(&str, DpdAction)] = &[
     ("clear", DpdAction::Clear),
     ("none", DpdAction::None),
     ("restart", DpdAction::Restart),
+];
+const FAILURE_DETECTIONS: &[(&str, FailureDetection)] = &[
+    ("fast", FailureDetection::Fast),
+    ("dpd", FailureDetection::Dpd),
 ];
 const STARTUP_ACTIONS: &[(&str, StartupAction)] =
     &[("add", StartupAction::Add), ("start", StartupAction::Start)];
@@ -77,6 +83,9 @@ pub(super) fn read(
         dpd_action: table
             .read("dpd_timeout_action", values::word(DPD_ACTIONS))
             .unwrap_or(dpd_default),
+        failure_detection: table
+            .read("failure_detection", values::word(FAILURE_DETECTIONS))
+            .unwrap_or_default(),
         startup_action: table
             .read("startup_action", values::word(STARTUP_ACTIONS))
             .unwrap_or(startup_default),

@@ -63,6 +63,8 @@ struct Inputs {
     terminate: Signal,
     interrupt: Signal,
     sample: Interval,
+    /// When to look at the tunnels' traffic again.
+    next_look: Instant,
     watchdog: Option<Interval>,
 }
 
@@ -145,6 +147,11 @@ impl Daemon {
                     self.driver.set_host_addresses(&inputs.host.borrow_and_update());
                 }
                 Ok(()) = inputs.tun_link.changed() => self.driver.look_at_tun(),
+                () = sleep_until(inputs.next_look.into()) => {
+                    let now = Instant::now();
+                    self.driver.look_at_activity(now);
+                    inputs.next_look = now + self.driver.activity_pace();
+                }
                 () = inputs.paths.wait() => self.driver.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
                     let now = Instant::now();

@@ -134,6 +134,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
         terminate,
         interrupt,
         sample,
+        next_look: Instant::now(),
         watchdog,
     };
     let daemon = Daemon {

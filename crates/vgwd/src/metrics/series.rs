@@ -75,6 +75,10 @@ pub struct TunnelSample {
     pub counters: PeerCounters,
     /// SAs and paths that the data plane refused.
     pub changes_refused: u64,
+    /// Packets are sent, none comes back, and the peer has not answered so far.
+    pub suspect: bool,
+    /// How often its connection's traffic moved to it.
+    pub takeovers: u64,
     /// Packets are sent and none comes back, though the peer answers IKE.
     pub one_way: bool,
     /// ESP is in UDP, because nothing came back by IP protocol 50.
@@ -112,6 +116,12 @@ impl Collector for Sample {
         )?;
         self.gauges(
             metric,
+            "tunnel_suspect",
+            "1 while packets are sent through the tunnel, none comes back, and the peer has not answered so far",
+            |t| i64::from(t.suspect),
+        )?;
+        self.gauges(
+            metric,
             "tunnel_one_way",
             "1 while packets are sent through the tunnel and none comes back, though the peer answers IKE",
             |t| i64::from(t.one_way),
@@ -127,6 +137,12 @@ impl Collector for Sample {
             "tunnel_mtu_bytes",
             "The largest packet inside that is not fragmented outside, 0 while the tunnel cannot send",
             |t| i64::try_from(t.mtu).unwrap_or(i64::MAX),
+        )?;
+        self.counters(
+            metric,
+            "tunnel_takeovers",
+            "Times that the connection's outbound traffic moved to this tunnel",
+            |t| t.takeovers,
         )?;
         self.counters(
             metric,
@@ -411,6 +427,8 @@ mod tests {
             traffic: TunnelTraffic::default(),
             counters: PeerCounters::default(),
             changes_refused: 0,
+            suspect: false,
+            takeovers: 0,
             one_way: false,
             udp_fallback: false,
         }

@@ -1,14 +1,17 @@
-//! The active tunnel's path drops every packet; traffic moves to the other tunnel, and
+//! The active tunnel's path drops every packet; traffic moves to the other tunnel at once, and
 //! returns when the path is whole again, as `failback` asks for.
 //!
-//! Seen: the flow goes on within the DPD timeout and a little; the status says which
-//! tunnel is down and why; then both up and the first active again.
+//! Seen: first only what we send is dropped, and the flow hardly notices; then all of it, and
+//! the flow goes on once the peer has noticed, too; the status says why the traffic moved, and
+//! which tunnel is down and why; then both up and the first active again.
 
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use vgw_harness::gateway::Gateway;
 use vgw_harness::stage::{CHILDREN, LATER, SOON, Stage, await_echoes};
 use vgw_harness::tools::nft;
+use vgw_lab::probe::EchoFlow;
 use vgw_lab::wait_until;
 
 /// The peer must notice as well: a request that gets no answer in about ten seconds.
@@ -22,21 +25,23 @@ pub fn run() -> Result<()> {
         peer.initiate(child)?;
     }
     gateway.await_both(SOON)?;
-    let flow = stage.flow(Duration::from_millis(10))?;
-    await_echoes(&flow, 100, SOON)?;
-    ensure!(gateway.connection()?.active_tunnel == Some(1));
-
     let internet = &stage.topology.internet;
-    nft(
-        internet,
-        "add table ip cut; add chain ip cut f { type filter hook forward priority 0; }; \
-         add rule ip cut f ip saddr 203.0.113.1 drop; add rule ip cut f ip daddr 203.0.113.1 drop",
-    )?;
-    wait_until("traffic on tunnel 2", LATER, || {
-        Ok((gateway.connection()?.active_tunnel == Some(2)).then_some(()))
-    })?;
+    let flow = cut(&stage, &gateway, &["saddr"])?;
+    await_echoes(&flow, 100, SOON)?;
+    let report = flow.finish()?;
+    println!("what we send is dropped: {report:?}");
+    ensure!(report.longest_gap < Duration::from_secs(2), "{report:?}");
+    let why = gateway.connection()?.last_move.map(|moved| moved.why);
+    ensure!(
+        why.as_deref() == Some("from tunnel 1: its peer does not answer"),
+        "{why:?}"
+    );
+    nft(internet, "delete table ip cut")?;
+    returns(&gateway)?;
+
+    let flow = cut(&stage, &gateway, &["saddr", "daddr"])?;
     await_echoes(&flow, 100, LATER)?;
-    let dead = gateway.await_tunnel(1, false, SOON)?;
+    let dead = gateway.await_tunnel(1, false, LATER)?;
     ensure!(dead.last.is_some(), "nothing says why: {dead:?}");
     println!(
         "tunnel 1: {}",
@@ -45,9 +50,7 @@ pub fn run() -> Result<()> {
 
     nft(internet, "delete table ip cut")?;
     gateway.await_tunnel(1, true, LATER)?;
-    wait_until("the return to tunnel 1", LATER, || {
-        Ok((gateway.connection()?.active_tunnel == Some(1)).then_some(()))
-    })?;
+    returns(&gateway)?;
     await_echoes(&flow, 100, SOON)?;
     let report = flow.finish()?;
     println!(
@@ -58,4 +61,33 @@ pub fn run() -> Result<()> {
     );
     ensure!(report.longest_gap < Duration::from_secs(60), "{report:?}");
     Ok(())
+}
+
+/// Cuts the path of tunnel 1, which carries, for what comes from these ends, and waits until
+/// traffic has moved.
+fn cut(stage: &Stage, gateway: &Gateway, ends: &[&str]) -> Result<EchoFlow> {
+    let flow = stage.flow(Duration::from_millis(10))?;
+    await_echoes(&flow, 100, SOON)?;
+    ensure!(gateway.connection()?.active_tunnel == Some(1));
+    let rules = ends
+        .iter()
+        .map(|end| format!("add rule ip cut f ip {end} 203.0.113.1 drop; "));
+    nft(
+        &stage.topology.internet,
+        &format!(
+            "add table ip cut; add chain ip cut f {{ type filter hook forward priority 0; }}; {}",
+            rules.collect::<String>()
+        ),
+    )?;
+    wait_until("traffic on tunnel 2", LATER, || {
+        Ok((gateway.connection()?.active_tunnel == Some(2)).then_some(()))
+    })?;
+    Ok(flow)
+}
+
+/// Waits until traffic is back on tunnel 1.
+fn returns(gateway: &Gateway) -> Result<()> {
+    wait_until("the return to tunnel 1", LATER, || {
+        Ok((gateway.connection()?.active_tunnel == Some(1)).then_some(()))
+    })
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_crypto::{Prf, Secret};
 
 use super::datagrams::Datagrams;
+use super::probe::Probe;
 use crate::peer::config::Limits;
 
 /// The message ID of IKE_SA_INIT in both directions (RFC 7296 section 2.2). Later IDs count the
@@ -32,6 +33,8 @@ struct Outstanding {
     first_sent: Instant,
     resend_at: Instant,
     pause: Duration,
+    repeated: bool,
+    probe: Option<Probe>,
 }
 
 /// The peer's last request and our answer.
@@ -42,6 +45,8 @@ pub(crate) struct Answered {
     // hash is kept along with the refusal.
     request: Secret,
     response: Datagrams,
+    // How often the request came again.
+    repeated: u32,
 }
 
 impl Answered {
@@ -91,7 +96,39 @@ impl Window {
             first_sent: now,
             resend_at: now + limits.retransmit_first,
             pause: limits.retransmit_first,
+            repeated: false,
+            probe: None,
         });
+    }
+
+    /// Makes a [`Probe`] of the request under way. Returns the request if it is to be repeated for
+    /// that now.
+    pub(crate) fn probe(
+        &mut self,
+        now: Instant,
+        round_trip: Option<Duration>,
+    ) -> Option<Datagrams> {
+        let outstanding = self.outstanding.as_mut()?;
+        if outstanding.probe.as_ref().is_some_and(Probe::goes_on) {
+            return None;
+        }
+        let mut probe = Probe::new(round_trip);
+        outstanding.resend_at = now + probe.send()?;
+        outstanding.probe = Some(probe);
+        let again = outstanding.first_sent < now;
+        outstanding.repeated |= again;
+        again.then(|| outstanding.message.clone())
+    }
+
+    /// Whether the request under way was made a probe.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.outstanding.as_ref().is_some_and(|o| o.probe.is_some())
+    }
+
+    /// Whether a probe has failed. Says so once.
+    pub(crate) fn take_probe_failure(&mut self) -> bool {
+        let probe = self.outstanding.as_mut().and_then(|o| o.probe.as_mut());
+        probe.is_some_and(Probe::take_failure)
     }
 
     /// When the request under way was first sent.
@@ -104,11 +141,16 @@ impl Window {
         self.outstanding.as_ref().map(|o| o.resend_at)
     }
 
-    /// The request, if it is time to retransmit it. The pause doubles.
+    /// The request, if it is time to retransmit it. The pause doubles, but not that of a probe.
     pub(crate) fn resend(&mut self, now: Instant, limits: &Limits) -> Option<Datagrams> {
         let outstanding = self.outstanding.as_mut().filter(|o| o.resend_at <= now)?;
-        outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
-        outstanding.resend_at = now + outstanding.pause;
+        outstanding.repeated = true;
+        let probe_pause = outstanding.probe.as_mut().and_then(Probe::send);
+        let pause = probe_pause.unwrap_or_else(|| {
+            outstanding.pause = (outstanding.pause * 2).min(limits.retransmit_max);
+            outstanding.pause
+        });
+        outstanding.resend_at = now + pause;
         Some(outstanding.message.clone())
     }
 
@@ -127,11 +169,13 @@ impl Window {
         self.outstanding.is_some() && id == self.next_request
     }
 
-    /// Notes that the awaited response came and is authentic.
-    pub(crate) fn acknowledge(&mut self) {
-        if self.outstanding.take().is_some() {
-            self.next_request = self.next_request.saturating_add(1);
-        }
+    /// Notes that the awaited response came and is authentic. Returns the time of the round trip,
+    /// unless the response may be to a repetition of the request (RFC 6298 section 3).
+    pub(crate) fn acknowledge(&mut self, now: Instant) -> Option<Duration> {
+        let answered = self.outstanding.take()?;
+        self.next_request = self.next_request.saturating_add(1);
+        let once = !answered.repeated;
+        once.then(|| now.saturating_duration_since(answered.first_sent))
     }
 
     /// How the peer's request relates to the window.
@@ -150,6 +194,15 @@ impl Window {
             .filter(|answered| answered.id == id)
             .and_then(|answered| answered.again(request))
             .map_or(Incoming::OutOfWindow, Incoming::Again)
+    }
+
+    /// Notes that the last request came again. Returns how often it has.
+    pub(crate) fn note_repetition(&mut self) -> u32 {
+        let Some(answered) = &mut self.answered else {
+            return 0;
+        };
+        answered.repeated = answered.repeated.saturating_add(1);
+        answered.repeated
     }
 
     /// Notes the answer to the expected request.
@@ -172,6 +225,7 @@ impl Window {
             id: self.expected,
             request,
             response,
+            repeated: 0,
         });
         // RFC 7296 section 2.2: message IDs do not wrap.
         match self.expected.checked_add(1) {
@@ -238,7 +292,7 @@ mod tests {
             assert_eq!(theirs.classify(id, &request), Incoming::Fresh);
             theirs.answered(&request, request.clone().into());
             assert!(ours.awaits(id) && !ours.awaits(id + 1));
-            ours.acknowledge();
+            ours.acknowledge(now);
         }
         assert_eq!(theirs.next_request(), 0, "nobody asked the other way");
     }

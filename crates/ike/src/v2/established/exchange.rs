@@ -60,7 +60,7 @@ impl Established {
             Incoming::Again(response) => {
                 env.send(at, response.clone());
                 env.count(self.peer, |c| c.duplicates += 1);
-                return;
+                return self.report_repetition(env);
             }
             Incoming::BeingAnswered => return self.discard(env, at, DropReason::BeingAnswered),
             Incoming::OutOfWindow => return self.discard(env, at, DropReason::WrongId),
@@ -122,11 +122,19 @@ impl Established {
             Err(OpenError::NotAuthentic) => return self.discard(env, at, DropReason::NotAuthentic),
             Err(OpenError::Malformed(error)) => return self.end_malformed(env, &error),
         };
-        self.window.acknowledge();
+        let probed = self.window.is_probe();
+        let round_trip = self.window.acknowledge(env.now);
         self.note_response(env, at);
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
+        if let Some(sample) = round_trip.filter(|_| header.exchange == ExchangeType::INFORMATIONAL)
+        {
+            self.note_round_trip(sample);
+        }
+        if probed || matches!(in_flight, RequestInFlight::Liveness) {
+            self.report_alive(env);
+        }
         match header.exchange {
             ExchangeType::CREATE_CHILD_SA => {
                 match CreateChildResponse::parse(&message.payloads, payloads) {
@@ -146,7 +154,7 @@ impl Established {
 
     /// Deletes the SA, because a response cannot be answered (RFC 7296 section 2.21.4).
     pub(super) fn end_malformed(&mut self, env: &mut Env<'_>, error: &dyn std::fmt::Display) {
-        self.window.acknowledge();
+        self.window.acknowledge(env.now);
         let reason = DownReason::Refused(format!("malformed response: {error}"));
         self.close(env, reason, true);
     }
@@ -195,6 +203,7 @@ impl Established {
         let response = self.keys.seal.seal(&header, &reply.payloads);
         env.send(at, response.clone());
         self.window.answer_held(response);
+        self.last_answer = env.now;
         if let AfterReply::End(reason) = reply.then {
             self.close(env, reason, false);
         }
@@ -260,6 +269,7 @@ impl Established {
         let limits = env.limits();
         self.window.sent(env.now, &limits, message);
         self.in_flight = Some(in_flight);
+        self.begin_probe(env);
     }
 
     fn start(

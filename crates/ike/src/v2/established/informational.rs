@@ -4,9 +4,9 @@ use super::child::ChildPhase;
 use super::create_child::AFTER_DELETE;
 use super::reply::AfterReply;
 use super::tasks::RequestInFlight;
-use super::{Established, Phase, Reply};
+use super::{Established, Reply};
 use crate::core::env::Env;
-use crate::core::event::{Diagnostic, DownReason, Event, PeerErrors};
+use crate::core::event::{Diagnostic, DownReason, PeerErrors};
 use crate::v2::handshake::auth_failure::refused_by_initiator;
 use crate::v2::messages::Informational;
 use crate::v2::wire::{Delete, Notify, NotifyType, Payload, ProtocolId};
@@ -150,10 +150,6 @@ impl Established {
         match in_flight {
             RequestInFlight::DeleteIke => self.close(env, DownReason::Requested, false),
             RequestInFlight::DeleteChild(spi_in) => self.linger(env, spi_in),
-            RequestInFlight::Liveness if self.phase == Phase::Up => env.emit(Event::Alive {
-                peer: self.peer,
-                sa: self.id,
-            }),
             RequestInFlight::Liveness | RequestInFlight::Abandoned => {}
             // These are requests of another exchange, which the caller has checked.
             RequestInFlight::CreateChild(_)

@@ -1,7 +1,7 @@
 //! How a rekeyed IKE SA hands its CHILD SAs to the one that replaces it.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use vgw_sa::Path;
 
@@ -17,6 +17,7 @@ pub(crate) struct Inheritance {
     tasks: Vec<(Task, Instant)>,
     path: Path,
     next_keepalive: Option<Instant>,
+    round_trip: Option<Duration>,
 }
 
 impl Established {
@@ -27,6 +28,7 @@ impl Established {
             tasks: self.tasks.take_child_tasks(),
             path: self.path,
             next_keepalive: self.next_keepalive,
+            round_trip: self.round_trip,
         }
     }
 
@@ -35,6 +37,7 @@ impl Established {
         self.phase = Phase::Up;
         self.path = from.path;
         self.next_keepalive = from.next_keepalive;
+        self.round_trip = from.round_trip;
         for &spi_in in from.children.keys() {
             env.core.owner.insert(spi_in, self.id);
         }

@@ -16,6 +16,7 @@ mod inheritance;
 mod key_exchange;
 mod pending_child;
 mod pending_ike;
+mod probe;
 mod rekey_child;
 mod rekey_ike;
 mod reply;
@@ -93,6 +94,11 @@ pub(crate) struct Established<K = IkeKeys> {
     expire_at: Instant,
     last_heard: Instant,
     next_keepalive: Option<Instant>,
+    // Smoothed; of INFORMATIONAL exchanges, for which the peer has nothing to compute.
+    round_trip: Option<Duration>,
+    last_answer: Instant,
+    // The next request is to be a probe.
+    probe_wanted: bool,
     effects: Vec<Effect>,
 }
 
@@ -183,6 +189,9 @@ impl Established {
             expire_at,
             last_heard: env.now,
             next_keepalive,
+            round_trip: None,
+            last_answer: env.now,
+            probe_wanted: false,
             effects: Vec::new(),
         }
     }

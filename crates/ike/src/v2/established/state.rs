@@ -72,6 +72,9 @@ impl<K> Established<K> {
             expire_at: self.expire_at,
             last_heard: self.last_heard,
             next_keepalive: self.next_keepalive,
+            round_trip: self.round_trip,
+            last_answer: self.last_answer,
+            probe_wanted: self.probe_wanted,
             effects: Vec::new(),
         })
     }

@@ -66,6 +66,7 @@ impl Established {
             self.repeat(env, message);
             env.count(self.peer, |c| c.retransmissions += 1);
         }
+        self.report_failed_probe(env);
         match self.phase {
             Phase::Up => self.age(env),
             Phase::Undecided { until, .. } | Phase::Replaced { until } if until <= env.now => {

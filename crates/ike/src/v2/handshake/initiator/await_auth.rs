@@ -105,7 +105,7 @@ impl AwaitAuth {
             attempt.discard(env, at, DropReason::NotAuthentic);
             return self.waiting(attempt);
         };
-        attempt.window.acknowledge();
+        attempt.window.acknowledge(env.now);
         env.note_sent(attempt.peer, SentNotes::auth_answered);
         let response = decode_payloads(first, &plaintext)
             .map_err(|e| e.to_string())

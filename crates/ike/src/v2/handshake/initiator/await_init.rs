@@ -234,7 +234,7 @@ impl AwaitInit {
             }
         };
         // From now on no other response is accepted.
-        attempt.window.acknowledge();
+        attempt.window.acknowledge(env.now);
         let next = Agree {
             suite: choice.suite,
             spis,

@@ -1,0 +1,118 @@
+//! What the data plane notices of the tunnels' traffic, and what follows from it: questions to
+//! peers in doubt ([`super::failure_detection`]), and that a peer is followed which moves.
+
+use std::time::Instant;
+
+use vgw_sa::{Activity, TunnelId};
+
+use super::Supervisor;
+use super::tunnel::Tunnel;
+use super::tunnel_state::State;
+use crate::domain::FailureDetection;
+
+impl Supervisor {
+    /// Takes what is noticed of the tunnels' traffic. The data plane is to report a silence
+    /// after [`super::SILENCE`].
+    pub fn handle_activity(&mut self, now: Instant, reports: &[(TunnelId, Activity)]) {
+        for &(id, activity) in reports {
+            let Some(tunnel) = self.tunnels.get_mut(&id) else {
+                continue;
+            };
+            match activity {
+                Activity::Silent(since) => {
+                    tunnel.failure_detection.note_silence(now, since);
+                    self.touched.insert(id);
+                }
+                Activity::Heard => {
+                    if tunnel.failure_detection.note_heard(now) {
+                        self.touched.insert(id);
+                    }
+                    self.follow(now, id);
+                }
+            }
+        }
+        self.settle(now);
+    }
+
+    /// The peer sends by this tunnel. If that is not the one that carries, and the peer sent by
+    /// that one until just now, the peer has moved, and our answers follow it at once: it may
+    /// know of a dead path what we cannot, because we only answer.
+    fn follow(&mut self, now: Instant, id: TunnelId) {
+        let Some(name) = self.tunnels.get(&id).map(|tunnel| &tunnel.name) else {
+            return;
+        };
+        let Some(pair) = self.connections.get(&name.connection) else {
+            return;
+        };
+        let carrier = *pair.carrier.of(&pair.tunnels);
+        let side = self.revision.own().side;
+        if carrier != id
+            && let Some(tunnel) = self.tunnels.get_mut(&carrier)
+            && tunnel.detects_failure_fast()
+            && tunnel.failure_detection.note_moved(now, side)
+        {
+            self.touched.insert(carrier);
+        }
+    }
+
+    /// Asks the peer of a tunnel whose silence has lasted long enough whether it is there, by
+    /// the connection's other tunnel as well.
+    pub(super) fn ask_in_doubt(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        if !tunnel.failure_detection.take_question(now) || !tunnel.detects_failure_fast() {
+            return;
+        }
+        self.ask(now, id);
+        if let Some(other) = self.sibling(id).map(|other| other.id) {
+            self.ask(now, other);
+        }
+    }
+
+    fn ask(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            return;
+        };
+        let Some(sa) = tunnel.sas.keeper() else {
+            return;
+        };
+        if tunnel.detects_failure_fast() && self.questions.take(now) {
+            tunnel.failure_detection.asked(now);
+            self.endpoint.probe(now, sa);
+            self.touched.insert(id);
+        }
+    }
+
+    /// The peer repeats a request, as one does that is not answered: what we send may be lost.
+    /// It shows here alone where the peer's own traffic goes on arriving.
+    pub(super) fn on_repeated(&mut self, now: Instant, id: TunnelId, times: u32) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        if tunnel.failure_detection.note_repetition(now, times) {
+            self.on_unanswered(now, id);
+        }
+    }
+
+    /// The peer did not answer the question in time.
+    pub(super) fn on_unanswered(&mut self, now: Instant, id: TunnelId) {
+        let Some(tunnel) = self.touch(id) else {
+            return;
+        };
+        if tunnel.failure_detection.note_no_answer(now) {
+            let tunnel = &tunnel.name;
+            tracing::debug!(%tunnel, "{tunnel}: the peer does not answer");
+        }
+    }
+}
+
+impl Tunnel {
+    /// Whether its peer is asked when it falls silent. Not without dead peer detection, where a
+    /// question without an answer would end the SA.
+    fn detects_failure_fast(&self) -> bool {
+        self.options.failure_detection == FailureDetection::Fast
+            && self.peer.liveness.is_some()
+            && self.state == State::Up
+    }
+}

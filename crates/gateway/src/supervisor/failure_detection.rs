@@ -1,0 +1,412 @@
+//! Fast failure detection of one tunnel: long before dead peer detection may take the tunnel
+//! down, traffic moves away from it.
+//!
+//! Packets that leave while nothing comes back are only a sign: traffic may go one way by
+//! nature, or a host be slow. So the peer is asked ([`vgw_ike::endpoint::Endpoint::probe`]), by
+//! the connection's other tunnel as well. One that does not answer carries only while the other
+//! cannot. What takes a tunnel down is dead peer detection alone.
+
+use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
+
+use super::backoff::Backoff;
+use crate::domain::Side;
+
+/// For so long packets must have left and none come back before the peer is asked, at least.
+pub const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The same in round trips.
+const ROUND_TRIPS: u32 = 4;
+
+/// When the peer has repeated a request so many times, so many answers are lost.
+const LOST_ANSWERS: u32 = 2;
+
+/// After a question that was answered, the next one waits: traffic goes one way, or hosts
+/// answer slowly.
+const ANSWERED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10);
+
+/// After it did not answer for a while, a tunnel must have been well for this long before
+/// traffic returns to it by choice: a path that loses a third of its packets must not drag the
+/// traffic to and fro.
+const RECOVERED: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::from_secs(600);
+
+/// After repetitions that turned out to mean nothing, or to mean nothing any more, none counts
+/// for so long: a path may lose packets all the time.
+const DISTRUST: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(600);
+
+/// A peer has moved to the other tunnel if it sends by that one, and by this one has not for so
+/// long, but did not much longer ago.
+const MOVED: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(10);
+
+/// After a peer was followed, it is followed again no sooner. Were two ends to follow each other
+/// crosswise, the one would stand still while the other moves.
+const fn followed(side: Side) -> RangeInclusive<Duration> {
+    match side {
+        Side::VirtualPrivateGateway => Duration::from_secs(1)..=Duration::from_secs(600),
+        Side::CustomerGateway => Duration::from_secs(3)..=Duration::from_secs(600),
+    }
+}
+
+/// What is known of a tunnel's peer.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// Nothing speaks against it.
+    #[default]
+    Well,
+    /// It is being asked, since then.
+    Suspect(Instant),
+    /// It was asked, and does not answer, since then.
+    Unanswering(Instant),
+    /// It sends by the connection's other tunnel, since then.
+    Moved(Instant),
+}
+
+impl Standing {
+    /// Since when traffic is to leave the tunnel, if it is.
+    pub(super) const fn drives_out(self) -> Option<Instant> {
+        match self {
+            Self::Unanswering(since) | Self::Moved(since) => Some(since),
+            Self::Well | Self::Suspect(_) => None,
+        }
+    }
+
+    /// Whether traffic may come to the tunnel.
+    pub(super) const fn admits(self) -> bool {
+        matches!(self, Self::Well | Self::Moved(_))
+    }
+}
+
+/// Why a peer is in doubt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alarm {
+    /// Packets have left and none came back.
+    Silence,
+    /// It repeats its requests, so what we send it may be lost, whatever comes from it.
+    Repetition,
+}
+
+/// The detection for one tunnel, for as long as its IKE SA lasts.
+#[derive(Debug, Default)]
+pub(super) struct FailureDetection {
+    standing: Standing,
+    /// When to ask, unless something comes back before.
+    ask_at: Option<Instant>,
+    /// Why it is asked, or is to be; None if only the other tunnel is in doubt.
+    alarm: Option<Alarm>,
+    heard: Option<Instant>,
+    round_trip: Option<Duration>,
+    /// The pause after a question that was answered.
+    answered: Backoff,
+    /// The pause after it did not answer, or had moved.
+    recovered: Backoff,
+    /// The pause after it was followed.
+    followed: Backoff,
+    /// The pause after an alarm by repetitions.
+    distrust: Backoff,
+}
+
+impl FailureDetection {
+    pub(super) const fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    /// When to call [`Self::take_question`].
+    pub(super) const fn ask_at(&self) -> Option<Instant> {
+        self.ask_at
+    }
+
+    /// Until when traffic does not return to it by choice.
+    pub(super) const fn recovers_until(&self) -> Option<Instant> {
+        self.recovered.until()
+    }
+
+    /// Packets have left since `since`, and none came back.
+    pub(super) fn note_silence(&mut self, now: Instant, since: Instant) {
+        self.alarm.get_or_insert(Alarm::Silence);
+        if self.standing != Standing::Well {
+            // An exchange may have ended without a word, with its IKE SA.
+            self.ask_at = Some(now);
+            return;
+        }
+        let patience = PATIENCE.max(ROUND_TRIPS * self.round_trip.unwrap_or_default());
+        let earliest = self.answered.until().unwrap_or(since);
+        self.ask_at = Some(earliest.max(since + patience));
+    }
+
+    /// The peer repeated a request of its own so many times. Returns whether it must be taken
+    /// for one that does not answer: it has not answered us either so far.
+    pub(super) fn note_repetition(&mut self, now: Instant, times: u32) -> bool {
+        if !self.distrust.is_over(now) {
+            return false;
+        }
+        if self.standing == Standing::Well {
+            self.alarm = Some(Alarm::Repetition);
+            self.ask_at = Some(now);
+        }
+        times >= LOST_ANSWERS && matches!(self.standing, Standing::Suspect(_))
+    }
+
+    /// Packets came. Returns whether that changes what is known.
+    pub(super) fn note_heard(&mut self, now: Instant) -> bool {
+        self.heard = Some(now);
+        let doubtful = self.standing != Standing::Well || self.ask_at.is_some();
+        if !doubtful || self.alarm == Some(Alarm::Repetition) {
+            return false;
+        }
+        self.ask_at = None;
+        self.be_well(now);
+        true
+    }
+
+    /// The peer sends by the other tunnel, which does not carry. Returns whether it has moved
+    /// there just now and is to be followed.
+    pub(super) fn note_moved(&mut self, now: Instant, side: Side) -> bool {
+        let quiet = self.heard.map(|at| now.saturating_duration_since(at));
+        let moves = self.standing.drives_out().is_none()
+            && quiet.is_some_and(|quiet| MOVED.contains(&quiet))
+            && self.followed.is_over(now);
+        if moves {
+            self.standing = Standing::Moved(now);
+            self.followed.begin(now, &followed(side));
+            self.recovered.begin(now, &RECOVERED);
+        }
+        moves
+    }
+
+    /// Whether it is time to ask the peer.
+    pub(super) fn take_question(&mut self, now: Instant) -> bool {
+        self.ask_at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// The peer is being asked.
+    pub(super) fn asked(&mut self, now: Instant) {
+        if self.standing == Standing::Well {
+            self.standing = Standing::Suspect(now);
+        }
+    }
+
+    /// The peer answered a question over IKE.
+    pub(super) fn note_answer(&mut self, now: Instant, round_trip: Option<Duration>) {
+        self.round_trip = round_trip.or(self.round_trip);
+        if self.alarm.is_some() && matches!(self.standing, Standing::Suspect(_)) {
+            self.answered.begin(now, &ANSWERED);
+        }
+        self.be_well(now);
+    }
+
+    /// The peer did not answer in time. Returns whether that is news.
+    pub(super) fn note_no_answer(&mut self, now: Instant) -> bool {
+        let news = !matches!(self.standing, Standing::Unanswering(_));
+        if news {
+            self.standing = Standing::Unanswering(now);
+        }
+        news
+    }
+
+    fn be_well(&mut self, now: Instant) {
+        if let Standing::Unanswering(_) = self.standing {
+            self.recovered.begin(now, &RECOVERED);
+        }
+        if self.alarm == Some(Alarm::Repetition) {
+            self.distrust.begin(now, &DISTRUST);
+        }
+        self.standing = Standing::Well;
+        self.alarm = None;
+    }
+
+    /// The tunnel has a new IKE SA: what was known of the old one is void.
+    pub(super) fn begin_anew(&mut self) {
+        *self = Self {
+            recovered: self.recovered,
+            followed: self.followed,
+            distrust: self.distrust,
+            ..Self::default()
+        };
+    }
+}
+
+/// What all tunnels together may ask: a line that fails takes hundreds of tunnels with it, and
+/// each question is a message to seal and an answer to open.
+#[derive(Debug, Default)]
+pub(super) struct QuestionBudget {
+    spent_until: Option<Instant>,
+}
+
+impl QuestionBudget {
+    /// A thousand questions a second.
+    const COST: Duration = Duration::from_millis(1);
+    /// Two thousand at once.
+    const AHEAD: Duration = Duration::from_secs(2);
+
+    /// Takes one question out of it, if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        let spent_until = self.spent_until.map_or(now, |until| until.max(now));
+        let allowed = spent_until < now + Self::AHEAD;
+        if allowed {
+            self.spent_until = Some(spent_until + Self::COST);
+        }
+        allowed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{FailureDetection, PATIENCE, QuestionBudget, Standing};
+    use crate::domain::Side;
+
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "an epoch; its value decides nothing"
+    )]
+    fn epoch() -> Instant {
+        Instant::now()
+    }
+
+    const fn ms(count: u64) -> Duration {
+        Duration::from_millis(count)
+    }
+
+    /// Asks when it is time, and gives when that was.
+    fn ask(watch: &mut FailureDetection) -> Instant {
+        let at = watch.ask_at().unwrap();
+        assert!(watch.take_question(at));
+        watch.asked(at);
+        assert_eq!(watch.standing(), Standing::Suspect(at));
+        at
+    }
+
+    #[test]
+    fn a_silence_is_followed_by_a_question_after_a_tenth_of_a_second() {
+        let (mut watch, since) = (FailureDetection::default(), epoch());
+        watch.note_silence(since + PATIENCE, since);
+        assert!(watch.take_question(since + PATIENCE));
+    }
+
+    #[test]
+    fn a_peer_that_is_far_away_is_given_four_round_trips() {
+        let (mut watch, since) = (FailureDetection::default(), epoch());
+        watch.note_answer(since, Some(ms(80)));
+        watch.note_silence(since + PATIENCE, since);
+        assert_eq!(watch.ask_at(), Some(since + ms(320)));
+        assert!(!watch.take_question(since + ms(319)));
+    }
+
+    #[test]
+    fn what_comes_back_before_the_question_makes_it_needless() {
+        let (mut watch, since) = (FailureDetection::default(), epoch());
+        watch.note_silence(since + PATIENCE, since);
+        assert!(watch.note_heard(since + PATIENCE));
+        assert_eq!(watch.ask_at(), None);
+        assert_eq!(watch.standing(), Standing::Well);
+    }
+
+    #[test]
+    fn a_stream_that_goes_one_way_by_nature_is_asked_about_every_ten_seconds() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let mut asked = Vec::new();
+        for tick in 1..=60 {
+            let now = start + ms(1000) * tick;
+            watch.note_silence(now, start);
+            if watch.take_question(now) {
+                watch.asked(now);
+                watch.note_answer(now, Some(ms(10)));
+                asked.push(tick);
+            }
+        }
+        assert_eq!(asked, [1, 2, 4, 8, 16, 26, 36, 46, 56]);
+    }
+
+    #[test]
+    fn a_peer_that_answers_after_all_is_well_but_traffic_returns_to_it_later() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let mut holds = Vec::new();
+        let mut now = start;
+        for _ in 0..8 {
+            watch.note_silence(now + PATIENCE, now);
+            now = ask(&mut watch) + ms(150);
+            assert!(watch.note_no_answer(now));
+            assert!(!watch.note_no_answer(now + ms(1)));
+            assert_eq!(watch.standing(), Standing::Unanswering(now));
+            now += ms(500);
+            watch.note_answer(now, None);
+            assert_eq!(watch.standing(), Standing::Well);
+            let until = watch.recovers_until().unwrap();
+            holds.push((until - now).as_secs());
+            now = until;
+        }
+        assert_eq!(holds, [10, 20, 40, 80, 160, 320, 600, 600]);
+    }
+
+    #[test]
+    fn a_peer_that_repeats_a_request_is_asked_and_given_up_if_it_goes_on_without_an_answer() {
+        let (mut watch, now) = (FailureDetection::default(), epoch());
+        assert!(!watch.note_repetition(now, 1));
+        assert_eq!(ask(&mut watch), now);
+        assert!(watch.note_repetition(now + ms(50), 2));
+
+        let (mut watch, now) = (FailureDetection::default(), epoch());
+        assert!(!watch.note_repetition(now, 1));
+        ask(&mut watch);
+        watch.note_answer(now + ms(20), Some(ms(20)));
+        for times in 2..10 {
+            assert!(!watch.note_repetition(now + ms(50), times));
+        }
+        assert_eq!(watch.ask_at(), None, "it has just answered");
+    }
+
+    #[test]
+    fn what_comes_from_a_peer_that_repeats_a_request_does_not_show_that_it_hears_us() {
+        let (mut watch, now) = (FailureDetection::default(), epoch());
+        watch.note_repetition(now, 1);
+        ask(&mut watch);
+        assert!(!watch.note_heard(now + ms(10)));
+        assert_eq!(watch.standing(), Standing::Suspect(now));
+    }
+
+    #[test]
+    fn a_peer_that_moves_to_the_other_tunnel_is_followed_but_not_to_and_fro() {
+        let side = Side::VirtualPrivateGateway;
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        assert!(!watch.note_moved(start, side), "it never sent by this one");
+        watch.note_heard(start);
+        assert!(
+            !watch.note_moved(start + ms(249), side),
+            "it may send by both"
+        );
+        assert!(watch.note_moved(start + ms(250), side));
+        assert_eq!(watch.standing(), Standing::Moved(start + ms(250)));
+        assert!(watch.note_heard(start + ms(500)));
+        assert_eq!(watch.standing(), Standing::Well);
+        assert!(!watch.note_moved(start + ms(800), side), "a moment ago");
+        assert!(watch.note_moved(start + ms(1300), side));
+        watch.note_heard(start + ms(1400));
+        assert!(!watch.note_moved(start + ms(12_000), side), "long ago");
+    }
+
+    #[test]
+    fn while_it_does_not_answer_each_report_of_silence_asks_again() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        watch.note_silence(start + PATIENCE, start);
+        let asked = ask(&mut watch);
+        watch.note_no_answer(asked + ms(150));
+        for second in 1..5 {
+            let now = asked + ms(1000) * second;
+            watch.note_silence(now, start);
+            assert!(watch.take_question(now));
+            watch.asked(now);
+            assert!(matches!(watch.standing(), Standing::Unanswering(_)));
+        }
+    }
+
+    #[test]
+    fn two_thousand_questions_may_be_asked_at_once_and_a_thousand_a_second() {
+        let (mut budget, start) = (QuestionBudget::default(), epoch());
+        let asked =
+            |budget: &mut QuestionBudget, now| (0..5000).filter(|_| budget.take(now)).count();
+        assert_eq!(asked(&mut budget, start), 2000);
+        assert_eq!(asked(&mut budget, start + ms(1000)), 1000);
+        assert_eq!(asked(&mut budget, start + ms(10_000)), 2000);
+    }
+}
