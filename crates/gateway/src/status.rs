@@ -126,8 +126,8 @@ pub struct TunnelStatus {
     /// Where its traffic selectors and the configured networks do not meet while it is up,
     /// a sentence each.
     pub mismatches: Vec<String>,
-    /// That packets leave and none comes back, and what is known of the peer; None once it
-    /// answers or something comes back.
+    /// That the peer seems not to be there, and what is known of it; None once it answers or
+    /// something comes back.
     pub suspect: Option<AgedText>,
     /// That nothing comes back through it though the peer answers IKE, and what may be
     /// the reason; None once something does.

@@ -37,9 +37,11 @@ const HURRY: Duration = Duration::from_millis(20);
 /// How long nothing at all may be lost, once at rest.
 const PROOF: Duration = Duration::from_secs(60);
 
-/// The most IKE datagrams that a node may send per tunnel and window of time:
-/// bounds retransmissions and attempts together.
-const IKE_PER_TUNNEL: u64 = 40;
+/// The most IKE datagrams that a node may send per tunnel and window of time: bounds
+/// retransmissions and attempts together (40), and questions to a peer in doubt. Each end may
+/// have five of these for either tunnel, asks them by both, sends each three times, and answers
+/// as many.
+const IKE_PER_TUNNEL: u64 = 40 + 2 * (2 * 5 * 3);
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// How many of a thousand commands that a data plane may refuse are refused in trouble.

@@ -248,8 +248,8 @@ pub struct Tunnel {
     /// configured networks do not meet: a sentence each.
     #[serde(default)]
     pub problems: Vec<String>,
-    /// That packets are sent and none comes back, and whether the peer is being asked or does
-    /// not answer; null once it answers or something comes back.
+    /// That the peer seems not to be there: it is being asked, or does not answer; null once it
+    /// answers or something comes back.
     #[serde(default)]
     pub suspect: Option<Last>,
     /// That packets are sent and none comes back though the peer answers IKE, and what

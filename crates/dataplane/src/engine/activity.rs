@@ -11,6 +11,9 @@ use super::Engine;
 /// A silence that goes on, and is sent into, is reported again after this long.
 const SILENT_AGAIN: Duration = Duration::from_secs(1);
 
+/// After so long without a packet that leaves, a silence begins anew with the next.
+const IDLE: Duration = Duration::from_secs(1);
+
 /// Of a tunnel through which packets come all the time, that is reported this often.
 const HEARD_AGAIN: Duration = Duration::from_millis(200);
 
@@ -19,6 +22,7 @@ const HEARD_AGAIN: Duration = Duration::from_millis(200);
 pub(super) struct Watch {
     counted: TunnelTraffic,
     heard_reported: Option<Instant>,
+    sent_at: Option<Instant>,
     /// When the first packet was seen to have left since something came.
     silent_since: Option<Instant>,
     /// When that was reported, and how many packets had left by then.
@@ -45,7 +49,11 @@ impl Watch {
             });
         }
         if counted.packets_out != before.packets_out {
-            self.silent_since.get_or_insert(now);
+            let was_idle = self.sent_at.replace(now).is_none_or(|at| now > at + IDLE);
+            if was_idle || self.silent_since.is_none() {
+                self.silent_since = Some(now);
+                self.silence_reported = None;
+            }
         }
         let since = self.silent_since.filter(|since| now >= *since + patience)?;
         let news = self
@@ -152,6 +160,14 @@ mod tests {
         let mut tunnel = Watched::new();
         tunnel.pass(1, 1, 0).pass(1000, 0, 0);
         assert_eq!(tunnel.silent, [(11, 1)]);
+    }
+
+    #[test]
+    fn what_is_sent_after_a_pause_is_given_time_for_an_answer_again() {
+        let mut tunnel = Watched::new();
+        tunnel.pass(1, 1, 0).pass(200, 0, 0).pass(1, 1, 0);
+        tunnel.pass(20, 0, 0);
+        assert_eq!(tunnel.silent, [(11, 1), (212, 202)]);
     }
 
     #[test]

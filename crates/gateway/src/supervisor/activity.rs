@@ -3,9 +3,11 @@
 
 use std::time::Instant;
 
+use vgw_ike::event::SaId;
 use vgw_sa::{Activity, TunnelId};
 
 use super::Supervisor;
+use super::failure_detection::Standing;
 use super::tunnel::Tunnel;
 use super::tunnel_state::State;
 use crate::domain::FailureDetection;
@@ -15,7 +17,8 @@ impl Supervisor {
     /// after [`super::SILENCE`].
     pub fn handle_activity(&mut self, now: Instant, reports: &[(TunnelId, Activity)]) {
         for &(id, activity) in reports {
-            let Some(tunnel) = self.tunnels.get_mut(&id) else {
+            let tunnel = self.tunnels.get_mut(&id);
+            let Some(tunnel) = tunnel.filter(|tunnel| tunnel.detects_failure_fast()) else {
                 continue;
             };
             match activity {
@@ -24,17 +27,20 @@ impl Supervisor {
                     self.touched.insert(id);
                 }
                 Activity::Heard => {
+                    let begins = tunnel.failure_detection.is_unused(now);
                     if tunnel.failure_detection.note_heard(now) {
                         self.touched.insert(id);
                     }
-                    self.follow(now, id);
+                    if begins {
+                        self.follow(now, id);
+                    }
                 }
             }
         }
         self.settle(now);
     }
 
-    /// The peer sends by this tunnel. If that is not the one that carries, and the peer sent by
+    /// The peer begins to send by this tunnel. If that is not the one that carries, and the peer sent by
     /// that one until just now, the peer has moved, and our answers follow it at once: it may
     /// know of a dead path what we cannot, because we only answer.
     fn follow(&mut self, now: Instant, id: TunnelId) {
@@ -56,7 +62,7 @@ impl Supervisor {
     }
 
     /// Asks the peer of a tunnel whose silence has lasted long enough whether it is there, by
-    /// the connection's other tunnel as well.
+    /// the connection's other tunnel as well, unless it has just come by that.
     pub(super) fn ask_in_doubt(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -64,7 +70,11 @@ impl Supervisor {
         if !tunnel.failure_detection.take_question(now) || !tunnel.detects_failure_fast() {
             return;
         }
+        let has_moved = matches!(tunnel.failure_detection.standing(), Standing::Moved(_));
         self.ask(now, id);
+        if has_moved {
+            return;
+        }
         if let Some(other) = self.sibling(id).map(|other| other.id) {
             self.ask(now, other);
         }
@@ -86,21 +96,21 @@ impl Supervisor {
 
     /// The peer repeats a request, as one does that is not answered: what we send may be lost.
     /// It shows here alone where the peer's own traffic goes on arriving.
-    pub(super) fn on_repeated(&mut self, now: Instant, id: TunnelId, times: u32) {
-        let Some(tunnel) = self.touch(id) else {
-            return;
-        };
-        if tunnel.failure_detection.note_repetition(now, times) {
-            self.on_unanswered(now, id);
+    pub(super) fn on_repeated(&mut self, now: Instant, id: TunnelId, sa: SaId, times: u32) {
+        if let Some(tunnel) = self.touch(id)
+            && tunnel.sas.keeper() == Some(sa)
+            && tunnel.failure_detection.note_repetition(now, times)
+        {
+            self.on_unanswered(now, id, sa);
         }
     }
 
     /// The peer did not answer the question in time.
-    pub(super) fn on_unanswered(&mut self, now: Instant, id: TunnelId) {
-        let Some(tunnel) = self.touch(id) else {
-            return;
-        };
-        if tunnel.failure_detection.note_no_answer(now) {
+    pub(super) fn on_unanswered(&mut self, now: Instant, id: TunnelId, sa: SaId) {
+        if let Some(tunnel) = self.touch(id)
+            && tunnel.sas.keeper() == Some(sa)
+            && tunnel.failure_detection.note_no_answer(now)
+        {
             let tunnel = &tunnel.name;
             tracing::debug!(%tunnel, "{tunnel}: the peer does not answer");
         }

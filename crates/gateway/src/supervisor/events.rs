@@ -62,16 +62,20 @@ impl Supervisor {
                 self.on_path_changed(now, peer, sa, path);
             }
             Event::Alive {
-                peer, round_trip, ..
+                peer,
+                sa,
+                round_trip,
             } => {
                 if let Some(tunnel) = self.touch(peer) {
                     tunnel.last_in = Some(now);
                     tunnel.one_way.note_alive();
-                    tunnel.failure_detection.note_answer(now, round_trip);
+                    if tunnel.sas.keeper() == Some(sa) {
+                        tunnel.failure_detection.note_answer(now, round_trip);
+                    }
                 }
             }
-            Event::Unanswered { peer, .. } => self.on_unanswered(now, peer),
-            Event::Repeated { peer, times, .. } => self.on_repeated(now, peer, times),
+            Event::Unanswered { peer, sa } => self.on_unanswered(now, peer, sa),
+            Event::Repeated { peer, sa, times } => self.on_repeated(now, peer, sa, times),
             Event::UnknownSa { peer } => self.on_unknown_sa(now, peer),
             Event::Refused { peer, remote, why } => {
                 self.on_refused(now, peer, remote, why);
@@ -127,6 +131,9 @@ impl Supervisor {
             Some(_) => "rekeyed",
             None => "up",
         };
+        if replaces.is_some() {
+            tunnel.failure_detection.note_rekey(now);
+        }
         let (name, remote) = (&tunnel.name, details.path.remote);
         let (id, suite) = (&details.remote_id, details.suite);
         tracing::debug!(

@@ -21,9 +21,16 @@ const ROUND_TRIPS: u32 = 4;
 /// When the peer has repeated a request so many times, so many answers are lost.
 const LOST_ANSWERS: u32 = 2;
 
-/// After a question that was answered, the next one waits: traffic goes one way, or hosts
-/// answer slowly.
-const ANSWERED: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(10);
+/// After a question that was answered, and to which nothing else came, the next one waits:
+/// traffic goes one way.
+const ANSWERED: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
+
+/// From one question to the next, in traffic both ways that pauses now and then.
+const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
+
+/// A question that came to nothing is repeated no sooner: its IKE SA may have ended meanwhile, and
+/// else the request goes on being repeated anyway.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
 
 /// After it did not answer for a while, a tunnel must have been well for this long before
 /// traffic returns to it by choice: a path that loses a third of its packets must not drag the
@@ -35,7 +42,8 @@ const RECOVERED: RangeInclusive<Duration> = Duration::from_secs(10)..=Duration::
 const DISTRUST: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(600);
 
 /// A peer has moved to the other tunnel if it sends by that one, and by this one has not for so
-/// long, but did not much longer ago.
+/// long, but did not much longer ago. It must not have used the other one for the longer time
+/// either: many a peer uses both.
 const MOVED: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(10);
 
 /// After a peer was followed, it is followed again no sooner. Were two ends to follow each other
@@ -91,6 +99,7 @@ pub(super) struct FailureDetection {
     standing: Standing,
     /// When to ask, unless something comes back before.
     ask_at: Option<Instant>,
+    asked_at: Option<Instant>,
     /// Why it is asked, or is to be; None if only the other tunnel is in doubt.
     alarm: Option<Alarm>,
     heard: Option<Instant>,
@@ -124,12 +133,12 @@ impl FailureDetection {
     pub(super) fn note_silence(&mut self, now: Instant, since: Instant) {
         self.alarm.get_or_insert(Alarm::Silence);
         if self.standing != Standing::Well {
-            // An exchange may have ended without a word, with its IKE SA.
-            self.ask_at = Some(now);
+            self.ask_at = Some(self.asked_at.map_or(now, |at| at + ASK_AGAIN));
             return;
         }
         let patience = PATIENCE.max(ROUND_TRIPS * self.round_trip.unwrap_or_default());
-        let earliest = self.answered.until().unwrap_or(since);
+        let spaced = self.asked_at.map(|at| at + BETWEEN_QUESTIONS);
+        let earliest = self.answered.until().max(spaced).unwrap_or(since);
         self.ask_at = Some(earliest.max(since + patience));
     }
 
@@ -149,6 +158,7 @@ impl FailureDetection {
     /// Packets came. Returns whether that changes what is known.
     pub(super) fn note_heard(&mut self, now: Instant) -> bool {
         self.heard = Some(now);
+        self.answered = Backoff::default();
         let doubtful = self.standing != Standing::Well || self.ask_at.is_some();
         if !doubtful || self.alarm == Some(Alarm::Repetition) {
             return false;
@@ -158,8 +168,13 @@ impl FailureDetection {
         true
     }
 
-    /// The peer sends by the other tunnel, which does not carry. Returns whether it has moved
-    /// there just now and is to be followed.
+    /// Whether nothing came for so long that a peer which sends by it now begins to.
+    pub(super) fn is_unused(&self, now: Instant) -> bool {
+        self.heard.is_none_or(|at| now > at + *MOVED.end())
+    }
+
+    /// The peer begins to send by the other tunnel, which does not carry. Returns whether it has
+    /// moved there just now and is to be followed. Whether it is still there by this one is asked.
     pub(super) fn note_moved(&mut self, now: Instant, side: Side) -> bool {
         let quiet = self.heard.map(|at| now.saturating_duration_since(at));
         let moves = self.standing.drives_out().is_none()
@@ -167,6 +182,7 @@ impl FailureDetection {
             && self.followed.is_over(now);
         if moves {
             self.standing = Standing::Moved(now);
+            self.ask_at = Some(now);
             self.followed.begin(now, &followed(side));
             self.recovered.begin(now, &RECOVERED);
         }
@@ -180,6 +196,7 @@ impl FailureDetection {
 
     /// The peer is being asked.
     pub(super) fn asked(&mut self, now: Instant) {
+        self.asked_at = Some(now);
         if self.standing == Standing::Well {
             self.standing = Standing::Suspect(now);
         }
@@ -212,6 +229,20 @@ impl FailureDetection {
         }
         self.standing = Standing::Well;
         self.alarm = None;
+    }
+
+    /// The IKE SA was rekeyed: the answer to a question may have been lost with the old one.
+    pub(super) fn note_rekey(&mut self, now: Instant) {
+        if self.standing != Standing::Well {
+            self.ask_at = Some(now);
+        }
+    }
+
+    /// Whether the peer is in doubt for what this tunnel shows, and what is known so far.
+    pub(super) fn doubt(&self) -> Option<Standing> {
+        let standing = self.standing;
+        let own = self.alarm.is_some() || matches!(standing, Standing::Unanswering(_));
+        Some(standing).filter(|_| own)
     }
 
     /// The tunnel has a new IKE SA: what was known of the old one is void.
@@ -315,7 +346,7 @@ mod tests {
                 asked.push(tick);
             }
         }
-        assert_eq!(asked, [1, 2, 4, 8, 16, 26, 36, 46, 56]);
+        assert_eq!(asked, [1, 3, 7, 15, 25, 35, 45, 55]);
     }
 
     #[test]
@@ -357,6 +388,25 @@ mod tests {
     }
 
     #[test]
+    fn a_conversation_with_pauses_is_asked_about_every_two_seconds_at_most() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let mut asked = Vec::new();
+        for tenth in 0..100 {
+            let now = start + ms(100) * tenth;
+            if tenth % 5 == 0 {
+                watch.note_heard(now);
+            }
+            watch.note_silence(now + ms(100), now);
+            if watch.take_question(now + ms(100)) {
+                watch.asked(now + ms(100));
+                watch.note_answer(now + ms(120), Some(ms(20)));
+                asked.push(tenth);
+            }
+        }
+        assert_eq!(asked, [0, 20, 40, 60, 80]);
+    }
+
+    #[test]
     fn what_comes_from_a_peer_that_repeats_a_request_does_not_show_that_it_hears_us() {
         let (mut watch, now) = (FailureDetection::default(), epoch());
         watch.note_repetition(now, 1);
@@ -379,25 +429,32 @@ mod tests {
         assert_eq!(watch.standing(), Standing::Moved(start + ms(250)));
         assert!(watch.note_heard(start + ms(500)));
         assert_eq!(watch.standing(), Standing::Well);
-        assert!(!watch.note_moved(start + ms(800), side), "a moment ago");
+        assert!(
+            !watch.note_moved(start + ms(800), side),
+            "followed a moment ago"
+        );
         assert!(watch.note_moved(start + ms(1300), side));
         watch.note_heard(start + ms(1400));
         assert!(!watch.note_moved(start + ms(12_000), side), "long ago");
     }
 
     #[test]
-    fn while_it_does_not_answer_each_report_of_silence_asks_again() {
+    fn while_it_does_not_answer_it_is_asked_again_every_five_seconds() {
         let (mut watch, start) = (FailureDetection::default(), epoch());
         watch.note_silence(start + PATIENCE, start);
         let asked = ask(&mut watch);
         watch.note_no_answer(asked + ms(150));
-        for second in 1..5 {
+        let mut again = Vec::new();
+        for second in 1..=20 {
             let now = asked + ms(1000) * second;
             watch.note_silence(now, start);
-            assert!(watch.take_question(now));
-            watch.asked(now);
+            if watch.take_question(now) {
+                watch.asked(now);
+                again.push(second);
+            }
             assert!(matches!(watch.standing(), Standing::Unanswering(_)));
         }
+        assert_eq!(again, [5, 10, 15, 20]);
     }
 
     #[test]

@@ -153,7 +153,7 @@ pub(super) fn choose(
         (State::Up, State::Up) => match (incumbent.one_way, challenger.one_way) {
             (true, false) => change,
             (true, true) => change_at(challenger.tried_from(now)),
-            (false, false) if returns => {
+            (false, false) if returns && challenger.standing == Standing::Well => {
                 change_at(challenger.tried_from(challenger.since + FAILBACK_HOLD))
             }
             (false, _) => stay,

@@ -32,7 +32,7 @@ fn why_it_moves(before: &Tunnel) -> &'static str {
         (Standing::Moved(_), _) => "the peer has left it",
         (_, Some(found)) if found.left => "the peer has left it",
         (_, Some(_)) => "nothing comes back",
-        (_, None) => before.state.name(),
+        (_, None) => "failback",
     }
 }
 

@@ -177,10 +177,13 @@ pub(super) fn waits_for_in_words(now: Instant, tunnel: &Tunnel) -> Option<String
 }
 
 fn suspect(now: Instant, tunnel: &Tunnel) -> Option<AgedText> {
-    let (since, text) = match tunnel.failure_detection.standing() {
+    if tunnel.state != State::Up {
+        return None;
+    }
+    let (since, text) = match tunnel.failure_detection.doubt()? {
         Standing::Well | Standing::Moved(_) => return None,
-        Standing::Suspect(since) => (since, "nothing comes back; the peer is being asked"),
-        Standing::Unanswering(since) => (since, "nothing comes back; the peer does not answer"),
+        Standing::Suspect(since) => (since, "the peer is being asked whether it is there"),
+        Standing::Unanswering(since) => (since, "the peer does not answer"),
     };
     Some(AgedText {
         text: text.to_owned(),

@@ -283,7 +283,7 @@ fn who_is_suspect_and_why_traffic_moved_stand_below_the_tunnels_concerned() {
         ..tunnel(number)
     });
     let first = Tunnel {
-        suspect: last(3.0, "nothing comes back; the peer does not answer"),
+        suspect: last(3.0, "the peer does not answer"),
         ..first
     };
     let connection = Connection {
@@ -294,7 +294,7 @@ fn who_is_suspect_and_why_traffic_moved_stand_below_the_tunnels_concerned() {
         tunnels: vec![first, second],
     };
     let text = render(&status(vec![connection]));
-    let suspect = "\n    suspect for 3s: nothing comes back; the peer does not answer\n      ";
+    let suspect = "\n    suspect for 3s: the peer does not answer\n      ";
     assert!(text.contains(suspect), "{text}");
     let moved = "\n    traffic moved here 2s ago, from tunnel 1: its peer does not answer\n";
     assert!(text.contains(moved), "{text}");

@@ -75,7 +75,7 @@ pub struct TunnelSample {
     pub counters: PeerCounters,
     /// SAs and paths that the data plane refused.
     pub changes_refused: u64,
-    /// Packets are sent, none comes back, and the peer has not answered so far.
+    /// The peer seems not to be there.
     pub suspect: bool,
     /// How often its connection's traffic moved to it.
     pub takeovers: u64,
@@ -117,7 +117,7 @@ impl Collector for Sample {
         self.gauges(
             metric,
             "tunnel_suspect",
-            "1 while packets are sent through the tunnel, none comes back, and the peer has not answered so far",
+            "1 while the peer seems not to be there: it is being asked, or does not answer",
             |t| i64::from(t.suspect),
         )?;
         self.gauges(

@@ -128,7 +128,8 @@ impl Established {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
-        if let Some(sample) = round_trip.filter(|_| header.exchange == ExchangeType::INFORMATIONAL)
+        if let Some(sample) = round_trip
+            && header.exchange == ExchangeType::INFORMATIONAL
         {
             self.note_round_trip(sample);
         }

@@ -1,16 +1,21 @@
 //! Probes: whether the peer answers is found out within a fraction of a second, by whatever request
-//! is under way, or a liveness check. Nothing follows from a probe that fails but an event; dead
-//! peer detection goes on as if there had been none.
+//! is under way, or a liveness check. Nothing follows from a probe that fails but an event. Dead
+//! peer detection goes on, and a request that is never answered ends the SA as any other does.
 
 use std::time::Duration;
 
+use super::tasks::RequestInFlight;
 use super::{Established, Phase};
 use crate::core::env::Env;
 use crate::core::event::Event;
+use crate::v2::wire::ExchangeType;
 
 /// A peer that repeats a request within this time is in doubt about us. It is less than the first
 /// pause of ordinary retransmission, and more than a probe's on any but the longest paths.
 const SOON: Duration = Duration::from_millis(400);
+
+/// How long a peer may take for the answer to CREATE_CHILD_SA.
+const COMPUTING: Duration = Duration::from_millis(500);
 
 impl Established {
     /// Begins a probe, unless one is under way.
@@ -31,7 +36,11 @@ impl Established {
         if !std::mem::take(&mut self.probe_wanted) {
             return;
         }
-        if let Some(message) = self.window.probe(env.now, self.round_trip) {
+        // The peer may have a key exchange to compute.
+        let computes = self.in_flight.as_ref().map(RequestInFlight::exchange)
+            == Some(ExchangeType::CREATE_CHILD_SA);
+        let usual = self.round_trip.max(computes.then_some(COMPUTING));
+        if let Some(message) = self.window.probe(env.now, usual) {
             self.repeat(env, message);
             env.count(self.peer, |c| c.retransmissions += 1);
         }
