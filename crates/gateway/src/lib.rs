@@ -12,4 +12,6 @@ pub mod rules;
 pub mod span;
 pub mod status;
 pub mod supervisor;
+#[cfg(test)]
+mod test_time;
 pub mod why_not_up;

@@ -260,21 +260,14 @@ impl UnknownPeerLines {
 #[cfg(test)]
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use vgw_ike::drop_reason::DropReason;
 
     use super::{
         ADDRESSES, LineLimit, REFUSALS, Refusals, SAME, TunnelLines, UnknownPeerLines, WINDOW,
     };
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
+    use crate::test_time::epoch;
 
     fn stranger(number: u32) -> IpAddr {
         IpAddr::V4(Ipv4Addr::from(number))

@@ -135,6 +135,31 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
     nft(router, &rules)
 }
 
+/// Drops what a router would forward from an address (`saddr` among `ends`), to it (`daddr`), or
+/// both, until [`restore`].
+///
+/// # Errors
+/// When `nft` refuses.
+pub fn cut(router: &Namespace, address: IpAddr, ends: &[&str]) -> Result<()> {
+    let mut rules = "add table ip cut; \
+                     add chain ip cut forward { type filter hook forward priority 0; }"
+        .to_owned();
+    for end in ends {
+        rules.push_str(&format!(
+            "; add rule ip cut forward ip {end} {address} drop"
+        ));
+    }
+    nft(router, &rules)
+}
+
+/// Ends [`cut`].
+///
+/// # Errors
+/// When `nft` refuses.
+pub fn restore(router: &Namespace) -> Result<()> {
+    nft(router, "delete table ip cut")
+}
+
 /// Counts packets from now on, those that pass a hook of nftables' (`forward`) and
 /// match an expression of its, by a name of ours.
 ///

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use vgw_harness::our_pair::{AES_128_GCM, Setup};
 use vgw_harness::stage::{LATER, SOON, Stage, await_echoes};
-use vgw_harness::tools::nft;
+use vgw_harness::tools::cut;
 use vgw_lab::probe::FlowReport;
 use vgw_lab::topology::GATEWAY_OUTSIDE;
 
@@ -52,17 +52,8 @@ fn outage(ends: &[&str]) -> Result<FlowReport> {
     await_echoes(&flow, 100, SOON)?;
     let active = pair.cloud.connection()?.active_tunnel;
     ensure!(active == Some(1), "tunnel {active:?} sends, expected 1");
-    let [cut, _] = GATEWAY_OUTSIDE;
-    let rules = ends
-        .iter()
-        .map(|end| format!("add rule ip cut f ip {end} {cut} drop; "));
-    nft(
-        &stage.topology.internet,
-        &format!(
-            "add table ip cut; add chain ip cut f {{ type filter hook forward priority 0; }}; {}",
-            rules.collect::<String>()
-        ),
-    )?;
+    let [first, _] = GATEWAY_OUTSIDE;
+    cut(&stage.topology.internet, first, ends)?;
     // The cut holds as soon as the command has returned, and what follows came after it.
     await_echoes(&flow, 100, LATER)?;
     flow.finish()

@@ -116,7 +116,7 @@ impl Engine {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::time::Duration;
 
     use ipnet::IpNet;
@@ -129,7 +129,7 @@ mod tests {
     const GATEWAY: GatewayId = GatewayId(0);
     const TUNNEL: TunnelId = GATEWAY.tunnel(3);
 
-    fn child(spi: u32, remote: &str) -> ChildSa {
+    pub(in crate::engine) fn child(spi: u32, remote: &str) -> ChildSa {
         let encryption = Encryption::AesGcm128;
         let keys = DirectionKeys {
             encryption: Secret::new(vec![1; encryption.keymat_len()]),

@@ -4,10 +4,10 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use vgw_crypto::{DirectionKeys, Encryption, EspSuite, Secret};
 use vgw_sa::{ChildSa, GatewayId, HostService, NATT_PORT, Path, TunnelId};
 
 use super::forward::{RecentLookups, admit};
+use super::state::tests::child;
 use super::{Arrival, Engine, EspPacket};
 use crate::packet::inner::tests::ipv4;
 use crate::tables::counters::DropReason;
@@ -43,28 +43,13 @@ fn net(text: &str) -> IpNet {
 
 /// Adds the tunnel's SA, from this address of ours.
 fn connect(engine: &Engine, tunnel: TunnelId, local: IpAddr, remote: IpAddr) {
-    let encryption = Encryption::AesGcm128;
-    let keys = DirectionKeys {
-        encryption: Secret::new(vec![1; encryption.keymat_len()]),
-        integrity: Secret::default(),
-    };
     let child = ChildSa {
-        spi_in: spi(tunnel),
-        spi_out: spi(tunnel),
-        suite: EspSuite {
-            encryption,
-            integrity: None,
-            esn: false,
-        },
-        keys_in: keys.clone(),
-        keys_out: keys,
-        local_selectors: vec![net("0.0.0.0/0").into()],
-        remote_selectors: vec![net("0.0.0.0/0").into()],
         path: Path {
             local: SocketAddr::new(local, NATT_PORT),
             remote: SocketAddr::new(remote, NATT_PORT),
             udp_encapsulation: true,
         },
+        ..child(spi(tunnel), "0.0.0.0/0")
     };
     let installed = engine.install_child(tunnel, child, 64, None, &[0; 32]);
     installed.unwrap();

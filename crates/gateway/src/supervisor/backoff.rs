@@ -36,18 +36,15 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::Backoff;
+    use crate::test_time::epoch;
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
     #[test]
     fn a_pause_is_short_again_after_a_long_time_without() {
         const SECOND: Duration = Duration::from_secs(1);
-        let (mut backoff, mut now) = (Backoff::default(), Instant::now());
+        let (mut backoff, mut now) = (Backoff::default(), epoch());
         let mut lengths = Vec::new();
         for pause in [0, 120, 240, 480, 960, 1800, 3600 + 1] {
             now += pause * SECOND;

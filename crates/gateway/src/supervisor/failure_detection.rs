@@ -286,14 +286,7 @@ mod tests {
 
     use super::{FailureDetection, PATIENCE, QuestionBudget, Standing};
     use crate::domain::Side;
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
+    use crate::test_time::epoch;
 
     const fn ms(count: u64) -> Duration {
         Duration::from_millis(count)

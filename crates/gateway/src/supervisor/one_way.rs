@@ -223,16 +223,9 @@ mod tests {
     use vgw_sa::TunnelTraffic;
 
     use super::{NoReturn, OneWay, PATIENCE, Verdict};
+    use crate::test_time::epoch;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
 
     /// A tunnel that is looked at once a second.
     struct Looked {

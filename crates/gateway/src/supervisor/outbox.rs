@@ -171,7 +171,8 @@ mod tests {
 
     use super::Outbox;
     use crate::command::Command;
-    use crate::supervisor::sas::tests::{child, epoch};
+    use crate::supervisor::sas::tests::child;
+    use crate::test_time::epoch;
 
     const TUNNEL: TunnelId = GatewayId(0).tunnel(7);
     const SPI: u32 = 0x1000_0001;

@@ -112,17 +112,10 @@ impl Jitter {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
+    use std::time::Duration;
 
     use super::{Jitter, LEAST_DISTANCE, LONGEST_PAUSE, Retry};
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
+    use crate::test_time::epoch;
 
     #[test]
     fn pauses_grow_to_thirty_seconds_and_never_beyond() {

@@ -176,16 +176,9 @@ mod tests {
     use super::{Choice, FAILBACK_HOLD, SECOND_THOUGHT, TunnelHealth, TunnelIndex, choose};
     use crate::supervisor::failure_detection::Standing;
     use crate::supervisor::tunnel_state::State;
+    use crate::test_time::epoch;
 
     const SECOND: Duration = Duration::from_secs(1);
-
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "an epoch; its value decides nothing"
-    )]
-    fn epoch() -> Instant {
-        Instant::now()
-    }
 
     fn pair(first: State, second: State, since: Instant) -> [TunnelHealth; 2] {
         [first, second].map(|state| TunnelHealth {

@@ -10,8 +10,9 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 use vgw_harness::gateway::Gateway;
 use vgw_harness::stage::{CHILDREN, LATER, SOON, Stage, await_echoes};
-use vgw_harness::tools::nft;
+use vgw_harness::tools::{cut, restore};
 use vgw_lab::probe::EchoFlow;
+use vgw_lab::topology::GATEWAY_OUTSIDE;
 use vgw_lab::wait_until;
 
 /// The peer must notice as well: a request that gets no answer in about ten seconds.
@@ -26,7 +27,7 @@ pub fn run() -> Result<()> {
     }
     gateway.await_both(SOON)?;
     let internet = &stage.topology.internet;
-    let flow = cut(&stage, &gateway, &["saddr"])?;
+    let flow = cut_and_see_it_move(&stage, &gateway, &["saddr"])?;
     await_echoes(&flow, 100, SOON)?;
     let report = flow.finish()?;
     println!("what we send is dropped: {report:?}");
@@ -36,10 +37,10 @@ pub fn run() -> Result<()> {
         why.as_deref() == Some("from tunnel 1: its peer does not answer"),
         "{why:?}"
     );
-    nft(internet, "delete table ip cut")?;
+    restore(internet)?;
     returns(&gateway)?;
 
-    let flow = cut(&stage, &gateway, &["saddr", "daddr"])?;
+    let flow = cut_and_see_it_move(&stage, &gateway, &["saddr", "daddr"])?;
     await_echoes(&flow, 100, LATER)?;
     let dead = gateway.await_tunnel(1, false, LATER)?;
     ensure!(dead.last.is_some(), "nothing says why: {dead:?}");
@@ -48,7 +49,7 @@ pub fn run() -> Result<()> {
         dead.last.map(|last| last.why).unwrap_or_default()
     );
 
-    nft(internet, "delete table ip cut")?;
+    restore(internet)?;
     gateway.await_tunnel(1, true, LATER)?;
     returns(&gateway)?;
     await_echoes(&flow, 100, SOON)?;
@@ -65,20 +66,12 @@ pub fn run() -> Result<()> {
 
 /// Cuts the path of tunnel 1, which carries, for what comes from these ends, and waits until
 /// traffic has moved.
-fn cut(stage: &Stage, gateway: &Gateway, ends: &[&str]) -> Result<EchoFlow> {
+fn cut_and_see_it_move(stage: &Stage, gateway: &Gateway, ends: &[&str]) -> Result<EchoFlow> {
     let flow = stage.flow(Duration::from_millis(10))?;
     await_echoes(&flow, 100, SOON)?;
     ensure!(gateway.connection()?.active_tunnel == Some(1));
-    let rules = ends
-        .iter()
-        .map(|end| format!("add rule ip cut f ip {end} 203.0.113.1 drop; "));
-    nft(
-        &stage.topology.internet,
-        &format!(
-            "add table ip cut; add chain ip cut f {{ type filter hook forward priority 0; }}; {}",
-            rules.collect::<String>()
-        ),
-    )?;
+    let [first, _] = GATEWAY_OUTSIDE;
+    cut(&stage.topology.internet, first, ends)?;
     wait_until("traffic on tunnel 2", LATER, || {
         Ok((gateway.connection()?.active_tunnel == Some(2)).then_some(()))
     })?;

@@ -7,16 +7,9 @@ use vgw_ike::identity::Identity;
 use vgw_sa::{ChildSa, Path};
 
 use super::{CHILDLESS_GRACE, REDUNDANT_GRACE, Sas};
+use crate::test_time::epoch;
 
 const SECOND: Duration = Duration::from_secs(1);
-
-#[allow(
-    clippy::disallowed_methods,
-    reason = "an epoch; its value decides nothing"
-)]
-pub(in crate::supervisor) fn epoch() -> Instant {
-    Instant::now()
-}
 
 fn path() -> Path {
     let address = |text: &str| text.parse::<SocketAddr>().unwrap();
