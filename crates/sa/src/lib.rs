@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 mod child;
+mod hint;
 mod host_service;
 mod ids;
 mod inside;
@@ -15,6 +16,7 @@ mod traffic_counts;
 mod traffic_selector;
 
 pub use child::ChildSa;
+pub use hint::{Concerned, Hint, SentPacket, Sign};
 pub use host_service::{HostService, Transport};
 pub use ids::{GatewayId, Inside, TunnelId};
 pub use inside::{Changes, InsideAddress, NextHop};

@@ -71,8 +71,10 @@ impl Supervisor {
             return;
         }
         let has_moved = matches!(tunnel.failure_detection.standing(), Standing::Moved(_));
+        let hinted = tunnel.failure_detection.is_hinted();
         self.ask(now, id);
-        if has_moved {
+        // Where nothing is to move, the other one need not answer.
+        if has_moved || (hinted && !self.is_carrier(id)) {
             return;
         }
         if let Some(other) = self.sibling(id).map(|other| other.id) {
@@ -120,7 +122,7 @@ impl Supervisor {
 impl Tunnel {
     /// Whether its peer is asked when it falls silent. Not without dead peer detection, where a
     /// question without an answer would end the SA.
-    fn detects_failure_fast(&self) -> bool {
+    pub(super) fn detects_failure_fast(&self) -> bool {
         self.options.failure_detection == FailureDetection::Fast
             && self.peer.liveness.is_some()
             && self.state == State::Up

@@ -5,9 +5,14 @@
 //! nature, or a host be slow. So the peer is asked ([`vgw_ike::endpoint::Endpoint::probe`]), by
 //! the connection's other tunnel as well. One that does not answer carries only while the other
 //! cannot. What takes a tunnel down is dead peer detection alone.
+//!
+//! What the kernel or a router tells ([`vgw_sa::Hint`]) is a sign as well, and need not last. Anyone
+//! can forge it, as often as he likes: so it makes us ask, and puts off no question about a silence.
 
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
+
+use vgw_sa::Sign;
 
 use super::backoff::Backoff;
 use crate::domain::Side;
@@ -25,7 +30,7 @@ const LOST_ANSWERS: u32 = 2;
 /// traffic goes one way.
 const ANSWERED: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(10);
 
-/// From one question to the next, in traffic both ways that pauses now and then.
+/// From one question to the next, in traffic both ways that pauses now and then, and by hints.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
 
 /// A question that came to nothing is repeated no sooner: its IKE SA may have ended meanwhile, and
@@ -91,6 +96,8 @@ enum Alarm {
     Silence,
     /// It repeats its requests, so what we send it may be lost, whatever comes from it.
     Repetition,
+    /// Something outside says that what we send may be lost, whatever comes from the peer.
+    Hint,
 }
 
 /// The detection for one tunnel, for as long as its IKE SA lasts.
@@ -102,6 +109,10 @@ pub(super) struct FailureDetection {
     asked_at: Option<Instant>,
     /// Why it is asked, or is to be; None if only the other tunnel is in doubt.
     alarm: Option<Alarm>,
+    /// What was said outside.
+    sign: Option<Sign>,
+    /// When it was asked because of that.
+    hinted_at: Option<Instant>,
     heard: Option<Instant>,
     round_trip: Option<Duration>,
     /// The pause after a question that was answered.
@@ -152,7 +163,34 @@ impl FailureDetection {
             self.alarm = Some(Alarm::Repetition);
             self.ask_at = Some(now);
         }
-        times >= LOST_ANSWERS && matches!(self.standing, Standing::Suspect(_))
+        let lost = times >= LOST_ANSWERS && matches!(self.standing, Standing::Suspect(_));
+        if lost && self.is_hinted() {
+            // Else who forges a hint before each would have every repetition count.
+            self.alarm = Some(Alarm::Repetition);
+        }
+        lost
+    }
+
+    /// Something outside says that packets may not arrive.
+    pub(super) fn note_hint(&mut self, now: Instant, sign: &Sign) {
+        self.alarm.get_or_insert(Alarm::Hint);
+        self.sign.get_or_insert_with(|| sign.clone());
+        if self.standing == Standing::Well {
+            self.ask_by(now, self.hinted_at);
+        }
+    }
+
+    /// What was said outside is true no more: a peer that did not answer may do so now.
+    pub(super) fn note_repair(&mut self, now: Instant) {
+        if let Standing::Unanswering(_) = self.standing {
+            self.ask_by(now, self.asked_at);
+        }
+    }
+
+    /// Has the peer asked now, or as soon as it may be asked again after `before`.
+    fn ask_by(&mut self, now: Instant, before: Option<Instant>) {
+        let earliest = before.map_or(now, |at| now.max(at + BETWEEN_QUESTIONS));
+        self.ask_at = Some(self.ask_at.map_or(earliest, |at| at.min(earliest)));
     }
 
     /// Packets came. Returns whether that changes what is known.
@@ -160,7 +198,7 @@ impl FailureDetection {
         self.heard = Some(now);
         self.answered = Backoff::default();
         let doubtful = self.standing != Standing::Well || self.ask_at.is_some();
-        if !doubtful || self.alarm == Some(Alarm::Repetition) {
+        if !doubtful || matches!(self.alarm, Some(Alarm::Repetition | Alarm::Hint)) {
             return false;
         }
         self.ask_at = None;
@@ -197,6 +235,9 @@ impl FailureDetection {
     /// The peer is being asked.
     pub(super) fn asked(&mut self, now: Instant) {
         self.asked_at = Some(now);
+        if self.is_hinted() {
+            self.hinted_at = Some(now);
+        }
         if self.standing == Standing::Well {
             self.standing = Standing::Suspect(now);
         }
@@ -205,7 +246,9 @@ impl FailureDetection {
     /// The peer answered a question over IKE.
     pub(super) fn note_answer(&mut self, now: Instant, round_trip: Option<Duration>) {
         self.round_trip = round_trip.or(self.round_trip);
-        if self.alarm.is_some() && matches!(self.standing, Standing::Suspect(_)) {
+        if self.is_hinted() {
+            self.asked_at = None;
+        } else if self.alarm.is_some() && matches!(self.standing, Standing::Suspect(_)) {
             self.answered.begin(now, &ANSWERED);
         }
         self.be_well(now);
@@ -229,6 +272,7 @@ impl FailureDetection {
         }
         self.standing = Standing::Well;
         self.alarm = None;
+        self.sign = None;
     }
 
     /// The IKE SA was rekeyed: the answer to a question may have been lost with the old one.
@@ -245,12 +289,23 @@ impl FailureDetection {
         Some(standing).filter(|_| own)
     }
 
+    /// Whether it is in doubt for nothing but what was said outside.
+    pub(super) fn is_hinted(&self) -> bool {
+        self.alarm == Some(Alarm::Hint)
+    }
+
+    /// What was said outside, while the peer is in doubt.
+    pub(super) const fn sign(&self) -> Option<&Sign> {
+        self.sign.as_ref()
+    }
+
     /// The tunnel has a new IKE SA: what was known of the old one is void.
     pub(super) fn begin_anew(&mut self) {
         *self = Self {
             recovered: self.recovered,
             followed: self.followed,
             distrust: self.distrust,
+            hinted_at: self.hinted_at,
             ..Self::default()
         };
     }
@@ -283,6 +338,8 @@ impl QuestionBudget {
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
+
+    use vgw_sa::Sign;
 
     use super::{FailureDetection, PATIENCE, QuestionBudget, Standing};
     use crate::domain::Side;
@@ -448,6 +505,87 @@ mod tests {
             assert!(matches!(watch.standing(), Standing::Unanswering(_)));
         }
         assert_eq!(again, [5, 10, 15, 20]);
+    }
+
+    fn link_down() -> Sign {
+        Sign::LinkDown("line-a".into())
+    }
+
+    #[test]
+    fn a_hint_is_followed_by_a_question_at_once_and_packets_that_come_do_not_refute_it() {
+        let (mut watch, now) = (FailureDetection::default(), epoch());
+        watch.note_hint(now, &link_down());
+        assert_eq!(watch.standing(), Standing::Well);
+        assert_eq!(ask(&mut watch), now);
+        assert_eq!(watch.sign(), Some(&link_down()));
+        assert!(!watch.note_heard(now + ms(5)));
+        assert_eq!(watch.standing(), Standing::Suspect(now));
+        watch.note_answer(now + ms(20), Some(ms(20)));
+        assert_eq!((watch.standing(), watch.sign()), (Standing::Well, None));
+    }
+
+    #[test]
+    fn hints_that_prove_false_cost_a_question_every_two_seconds_however_many_they_are() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let mut asked = Vec::new();
+        for tenth in 0..100 {
+            let now = start + ms(100) * tenth;
+            watch.note_hint(now, &link_down());
+            if watch.take_question(now) {
+                watch.asked(now);
+                watch.note_answer(now + ms(20), Some(ms(20)));
+                asked.push(tenth);
+            }
+        }
+        assert_eq!(asked, [0, 20, 40, 60, 80]);
+    }
+
+    #[test]
+    fn a_false_hint_puts_off_no_question_about_a_silence() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        for second in (0..20).step_by(2) {
+            watch.note_hint(start + ms(1000) * second, &link_down());
+            let asked = ask(&mut watch);
+            watch.note_answer(asked + ms(20), Some(ms(20)));
+        }
+        let since = start + ms(18_030);
+        watch.note_silence(since + PATIENCE, since);
+        assert_eq!(ask(&mut watch), since + PATIENCE);
+    }
+
+    #[test]
+    fn repetitions_count_once_a_minute_though_a_hint_is_forged_before_each() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let counted = |second: &u32| {
+            let now = start + ms(1000) * *second;
+            watch.note_hint(now, &link_down());
+            if watch.take_question(now) {
+                watch.asked(now);
+            }
+            let lost = watch.note_repetition(now + ms(10), 2);
+            if lost {
+                watch.note_no_answer(now + ms(10));
+            }
+            watch.note_answer(now + ms(20), Some(ms(20)));
+            lost
+        };
+        let counted: Vec<u32> = (0..60).step_by(3).filter(counted).collect();
+        assert_eq!(counted, [0]);
+    }
+
+    #[test]
+    fn a_repair_has_a_peer_that_does_not_answer_asked_at_once_and_no_other() {
+        let (mut watch, start) = (FailureDetection::default(), epoch());
+        watch.note_repair(start);
+        assert_eq!(watch.ask_at(), None);
+        watch.note_hint(start, &link_down());
+        let asked = ask(&mut watch);
+        watch.note_no_answer(asked + ms(150));
+        watch.note_repair(asked + ms(500));
+        assert_eq!(watch.ask_at(), Some(asked + ms(2000)));
+        assert!(watch.take_question(asked + ms(2000)));
+        watch.note_repair(asked + ms(3000));
+        assert_eq!(watch.ask_at(), Some(asked + ms(3000)));
     }
 
     #[test]

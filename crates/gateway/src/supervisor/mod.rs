@@ -12,7 +12,8 @@
 //! - what is remembered: [`tunnel`] of one tunnel, [`sas`] of its SAs, [`routes`] what leads
 //!   where, [`last_error`] what went wrong last, [`unknown_peers`] who is not configured;
 //! - what comes in: [`events`] of the negotiator, [`apply_revision`] a changed configuration,
-//!   [`operator`] the operator's wishes, [`dataplane_errors`] and [`dropped_messages`];
+//!   [`operator`] the operator's wishes, [`activity`] of the tunnels' traffic, [`hints`] from
+//!   outside them, [`dataplane_errors`] and [`dropped_messages`];
 //! - what follows: [`settle`] draws the conclusions, with [`restart`], [`drain`],
 //!   [`return_traffic`] and [`udp_fallback`];
 //! - what goes out: [`outbox`] commands, [`tunnel_log`] lines, [`status`] everything there is
@@ -26,6 +27,7 @@ mod drain;
 mod dropped_messages;
 mod events;
 mod failure_detection;
+mod hints;
 mod last_error;
 mod lifetime_by_volume;
 mod one_way;

@@ -186,7 +186,10 @@ fn suspect(now: Instant, tunnel: &Tunnel) -> Option<AgedText> {
         Standing::Unanswering(since) => (since, "the peer does not answer"),
     };
     Some(AgedText {
-        text: text.to_owned(),
+        text: match tunnel.failure_detection.sign() {
+            Some(sign) => format!("{text} ({sign})"),
+            None => text.to_owned(),
+        },
         age: now.saturating_duration_since(since),
     })
 }

@@ -15,6 +15,7 @@ mod changes;
 mod failover;
 mod fast_failover;
 mod groups;
+mod hints;
 mod initiate;
 mod lifecycle;
 mod lines;
