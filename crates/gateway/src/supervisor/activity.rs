@@ -17,6 +17,9 @@ impl Supervisor {
     /// after [`super::SILENCE`].
     pub fn handle_activity(&mut self, now: Instant, reports: &[(TunnelId, Activity)]) {
         for &(id, activity) in reports {
+            if activity == Activity::Heard {
+                self.note_for_drain(now, id);
+            }
             let tunnel = self.tunnels.get_mut(&id);
             let Some(tunnel) = tunnel.filter(|tunnel| tunnel.detects_failure_fast()) else {
                 continue;
@@ -27,11 +30,10 @@ impl Supervisor {
                     self.touched.insert(id);
                 }
                 Activity::Heard => {
-                    let begins = tunnel.failure_detection.is_unused(now);
                     if tunnel.failure_detection.note_heard(now) {
                         self.touched.insert(id);
                     }
-                    if begins {
+                    if tunnel.failure_detection.has_just_begun(now) {
                         self.follow(now, id);
                     }
                 }
@@ -40,9 +42,9 @@ impl Supervisor {
         self.settle(now);
     }
 
-    /// The peer begins to send by this tunnel. If that is not the one that carries, and the peer sent by
-    /// that one until just now, the peer has moved, and our answers follow it at once: it may
-    /// know of a dead path what we cannot, because we only answer.
+    /// The peer begins to send by this tunnel. If that is not the one that carries, and by that
+    /// one nothing comes any more, the peer has moved, and our answers follow it: it may know of
+    /// a dead path what we cannot, because we only answer, or be about to take the tunnel down.
     fn follow(&mut self, now: Instant, id: TunnelId) {
         let Some(name) = self.tunnels.get(&id).map(|tunnel| &tunnel.name) else {
             return;

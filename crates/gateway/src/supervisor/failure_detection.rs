@@ -51,6 +51,10 @@ const DISTRUST: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::f
 /// either: many a peer uses both.
 const MOVED: RangeInclusive<Duration> = Duration::from_millis(250)..=Duration::from_secs(10);
 
+/// A peer that moves to a tunnel has left the other one within so long; one that has not, uses
+/// both.
+const BEGINNING: Duration = Duration::from_secs(1);
+
 /// After a peer was followed, it is followed again no sooner. Were two ends to follow each other
 /// crosswise, the one would stand still while the other moves.
 const fn followed(side: Side) -> RangeInclusive<Duration> {
@@ -114,6 +118,8 @@ pub(super) struct FailureDetection {
     /// When it was asked because of that.
     hinted_at: Option<Instant>,
     heard: Option<Instant>,
+    /// When the peer began to send by this tunnel, after it had not used it for long.
+    began: Option<Instant>,
     round_trip: Option<Duration>,
     /// The pause after a question that was answered.
     answered: Backoff,
@@ -195,7 +201,10 @@ impl FailureDetection {
 
     /// Packets came. Returns whether that changes what is known.
     pub(super) fn note_heard(&mut self, now: Instant) -> bool {
-        self.heard = Some(now);
+        let before = self.heard.replace(now);
+        if before.is_none_or(|at| now > at + *MOVED.end()) {
+            self.began = Some(now);
+        }
         self.answered = Backoff::default();
         let doubtful = self.standing != Standing::Well || self.ask_at.is_some();
         if !doubtful || matches!(self.alarm, Some(Alarm::Repetition | Alarm::Hint)) {
@@ -206,9 +215,9 @@ impl FailureDetection {
         true
     }
 
-    /// Whether nothing came for so long that a peer which sends by it now begins to.
-    pub(super) fn is_unused(&self, now: Instant) -> bool {
-        self.heard.is_none_or(|at| now > at + *MOVED.end())
+    /// Whether the peer has begun to send by it just now.
+    pub(super) fn has_just_begun(&self, now: Instant) -> bool {
+        self.began.is_some_and(|at| now <= at + BEGINNING)
     }
 
     /// The peer begins to send by the other tunnel, which does not carry. Returns whether it has

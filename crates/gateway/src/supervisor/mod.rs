@@ -65,7 +65,7 @@ use vgw_ike::event::Transmit;
 use vgw_ike::job::{Job, JobId, Output};
 use vgw_sa::{ChildTraffic, TunnelId, TunnelTraffic};
 
-pub use drain::DRAIN_TIME;
+pub use drain::LONGEST_DRAIN;
 pub use failure_detection::PATIENCE as SILENCE;
 pub use lifetime_by_volume::{EXTENDED_SEQUENCE_LIMIT, SEQUENCE_LIMIT};
 pub use one_way::PATIENCE;

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use vgw_sa::TunnelId;
 
-use super::drain::{AfterDrain, DRAIN_TIME, Drain};
+use super::drain::{AfterDrain, BY_HAND, Drain};
 use super::tunnel_state::{Event, State};
 use super::{Supervisor, TunnelIndex};
 use crate::domain::TunnelName;
@@ -41,8 +41,9 @@ pub enum OperationError {
 
 impl Supervisor {
     /// Takes a tunnel down and keeps it down until [`Self::tunnel_up`]. If the
-    /// connection's other tunnel is up, traffic moves there first and the SAs
-    /// are deleted [`DRAIN_TIME`] later. Taking down what is down changes nothing.
+    /// connection's other tunnel is up, traffic moves there first, and the SAs
+    /// are deleted when the peer's traffic has moved as well, [`super::LONGEST_DRAIN`] later at
+    /// the latest. Taking down what is down changes nothing.
     ///
     /// # Errors
     /// If there is no such tunnel.
@@ -56,12 +57,12 @@ impl Supervisor {
         };
         match tunnel.state {
             State::Up => {
-                let drain = Drain {
-                    until: if other_is_up { now + DRAIN_TIME } else { now },
-                    then: AfterDrain::AdminDown,
-                    outdated: tunnel.restart_by.take().is_some(),
-                };
+                let outdated = tunnel.restart_by.take().is_some();
+                let drain = Drain::new(now, AfterDrain::AdminDown, outdated);
                 tunnel.begin_drain(now, drain, "being taken down by hand");
+                if !other_is_up {
+                    self.shut(now, id, BY_HAND);
+                }
             }
             State::Draining => {
                 if let Some(drain) = &mut tunnel.drain {
@@ -69,8 +70,8 @@ impl Supervisor {
                 }
             }
             State::Down | State::Connecting => {
-                tunnel.transition(now, Event::TakeDown, "taken down by hand");
-                self.shut(now, id);
+                tunnel.transition(now, Event::TakeDown, BY_HAND);
+                self.shut(now, id, BY_HAND);
             }
             State::AdminDown => {}
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::drain::{AfterDrain, DRAIN_TIME, Drain};
+use super::drain::{AfterDrain, CHANGED, Drain};
 use super::retry::Retry;
 use super::tunnel::Tunnel;
 use super::tunnel_state::{Event, State};
@@ -42,7 +42,7 @@ impl Supervisor {
                 tunnel.restart_by.get_or_insert(now + LONGEST_WAIT);
             }
             (State::Up, Sibling::None) | (State::Down | State::Connecting, _) => {
-                self.restart(now, id);
+                self.restart(now, id, CHANGED);
             }
             // The change takes effect at the end of the drain, or once it is
             // brought up.
@@ -66,8 +66,8 @@ impl Supervisor {
             return Sibling::None;
         };
         match (other.state, other.drain.map(|drain| drain.then)) {
-            (State::Up, _) => Sibling::Up,
-            (State::Draining, Some(AfterDrain::Restart)) => Sibling::Coming,
+            (State::Up, _) if other.failure_detection.standing().admits() => Sibling::Up,
+            (State::Up, _) | (State::Draining, Some(AfterDrain::Restart)) => Sibling::Coming,
             (State::Down | State::Connecting, _) if take_turns || waits => Sibling::Coming,
             (State::Draining | State::Down | State::Connecting | State::AdminDown, _) => {
                 Sibling::None
@@ -78,7 +78,9 @@ impl Supervisor {
     /// Restarts a tunnel that waited for the other one, if the other one is up or will not
     /// be soon, or if this one is down anyway.
     pub(super) fn restart_in_turn(&mut self, now: Instant, id: TunnelId) {
-        let other = self.sibling(id).map(|other| other.state);
+        let other = self.sibling(id);
+        let admits = other.is_some_and(|other| other.failure_detection.standing().admits());
+        let other = other.map(|other| other.state);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
@@ -86,8 +88,10 @@ impl Supervisor {
             return;
         };
         match (tunnel.state, other) {
-            (State::Up, Some(State::Up)) => drain(now, tunnel),
-            (State::Up, Some(State::Down | State::Connecting | State::Draining)) if now < until => {
+            (State::Up, Some(State::Up)) if admits => drain(now, tunnel),
+            (State::Up, Some(State::Up | State::Down | State::Connecting | State::Draining))
+                if now < until =>
+            {
                 return;
             }
             (State::Up, _) => {
@@ -97,10 +101,10 @@ impl Supervisor {
                     "{tunnel}: begins anew although the connection's other tunnel is not up with \
                      the changed configuration: traffic is interrupted"
                 );
-                self.restart(now, id);
+                self.restart(now, id, CHANGED);
             }
             (State::Down | State::Connecting | State::Draining | State::AdminDown, _) => {
-                self.restart(now, id);
+                self.restart(now, id, CHANGED);
             }
         }
         if let Some(tunnel) = self.tunnels.get_mut(&id) {
@@ -109,13 +113,13 @@ impl Supervisor {
     }
 
     /// Deletes a tunnel's SAs and restarts with its present options.
-    pub(super) fn restart(&mut self, now: Instant, id: TunnelId) {
+    pub(super) fn restart(&mut self, now: Instant, id: TunnelId, why: &str) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
         tunnel.attempt = None;
         tunnel.forget_return_traffic();
-        tunnel.transition(now, Event::Restarted, "configuration changed");
+        tunnel.transition(now, Event::Restarted, why);
         tunnel.retry = Retry::default();
         tunnel.initiate_once(now);
         tunnel.last_error = None;
@@ -138,10 +142,6 @@ impl Supervisor {
 
 /// Moves traffic to the other tunnel before this one restarts.
 fn drain(now: Instant, tunnel: &mut Tunnel) {
-    let drain = Drain {
-        until: now + DRAIN_TIME,
-        then: AfterDrain::Restart,
-        outdated: true,
-    };
-    tunnel.begin_drain(now, drain, "configuration changed");
+    let drain = Drain::new(now, AfterDrain::Restart, true);
+    tunnel.begin_drain(now, drain, CHANGED);
 }

@@ -159,6 +159,7 @@ pub(super) fn choose(
             (false, _) => stay,
         },
         (State::Up, _) => stay,
+        (State::Draining, State::Up) if !challenger.standing.admits() => stay,
         (_, State::Up) => change,
         (State::Draining, _) => stay,
         (_, State::Draining) => change,

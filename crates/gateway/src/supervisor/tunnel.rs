@@ -212,7 +212,7 @@ impl Tunnel {
 
     /// The next time at which something is to be done though nothing happens.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let drained = self.drain.map(|drain| drain.until);
+        let drained = self.drain.as_ref().map(Drain::due);
         let due = [
             self.retry.at(),
             drained,

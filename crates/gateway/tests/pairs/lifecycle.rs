@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use vgw_crypto::{Group, Secret};
 use vgw_gateway::command::RefusedCommand;
-use vgw_gateway::domain::StartupAction;
+use vgw_gateway::domain::{FailureDetection, StartupAction};
 use vgw_gateway::status::{State, Telemetry, TunnelIndex};
-use vgw_gateway::supervisor::{OperationError, RekeyTarget};
+use vgw_gateway::supervisor::{LONGEST_DRAIN, OperationError, RekeyTarget};
 use vgw_ike::config::Psk;
 use vgw_ike::event::Role;
 use vgw_sim::judge;
@@ -15,6 +15,9 @@ use vgw_sim::world::World;
 use crate::rig::{
     CGW, VGW, active, both_up, flows, missing, name, seconds, spis, tunnel, up, world,
 };
+
+/// A hundred packets a second.
+const PACE: Duration = Duration::from_millis(10);
 
 #[test]
 fn both_tunnels_come_up_and_each_end_shows_the_same() {
@@ -170,6 +173,44 @@ fn a_tunnel_is_drained_before_it_is_taken_down_and_nothing_is_lost() {
         assert_eq!(active(&world, VGW), Some(TunnelIndex::Second), "sticky");
         assert_eq!(missing(&world), 0);
         assert!(world.violations.is_empty(), "{:?}", world.violations);
+    }
+}
+
+#[test]
+fn a_drain_waits_until_the_peers_traffic_has_moved_and_says_whether_it_had() {
+    let cases = [
+        (
+            FailureDetection::Fast,
+            PACE,
+            "taken down by hand, after the peer's traffic had moved",
+        ),
+        (
+            FailureDetection::Dpd,
+            PACE,
+            "taken down by hand, though the peer still sent by it",
+        ),
+        (
+            FailureDetection::Fast,
+            seconds(3600),
+            "taken down by hand, with no traffic of the peer",
+        ),
+    ];
+    for (how, pace, why) in cases {
+        let mut world = up(|_, connection| {
+            for tunnel in &mut connection.tunnels {
+                tunnel.failure_detection = how;
+            }
+        });
+        for flow in flows(&mut world) {
+            world.set_pace(flow, pace);
+        }
+        world.run(seconds(30));
+        world.operate(VGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+        let ended = |world: &World| tunnel(world, VGW, 1).state == State::AdminDown;
+        assert!(world.run_until(LONGEST_DRAIN, ended));
+        assert_eq!(tunnel(&world, VGW, 1).why, why);
+        world.run(seconds(5));
+        assert_eq!(missing(&world), 0, "{why}");
     }
 }
 

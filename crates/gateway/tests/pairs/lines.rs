@@ -151,7 +151,7 @@ fn each_event_of_a_tunnel_is_one_line_at_each_end_that_it_concerns() {
         world.run(seconds(5));
     });
     let by_hand = [
-        "INFO vpn-1-1/1: down after 1m01s: taken down by hand; waits for `vgw tunnel up vpn-1-1/1`",
+        "INFO vpn-1-1/1: down after 1m01s: taken down by hand, with no traffic of the peer; waits for `vgw tunnel up vpn-1-1/1`",
         "WARN vpn-1-1/1: down after 1m01s: deleted by the peer; waits for our next attempt in ",
         "WARN vpn-1-1/1: refused 198.51.100.1: the peer asks and gets no answer: taken down by hand",
     ];

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use vgw_gateway::domain::FailureDetection;
 use vgw_gateway::status::TunnelIndex;
-use vgw_gateway::supervisor::{DRAIN_TIME, RekeyTarget};
+use vgw_gateway::supervisor::{LONGEST_DRAIN, RekeyTarget};
 use vgw_sim::network::Faults;
 use vgw_sim::world::{Tally, World};
 
@@ -30,9 +31,14 @@ const REKEYS: [(&[usize], RekeyTarget); 6] = [
     (&[VGW, CGW], RekeyTarget::Ike),
 ];
 
-/// Both tunnels up and packets in a hurry either way; nothing lost so far.
+/// Both tunnels up and packets in a hurry either way; nothing lost so far. No end follows
+/// the other to another tunnel, so that a drain takes its whole time.
 fn hurried() -> World {
-    let mut world = up(|_, _| {});
+    let mut world = up(|_, connection| {
+        for tunnel in &mut connection.tunnels {
+            tunnel.failure_detection = FailureDetection::Dpd;
+        }
+    });
     world.network.faults = Faults {
         delay: DELAY,
         ..Faults::NONE
@@ -90,7 +96,7 @@ fn a_drain_that_ends_at_any_moment_of_a_rekey_loses_nothing() {
             let mut world = hurried();
             // The rekey begins as late as lets the drain end at this moment of it.
             world.operate(end, |s, now| s.tunnel_down(now, &name(1)).unwrap());
-            world.run(DRAIN_TIME + DELAY - moment);
+            world.run(LONGEST_DRAIN + DELAY - moment);
             rekey(&mut world, kind);
             world.run(seconds(4));
             assert_eq!(active(&world, VGW), Some(TunnelIndex::Second));

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use vgw_admin::client;
 use vgw_admin::wire::{Reply, Request, Status};
+use vgw_gateway::status::State;
 use vgwd::failure::Failure;
 
 use super::print;
@@ -15,6 +16,8 @@ use crate::status_table;
 
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often to look whether a tunnel is drained, which takes a second or three.
+const DRAINING: Duration = Duration::from_millis(200);
 /// Cursor home, and everything below it erased (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 
@@ -27,6 +30,28 @@ pub(super) fn act(socket: &Path, request: &Request) -> Result<(), Failure> {
     };
     lines.iter().for_each(|line| print::line(line));
     Ok(())
+}
+
+/// Does something to a tunnel. One that is taken down is waited for, to say what had become of
+/// the peer's traffic by then.
+pub(super) fn operate(socket: &Path, request: &Request) -> Result<(), Failure> {
+    act(socket, request)?;
+    let Request::TunnelDown { tunnel } = request else {
+        return Ok(());
+    };
+    loop {
+        let status = fetch(socket)?;
+        let mut tunnels = status.connections.iter().flat_map(|c| &c.tunnels);
+        match tunnels.find(|found| found.name == *tunnel) {
+            Some(found) if found.state == State::Draining.name() => thread::sleep(DRAINING),
+            Some(found) => {
+                print::line(&format!("{tunnel}: {}: {}", found.state, found.why));
+                return Ok(());
+            }
+            // A reload removed it meanwhile.
+            None => return Ok(()),
+        }
+    }
 }
 
 /// Prints the status, once or for ever.

@@ -111,7 +111,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Flush { file, force } => guard::flush(&file, force),
         Command::Reload => ask::act(&line.socket, &Request::Reload),
         Command::Status { json, watch } => ask::status(&line.socket, json, watch),
-        Command::Tunnel { command } => ask::act(&line.socket, &request(command)),
+        Command::Tunnel { command } => ask::operate(&line.socket, &request(command)),
         Command::Demo(args) => demo::run(&args).map_err(Failure::Other),
     };
     failure::exit("vgw", outcome)
