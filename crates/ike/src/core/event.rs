@@ -148,7 +148,8 @@ pub enum Event {
         peer: TunnelId,
         /// Its IKE SA.
         sa: SaId,
-        /// How long it usually takes to answer, smoothed, if that was measured.
+        /// How long it usually takes to answer, smoothed. None if this answer does not show it,
+        /// because the request was repeated.
         round_trip: Option<Duration>,
     },
     /// The peer did not answer a probe ([`crate::endpoint::Endpoint::probe`]) in time. It may still

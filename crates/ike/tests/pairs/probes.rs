@@ -1,19 +1,30 @@
 //! Probes: what is known of a peer within a fraction of a second.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use vgw_ike::event::DownReason;
 use vgw_ike::wire::ExchangeType;
 
-use crate::rig::{A, B, DELAY, Pair, fair, seconds};
+use crate::nat::behind_nat;
+use crate::rig::{A, B, DELAY, Load, Pair, fair, seconds};
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
 fn probe(pair: &mut Pair) {
+    probe_by(pair, A);
+}
+
+fn probe_by(pair: &mut Pair, side: usize) {
+    let (sa, _) = pair.sides[side].ike();
+    pair.call(side, |endpoint, now| endpoint.probe(now, sa));
+}
+
+fn check_liveness(pair: &mut Pair) {
     let (sa, _) = pair.sides[A].ike();
-    pair.call(A, |endpoint, now| endpoint.probe(now, sa));
+    pair.call(A, |endpoint, now| endpoint.check_liveness(now, sa));
 }
 
 fn asked(pair: &Pair) -> usize {
@@ -114,8 +125,7 @@ fn an_answer_that_comes_too_late_is_reported_as_well() {
 fn a_peer_that_is_far_away_is_given_time() {
     let mut pair = Pair::up(7);
     pair.weather = Box::new(|_| vec![ms(100)]);
-    let (sa, _) = pair.sides[A].ike();
-    pair.call(A, |endpoint, now| endpoint.check_liveness(now, sa));
+    check_liveness(&mut pair);
     pair.run(seconds(1));
     assert_eq!(pair.sides[A].round_trip, Some(ms(200)));
     for _ in 0..10 {
@@ -155,5 +165,114 @@ fn a_peer_that_did_not_answer_can_be_asked_anew() {
         pair.run(ms(151));
         assert_eq!(pair.sides[A].unanswered, failed);
         assert!((3..=4).contains(&(asked(&pair) - before)));
+    }
+}
+
+#[test]
+fn a_path_that_has_become_longer_is_known_after_one_request_that_was_not_repeated() {
+    let mut pair = Pair::up(10);
+    check_liveness(&mut pair);
+    pair.run(seconds(1));
+    pair.weather = Box::new(|_| vec![ms(200)]);
+    probe(&mut pair);
+    pair.run(seconds(1));
+    let side = &pair.sides[A];
+    assert_eq!((side.unanswered, side.round_trip), (1, None));
+    check_liveness(&mut pair);
+    pair.run(seconds(1));
+    for _ in 0..10 {
+        probe(&mut pair);
+        pair.run(seconds(1));
+    }
+    assert_eq!(pair.sides[A].unanswered, 1);
+}
+
+#[test]
+fn a_peer_whose_packets_come_may_leave_a_probe_unanswered() {
+    let mut pair = Pair::up(11);
+    pair.traffic = Some(seconds(1));
+    pair.weather = Box::new(|datagram| match datagram.load {
+        Load::Ike(_) => vec![],
+        Load::Esp { .. } => vec![DELAY],
+    });
+    probe(&mut pair);
+    pair.run(seconds(600));
+    assert_eq!(pair.sides[A].unanswered, 1);
+    assert_eq!(pair.sides[A].ikes.len(), 1);
+    // What else is to be asked does not wait forever.
+    pair.rekey_child(A);
+    pair.run(seconds(29));
+    assert_eq!(pair.sides[A].ikes.len(), 1);
+    pair.run(seconds(2));
+    assert_eq!(pair.sides[A].ends, [DownReason::PeerDead]);
+}
+
+#[test]
+fn a_peer_that_left_a_probe_unanswered_is_dead_once_its_packets_cease() {
+    let mut pair = Pair::up(12);
+    pair.traffic = Some(seconds(1));
+    pair.weather = Box::new(|datagram| match datagram.load {
+        Load::Ike(_) => vec![],
+        Load::Esp { .. } => vec![DELAY],
+    });
+    probe(&mut pair);
+    pair.run(seconds(100));
+    pair.traffic = None;
+    pair.run(seconds(29));
+    assert_eq!(pair.sides[A].ikes.len(), 1);
+    pair.run(seconds(2));
+    assert_eq!(pair.sides[A].ends, [DownReason::PeerDead]);
+}
+
+/// B hears of a packet of its peer from another port.
+fn come_from(pair: &mut Pair, port: u16) -> SocketAddr {
+    let elsewhere = SocketAddr::new(pair.sides[B].child().path.remote.ip(), port);
+    let spi = pair.sides[B].outbound.unwrap();
+    pair.call(B, |endpoint, now| endpoint.note_path(now, spi, elsewhere));
+    elsewhere
+}
+
+#[test]
+fn a_probe_asks_on_the_path_though_a_new_address_is_being_asked() {
+    for (seed, question_first) in [(13, false), (14, true)] {
+        let mut pair = behind_nat(seed);
+        pair.establish(A);
+        let path = pair.sides[B].child().path.remote;
+        if question_first {
+            probe_by(&mut pair, B);
+        }
+        let elsewhere = come_from(&mut pair, 1);
+        if !question_first {
+            assert_eq!(pair.log.last().unwrap().destination, elsewhere);
+            pair.run(ms(1));
+            probe_by(&mut pair, B);
+        }
+        pair.run(ms(150));
+        let asked = |to| {
+            pair.log
+                .iter()
+                .filter(|d| d.from == B && d.destination == to)
+                .count()
+        };
+        assert!(asked(path) > 0, "{question_first}");
+        let side = &pair.sides[B];
+        assert_eq!((side.alive, side.unanswered), (1, 0), "{question_first}");
+    }
+}
+
+#[test]
+fn a_peer_that_has_come_to_another_address_is_followed_though_it_is_probed_meanwhile() {
+    for seed in [15, 16] {
+        let mut pair = behind_nat(seed);
+        pair.establish(A);
+        pair.flow();
+        pair.nats[A].as_mut().unwrap().shift += 1;
+        for _ in 0..20 {
+            pair.run(ms(100));
+            probe_by(&mut pair, B);
+        }
+        assert_eq!(pair.sides[B].path_changes, 1);
+        pair.run(seconds(10));
+        pair.assert_agreement(1);
     }
 }

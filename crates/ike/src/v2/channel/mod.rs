@@ -5,5 +5,6 @@ pub(crate) mod crash_token;
 pub(crate) mod datagrams;
 pub(crate) mod keys;
 pub(crate) mod probe;
+pub(crate) mod round_trip;
 pub(crate) mod sealed;
 pub(crate) mod window;

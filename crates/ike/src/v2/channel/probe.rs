@@ -16,7 +16,7 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(20);
 /// How far a probe is.
 #[derive(Debug)]
 pub(crate) struct Probe {
-    round_trips: Duration,
+    pause: Duration,
     progress: Progress,
 }
 
@@ -31,11 +31,11 @@ enum Progress {
 }
 
 impl Probe {
-    /// A probe of a peer that usually answers after this time, if that is known.
-    pub(crate) fn new(round_trip: Option<Duration>) -> Self {
+    /// A probe of a peer that answers within this time, if that is known.
+    pub(crate) fn new(longest: Option<Duration>) -> Self {
         Self {
             // Unknown is taken for long.
-            round_trips: round_trip.map_or(SHORTEST_PAUSE, |one| 2 * one),
+            pause: longest.unwrap_or(SHORTEST_PAUSE),
             progress: Progress::Sends(SENDS),
         }
     }
@@ -51,7 +51,7 @@ impl Probe {
                 } else {
                     SHORTEST_WAIT
                 };
-                Some(least.max(self.round_trips))
+                Some(least.max(self.pause))
             }
             Progress::Sends(_) => {
                 self.progress = Progress::Failed;

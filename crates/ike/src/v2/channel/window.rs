@@ -101,18 +101,14 @@ impl Window {
         });
     }
 
-    /// Makes a [`Probe`] of the request under way. Returns the request if it is to be repeated for
-    /// that now.
-    pub(crate) fn probe(
-        &mut self,
-        now: Instant,
-        round_trip: Option<Duration>,
-    ) -> Option<Datagrams> {
+    /// Makes a [`Probe`] of the request under way, whose answer may take so long. Returns the
+    /// request if it is to be repeated for that now.
+    pub(crate) fn probe(&mut self, now: Instant, longest: Option<Duration>) -> Option<Datagrams> {
         let outstanding = self.outstanding.as_mut()?;
         if outstanding.probe.as_ref().is_some_and(Probe::goes_on) {
             return None;
         }
-        let mut probe = Probe::new(round_trip);
+        let mut probe = Probe::new(longest);
         outstanding.resend_at = now + probe.send()?;
         outstanding.probe = Some(probe);
         let again = outstanding.first_sent < now;

@@ -94,6 +94,11 @@ impl AddressChange {
         Some(new.remote)
     }
 
+    /// The probe under way is to be answered from the path as well, and so proves nothing any more.
+    pub(super) fn give_up_probe(&mut self) {
+        self.probe = None;
+    }
+
     /// Whether the probe under way went to the newest address.
     fn probes_newest(&self) -> bool {
         match (&self.probe, &self.newest) {

@@ -10,6 +10,7 @@ use crate::core::drop_reason::DropReason;
 use crate::core::env::Env;
 use crate::core::event::{DownReason, Role};
 use crate::v2::channel::keys::SpiPair;
+use crate::v2::channel::round_trip::RoundTrip;
 use crate::v2::channel::window::Incoming;
 use crate::v2::handshake::nat::AddressPair;
 use crate::v2::messages::{CreateChildRequest, CreateChildResponse, Informational};
@@ -128,13 +129,13 @@ impl Established {
         let Some(in_flight) = self.in_flight.take() else {
             return;
         };
-        if let Some(sample) = round_trip
-            && header.exchange == ExchangeType::INFORMATIONAL
-        {
-            self.note_round_trip(sample);
+        // To answer others, the peer may have much to compute.
+        let sample = round_trip.filter(|_| header.exchange == ExchangeType::INFORMATIONAL);
+        if let Some(sample) = sample {
+            self.round_trip = Some(RoundTrip::with(self.round_trip, sample));
         }
         if probed || matches!(in_flight, RequestInFlight::Liveness) {
-            self.report_alive(env);
+            self.report_alive(env, sample.is_some());
         }
         match header.exchange {
             ExchangeType::CREATE_CHILD_SA => {
@@ -229,7 +230,8 @@ impl Established {
     /// Starts the next task, if the window allows one.
     pub(crate) fn advance(&mut self, env: &mut Env<'_>) {
         while self.may_ask() && !self.is_closed() {
-            if self.probe_new_address(env) {
+            // A probe that is wanted comes first: it is about the path.
+            if !self.probe_wanted && self.probe_new_address(env) {
                 return;
             }
             let Some((task, key)) = self.tasks.take_due(env.now) else {

@@ -1,7 +1,7 @@
 //! How a rekeyed IKE SA hands its CHILD SAs to the one that replaces it.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use vgw_sa::Path;
 
@@ -10,6 +10,7 @@ use super::tasks::{RequestInFlight, Task};
 use super::{Established, Phase};
 use crate::core::env::Env;
 use crate::core::event::SaId;
+use crate::v2::channel::round_trip::RoundTrip;
 
 /// What a rekeyed IKE SA hands to the one that replaces it.
 pub(crate) struct Inheritance {
@@ -17,7 +18,7 @@ pub(crate) struct Inheritance {
     tasks: Vec<(Task, Instant)>,
     path: Path,
     next_keepalive: Option<Instant>,
-    round_trip: Option<Duration>,
+    round_trip: Option<RoundTrip>,
 }
 
 impl Established {

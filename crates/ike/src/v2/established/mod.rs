@@ -52,6 +52,7 @@ use crate::core::event::{Diagnostic, Event, IkeDetails, Nat, Role, SaId};
 use crate::peer::config::PeerConfig;
 use crate::peer::identity::Identity;
 use crate::v2::channel::keys::{IkeKeys, Nonces, SpiPair};
+use crate::v2::channel::round_trip::RoundTrip;
 use crate::v2::channel::window::{Answered, Window};
 use crate::v2::handshake::auth::AuthProof;
 use crate::v2::handshake::nat::{AddressPair, OwnNat};
@@ -94,8 +95,7 @@ pub(crate) struct Established<K = IkeKeys> {
     expire_at: Instant,
     last_heard: Instant,
     next_keepalive: Option<Instant>,
-    // Smoothed; of INFORMATIONAL exchanges, for which the peer has nothing to compute.
-    round_trip: Option<Duration>,
+    round_trip: Option<RoundTrip>,
     last_answer: Instant,
     // The next request is to be a probe.
     probe_wanted: bool,

@@ -1,6 +1,7 @@
 //! Probes: whether the peer answers is found out within a fraction of a second, by whatever request
 //! is under way, or a liveness check. Nothing follows from a probe that fails but an event. Dead
-//! peer detection goes on, and a request that is never answered ends the SA as any other does.
+//! peer detection goes on: a liveness check without an answer ends the SA once nothing authentic
+//! has come from the peer for as long as that is configured to wait.
 
 use std::time::Duration;
 
@@ -14,16 +15,18 @@ use crate::v2::wire::ExchangeType;
 /// pause of ordinary retransmission, and more than a probe's on any but the longest paths.
 const SOON: Duration = Duration::from_millis(400);
 
-/// How long a peer may take for the answer to CREATE_CHILD_SA.
-const COMPUTING: Duration = Duration::from_millis(500);
+/// How long a peer may take for the answer to CREATE_CHILD_SA, at least.
+const COMPUTING: Duration = Duration::from_secs(1);
 
 impl Established {
-    /// Begins a probe, unless one is under way.
+    /// Begins a probe, unless one is under way. It says whether the peer answers on the path, so a
+    /// request that has gone to a new address alone goes there as well.
     pub(crate) fn probe(&mut self, env: &mut Env<'_>) {
         if self.phase != Phase::Up {
             return;
         }
         self.probe_wanted = true;
+        self.address_change.give_up_probe();
         if self.window.is_idle() {
             self.check_liveness(env);
         } else {
@@ -39,8 +42,9 @@ impl Established {
         // The peer may have a key exchange to compute.
         let computes = self.in_flight.as_ref().map(RequestInFlight::exchange)
             == Some(ExchangeType::CREATE_CHILD_SA);
-        let usual = self.round_trip.max(computes.then_some(COMPUTING));
-        if let Some(message) = self.window.probe(env.now, usual) {
+        let longest = self.round_trip.map(|round_trip| round_trip.longest());
+        let longest = longest.max(computes.then_some(COMPUTING));
+        if let Some(message) = self.window.probe(env.now, longest) {
             self.repeat(env, message);
             env.count(self.peer, |c| c.retransmissions += 1);
         }
@@ -70,20 +74,13 @@ impl Established {
         }
     }
 
-    /// The peer answered a request for which it had nothing to compute within this time.
-    pub(super) fn note_round_trip(&mut self, sample: Duration) {
-        // RFC 6298 section 2, with its alpha of 1/8.
-        let smoothed = |mean| (7 * mean + sample) / 8;
-        self.round_trip = Some(self.round_trip.map_or(sample, smoothed));
-    }
-
-    /// Reports that the peer answered.
-    pub(super) fn report_alive(&mut self, env: &mut Env<'_>) {
+    /// Reports that the peer answered, and how long it takes if that was `measured`.
+    pub(super) fn report_alive(&mut self, env: &mut Env<'_>, measured: bool) {
         if self.phase == Phase::Up {
             env.emit(Event::Alive {
                 peer: self.peer,
                 sa: self.id,
-                round_trip: self.round_trip,
+                round_trip: self.round_trip.filter(|_| measured).map(|one| one.mean()),
             });
         }
     }

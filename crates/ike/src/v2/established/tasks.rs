@@ -156,6 +156,15 @@ impl Tasks {
         waiting.map(|waiting| waiting.at).min()
     }
 
+    /// Since when a task other than a liveness check waits for the message window.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        let others = self
+            .0
+            .iter()
+            .filter(|waiting| waiting.task != Task::Liveness);
+        others.map(|waiting| waiting.at).min()
+    }
+
     /// Forgets everything.
     pub(crate) fn clear(&mut self) {
         self.0.clear();

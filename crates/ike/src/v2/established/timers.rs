@@ -3,12 +3,11 @@
 use std::time::{Duration, Instant};
 
 use super::child::ChildPhase;
-use super::tasks::Task;
+use super::tasks::{RequestInFlight, Task};
 use super::{Established, Phase};
 use crate::core::env::Env;
 use crate::core::event::{Content, DownReason};
 use crate::peer::config::{Limits, Liveness};
-use crate::v2::channel::window::Window;
 
 /// The limits of the pause before a refused rekey is tried again: a quarter of the time left.
 const RETRY_LEAST: Duration = Duration::from_secs(5);
@@ -141,26 +140,21 @@ impl Established {
         self.may_ask().then(|| self.last_heard + liveness.idle)
     }
 
+    /// When a request without an answer means that the peer is dead. RFC 7296 section 2.4: other
+    /// authentic packets show that the peer lives, so it may leave a liveness check unanswered for
+    /// as long as they come. But what else is to be asked is not to wait forever.
     fn answer_deadline(&self, limits: &Limits) -> Option<Instant> {
-        let liveness = self.config.liveness;
-        answer_deadline(&self.window, limits, liveness, self.last_heard)
+        let asked_at = self.window.asked_at()?;
+        let Some(Liveness { idle, timeout }) = self.config.liveness else {
+            return Some(asked_at + limits.handshake_timeout);
+        };
+        // The peer has time to answer even if we sent the request late.
+        let silent = (self.last_heard + timeout).max(asked_at + timeout.saturating_sub(idle));
+        let needed_since = match self.in_flight {
+            Some(RequestInFlight::Liveness) => self.tasks.waits_since().map(|at| at.max(asked_at)),
+            _ => Some(asked_at),
+        };
+        let bound = needed_since.map(|since| since + limits.handshake_timeout.max(timeout));
+        Some(bound.map_or(silent, |bound| silent.min(bound)))
     }
-}
-
-/// When a request without an answer means that the peer is dead. RFC 7296 section 2.4: other
-/// authentic packets show that the peer lives, but a request is not repeated forever.
-fn answer_deadline(
-    window: &Window,
-    limits: &Limits,
-    liveness: Option<Liveness>,
-    last_heard: Instant,
-) -> Option<Instant> {
-    let asked_at = window.asked_at()?;
-    let Some(Liveness { idle, timeout }) = liveness else {
-        return Some(asked_at + limits.handshake_timeout);
-    };
-    let bound = asked_at + limits.handshake_timeout.max(timeout);
-    // The peer has time to answer even if we sent the request late.
-    let silent = (last_heard + timeout).max(asked_at + timeout.saturating_sub(idle));
-    Some(silent.min(bound))
 }
