@@ -66,35 +66,75 @@ impl Supervisor {
     /// Asks the peer of a tunnel whose silence has lasted long enough whether it is there, by
     /// the connection's other tunnel as well, unless it has just come by that.
     pub(super) fn ask_in_doubt(&mut self, now: Instant, id: TunnelId) {
+        let other = self.sibling(id).map(|other| other.id);
+        self.ask_in_turn(now, id);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        if !tunnel.failure_detection.take_question(now) || !tunnel.detects_failure_fast() {
-            return;
+        if tunnel.failure_detection.take_question(now) && tunnel.detects_failure_fast() {
+            let has_moved = matches!(tunnel.failure_detection.standing(), Standing::Moved(_));
+            let hinted = tunnel.failure_detection.is_hinted();
+            self.ask(now, id);
+            // Where nothing is to move, the other one need not answer.
+            let needless = has_moved || (hinted && !self.is_carrier(id));
+            if let Some(other) = other.filter(|_| !needless) {
+                self.ask_other(now, id, other);
+            }
         }
-        let has_moved = matches!(tunnel.failure_detection.standing(), Standing::Moved(_));
-        let hinted = tunnel.failure_detection.is_hinted();
-        self.ask(now, id);
-        // Where nothing is to move, the other one need not answer.
-        if has_moved || (hinted && !self.is_carrier(id)) {
-            return;
-        }
-        if let Some(other) = self.sibling(id).map(|other| other.id) {
+        let tunnel = self.tunnels.get_mut(&id);
+        if let Some(other) = other
+            && tunnel.is_some_and(|tunnel| tunnel.failure_detection.take_other_question(now))
+        {
             self.ask(now, other);
         }
     }
 
+    /// Has the peer asked by the other tunnel soon.
+    fn ask_other(&mut self, now: Instant, id: TunnelId, other: TunnelId) {
+        let other = self.tunnels.get_mut(&other);
+        let round_trip = other.and_then(|other| other.failure_detection.round_trip().usual());
+        if let Some(tunnel) = self.tunnels.get_mut(&id) {
+            tunnel.failure_detection.ask_other(now, round_trip);
+        }
+    }
+
+    /// Asks the peer of a tunnel, if it can be asked, as soon as the budget of all tunnels allows.
     fn ask(&mut self, now: Instant, id: TunnelId) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id)
+            && tunnel.detects_failure_fast()
+            && !tunnel.failure_detection.awaits_turn()
+        {
+            let turn = self.questions.take(now);
+            tunnel.failure_detection.await_turn(now, turn);
+            self.touched.insert(id);
+            self.ask_in_turn(now, id);
+        }
+    }
+
+    fn ask_in_turn(&mut self, now: Instant, id: TunnelId) {
+        if let Some(tunnel) = self.tunnels.get_mut(&id)
+            && tunnel.failure_detection.take_turn(now)
+            && tunnel.detects_failure_fast()
+            && let Some(sa) = tunnel.sas.keeper()
+        {
+            self.endpoint.probe(now, sa);
+        }
+    }
+
+    /// Has the round trip to the peer of a tunnel measured, where no answer shows it.
+    pub(super) fn measure_round_trip(&mut self, now: Instant, id: TunnelId) {
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
-        let Some(sa) = tunnel.sas.keeper() else {
-            return;
-        };
-        if tunnel.detects_failure_fast() && self.questions.take(now) {
-            tunnel.failure_detection.asked(now);
-            self.endpoint.probe(now, sa);
-            self.touched.insert(id);
+        let asks = tunnel.detects_failure_fast();
+        let round_trip = tunnel.failure_detection.round_trip();
+        if !asks {
+            round_trip.do_not_measure();
+        } else if round_trip.take_measurement(now, &mut self.jitter)
+            && let Some(sa) = tunnel.sas.keeper()
+            && self.questions.take_spare(now)
+        {
+            self.endpoint.check_liveness(now, sa);
         }
     }
 

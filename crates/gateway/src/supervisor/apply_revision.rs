@@ -152,6 +152,9 @@ impl Supervisor {
             let options = which.of(&after.tunnels);
             if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids)) {
                 if tunnel.options != *options {
+                    if tunnel.options.failure_detection != options.failure_detection {
+                        tunnel.failure_detection.begin_anew();
+                    }
                     options.clone_into(&mut tunnel.options);
                 }
                 if tunnel.sas.usable() && tunnel.is_narrow() {

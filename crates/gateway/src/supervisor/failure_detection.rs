@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::Sign;
 
 use super::backoff::Backoff;
+use super::round_trip::RoundTrip;
 use crate::domain::Side;
 
 /// For so long packets must have left and none come back before the peer is asked, at least.
@@ -22,6 +23,9 @@ pub const PATIENCE: Duration = Duration::from_millis(100);
 
 /// The same in round trips.
 const ROUND_TRIPS: u32 = 4;
+
+/// The same while the round trip is not known, and is measured meanwhile.
+const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
 
 /// When the peer has repeated a request so many times, so many answers are lost.
 const LOST_ANSWERS: u32 = 2;
@@ -32,6 +36,11 @@ const ANSWERED: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::fr
 
 /// From one question to the next, in traffic both ways that pauses now and then, and by hints.
 const BETWEEN_QUESTIONS: Duration = Duration::from_secs(2);
+
+/// When the peer is asked by the other tunnel, too, unless it answers by this one before: late
+/// enough to spare most of these questions, and early enough for an answer before this one is given
+/// up. It is two round trips at least, and not waited for where the other tunnel's are longer.
+const OTHER_LATER: Duration = Duration::from_millis(50);
 
 /// A question that came to nothing is repeated no sooner: its IKE SA may have ended meanwhile, and
 /// else the request goes on being repeated anyway.
@@ -110,7 +119,11 @@ pub(super) struct FailureDetection {
     standing: Standing,
     /// When to ask, unless something comes back before.
     ask_at: Option<Instant>,
+    /// When its question's turn is, among those of all tunnels.
+    turn: Option<Instant>,
     asked_at: Option<Instant>,
+    /// When to ask by the other tunnel as well.
+    ask_other_at: Option<Instant>,
     /// Why it is asked, or is to be; None if only the other tunnel is in doubt.
     alarm: Option<Alarm>,
     /// What was said outside.
@@ -120,7 +133,7 @@ pub(super) struct FailureDetection {
     heard: Option<Instant>,
     /// When the peer began to send by this tunnel, after it had not used it for long.
     began: Option<Instant>,
-    round_trip: Option<Duration>,
+    round_trip: RoundTrip,
     /// The pause after a question that was answered.
     answered: Backoff,
     /// The pause after it did not answer, or had moved.
@@ -136,9 +149,15 @@ impl FailureDetection {
         self.standing
     }
 
-    /// When to call [`Self::take_question`].
-    pub(super) const fn ask_at(&self) -> Option<Instant> {
-        self.ask_at
+    /// When something is to be asked.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let measure_at = self.round_trip.measure_at();
+        let due = [self.ask_at, self.turn, self.ask_other_at, measure_at];
+        due.into_iter().flatten().min()
+    }
+
+    pub(super) const fn round_trip(&mut self) -> &mut RoundTrip {
+        &mut self.round_trip
     }
 
     /// Until when traffic does not return to it by choice.
@@ -153,7 +172,8 @@ impl FailureDetection {
             self.ask_at = Some(self.asked_at.map_or(now, |at| at + ASK_AGAIN));
             return;
         }
-        let patience = PATIENCE.max(ROUND_TRIPS * self.round_trip.unwrap_or_default());
+        let round_trip = self.round_trip.need(now);
+        let patience = round_trip.map_or(UNKNOWN_PATIENCE, |one| PATIENCE.max(ROUND_TRIPS * one));
         let spaced = self.asked_at.map(|at| at + BETWEEN_QUESTIONS);
         let earliest = self.answered.until().max(spaced).unwrap_or(since);
         self.ask_at = Some(earliest.max(since + patience));
@@ -169,7 +189,9 @@ impl FailureDetection {
             self.alarm = Some(Alarm::Repetition);
             self.ask_at = Some(now);
         }
-        let lost = times >= LOST_ANSWERS && matches!(self.standing, Standing::Suspect(_));
+        let asked = |since| self.asked_at.is_some_and(|at| at >= since);
+        let suspect = matches!(self.standing, Standing::Suspect(since) if asked(since));
+        let lost = times >= LOST_ANSWERS && suspect;
         if lost && self.is_hinted() {
             // Else who forges a hint before each would have every repetition count.
             self.alarm = Some(Alarm::Repetition);
@@ -241,20 +263,51 @@ impl FailureDetection {
         self.ask_at.take_if(|at| *at <= now).is_some()
     }
 
-    /// The peer is being asked.
-    pub(super) fn asked(&mut self, now: Instant) {
-        self.asked_at = Some(now);
-        if self.is_hinted() {
-            self.hinted_at = Some(now);
-        }
+    /// Whether a question waits for its turn.
+    pub(super) const fn awaits_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// The peer is to be asked at this time. It is in doubt from now on: traffic does not come to
+    /// a tunnel only because there was no time to ask.
+    pub(super) fn await_turn(&mut self, now: Instant, turn: Instant) {
+        self.turn = Some(turn);
         if self.standing == Standing::Well {
             self.standing = Standing::Suspect(now);
         }
     }
 
+    /// Whether the peer is to be asked now.
+    pub(super) fn take_turn(&mut self, now: Instant) -> bool {
+        let due = self.turn.take_if(|turn| *turn <= now).is_some();
+        if due {
+            self.asked_at = Some(now);
+            if self.is_hinted() {
+                self.hinted_at = Some(now);
+            }
+        }
+        due
+    }
+
+    /// The peer is also to be asked by the other tunnel, whose round trip this is.
+    pub(super) fn ask_other(&mut self, now: Instant, other: Option<Duration>) {
+        let usual = self.round_trip.usual().unwrap_or_default();
+        let later = OTHER_LATER.max(2 * usual);
+        let hurries = self.alarm == Some(Alarm::Repetition)
+            || !matches!(self.standing, Standing::Suspect(_))
+            || other.is_none_or(|other| other > later);
+        let turn = self.turn.unwrap_or(now).max(now);
+        self.ask_other_at = Some(if hurries { now } else { turn + later });
+    }
+
+    /// Whether it is time to ask the peer by the other tunnel.
+    pub(super) fn take_other_question(&mut self, now: Instant) -> bool {
+        self.ask_other_at.take_if(|at| *at <= now).is_some()
+    }
+
     /// The peer answered a question over IKE.
     pub(super) fn note_answer(&mut self, now: Instant, round_trip: Option<Duration>) {
-        self.round_trip = round_trip.or(self.round_trip);
+        self.round_trip.note_answer(round_trip);
         if self.is_hinted() {
             self.asked_at = None;
         } else if self.alarm.is_some() && matches!(self.standing, Standing::Suspect(_)) {
@@ -263,9 +316,14 @@ impl FailureDetection {
         self.be_well(now);
     }
 
-    /// The peer did not answer in time. Returns whether that is news.
+    /// The peer did not answer in time. Returns whether that is news, and counts: packets may have
+    /// come meanwhile.
     pub(super) fn note_no_answer(&mut self, now: Instant) -> bool {
-        let news = !matches!(self.standing, Standing::Unanswering(_));
+        self.ask_other_at = self.ask_other_at.map(|at| at.min(now));
+        let news = match self.standing {
+            Standing::Suspect(_) | Standing::Moved(_) => true,
+            Standing::Well | Standing::Unanswering(_) => false,
+        };
         if news {
             self.standing = Standing::Unanswering(now);
         }
@@ -282,6 +340,8 @@ impl FailureDetection {
         self.standing = Standing::Well;
         self.alarm = None;
         self.sign = None;
+        self.turn = None;
+        self.ask_other_at = None;
     }
 
     /// The IKE SA was rekeyed: the answer to a question may have been lost with the old one.
@@ -320,37 +380,13 @@ impl FailureDetection {
     }
 }
 
-/// What all tunnels together may ask: a line that fails takes hundreds of tunnels with it, and
-/// each question is a message to seal and an answer to open.
-#[derive(Debug, Default)]
-pub(super) struct QuestionBudget {
-    spent_until: Option<Instant>,
-}
-
-impl QuestionBudget {
-    /// A thousand questions a second.
-    const COST: Duration = Duration::from_millis(1);
-    /// Two thousand at once.
-    const AHEAD: Duration = Duration::from_secs(2);
-
-    /// Takes one question out of it, if there is one.
-    pub(super) fn take(&mut self, now: Instant) -> bool {
-        let spent_until = self.spent_until.map_or(now, |until| until.max(now));
-        let allowed = spent_until < now + Self::AHEAD;
-        if allowed {
-            self.spent_until = Some(spent_until + Self::COST);
-        }
-        allowed
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{Duration, Instant};
 
     use vgw_sa::Sign;
 
-    use super::{FailureDetection, PATIENCE, QuestionBudget, Standing};
+    use super::{FailureDetection, PATIENCE, Standing};
     use crate::domain::Side;
     use crate::test_time::epoch;
 
@@ -358,49 +394,80 @@ mod tests {
         Duration::from_millis(count)
     }
 
+    /// A peer that was found to be near.
+    fn near() -> FailureDetection {
+        let mut watch = FailureDetection::default();
+        watch.note_answer(epoch(), Some(ms(20)));
+        watch
+    }
+
+    fn ask_now(watch: &mut FailureDetection, now: Instant) {
+        watch.await_turn(now, now);
+        assert!(watch.take_turn(now));
+    }
+
     /// Asks when it is time, and gives when that was.
     fn ask(watch: &mut FailureDetection) -> Instant {
-        let at = watch.ask_at().unwrap();
+        let at = watch.deadline().unwrap();
         assert!(watch.take_question(at));
-        watch.asked(at);
+        ask_now(watch, at);
         assert_eq!(watch.standing(), Standing::Suspect(at));
         at
     }
 
     #[test]
     fn a_silence_is_followed_by_a_question_after_a_tenth_of_a_second() {
-        let (mut watch, since) = (FailureDetection::default(), epoch());
+        let (mut watch, since) = (near(), epoch());
         watch.note_silence(since + PATIENCE, since);
         assert!(watch.take_question(since + PATIENCE));
     }
 
     #[test]
     fn a_peer_that_is_far_away_is_given_four_round_trips() {
-        let (mut watch, since) = (FailureDetection::default(), epoch());
+        let (mut watch, since) = (near(), epoch());
         watch.note_answer(since, Some(ms(80)));
         watch.note_silence(since + PATIENCE, since);
-        assert_eq!(watch.ask_at(), Some(since + ms(320)));
+        assert_eq!(watch.deadline(), Some(since + ms(320)));
         assert!(!watch.take_question(since + ms(319)));
     }
 
     #[test]
-    fn what_comes_back_before_the_question_makes_it_needless() {
+    fn a_peer_of_which_it_is_not_known_how_far_it_is_is_given_a_second() {
         let (mut watch, since) = (FailureDetection::default(), epoch());
         watch.note_silence(since + PATIENCE, since);
+        assert_eq!(watch.round_trip().measure_at(), Some(since + PATIENCE));
+        assert!(!watch.take_question(since + ms(999)));
+        assert!(watch.take_question(since + ms(1000)));
+    }
+
+    #[test]
+    fn what_comes_back_before_the_question_makes_it_needless() {
+        let (mut watch, since) = (near(), epoch());
+        watch.note_silence(since + PATIENCE, since);
         assert!(watch.note_heard(since + PATIENCE));
-        assert_eq!(watch.ask_at(), None);
+        assert_eq!(watch.deadline(), None);
+        assert_eq!(watch.standing(), Standing::Well);
+    }
+
+    #[test]
+    fn what_comes_after_the_question_makes_the_answer_needless() {
+        let (mut watch, since) = (near(), epoch());
+        watch.note_silence(since + PATIENCE, since);
+        let asked = ask(&mut watch);
+        watch.note_heard(asked + ms(40));
+        assert!(!watch.note_no_answer(asked + ms(150)));
         assert_eq!(watch.standing(), Standing::Well);
     }
 
     #[test]
     fn a_stream_that_goes_one_way_by_nature_is_asked_about_every_ten_seconds() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         let mut asked = Vec::new();
         for tick in 1..=60 {
             let now = start + ms(1000) * tick;
             watch.note_silence(now, start);
             if watch.take_question(now) {
-                watch.asked(now);
+                ask_now(&mut watch, now);
                 watch.note_answer(now, Some(ms(10)));
                 asked.push(tick);
             }
@@ -410,7 +477,7 @@ mod tests {
 
     #[test]
     fn a_peer_that_answers_after_all_is_well_but_traffic_returns_to_it_later() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         let mut holds = Vec::new();
         let mut now = start;
         for _ in 0..8 {
@@ -431,24 +498,24 @@ mod tests {
 
     #[test]
     fn a_peer_that_repeats_a_request_is_asked_and_given_up_if_it_goes_on_without_an_answer() {
-        let (mut watch, now) = (FailureDetection::default(), epoch());
+        let (mut watch, now) = (near(), epoch());
         assert!(!watch.note_repetition(now, 1));
         assert_eq!(ask(&mut watch), now);
         assert!(watch.note_repetition(now + ms(50), 2));
 
-        let (mut watch, now) = (FailureDetection::default(), epoch());
+        let (mut watch, now) = (near(), epoch());
         assert!(!watch.note_repetition(now, 1));
         ask(&mut watch);
         watch.note_answer(now + ms(20), Some(ms(20)));
         for times in 2..10 {
             assert!(!watch.note_repetition(now + ms(50), times));
         }
-        assert_eq!(watch.ask_at(), None, "it has just answered");
+        assert_eq!(watch.deadline(), None, "it has just answered");
     }
 
     #[test]
     fn a_conversation_with_pauses_is_asked_about_every_two_seconds_at_most() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         let mut asked = Vec::new();
         for tenth in 0..100 {
             let now = start + ms(100) * tenth;
@@ -457,7 +524,7 @@ mod tests {
             }
             watch.note_silence(now + ms(100), now);
             if watch.take_question(now + ms(100)) {
-                watch.asked(now + ms(100));
+                ask_now(&mut watch, now + ms(100));
                 watch.note_answer(now + ms(120), Some(ms(20)));
                 asked.push(tenth);
             }
@@ -467,7 +534,7 @@ mod tests {
 
     #[test]
     fn what_comes_from_a_peer_that_repeats_a_request_does_not_show_that_it_hears_us() {
-        let (mut watch, now) = (FailureDetection::default(), epoch());
+        let (mut watch, now) = (near(), epoch());
         watch.note_repetition(now, 1);
         ask(&mut watch);
         assert!(!watch.note_heard(now + ms(10)));
@@ -477,7 +544,7 @@ mod tests {
     #[test]
     fn a_peer_that_moves_to_the_other_tunnel_is_followed_but_not_to_and_fro() {
         let side = Side::VirtualPrivateGateway;
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         assert!(!watch.note_moved(start, side), "it never sent by this one");
         watch.note_heard(start);
         assert!(
@@ -499,7 +566,7 @@ mod tests {
 
     #[test]
     fn while_it_does_not_answer_it_is_asked_again_every_five_seconds() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         watch.note_silence(start + PATIENCE, start);
         let asked = ask(&mut watch);
         watch.note_no_answer(asked + ms(150));
@@ -508,7 +575,7 @@ mod tests {
             let now = asked + ms(1000) * second;
             watch.note_silence(now, start);
             if watch.take_question(now) {
-                watch.asked(now);
+                ask_now(&mut watch, now);
                 again.push(second);
             }
             assert!(matches!(watch.standing(), Standing::Unanswering(_)));
@@ -522,7 +589,7 @@ mod tests {
 
     #[test]
     fn a_hint_is_followed_by_a_question_at_once_and_packets_that_come_do_not_refute_it() {
-        let (mut watch, now) = (FailureDetection::default(), epoch());
+        let (mut watch, now) = (near(), epoch());
         watch.note_hint(now, &link_down());
         assert_eq!(watch.standing(), Standing::Well);
         assert_eq!(ask(&mut watch), now);
@@ -535,13 +602,13 @@ mod tests {
 
     #[test]
     fn hints_that_prove_false_cost_a_question_every_two_seconds_however_many_they_are() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         let mut asked = Vec::new();
         for tenth in 0..100 {
             let now = start + ms(100) * tenth;
             watch.note_hint(now, &link_down());
             if watch.take_question(now) {
-                watch.asked(now);
+                ask_now(&mut watch, now);
                 watch.note_answer(now + ms(20), Some(ms(20)));
                 asked.push(tenth);
             }
@@ -551,7 +618,7 @@ mod tests {
 
     #[test]
     fn a_false_hint_puts_off_no_question_about_a_silence() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         for second in (0..20).step_by(2) {
             watch.note_hint(start + ms(1000) * second, &link_down());
             let asked = ask(&mut watch);
@@ -564,12 +631,12 @@ mod tests {
 
     #[test]
     fn repetitions_count_once_a_minute_though_a_hint_is_forged_before_each() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         let counted = |second: &u32| {
             let now = start + ms(1000) * *second;
             watch.note_hint(now, &link_down());
             if watch.take_question(now) {
-                watch.asked(now);
+                ask_now(&mut watch, now);
             }
             let lost = watch.note_repetition(now + ms(10), 2);
             if lost {
@@ -584,26 +651,70 @@ mod tests {
 
     #[test]
     fn a_repair_has_a_peer_that_does_not_answer_asked_at_once_and_no_other() {
-        let (mut watch, start) = (FailureDetection::default(), epoch());
+        let (mut watch, start) = (near(), epoch());
         watch.note_repair(start);
-        assert_eq!(watch.ask_at(), None);
+        assert_eq!(watch.deadline(), None);
         watch.note_hint(start, &link_down());
         let asked = ask(&mut watch);
         watch.note_no_answer(asked + ms(150));
         watch.note_repair(asked + ms(500));
-        assert_eq!(watch.ask_at(), Some(asked + ms(2000)));
+        assert_eq!(watch.deadline(), Some(asked + ms(2000)));
         assert!(watch.take_question(asked + ms(2000)));
         watch.note_repair(asked + ms(3000));
-        assert_eq!(watch.ask_at(), Some(asked + ms(3000)));
+        assert_eq!(watch.deadline(), Some(asked + ms(3000)));
     }
 
     #[test]
-    fn two_thousand_questions_may_be_asked_at_once_and_a_thousand_a_second() {
-        let (mut budget, start) = (QuestionBudget::default(), epoch());
-        let asked =
-            |budget: &mut QuestionBudget, now| (0..5000).filter(|_| budget.take(now)).count();
-        assert_eq!(asked(&mut budget, start), 2000);
-        assert_eq!(asked(&mut budget, start + ms(1000)), 1000);
-        assert_eq!(asked(&mut budget, start + ms(10_000)), 2000);
+    fn a_peer_whose_question_waits_for_its_turn_is_in_doubt_until_it_answers() {
+        let (mut watch, now) = (near(), epoch());
+        watch.note_repetition(now, 1);
+        assert!(watch.take_question(now));
+        watch.await_turn(now, now + ms(700));
+        assert!(watch.awaits_turn() && !watch.standing().admits());
+        assert!(
+            !watch.note_repetition(now + ms(600), 2),
+            "it was not asked yet"
+        );
+        assert!(!watch.take_turn(now + ms(699)));
+        assert_eq!(watch.deadline(), Some(now + ms(700)));
+        assert!(watch.take_turn(now + ms(700)));
+        watch.note_answer(now + ms(720), Some(ms(20)));
+        assert!(watch.standing().admits());
+        assert_eq!(watch.deadline(), None);
+    }
+
+    /// When the peer of a tunnel that is asked at `now` is asked by the other one.
+    fn other_asked(watch: &mut FailureDetection, now: Instant, other: Option<u64>) -> Instant {
+        watch.ask_other(now, other.map(ms));
+        let at = watch.deadline().unwrap();
+        assert!(!watch.take_other_question(at - ms(1)) && watch.take_other_question(at));
+        at
+    }
+
+    #[test]
+    fn the_other_tunnel_is_asked_later_if_that_is_soon_enough() {
+        for (own, other, later) in [
+            (20, Some(20), 50),
+            (80, Some(80), 160),
+            (80, Some(161), 0),
+            (20, None, 0),
+        ] {
+            let (mut watch, now) = (near(), epoch());
+            watch.note_answer(now, Some(ms(own)));
+            watch.note_silence(now, now);
+            watch.take_question(now + ms(400));
+            ask_now(&mut watch, now);
+            assert_eq!(other_asked(&mut watch, now, other), now + ms(later));
+        }
+    }
+
+    #[test]
+    fn the_other_tunnel_is_not_asked_about_a_peer_that_answers() {
+        let (mut watch, now) = (near(), epoch());
+        watch.note_silence(now, now);
+        ask(&mut watch);
+        watch.ask_other(now + PATIENCE, Some(ms(20)));
+        watch.note_answer(now + PATIENCE + ms(20), Some(ms(20)));
+        assert_eq!(watch.deadline(), None);
     }
 }

@@ -100,7 +100,7 @@ impl Jitter {
     }
 
     /// A duration from nothing up to `limit`.
-    fn below(&mut self, limit: Duration) -> Duration {
+    pub(super) fn below(&mut self, limit: Duration) -> Duration {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);

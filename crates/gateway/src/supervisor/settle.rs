@@ -61,6 +61,7 @@ impl Supervisor {
     fn decide(&mut self, now: Instant, id: TunnelId) {
         self.touch_waiting_sibling(id);
         self.restart_in_turn(now, id);
+        self.measure_round_trip(now, id);
         self.ask_in_doubt(now, id);
         self.end_drain(now, id);
         let recovers = self.revision.own().initiate_to_recover;

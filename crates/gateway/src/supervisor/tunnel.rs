@@ -219,7 +219,7 @@ impl Tunnel {
             self.restart_by,
             self.sas.deadline(),
             self.compare_at,
-            self.failure_detection.ask_at(),
+            self.failure_detection.deadline(),
         ];
         due.into_iter().flatten().min()
     }

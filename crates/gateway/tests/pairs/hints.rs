@@ -124,7 +124,7 @@ fn whichever_way_a_tunnel_is_named_its_peer_is_asked_and_no_other() {
 }
 
 #[test]
-fn forged_hints_move_nothing_and_cost_a_question_to_either_peer_every_two_seconds() {
+fn forged_hints_move_nothing_and_cost_a_question_every_two_seconds() {
     let mut world = up(|_, _| {});
     world.flow(VGW, CGW, ms(10));
     world.flow(CGW, VGW, ms(10));
@@ -139,7 +139,7 @@ fn forged_hints_move_nothing_and_cost_a_question_to_either_peer_every_two_second
         }
     });
     assert!(
-        (18..=22).contains(&(forged - quiet)),
+        (9..=13).contains(&(forged - quiet)),
         "{forged}, else {quiet}"
     );
     assert_eq!(tunnel(&world, VGW, 1).takeovers, 0);

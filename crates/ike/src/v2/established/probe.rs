@@ -12,7 +12,7 @@ use crate::core::event::Event;
 use crate::v2::wire::ExchangeType;
 
 /// A peer that repeats a request within this time is in doubt about us. It is less than the first
-/// pause of ordinary retransmission, and more than a probe's on any but the longest paths.
+/// pause of ordinary retransmission, and more than a probe's on any but a long path.
 const SOON: Duration = Duration::from_millis(400);
 
 /// How long a peer may take for the answer to CREATE_CHILD_SA, at least.
@@ -65,7 +65,10 @@ impl Established {
     pub(super) fn report_repetition(&mut self, env: &mut Env<'_>) {
         let times = self.window.note_repetition();
         let before = std::mem::replace(&mut self.last_answer, env.now);
-        if self.phase == Phase::Up && env.now <= before + SOON {
+        // The peer waits two round trips as well, or somewhat more.
+        let longest = self.round_trip.map(|round_trip| round_trip.longest());
+        let soon = SOON.max(longest.unwrap_or_default() * 3 / 2);
+        if self.phase == Phase::Up && env.now <= before + soon {
             env.emit(Event::Repeated {
                 peer: self.peer,
                 sa: self.id,
