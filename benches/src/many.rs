@@ -1,17 +1,13 @@
 //! Case 5: one tunnel that carries, of a thousand that are up; and what they take of
 //! the memory.
 
-use std::net::{IpAddr, Ipv4Addr};
-
 use anyhow::{Context, Result};
 use vgw_harness::iperf3::Transfer;
-use vgw_harness::our_pair::{AES_128_GCM, Pair, Setup};
+use vgw_harness::our_pair::{AES_128_GCM, Pair, Setup, add_hosts, hosts};
 use vgw_harness::stage::{SOON, Stage};
-use vgw_harness::tools::run as tool;
 use vgw_harness::workspace;
 use vgw_lab::interrupt;
 use vgw_lab::probe::ping;
-use vgw_lab::topology::{HOST_LINK, ON_PREMISES_HOST, VPC_HOST};
 
 use crate::Plan;
 use crate::entrant::transfer_of;
@@ -54,32 +50,7 @@ fn one(plan: &Plan, rounds: &mut Rounds) -> Result<()> {
         options: AES_128_GCM,
     };
     let stage = Stage::unwatched(FILES)?;
-    // Every address of these networks is one of the host behind the gateway.
-    let topology = &stage.topology;
-    for (gateway, host, network, address) in [
-        (&topology.vpc, &topology.vpc_host, "10.0.0.0/15", VPC_HOST),
-        (
-            &topology.on_premises,
-            &topology.on_premises_host,
-            "172.16.0.0/12",
-            ON_PREMISES_HOST,
-        ),
-    ] {
-        let address = address.to_string();
-        tool(host, "ip", &["route", "add", "local", network, "dev", "lo"])?;
-        tool(gateway, "ip", &["route", "add", network, "via", &address])?;
-    }
-    // One address of the first network is the gateway's.
-    let gateway = [
-        "route",
-        "add",
-        "10.0.0.254",
-        "dev",
-        HOST_LINK,
-        "table",
-        "local",
-    ];
-    tool(&topology.vpc_host, "ip", &gateway)?;
+    add_hosts(&stage)?;
     let program = &plan.programs.vgw;
     let cloud = setup.start_cloud(program, &stage)?;
     let before = cloud.resident_kib()?;
@@ -110,9 +81,7 @@ fn transfer(plan: &Plan, stage: &Stage, pair: &Pair, rounds: &mut Rounds) -> Res
 
 /// Sees that this connection carries packets both ways.
 fn carry(stage: &Stage, number: u16) -> Result<()> {
-    let [high, low] = number.to_be_bytes();
-    let from = IpAddr::V4(Ipv4Addr::new(10, high, low, 1));
-    let to = IpAddr::V4(Ipv4Addr::new(172, 16 + high, low, 1));
+    let [from, to] = hosts(number);
     let answer = ping(&stage.topology.vpc_host, from, to, SOON)?;
     answer.with_context(|| format!("no answer to a ping from {from} to {to}"))?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use nix::sys::signal::Signal;
@@ -105,6 +105,31 @@ impl Gateway {
             .flat_map(|connection| connection.tunnels)
             .find(|tunnel| tunnel.name == name)
             .with_context(|| format!("the status has no tunnel {name}"))
+    }
+
+    /// How often the traffic of its only connection moved from one tunnel to the other.
+    ///
+    /// # Errors
+    /// As [`Self::connection`].
+    pub fn moves(&self) -> Result<u64> {
+        let tunnels = self.connection()?.tunnels;
+        Ok(tunnels.iter().map(|tunnel| tunnel.counters.takeovers).sum())
+    }
+
+    /// Waits until the traffic of its only connection goes by this tunnel, 1 or 2. Gives the time
+    /// since `start` at which it moved there last, some milliseconds more rather than less; zero
+    /// if it was there all the time.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub fn await_move(&self, to: u8, start: Instant, limit: Duration) -> Result<Duration> {
+        wait_until(&format!("traffic on tunnel {to}"), limit, || {
+            let connection = self.connection()?;
+            let ago = connection.last_move.map(|moved| moved.ago_seconds);
+            let ago = ago.map_or(Ok(Duration::MAX), Duration::try_from_secs_f64)?;
+            let moved = start.elapsed().saturating_sub(ago);
+            Ok((connection.active_tunnel == Some(to)).then_some(moved))
+        })
     }
 
     /// How many packets it has dropped for this reason (`no_sa`).

@@ -2,12 +2,15 @@
 //! the VPC, a customer gateway on the premises.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
+use vgw_lab::topology::{HOST_LINK, ON_PREMISES_HOST, VPC_HOST};
 
 use crate::gateway::{Gateway, program};
 use crate::stage::{LATER, SOON, Stage};
+use crate::tools::run;
 
 /// What both ends are configured with.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +30,51 @@ pub const MOST: u16 = 512;
 
 /// The lines of a suite that is used in phase 2.
 pub const AES_128_GCM: &str = "phase2_encryption_algorithms = [\"AES128-GCM-16\"]\n";
+
+/// The hosts of connection `number`, in the VPC and on the premises. But for the first connection's
+/// they are there after [`add_hosts`].
+#[must_use]
+pub fn hosts(number: u16) -> [IpAddr; 2] {
+    let [high, low] = number.to_be_bytes();
+    let premises = match number {
+        0 => ON_PREMISES_HOST,
+        _ => IpAddr::from([172, 16 + high, low, 1]),
+    };
+    [IpAddr::from([10, high, low, 1]), premises]
+}
+
+/// Makes every address of the connections' networks one of the host behind the gateway.
+///
+/// # Errors
+/// When that is done already or the kernel refuses.
+pub fn add_hosts(stage: &Stage) -> Result<()> {
+    let topology = &stage.topology;
+    for (gateway, host, network, address) in [
+        (&topology.vpc, &topology.vpc_host, "10.0.0.0/15", VPC_HOST),
+        (
+            &topology.on_premises,
+            &topology.on_premises_host,
+            "172.16.0.0/12",
+            ON_PREMISES_HOST,
+        ),
+    ] {
+        let address = address.to_string();
+        run(host, "ip", &["route", "add", "local", network, "dev", "lo"])?;
+        run(gateway, "ip", &["route", "add", network, "via", &address])?;
+    }
+    // One address of the first network is the gateway's.
+    let gateway = [
+        "route",
+        "add",
+        "10.0.0.254",
+        "dev",
+        HOST_LINK,
+        "table",
+        "local",
+    ];
+    run(&topology.vpc_host, "ip", &gateway)?;
+    Ok(())
+}
 
 /// Both ends, running.
 #[derive(Debug)]

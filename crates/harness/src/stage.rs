@@ -61,8 +61,8 @@ impl Drop for Watch {
 }
 
 impl Stage {
-    /// The stage of the scenario whose folder has this name. It is watched for leaks:
-    /// see [`leaks`].
+    /// The stage of the scenario whose folder has this name, or of a part of it
+    /// (`SCENARIO/PART`). It is watched for leaks: see [`leaks`].
     ///
     /// # Errors
     /// When the networks cannot be made.
@@ -104,7 +104,7 @@ impl Stage {
     }
 
     fn build(scenario: &str, build: fn(&Lab) -> Result<Topology>) -> Result<Self> {
-        let lab = Lab::new(&scenario.replace('_', "-"))?;
+        let lab = Lab::new(&scenario.replace(['_', '/'], "-"))?;
         Ok(Self {
             _watch: None,
             topology: build(&lab)?,
@@ -286,6 +286,18 @@ pub fn await_echoes(flow: &EchoFlow, more: u64, limit: Duration) -> Result<()> {
     let before = flow.answered();
     wait_until("echoes", limit, || {
         Ok((flow.answered() >= before + more).then_some(()))
+    })
+}
+
+/// Waits until a flow has sent so many more requests, answered or not: a time, measured by what
+/// is sent in it.
+///
+/// # Errors
+/// When it does not within `limit`.
+pub fn await_requests(flow: &EchoFlow, more: u64, limit: Duration) -> Result<()> {
+    let before = flow.sent();
+    wait_until("requests", limit, || {
+        Ok((flow.sent() >= before + more).then_some(()))
     })
 }
 

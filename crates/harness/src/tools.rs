@@ -141,18 +141,39 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
 /// # Errors
 /// When `nft` refuses.
 pub fn cut(router: &Namespace, address: IpAddr, ends: &[&str]) -> Result<()> {
+    cut_only(router, address, ends, &[""])
+}
+
+/// IKE, as nftables matches it, where ESP is in UDP (RFC 3948 section 2.2).
+pub const IKE: [&str; 2] = ["udp dport 500", "udp dport 4500 @th,64,32 0"];
+
+/// ESP in UDP, as nftables matches it.
+pub const ESP_IN_UDP: [&str; 1] = ["udp dport 4500 @th,64,32 != 0"];
+
+/// As [`cut`], of packets alone that match one of these expressions of nftables' (`udp dport 500`).
+///
+/// # Errors
+/// As [`cut`].
+pub fn cut_only(
+    router: &Namespace,
+    address: IpAddr,
+    ends: &[&str],
+    matching: &[&str],
+) -> Result<()> {
     let mut rules = "add table ip cut; \
                      add chain ip cut forward { type filter hook forward priority 0; }"
         .to_owned();
     for end in ends {
-        rules.push_str(&format!(
-            "; add rule ip cut forward ip {end} {address} drop"
-        ));
+        for packets in matching {
+            rules.push_str(&format!(
+                "; add rule ip cut forward ip {end} {address} {packets} drop"
+            ));
+        }
     }
     nft(router, &rules)
 }
 
-/// Ends [`cut`].
+/// Ends [`cut`] and [`cut_only`].
 ///
 /// # Errors
 /// When `nft` refuses.

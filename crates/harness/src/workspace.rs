@@ -37,14 +37,16 @@ pub fn forget(scenario: &str) -> Result<()> {
 }
 
 impl Workspace {
-    /// An empty directory for the scenario whose folder has this name.
+    /// An empty directory for the scenario whose folder has this name, or for a part of it that
+    /// runs beside others (`SCENARIO/PART`).
     ///
     /// # Errors
     /// When the directory cannot be made.
     pub fn new(scenario: &str) -> Result<Self> {
+        let (name, _part) = scenario.split_once('/').unwrap_or((scenario, ""));
         let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../tests/interop/scenarios")
-            .join(scenario);
+            .join(name);
         forget(scenario)?;
         let directory = directory(scenario);
         DirBuilder::new()

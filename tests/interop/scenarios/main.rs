@@ -22,6 +22,7 @@ mod daemon_restart;
 mod df_policy;
 mod fail_closed;
 mod failover;
+mod failover_partly_dead;
 mod first_connection;
 mod hostile_site;
 mod ikev1_and_childless;
@@ -31,6 +32,7 @@ mod lossy_rekey;
 mod lost_icmp;
 mod nat;
 mod native_esp;
+mod no_needless_failover;
 mod no_pfs;
 mod no_proposal;
 mod old_kernel;
@@ -78,6 +80,8 @@ scenarios!(
     lost_icmp,
     small_mtu_link,
     failover,
+    failover_partly_dead,
+    no_needless_failover,
     rekey,
     lossy_rekey,
     no_pfs,

@@ -425,6 +425,9 @@ pub struct Counters {
     pub path_changes: u64,
     /// SAs and paths that the data plane refused.
     pub changes_refused: u64,
+    /// How often traffic moved here from the connection's other tunnel.
+    #[serde(default)]
+    pub takeovers: u64,
 }
 
 /// What happened last.

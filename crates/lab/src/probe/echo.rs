@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::Namespace;
 
@@ -18,15 +18,19 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often the echoing end looks whether it should stop.
 const LOOK_UP: Duration = Duration::from_millis(50);
 
-/// Octets of a request: its number, and padding as of a small real packet.
+/// Octets of a request, if nothing else is said: its number, and padding as of a small real packet.
 const REQUEST: usize = 200;
+
+/// Octets of the largest request.
+const LARGEST: usize = 1400;
 
 /// A running flow over UDP: one request per interval, each answered by an echo.
 #[derive(Debug)]
 pub struct EchoFlow {
     shared: Arc<Shared>,
     requests: JoinHandle<Result<FlowReport>>,
-    echoes: JoinHandle<()>,
+    /// Gives [`FlowReport::longest_gap_there`].
+    echoes: JoinHandle<Duration>,
 }
 
 #[derive(Debug, Default)]
@@ -49,6 +53,8 @@ pub struct FlowReport {
     pub echoed: u64,
     /// The longest time without an echo.
     pub longest_gap: Duration,
+    /// The longest time without a request at the echoing end: what one direction was out for.
+    pub longest_gap_there: Duration,
 }
 
 impl FlowReport {
@@ -60,7 +66,8 @@ impl FlowReport {
 }
 
 impl EchoFlow {
-    /// Starts a flow from `from` in `client` to `to` in `server`, a request every `interval`.
+    /// Starts a flow from an address of the first namespace to one of the second, a request
+    /// every `interval`.
     ///
     /// # Errors
     /// When an address is not there or a port is taken.
@@ -69,6 +76,23 @@ impl EchoFlow {
         server: (&Namespace, SocketAddr),
         interval: Duration,
     ) -> Result<Self> {
+        Self::start_of(REQUEST, client, server, interval)
+    }
+
+    /// As [`Self::start`], of requests with so many octets of UDP payload.
+    ///
+    /// # Errors
+    /// As [`Self::start`], and when a request has no place for its number or is too large.
+    pub fn start_of(
+        octets: usize,
+        client: (&Namespace, SocketAddr),
+        server: (&Namespace, SocketAddr),
+        interval: Duration,
+    ) -> Result<Self> {
+        ensure!(
+            (size_of::<u64>()..=LARGEST).contains(&octets),
+            "a request of {octets} octets, expected 8 to {LARGEST}"
+        );
         let requests = bind(client)?;
         let echoes = bind(server)?;
         echoes.set_read_timeout(Some(LOOK_UP))?;
@@ -79,7 +103,7 @@ impl EchoFlow {
         };
         let request = {
             let shared = Arc::clone(&shared);
-            move || request(&requests, server.1, interval, &shared)
+            move || request(&requests, (server.1, octets), interval, &shared)
         };
         Ok(Self {
             shared,
@@ -108,10 +132,15 @@ impl EchoFlow {
         self.shared.finish.store(true, Ordering::Relaxed);
         let report = self.requests.join();
         self.shared.end.store(true, Ordering::Relaxed);
-        self.echoes
+        let longest_gap_there = self
+            .echoes
             .join()
             .map_err(|_| anyhow!("the echoing end panicked"))?;
-        report.map_err(|_| anyhow!("the requesting end panicked"))?
+        let report = report.map_err(|_| anyhow!("the requesting end panicked"))??;
+        Ok(FlowReport {
+            longest_gap_there,
+            ..report
+        })
     }
 }
 
@@ -121,11 +150,24 @@ fn bind((namespace, address): (&Namespace, SocketAddr)) -> Result<UdpSocket> {
         .with_context(|| format!("{}: binding {address}", namespace.name()))
 }
 
-fn echo(socket: &UdpSocket, shared: &Shared) {
-    let mut buffer = [0; REQUEST];
+/// Gives the longest time without a request, from the first one until no more are sent.
+fn echo(socket: &UdpSocket, shared: &Shared) -> Duration {
+    let mut buffer = [0; LARGEST];
+    let mut longest_gap = Duration::ZERO;
+    let mut last_request: Option<Instant> = None;
+    let mut finished = false;
     while !shared.end.load(Ordering::Relaxed) {
-        // A timeout lets us look at the flag; an error concerns one packet, like a lost echo.
-        let Ok((length, from)) = socket.recv_from(&mut buffer) else {
+        // A timeout lets us look at the flags; an error concerns one packet, like a lost echo.
+        let received = socket.recv_from(&mut buffer);
+        let finishes = shared.finish.load(Ordering::Relaxed);
+        if received.is_ok() || finishes {
+            let now = Instant::now();
+            let before = last_request.filter(|_| !finished);
+            longest_gap = longest_gap.max(before.map_or(Duration::ZERO, |at| now - at));
+            last_request = received.is_ok().then_some(now).or(last_request);
+            finished = finishes;
+        }
+        let Ok((length, from)) = received else {
             continue;
         };
         shared.echoed.fetch_add(1, Ordering::Relaxed);
@@ -133,11 +175,12 @@ fn echo(socket: &UdpSocket, shared: &Shared) {
             let _ = socket.send_to(request, from);
         }
     }
+    longest_gap
 }
 
 fn request(
     socket: &UdpSocket,
-    to: SocketAddr,
+    (to, octets): (SocketAddr, usize),
     interval: Duration,
     shared: &Shared,
 ) -> Result<FlowReport> {
@@ -156,7 +199,7 @@ fn request(
             Some(end) if unanswered.is_empty() || now >= end => break,
             Some(end) => end,
             None if now >= next_request => {
-                send(socket, to, number);
+                send(socket, (to, octets), number);
                 unanswered.insert(number);
                 number += 1;
                 shared.sent.store(number, Ordering::Relaxed);
@@ -185,21 +228,22 @@ fn request(
         answered: shared.answered.load(Ordering::Relaxed),
         echoed: shared.echoed.load(Ordering::Relaxed),
         longest_gap,
+        longest_gap_there: Duration::ZERO,
     })
 }
 
-fn send(socket: &UdpSocket, to: SocketAddr, number: u64) {
-    let mut request = [0; REQUEST];
+fn send(socket: &UdpSocket, (to, octets): (SocketAddr, usize), number: u64) {
+    let mut request = [0; LARGEST];
     if let Some(start) = request.first_chunk_mut() {
         *start = number.to_be_bytes();
     }
     // A request that the system refuses is a lost one; it is counted as such.
-    let _ = socket.send_to(&request, to);
+    let _ = socket.send_to(request.get(..octets).unwrap_or(&request), to);
 }
 
 /// The number of an echo, if one comes in time.
 fn receive(socket: &UdpSocket, within: Duration) -> Result<Option<u64>> {
-    let mut buffer = [0; REQUEST];
+    let mut buffer = [0; LARGEST];
     // A timeout of zero would mean none.
     socket.set_read_timeout(Some(within.max(Duration::from_micros(1))))?;
     match socket.recv_from(&mut buffer) {
@@ -250,9 +294,8 @@ mod tests {
         assert!(report.lost() >= 90, "{report:?}");
         assert!(report.lost() < report.sent - 10, "{report:?}");
         assert!(report.echoed >= report.answered, "{report:?}");
-        assert!(
-            report.longest_gap >= Duration::from_millis(90),
-            "{report:?}"
-        );
+        for gap in [report.longest_gap, report.longest_gap_there] {
+            assert!(gap >= Duration::from_millis(90), "{report:?}");
+        }
     }
 }

@@ -1,13 +1,15 @@
-//! What a tunnel does for its users, measured: echoes, pings, bulk data, and datagrams
-//! at a rate.
+//! What a tunnel does for its users, measured: echoes, pings, bulk data, many slow
+//! flows, and datagrams at a rate.
 
 mod bulk;
 mod echo;
+mod many;
 mod ping;
 mod stream;
 
 pub use bulk::{Bulk, Throughput};
 pub use echo::{EchoFlow, FlowReport};
+pub use many::{ManyFlows, ManyReport};
 pub use ping::ping;
 pub use stream::{Arrivals, Patience, Stream};
 

@@ -205,7 +205,7 @@ fn tunnel(
             packets_out: tunnel.traffic.packets_out,
             bytes_out: tunnel.traffic.bytes_out,
         },
-        counters: counters(tunnel.counters, tunnel.changes_refused),
+        counters: counters(tunnel.counters, tunnel.changes_refused, tunnel.takeovers),
         dropped: by_name(tunnel.counters.dropped.iter().filter(|(_, n)| *n > 0)),
         last: tunnel.last_error.map(last),
         algorithms: tunnel.algorithms.map(algorithms),
@@ -301,7 +301,7 @@ fn child(child: &ChildStatus, udp_encapsulation: bool) -> wire::Child {
     }
 }
 
-fn counters(counters: PeerCounters, changes_refused: u64) -> wire::Counters {
+fn counters(counters: PeerCounters, changes_refused: u64, takeovers: u64) -> wire::Counters {
     wire::Counters {
         ike_established: counters.ike_established,
         ike_rekeys: counters.ike_rekeys,
@@ -312,6 +312,7 @@ fn counters(counters: PeerCounters, changes_refused: u64) -> wire::Counters {
         dropped: counters.dropped.total(),
         path_changes: counters.path_changes,
         changes_refused,
+        takeovers,
     }
 }
 
