@@ -15,8 +15,8 @@ use crate::tools::run;
 /// What both ends are configured with.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<'a> {
-    /// VPN connections of two tunnels each, at most [`MOST`]. The first leads from the
-    /// VPC to the premises, the others between networks of their own: number N from
+    /// VPN connections of two tunnels each, at most [`MOST`]. Both ends return to tunnel 1, so
+    /// that they send by the same one. The first leads from the VPC to the premises, the others between networks of their own: number N from
     /// 10.(N / 256).(N % 256).0/24 to 172.(16 + N / 256).(N % 256).0/24.
     pub connections: u16,
     /// What carries ESP: "udp" or "native".
@@ -164,7 +164,8 @@ impl Setup<'_> {
             "[[customer_gateway]]\nid = \"cgw-{number}\"\nidentity = \"fqdn:site{number}.example\"\n\
              ip_address = \"192.0.2.1\"\n\
              [[vpn_connection]]\nid = \"vpn-{number}\"\ncustomer_gateway = \"cgw-{number}\"\n\
-             static_routes = [\"{route}\"]\nvpc_cidrs = [\"10.{high}.{low}.0/24\"]\n"
+             static_routes = [\"{route}\"]\nvpc_cidrs = [\"10.{high}.{low}.0/24\"]\n\
+             failback = true\n"
         )?;
         let networks = (0_u16..).step_by(4).skip(usize::from(number) * 2);
         for ((tunnel, outside), inside) in ["203.0.113.1", "198.51.100.1"]

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::process::Output;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
@@ -136,11 +137,11 @@ pub fn lose(router: &Namespace, percent: u8) -> Result<()> {
 }
 
 /// Drops what a router would forward from an address (`saddr` among `ends`), to it (`daddr`), or
-/// both, until [`restore`].
+/// both, until [`restore`]. Gives the time just before.
 ///
 /// # Errors
 /// When `nft` refuses.
-pub fn cut(router: &Namespace, address: IpAddr, ends: &[&str]) -> Result<()> {
+pub fn cut(router: &Namespace, address: IpAddr, ends: &[&str]) -> Result<Instant> {
     cut_only(router, address, ends, &[""])
 }
 
@@ -159,7 +160,7 @@ pub fn cut_only(
     address: IpAddr,
     ends: &[&str],
     matching: &[&str],
-) -> Result<()> {
+) -> Result<Instant> {
     let mut rules = "add table ip cut; \
                      add chain ip cut forward { type filter hook forward priority 0; }"
         .to_owned();
@@ -170,7 +171,9 @@ pub fn cut_only(
             ));
         }
     }
-    nft(router, &rules)
+    let before = Instant::now();
+    nft(router, &rules)?;
+    Ok(before)
 }
 
 /// Ends [`cut`] and [`cut_only`].

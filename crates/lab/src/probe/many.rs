@@ -86,6 +86,12 @@ impl ManyFlows {
         self.shared.received.load(Ordering::Relaxed)
     }
 
+    /// Packets sent so far, by both ends.
+    #[must_use]
+    pub fn sent(&self) -> u64 {
+        self.shared.sent.load(Ordering::Relaxed)
+    }
+
     /// Ends them.
     ///
     /// # Errors

@@ -78,6 +78,7 @@ mod tests {
             answered: 90,
             echoed: 95,
             longest_gap: Duration::from_millis(1234),
+            longest_gap_there: Duration::from_millis(1234),
         };
         let throughput = Throughput {
             octets: 250_000_000,

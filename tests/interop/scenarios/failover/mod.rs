@@ -6,7 +6,7 @@
 //! peer detection has noticed as well: where that is dropped, echoes come no sooner. Once the path
 //! is whole, traffic returns to tunnel 1, as `failback` asks for.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use vgw_harness::gateway::Gateway;
@@ -98,8 +98,7 @@ impl Scene {
         await_echoes(&flow, 100, SOON)?;
         ensure!(self.gateway.connection()?.active_tunnel == Some(1));
         let [first, _] = GATEWAY_OUTSIDE;
-        let start = Instant::now();
-        cut(&self.stage.topology.internet, first, ends)?;
+        let start = cut(&self.stage.topology.internet, first, ends)?;
         let moved = self.gateway.await_move(2, start, SOON)?;
         println!("{ends:?} cut: moved after {} ms", moved.as_millis());
         ensure!(moved < BLINK, "{ends:?} cut: moved after {moved:?}");
@@ -114,8 +113,9 @@ impl Scene {
     /// Heals the path, and waits until traffic is back on tunnel 1.
     fn restore(&self) -> Result<()> {
         restore(&self.stage.topology.internet)?;
-        self.gateway.await_move(1, Instant::now(), LATER)?;
-        Ok(())
+        wait_until("the return to tunnel 1", LATER, || {
+            Ok((self.gateway.connection()?.active_tunnel == Some(1)).then_some(()))
+        })
     }
 
     fn judge(&self, what: &str, report: &FlowReport) -> Result<()> {

@@ -48,8 +48,7 @@ fn without_esp(ends: &[&str]) -> Result<()> {
     let scene = Scene::new("failover_partly_dead", "")?;
     let flow = begin_flow(&scene, 7000, 200)?;
     await_echoes(&flow, 100, SOON)?;
-    let start = Instant::now();
-    cut(&scene, ends, &ESP_IN_UDP)?;
+    let start = cut(&scene, ends, &ESP_IN_UDP)?;
     let moved = moves_for_want_of_echoes(&scene, start)?;
     println!("without ESP, {ends:?}: moved after {moved:?}");
     if ends == ["daddr"] {
@@ -71,8 +70,7 @@ fn without_large_packets() -> Result<()> {
     let scene = Scene::new("failover_partly_dead", "")?;
     let large = begin_flow(&scene, 7001, 1200)?;
     await_echoes(&large, 100, SOON)?;
-    let start = Instant::now();
-    cut(&scene, &["saddr"], &LARGE)?;
+    let start = cut(&scene, &["saddr"], &LARGE)?;
     let moved = moves_for_want_of_echoes(&scene, start)?;
     await_echoes(&large, 100, SOON)?;
     let report = large.finish()?;
@@ -89,7 +87,7 @@ fn begin_flow(scene: &Scene, port: u16, octets: usize) -> Result<EchoFlow> {
 }
 
 /// Cuts the path of tunnel 1 for these packets from these ends.
-fn cut(scene: &Scene, ends: &[&str], matching: &[&str]) -> Result<()> {
+fn cut(scene: &Scene, ends: &[&str], matching: &[&str]) -> Result<Instant> {
     let [first, _] = GATEWAY_OUTSIDE;
     cut_only(&scene.stage.topology.internet, first, ends, matching)
 }
