@@ -1,12 +1,16 @@
 //! The peer initiates both tunnels.
 //!
-//! Seen: both up at both ends, us as responder; pings both ways; iperf3 through each
-//! tunnel while the other is taken down by hand, counted by both ends; the other comes
-//! back when it is brought up by hand, though the peer does nothing for it.
+//! Seen: both up at both ends, us as responder; pings both ways; each tunnel taken down by hand
+//! amid a conversation, of which nothing is lost; iperf3 through the other one meanwhile, counted
+//! by both ends; the first comes back when it is brought up by hand, though the peer does nothing
+//! for it.
+
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use vgw_harness::gateway::Gateway;
 use vgw_harness::iperf3::Transfer;
-use vgw_harness::stage::{CHILDREN, SOON, Stage};
+use vgw_harness::stage::{CHILDREN, SOON, Stage, await_echoes};
 use vgw_lab::wait_until;
 
 pub fn run() -> Result<()> {
@@ -21,8 +25,7 @@ pub fn run() -> Result<()> {
     for (number, child) in (1..).zip(CHILDREN) {
         let other = 3 - number;
         let name = format!("vpn-site/{other}");
-        gateway.ask(&["tunnel", "down", &name])?;
-        gateway.await_tunnel(other, false, SOON)?;
+        drain(&mut gateway, &stage, other)?;
         let before = gateway.tunnel(number)?.traffic;
         let transfer = Transfer {
             flows: 1,
@@ -42,5 +45,19 @@ pub fn run() -> Result<()> {
         gateway.ask(&["tunnel", "up", &name])?;
         gateway.await_both(SOON)?;
     }
+    Ok(())
+}
+
+/// Takes a tunnel down amid a conversation, of which nothing is lost.
+fn drain(gateway: &mut Gateway, stage: &Stage, number: usize) -> Result<()> {
+    let flow = stage.flow(Duration::from_millis(10))?;
+    await_echoes(&flow, 50, SOON)?;
+    let said = gateway.ask(&["tunnel", "down", &format!("vpn-site/{number}")])?;
+    println!("{said}");
+    ensure!(said.contains("admin-down: taken down by hand, "), "{said}");
+    ensure!(!gateway.tunnel(number)?.up);
+    await_echoes(&flow, 50, SOON)?;
+    let report = flow.finish()?;
+    ensure!(report.lost() == 0, "{report:?}");
     Ok(())
 }
