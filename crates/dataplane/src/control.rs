@@ -1,6 +1,7 @@
 //! The control side of the data plane: starts and stops it, changes its tables
 //! ([`crate::engine`]), makes the workers see the change, and reads its counters.
 
+use std::collections::BTreeSet;
 use std::io::{self, IoSlice};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,8 +11,9 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use vgw_sa::{
-    Activity, Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress,
-    NATT_PORT, NextHop, Path, TunnelId, TunnelPolicy, TunnelTraffic,
+    Activity, Changes, ChildSa, ChildTraffic, Concerned, GatewayId, Hint, HostService, Inside,
+    InsideAddress, NATT_PORT, NextHop, Path, SentPacket, Sign, TunnelId, TunnelPolicy,
+    TunnelTraffic,
 };
 use zeroize::Zeroizing;
 
@@ -26,8 +28,8 @@ use crate::tables::OutsideEnds;
 use crate::tables::counters::{Count, DropReason, RefusedBatches};
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Misplaced;
+use crate::tables::sample::UnknownSpi;
 use crate::tables::seen_paths::SeenPath;
-use crate::tables::unknown_spis::UnknownSpi;
 use crate::workers::spawn::{Direction, spawn};
 use crate::workers::worker::Shared;
 
@@ -197,6 +199,19 @@ impl DataPlane {
         self.shared.engine.unknown_spis.take()
     }
 
+    /// Takes a sample of what tells that packets outside may not arrive: ICMP errors that quote
+    /// one, and that the kernel did not send one.
+    #[must_use]
+    pub fn take_hints(&self) -> Vec<Hint> {
+        self.shared.engine.hints.take()
+    }
+
+    /// The tunnels whose packets leave by the link of this name, as far as is known.
+    #[must_use]
+    pub fn tunnels_by(&self, link: &str) -> BTreeSet<TunnelId> {
+        self.shared.engine.tunnels_by(link)
+    }
+
     /// The latest example of each kind of packet that was dropped because the
     /// networks of the two ends differ.
     #[must_use]
@@ -302,13 +317,26 @@ impl DataPlane {
     ) -> io::Result<()> {
         const NON_ESP_MARKER: [u8; 4] = [0; 4];
         let outside = self.outside_of(local.ip())?;
-        if local.port() == NATT_PORT {
+        let sent = if local.port() == NATT_PORT {
             let parts = [IoSlice::new(&NON_ESP_MARKER), IoSlice::new(message)];
-            outside.natt(0).send_to_vectored(&parts, &remote.into())?;
+            outside.natt(0).send_to_vectored(&parts, &remote.into())
         } else {
-            outside.ike().send_to(message, &remote.into())?;
-        }
+            outside.ike().send_to(message, &remote.into())
+        };
+        sent.inspect_err(|error| self.hint_at_unsent(local, remote, error))?;
         Ok(())
+    }
+
+    fn hint_at_unsent(&self, local: SocketAddr, remote: SocketAddr, error: &io::Error) {
+        let full = [libc::EAGAIN, libc::ENOBUFS, libc::EMSGSIZE].map(Some);
+        if full.contains(&error.raw_os_error()) {
+            return;
+        }
+        let spi = None;
+        self.shared.hint(remote.ip(), || Hint {
+            concerns: Concerned::Sender(SentPacket { local, remote, spi }),
+            sign: Sign::NotSent(error.to_string().into()),
+        });
     }
 
     /// Sends a NAT keepalive from port 4500 (RFC 3948 section 2.3).

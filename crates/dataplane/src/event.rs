@@ -22,6 +22,9 @@ pub enum DataPlaneEvent {
     /// [`crate::DataPlane::take_unknown_spis`] has some of them. The event does
     /// not come again before they are taken.
     UnknownSpisSeen,
+    /// Something tells that packets may not arrive: [`crate::DataPlane::take_hints`] has it.
+    /// The event does not come again before it is taken.
+    HintsSeen,
     /// A worker cannot go on; the data plane must be started anew.
     Failed {
         /// What failed and how.

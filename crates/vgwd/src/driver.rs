@@ -16,7 +16,7 @@ use vgw_gateway::revision::Revision;
 use vgw_gateway::status::{ConnectionStatus, Telemetry, TunnelEnds, TunnelStatus};
 use vgw_gateway::supervisor::{SILENCE, Supervisor};
 use vgw_ike::event::{Content, Transmit};
-use vgw_sa::{Changes, Inside, TunnelId};
+use vgw_sa::{Changes, Concerned, Hint, Inside, Sign, TunnelId};
 
 use crate::admin_server::status::{self, DaemonFacts, Mtus};
 use crate::inbox::{KnownSenders, PeerAddresses, UnreadMessage};
@@ -25,6 +25,7 @@ use crate::key_log::KeyLog;
 use crate::logging::LostLines;
 use crate::metrics::{Sample, TunnelSample};
 use crate::mtu::MtuWarnings;
+use crate::outside_watch::{OutsideNews, OutsideThing};
 use crate::problems::{OutsideProblems, SmallMtuLink};
 
 /// Refused commands that are logged in a minute: a peer can cause them by setting up SAs again
@@ -153,11 +154,12 @@ impl Driver {
         self.plane.set_host_addresses(gateway, prefixes.collect());
     }
 
-    /// Tells the supervisor of packets that came from elsewhere than their SAs' paths, and of
-    /// packets with unknown SPIs.
+    /// Tells the supervisor of packets that came from elsewhere than their SAs' paths, of
+    /// packets with unknown SPIs, and of hints that packets may not arrive.
     pub fn follow_paths(&mut self, now: Instant) {
         let seen = self.plane.take_paths();
         let unknown_spis = self.plane.take_unknown_spis();
+        let hints = self.plane.take_hints();
         self.drive(|supervisor| {
             for UnknownSpi { local, remote, spi } in unknown_spis {
                 supervisor.note_unknown_spi(now, local, remote, spi);
@@ -165,6 +167,35 @@ impl Driver {
             for SeenPath { spi_in, remote } in seen {
                 supervisor.note_path(now, spi_in, remote);
             }
+            if !hints.is_empty() {
+                supervisor.handle_hints(now, &hints);
+            }
+        });
+    }
+
+    /// Tells the supervisor whose packets may not arrive any more, or may do so again.
+    pub fn note_outside(&mut self, now: Instant, news: Vec<OutsideNews>) {
+        let (mut hints, mut repaired) = (Vec::new(), Vec::new());
+        for OutsideNews { of, there } in news {
+            let (concerns, sign) = match of {
+                OutsideThing::Link(name) => {
+                    let tunnels = self.plane.tunnels_by(&name);
+                    (Concerned::Tunnels(tunnels), Sign::LinkDown(name))
+                }
+                OutsideThing::Address(address) => {
+                    (Concerned::Local(address), Sign::AddressGone(address))
+                }
+                OutsideThing::Route(to) => (Concerned::Remote(to), Sign::RouteGone(to)),
+            };
+            if there {
+                repaired.push(concerns);
+            } else {
+                hints.push(Hint { concerns, sign });
+            }
+        }
+        self.drive(|supervisor| {
+            supervisor.handle_hints(now, &hints);
+            supervisor.handle_repairs(now, &repaired);
         });
     }
 

@@ -24,6 +24,7 @@ pub mod logging;
 pub mod metrics;
 mod mtu;
 pub mod namespace;
+mod outside_watch;
 pub mod privileges;
 mod problems;
 pub mod seccomp;

@@ -28,6 +28,7 @@ mod hostile_site;
 mod ikev1_and_childless;
 mod ipv6_inside;
 mod key_log;
+mod line_down;
 mod lossy_rekey;
 mod lost_icmp;
 mod nat;
@@ -82,6 +83,7 @@ scenarios!(
     failover,
     failover_partly_dead,
     no_needless_failover,
+    line_down,
     rekey,
     lossy_rekey,
     no_pfs,

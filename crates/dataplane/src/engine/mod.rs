@@ -12,18 +12,18 @@ use thiserror::Error;
 use vgw_crypto::{DirectionKeys, EspSuite};
 use vgw_esp::{InboundSa, KeyError, OutboundSa};
 use vgw_sa::{
-    Changes, ChildSa, ChildTraffic, GatewayId, HostService, Inside, InsideAddress, NextHop, Path,
-    TunnelId, TunnelPolicy, TunnelTraffic,
+    Changes, ChildSa, ChildTraffic, GatewayId, Hint, HostService, Inside, InsideAddress, NextHop,
+    Path, TunnelId, TunnelPolicy, TunnelTraffic,
 };
 
 use crate::links::outside_link::OutsideLink;
 use crate::tables::counters::{Count, Traffic};
 use crate::tables::lookup::Lookup;
 use crate::tables::misplaced::Examples;
+use crate::tables::sample::{Sample, UnknownSpi};
 use crate::tables::seen_paths::{SeenPath, SeenPaths};
 use crate::tables::sender_lease::SenderLease;
 use crate::tables::traffic_selectors::Selectors;
-use crate::tables::unknown_spis::UnknownSpis;
 use crate::tables::{
     Egress, GatewayTables, Inbound, Outbound, Policy, ResolvedPath, Slot, Tables, TunnelPath,
 };
@@ -144,7 +144,9 @@ pub struct Engine {
     /// Addresses of packets that came by other paths than their SAs'.
     pub(crate) paths: SeenPaths,
     /// Packets whose SPI no SA receives with.
-    pub(crate) unknown_spis: UnknownSpis,
+    pub(crate) unknown_spis: Sample<UnknownSpi>,
+    /// That packets outside may not arrive, as the kernel and others tell.
+    pub(crate) hints: Sample<Hint>,
     /// Packets that were dropped because the ends' networks differ.
     pub(crate) misplaced: Examples,
     control: Mutex<Control>,
@@ -166,7 +168,8 @@ impl Engine {
             outside,
             tables: ArcSwap::default(),
             paths: SeenPaths::default(),
-            unknown_spis: UnknownSpis::default(),
+            unknown_spis: Sample::default(),
+            hints: Sample::default(),
             misplaced: Examples::default(),
             control: Mutex::default(),
         }

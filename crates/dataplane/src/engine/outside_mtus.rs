@@ -1,5 +1,5 @@
-//! The MTUs that others may change in the kernel while we run: those of the
-//! outside links and of the routes to the peers.
+//! What others may change in the kernel while we run: the links by which the peers are reached,
+//! their MTUs, and those of the routes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
@@ -45,6 +45,17 @@ impl Engine {
         tables.set_links(&changed);
         self.publish(tables);
         true
+    }
+
+    /// The tunnels whose packets leave by the link of this name.
+    pub(crate) fn tunnels_by(&self, name: &str) -> BTreeSet<TunnelId> {
+        let control = self.control();
+        let children = control.children.values();
+        let by_it = children.filter(|child| {
+            let link = child.path.link.as_ref();
+            link.is_some_and(|link| &*link.name == name)
+        });
+        by_it.map(|child| child.tunnel).collect()
     }
 
     /// The links and routes whose MTU is smaller than the settings of some

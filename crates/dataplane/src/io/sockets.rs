@@ -10,6 +10,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use vgw_sa::{IKE_PORT, NATT_PORT};
 
 use crate::io::features::Features;
+use crate::io::icmp_filter::take_errors;
 use crate::io::spi_filter::take_own_spis;
 use crate::links::foreign_link::{ForeignLink, foreign_link};
 use crate::links::netlink::Netlink;
@@ -20,12 +21,15 @@ const ESP_PROTOCOL: c_int = 50;
 /// Room for bursts: at 1 Gbit/s about 30 ms. Beyond `net.core.[rw]mem_max`
 /// only with CAP_NET_ADMIN.
 const BUFFER: usize = 4 << 20;
+/// Room for ICMP errors: some dozens, as more say no more.
+const ICMP_BUFFER: usize = 64 << 10;
 
-/// UDP 500, UDP 4500 and a raw socket of protocol 50 on one outside address.
+/// UDP 500, UDP 4500 and raw sockets of protocol 50 and of ICMP on one outside address.
 #[derive(Debug)]
 pub struct OutsideSockets {
     address: IpAddr,
     ike: Socket,
+    icmp_errors: Socket,
     first: WorkerSockets,
     others: Vec<WorkerSockets>,
     features: Features,
@@ -80,6 +84,7 @@ impl OutsideSockets {
         Ok(Self {
             address,
             ike,
+            icmp_errors: icmp_errors(address)?,
             first,
             others,
             features,
@@ -139,6 +144,12 @@ impl OutsideSockets {
         &self.ike
     }
 
+    /// Receives ICMP errors. Those that come for the other sockets are not taken there: they
+    /// would fail the next send, to whomever.
+    pub(crate) const fn icmp_errors(&self) -> &Socket {
+        &self.icmp_errors
+    }
+
     /// The socket of this worker on UDP 4500.
     pub(crate) fn natt(&self, worker: usize) -> &Socket {
         &self.worker(worker).natt
@@ -191,6 +202,27 @@ fn raw_esp(address: IpAddr, number: usize, workers: usize) -> io::Result<Socket>
     };
     open().map_err(|error: io::Error| {
         let what = format!("raw socket of protocol {ESP_PROTOCOL} on {address}: {error}");
+        io::Error::new(error.kind(), what)
+    })
+}
+
+fn icmp_errors(address: IpAddr) -> io::Result<Socket> {
+    let open = || {
+        let at = SocketAddr::new(address, 0);
+        let protocol = match address {
+            IpAddr::V4(_) => Protocol::ICMPV4,
+            IpAddr::V6(_) => Protocol::ICMPV6,
+        };
+        let socket = Socket::new(Domain::for_address(at), Type::RAW.cloexec(), Some(protocol))?;
+        take_errors(&socket, address)?;
+        socket.set_recv_buffer_size(ICMP_BUFFER)?;
+        bind_to_absent_address(&socket, address)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&at.into())?;
+        Ok(socket)
+    };
+    open().map_err(|error: io::Error| {
+        let what = format!("raw socket of ICMP on {address}: {error}");
         io::Error::new(error.kind(), what)
     })
 }

@@ -22,10 +22,10 @@ pub(crate) mod lookup;
 pub(crate) mod misplaced;
 mod prefix_trie;
 pub(crate) mod rate;
+pub(crate) mod sample;
 pub(crate) mod seen_paths;
 pub(crate) mod sender_lease;
 pub(crate) mod traffic_selectors;
-pub(crate) mod unknown_spis;
 
 pub(crate) use child::{Inbound, Outbound};
 use chunks::Chunks;

@@ -8,16 +8,17 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use vgw_esp::{GROUP, Opened};
-use vgw_sa::{IKE_PORT, NATT_PORT, TunnelId};
+use vgw_sa::{Concerned, Hint, IKE_PORT, NATT_PORT, Sign, TunnelId};
 
 use crate::engine::forward::{Admitted, RecentLookups, admit, has_moved};
 use crate::event::DataPlaneEvent;
 use crate::io::receive::Receiver;
 use crate::io::sockets::OutsideSockets;
 use crate::offload::coalesce::{Coalesce, Coalescer, WriteOutcome};
+use crate::packet::icmp_error::IcmpError;
 use crate::tables::counters::DropReason;
 use crate::tables::rate;
-use crate::tables::unknown_spis::UnknownSpi;
+use crate::tables::sample::UnknownSpi;
 use crate::tables::{Slot, TableCache, Tables};
 use crate::workers::relay::Relay;
 use crate::workers::tun_refusals::TunRefusals;
@@ -43,6 +44,9 @@ enum SocketKind {
     EspBehindIpv4,
     /// A raw IPv6 socket, which does not.
     Esp,
+    /// Another raw IPv4 socket.
+    IcmpErrorsBehindIpv4,
+    IcmpErrors,
 }
 
 impl std::fmt::Display for SocketKind {
@@ -51,6 +55,7 @@ impl std::fmt::Display for SocketKind {
             Self::Ike => "UDP port 500",
             Self::IkeAndEsp => "UDP port 4500",
             Self::EspBehindIpv4 | Self::Esp => "protocol 50",
+            Self::IcmpErrorsBehindIpv4 | Self::IcmpErrors => "ICMP errors",
         })
     }
 }
@@ -151,7 +156,7 @@ pub(crate) fn run(shared: &Shared, number: usize, worker: &Worker) -> Result<(),
 }
 
 /// What this worker receives on one outside address. Only the first worker has
-/// IKE's own port.
+/// IKE's own port, and ICMP errors.
 fn sources(outside: &OutsideSockets, number: usize) -> Vec<InboundSocket<'_>> {
     let at = |port| SocketAddr::new(outside.address(), port);
     let mut sources = vec![
@@ -178,6 +183,16 @@ fn sources(outside: &OutsideSockets, number: usize) -> Vec<InboundSocket<'_>> {
             socket: outside.ike().as_fd(),
             kind: SocketKind::Ike,
             local: at(IKE_PORT),
+            overflows: 0,
+            failing: false,
+        });
+        sources.push(InboundSocket {
+            socket: outside.icmp_errors().as_fd(),
+            kind: match outside.address() {
+                IpAddr::V4(_) => SocketKind::IcmpErrorsBehindIpv4,
+                IpAddr::V6(_) => SocketKind::IcmpErrors,
+            },
+            local: at(0),
             overflows: 0,
             failing: false,
         });
@@ -259,6 +274,11 @@ impl InboundWorker<'_> {
                         self.shared.keepalives.add(1);
                         continue;
                     }
+                    Content::IcmpError(error) => {
+                        self.hint_at_error(error, datagram.remote.ip());
+                        continue;
+                    }
+                    Content::OtherIcmp => continue,
                     Content::Malformed => {
                         drops.add(DropReason::Malformed, 1);
                         continue;
@@ -295,6 +315,14 @@ impl InboundWorker<'_> {
         }
     }
 
+    /// Tells the control side that a packet did not arrive.
+    fn hint_at_error(&self, IcmpError { says, packet }: IcmpError, by: IpAddr) {
+        self.shared.hint(packet.remote.ip(), || Hint {
+            concerns: Concerned::Sender(packet),
+            sign: Sign::Icmp { says, by },
+        });
+    }
+
     /// Opens the listed packets, run by run of the same SPI.
     fn open(&mut self, tables: &Tables, local: SocketAddr) {
         let esp = std::mem::take(&mut self.esp);
@@ -323,7 +351,13 @@ impl InboundWorker<'_> {
             remote: packet.remote,
             spi: packet.spi,
         };
-        if self.shared.engine.unknown_spis.note(rate::now(), unknown) {
+        let from = packet.remote.ip();
+        if self
+            .shared
+            .engine
+            .unknown_spis
+            .note(rate::now(), from, || unknown)
+        {
             (self.shared.events)(DataPlaneEvent::UnknownSpisSeen);
         }
     }
@@ -477,6 +511,9 @@ enum Content<'a> {
     Esp {
         at: usize,
     },
+    IcmpError(IcmpError),
+    /// ICMP that is not about a packet of ours which did not arrive.
+    OtherIcmp,
     Malformed,
 }
 
@@ -491,6 +528,12 @@ fn classify(kind: SocketKind, octets: &[u8]) -> Content<'_> {
             },
             None => Content::Malformed,
         },
+        SocketKind::IcmpErrorsBehindIpv4 => {
+            IcmpError::parse_v4(octets).map_or(Content::OtherIcmp, Content::IcmpError)
+        }
+        SocketKind::IcmpErrors => {
+            IcmpError::parse_v6(octets).map_or(Content::OtherIcmp, Content::IcmpError)
+        }
         // RFC 3948 section 2.3.
         SocketKind::IkeAndEsp if octets == [0xFF] => Content::Keepalive,
         SocketKind::IkeAndEsp => match octets.split_first_chunk() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use vgw_sa::{Concerned, Hint, Sign};
 
 use crate::engine::burst::{Batch, Burst, PACKETS};
 use crate::io::send::{MAX_SEGMENTS, Sender};
@@ -394,7 +395,11 @@ impl<'a> BurstSender<'a> {
                         _ => DropReason::SendFailed,
                     };
                     self.worker.drops.add(reason, first.packets());
-                    let errno = io::Error::from(errno).raw_os_error();
+                    let error = io::Error::from(errno);
+                    if reason == DropReason::SendFailed {
+                        self.hint_at_unsent(burst, first, &error);
+                    }
+                    let errno = error.raw_os_error();
                     let last = &self.worker.send_errno;
                     last.store(errno.unwrap_or_default(), Ordering::Relaxed);
                     rest = others;
@@ -402,6 +407,17 @@ impl<'a> BurstSender<'a> {
             }
         }
         any_went
+    }
+
+    /// Tells the control side whose packets the kernel does not send.
+    fn hint_at_unsent(&self, burst: &Burst, batch: &Batch, error: &io::Error) {
+        if let Some(egress) = burst.egress(batch.run()) {
+            let remote = egress.tunnel_path.path.remote.ip();
+            self.shared.hint(remote, || Hint {
+                concerns: Concerned::Tunnels([egress.outbound.tunnel].into()),
+                sign: Sign::NotSent(error.to_string().into()),
+            });
+        }
     }
 }
 

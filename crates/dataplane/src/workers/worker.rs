@@ -1,19 +1,21 @@
 //! What all worker threads share.
 
 use std::io;
+use std::net::IpAddr;
 use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use vgw_sa::GatewayId;
+use vgw_sa::{GatewayId, Hint};
 
 use crate::engine::Engine;
-use crate::event::EventSink;
+use crate::event::{DataPlaneEvent, EventSink};
 use crate::io::sockets::OutsideSockets;
 use crate::io::tun::Tun;
 use crate::tables::counters::{Count, Drops, RefusedBatches};
+use crate::tables::rate;
 use crate::workers::mailbox::Mailbox;
 
 /// Devices, tables and counters; everything that the control side changes is
@@ -55,6 +57,13 @@ impl Shared {
             keepalives: Count::default(),
             stop: AtomicBool::new(false),
         })
+    }
+
+    /// Tells the control side of something that concerns packets to this address.
+    pub(crate) fn hint(&self, remote: IpAddr, hint: impl FnOnce() -> Hint) {
+        if self.engine.hints.note(rate::now(), remote, hint) {
+            (self.events)(DataPlaneEvent::HintsSeen);
+        }
     }
 
     pub(crate) fn workers(&self) -> impl Iterator<Item = &Worker> {

@@ -23,6 +23,7 @@ use crate::driver::Driver;
 use crate::inbox::{self, Message};
 use crate::kernel::DesiredByConfig;
 use crate::logging::Logging;
+use crate::outside_watch::OutsideWatch;
 use crate::service_manager::Notifier;
 use crate::{metrics, service_manager};
 
@@ -49,6 +50,8 @@ struct Inputs {
     ike: inbox::InboxReceiver,
     /// Packets that came by new paths.
     paths: PathNews,
+    /// Links, addresses and routes outside.
+    outside: OutsideWatch,
     /// The addresses of this machine in the VPC's namespace.
     host: watch::Receiver<BTreeSet<IpAddr>>,
     /// Changes of the TUN link.
@@ -152,6 +155,7 @@ impl Daemon {
                     self.driver.look_at_activity(now);
                     inputs.next_look = now + self.driver.activity_pace();
                 }
+                news = inputs.outside.next() => self.driver.note_outside(Instant::now(), news),
                 () = inputs.paths.wait() => self.driver.follow_paths(Instant::now()),
                 _ = inputs.sample.tick() => {
                     let now = Instant::now();

@@ -1,4 +1,5 @@
-//! When the loop looks for new paths of peers, and for packets with unknown SPIs.
+//! When the loop looks for new paths of peers, for packets with unknown SPIs, and for hints that
+//! packets may not arrive.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,7 +8,7 @@ use tokio::sync::Notify;
 use tokio::time::sleep_until;
 
 /// After one look the next is not before this: peers whose addresses change
-/// with every packet must not keep the loop busy. A path is followed once it is
+/// with every packet, or forged ICMP errors, must not keep the loop busy. A path is followed once it is
 /// proved, which takes longer.
 const PAUSE: Duration = Duration::from_millis(50);
 

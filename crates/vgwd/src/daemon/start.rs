@@ -25,6 +25,7 @@ use crate::key_log::KeyLog;
 use crate::logging::Logging;
 use crate::mtu::MtuWarnings;
 use crate::namespace::run_in;
+use crate::outside_watch::OutsideWatch;
 use crate::seccomp::{ThreadKind, confine};
 use crate::service_manager::Notifier;
 use crate::{crash_detection_key, metrics, privileges};
@@ -57,7 +58,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let seen = Arc::new(Notify::new());
     let paths = PathNews::new(Arc::clone(&seen));
     let on_event = move |event| match event {
-        DataPlaneEvent::PathsSeen | DataPlaneEvent::UnknownSpisSeen => {
+        DataPlaneEvent::PathsSeen | DataPlaneEvent::UnknownSpisSeen | DataPlaneEvent::HintsSeen => {
             seen.notify_one();
             true
         }
@@ -125,6 +126,7 @@ pub(super) fn start(path: &Path, loaded: Loaded, mut logging: Logging) -> Result
     let inputs = Inputs {
         ike,
         paths,
+        outside: OutsideWatch::open(),
         host,
         tun_link,
         failures,

@@ -21,7 +21,7 @@ use crate::config::settings::NetworkNamespace;
 /// Whether a change may be one of those facts.
 pub(super) fn concerns(change: &Change, wanted: &Desired) -> bool {
     match change {
-        Change::Route { prefix } => overlap(&wanted.cidrs, *prefix),
+        Change::Route { prefix, .. } => overlap(&wanted.cidrs, *prefix),
         Change::Rule => false,
         Change::NetConf
         | Change::Link { .. }

@@ -188,7 +188,7 @@ impl TunLink {
                 self.is_desired(address.net)
                     || address.net.addr().is_ipv4() && !self.addresses.has_ipv4(self.index)
             }
-            Change::Route { prefix } => self.desired.guards(*prefix),
+            Change::Route { prefix, .. } => self.desired.guards(*prefix),
             Change::Rule => self.in_force.has_rules(),
             Change::NetConf => false,
             Change::Missed => true,

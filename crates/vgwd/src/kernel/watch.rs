@@ -23,7 +23,7 @@ use nix::sys::socket::{
 use socket2::{SockFilter, SockRef};
 use tokio::io::unix::AsyncFd;
 
-use super::routes::destination_of;
+use super::routes::{ROUTE_PROTOCOL, destination_of};
 use super::{LocalAddress, Netlink};
 
 /// Links, addresses, routes, rules and settings of both families.
@@ -39,22 +39,21 @@ const GROUPS: [libc::c_int; 9] = [
     group(libc::RTNLGRP_IPV6_NETCONF),
 ];
 
+/// Links, addresses and routes of both families.
+const OUTSIDE_GROUPS: [libc::c_int; 5] = [
+    libc::RTMGRP_LINK,
+    libc::RTMGRP_IPV4_IFADDR,
+    libc::RTMGRP_IPV6_IFADDR,
+    libc::RTMGRP_IPV4_ROUTE,
+    libc::RTMGRP_IPV6_ROUTE,
+];
+
 /// What of a message is told: everything but routes and rules that were changed by the socket
 /// with this port (linux/netlink.h, nlmsg_pid).
 fn all_but_changes_by(port: u32) -> io::Result<Vec<SockFilter>> {
     use libc::{BPF_ABS, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W};
-    /// Where they are in `struct nlmsghdr`.
-    const TYPE: u32 = 4;
+    /// Where it is in `struct nlmsghdr`.
     const PORT: u32 = 12;
-    let step = |code: u32, skip_if_equal, skip_if_not, value| {
-        let code = u16::try_from(code).map_err(io::Error::other)?;
-        Ok::<_, io::Error>(SockFilter::new(code, skip_if_equal, skip_if_not, value))
-    };
-    // A filter loads in network byte order, the message is in the machine's.
-    let is = |kind: u16, skip| {
-        let kind = u32::from(kind.to_be());
-        step(BPF_JMP | BPF_JEQ | BPF_K, skip, 0, kind)
-    };
     Ok(vec![
         step(BPF_LD | BPF_W | BPF_ABS, 0, 0, PORT)?,
         step(BPF_JMP | BPF_JEQ | BPF_K, 0, 5, port.to_be())?,
@@ -66,6 +65,42 @@ fn all_but_changes_by(port: u32) -> io::Result<Vec<SockFilter>> {
         step(BPF_RET | BPF_K, 0, 0, u32::MAX)?,
         step(BPF_RET | BPF_K, 0, 0, 0)?,
     ])
+}
+
+/// What of a message is told outside: everything but routes of ours, which lead to tunnels and
+/// can be many.
+fn all_but_our_routes() -> io::Result<Vec<SockFilter>> {
+    use libc::{BPF_ABS, BPF_B, BPF_H, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET};
+    /// Where it is behind `struct nlmsghdr` in `struct rtmsg`.
+    const PROTOCOL: u32 = 16 + 5;
+    let ours = u32::from(ROUTE_PROTOCOL);
+    Ok(vec![
+        step(BPF_LD | BPF_H | BPF_ABS, 0, 0, TYPE)?,
+        is(libc::RTM_NEWROUTE, 2)?,
+        is(libc::RTM_DELROUTE, 1)?,
+        step(BPF_RET | BPF_K, 0, 0, u32::MAX)?,
+        step(BPF_LD | BPF_B | BPF_ABS, 0, 0, PROTOCOL)?,
+        step(BPF_JMP | BPF_JEQ | BPF_K, 1, 0, ours)?,
+        step(BPF_RET | BPF_K, 0, 0, u32::MAX)?,
+        step(BPF_RET | BPF_K, 0, 0, 0)?,
+    ])
+}
+
+/// Where a message's type is in `struct nlmsghdr`.
+const TYPE: u32 = 4;
+
+/// A step of a filter.
+fn step(code: u32, skip_if_equal: u8, skip_if_not: u8, value: u32) -> io::Result<SockFilter> {
+    let code = u16::try_from(code).map_err(io::Error::other)?;
+    Ok(SockFilter::new(code, skip_if_equal, skip_if_not, value))
+}
+
+/// Skips so many steps if the loaded type is this one. A filter loads in network byte order, the
+/// message is in the machine's.
+fn is(kind: u16, skip: u8) -> io::Result<SockFilter> {
+    use libc::{BPF_JEQ, BPF_JMP, BPF_K};
+    let kind = u32::from(kind.to_be());
+    step(BPF_JMP | BPF_JEQ | BPF_K, skip, 0, kind)
 }
 
 /// The bit of a group that has no name for it.
@@ -106,6 +141,8 @@ pub enum Change {
     Route {
         /// Where it leads.
         prefix: IpNet,
+        /// Whether it is gone.
+        gone: bool,
     },
     /// A rule appeared or is gone, and not by us.
     Rule,
@@ -124,6 +161,8 @@ pub struct LinkState {
     pub name: String,
     /// Whether it is up (IFF_UP).
     pub up: bool,
+    /// Whether it carries packets as well (IFF_RUNNING): it has a carrier.
+    pub running: bool,
     /// The largest packet that it carries, octets.
     pub mtu: u32,
 }
@@ -143,12 +182,24 @@ impl Watch {
     /// # Errors
     /// What the kernel says.
     pub fn open(own: &Netlink) -> io::Result<Self> {
+        Self::hear(&GROUPS, &all_but_changes_by(own.changes.port())?)
+    }
+
+    /// As [`Self::open`], of links, addresses and routes that are not ours, whoever changes them.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn open_outside() -> io::Result<Self> {
+        Self::hear(&OUTSIDE_GROUPS, &all_but_our_routes()?)
+    }
+
+    fn hear(groups: &[libc::c_int], filter: &[SockFilter]) -> io::Result<Self> {
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let protocol = SockProtocol::NetlinkRoute;
         let socket = socket(Domain::Netlink, SockType::Raw, flags, protocol)?;
-        let groups = GROUPS.into_iter().fold(0, |all, group| all | group);
+        let groups = groups.iter().fold(0, |all, group| all | group);
         let groups = u32::try_from(groups).map_err(io::Error::other)?;
-        SockRef::from(&socket).attach_filter(&all_but_changes_by(own.changes.port())?)?;
+        SockRef::from(&socket).attach_filter(filter)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, groups))?;
         Ok(Self {
             socket: registered(socket)?,
@@ -261,11 +312,14 @@ fn change(message: NetlinkMessage<RouteNetlinkMessage>) -> Option<Change> {
         {
             return None;
         }
-        RouteNetlinkMessage::NewRoute(route) | RouteNetlinkMessage::DelRoute(route) => {
-            Change::Route {
-                prefix: destination_of(&route)?,
-            }
-        }
+        RouteNetlinkMessage::NewRoute(route) => Change::Route {
+            prefix: destination_of(&route)?,
+            gone: false,
+        },
+        RouteNetlinkMessage::DelRoute(route) => Change::Route {
+            prefix: destination_of(&route)?,
+            gone: true,
+        },
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Change::Rule,
         _ => return None,
     })
@@ -275,6 +329,7 @@ pub(super) fn state_of(link: &LinkMessage) -> LinkState {
     let mut state = LinkState {
         name: String::new(),
         up: link.header.flags.contains(LinkFlags::Up),
+        running: link.header.flags.contains(LinkFlags::Running),
         mtu: 0,
     };
     for attribute in &link.attributes {
@@ -315,7 +370,8 @@ mod tests {
     #[test]
     fn each_message_of_a_datagram_is_read() {
         let prefix = "192.168.10.0/24".parse().unwrap();
-        let change = Change::Route { prefix };
+        let gone = true;
+        let change = Change::Route { prefix, gone };
         let two = [route_gone(), route_gone()].concat();
         assert_eq!(changes(&two), [change.clone(), change]);
     }
