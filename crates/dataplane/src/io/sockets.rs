@@ -322,3 +322,54 @@ fn set_option(socket: &impl AsRawFd, level: c_int, option: c_int, value: c_int) 
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, SocketAddr, UdpSocket};
+    use std::os::fd::AsFd;
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use vgw_lab::Lab;
+    use vgw_sa::{NATT_PORT, SentPacket};
+
+    use super::icmp_errors;
+    use crate::io::receive::Receiver;
+    use crate::packet::icmp_error::IcmpError;
+
+    #[test]
+    #[ignore = "needs root"]
+    fn the_kernel_hands_over_an_error_about_a_packet_of_ours() {
+        let lab = Lab::new("icmp").unwrap();
+        let host = lab.namespace("host").unwrap();
+        for address in ["127.0.0.1", "::1"] {
+            let address: IpAddr = address.parse().unwrap();
+            let local = SocketAddr::new(address, NATT_PORT);
+            let open = || (icmp_errors(address), UdpSocket::bind(local));
+            let (errors, sender) = host.run(open).unwrap();
+            let (errors, sender) = (errors.unwrap(), sender.unwrap());
+            // Nobody is there.
+            let remote = SocketAddr::new(address, 9);
+            sender.send_to(&[1; 20], remote).unwrap();
+            let mut ready = [PollFd::new(errors.as_fd(), PollFlags::POLLIN)];
+            poll(&mut ready, PollTimeout::from(10_000_u16)).unwrap();
+            let mut receiver = Receiver::new();
+            receiver.receive(errors.as_fd()).unwrap();
+            let [datagram] = receiver.datagrams[..] else {
+                panic!("{:?}", receiver.datagrams)
+            };
+            assert_eq!(datagram.remote.ip(), address);
+            let octets = &receiver.buffer[datagram.at..datagram.at + datagram.len];
+            let error = match address {
+                IpAddr::V4(_) => IcmpError::parse_v4(octets),
+                IpAddr::V6(_) => IcmpError::parse_v6(octets),
+            };
+            let packet = SentPacket {
+                local,
+                remote,
+                spi: Some(0x0101_0101),
+            };
+            let says = "port unreachable";
+            assert_eq!(error, Some(IcmpError { says, packet }));
+        }
+    }
+}
