@@ -24,6 +24,9 @@ const WAYS: [(&str, &[&str]); 3] = [
 
 const PACE: Duration = Duration::from_millis(10);
 
+/// Packets of a flow after which it is known how long the peer takes to answer.
+const KNOWN: u64 = 400;
+
 /// Connections of two tunnels each, for the failure of a line that all of them use.
 const CONNECTIONS: u16 = 500;
 
@@ -75,7 +78,7 @@ fn outage(ends: &[&str], prepare: impl Fn(&Stage) -> Result<()>) -> Result<Cut> 
     let (pair, carrier) = start_alike(&stage)?;
     prepare(&stage)?;
     let flow = stage.flow(PACE)?;
-    await_requests(&flow, 100, SOON)?;
+    await_requests(&flow, KNOWN, SOON)?;
     let [first, second] = GATEWAY_OUTSIDE;
     let (path, other) = if carrier == 1 {
         (first, 2)

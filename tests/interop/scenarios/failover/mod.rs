@@ -23,6 +23,9 @@ pub const BLINK: Duration = Duration::from_millis(300);
 /// Of the flows of the scenarios that are about failover.
 pub const PACE: Duration = Duration::from_millis(10);
 
+/// Packets of a flow after which it is known how long the peer takes to answer.
+const KNOWN: u64 = 400;
+
 /// The peer must notice as well: a request that gets no answer in about ten seconds.
 const PEER: &str = "retransmit_tries = 3\nretransmit_timeout = 1.0\nretransmit_base = 1.5\n";
 
@@ -95,7 +98,7 @@ impl Scene {
     /// our traffic moves to tunnel 2 soon.
     fn cut(&self, ends: &[&str]) -> Result<EchoFlow> {
         let flow = self.stage.flow(PACE)?;
-        await_echoes(&flow, 100, SOON)?;
+        await_requests(&flow, KNOWN, SOON)?;
         ensure!(self.gateway.connection()?.active_tunnel == Some(1));
         let [first, _] = GATEWAY_OUTSIDE;
         let start = cut(&self.stage.topology.internet, first, ends)?;
