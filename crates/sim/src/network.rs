@@ -51,6 +51,15 @@ impl Faults {
     };
 }
 
+/// How many of a thousand packets are lost on one way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Losses {
+    /// IKE messages.
+    pub ike: u32,
+    /// ESP packets.
+    pub esp: u32,
+}
+
 /// A NAT before one node: its own address, and the ports that it maps.
 #[derive(Debug)]
 struct Nat {
@@ -73,6 +82,8 @@ pub struct Network {
     cut: BTreeSet<(IpAddr, IpAddr)>,
     /// From where to where ESP as protocol 50 does not pass.
     blocked: BTreeSet<(IpAddr, IpAddr)>,
+    /// What is lost from one address to another, besides.
+    losses: BTreeMap<(IpAddr, IpAddr), Losses>,
     nats: Vec<Nat>,
     /// Packets to drop besides, as a firewall or a wrong route does. They are
     /// judged as sent, before any NAT.
@@ -97,6 +108,7 @@ impl Network {
             sent: 0,
             cut: BTreeSet::new(),
             blocked: BTreeSet::new(),
+            losses: BTreeMap::new(),
             nats: Vec::new(),
             drops: None,
         }
@@ -140,10 +152,17 @@ impl Network {
         self.blocked.remove(&(from, to));
     }
 
+    /// Loses so many of the packets that one address sends to the other, as the Internet sees
+    /// them.
+    pub fn lose(&mut self, from: IpAddr, to: IpAddr, losses: Losses) {
+        self.losses.insert((from, to), losses);
+    }
+
     /// Restores every path.
     pub fn restore_all(&mut self) {
         self.cut.clear();
         self.blocked.clear();
+        self.losses.clear();
     }
 
     /// How the Internet sees an address: its NAT's, if it is behind one.
@@ -168,7 +187,8 @@ impl Network {
             }
             packet.source = nat.translate(packet.source.port());
         }
-        let lost = self.is_cut(&packet) || self.dice.per_mille(self.faults.loss);
+        let lost =
+            self.is_cut(&packet) || self.dice.per_mille(self.faults.loss) || self.is_lost(&packet);
         let copies = match (lost, self.dice.per_mille(self.faults.duplication)) {
             (true, _) => 0,
             (false, false) => 1,
@@ -211,6 +231,17 @@ impl Network {
             Some(nat) => nat.untranslate(destination.port()),
             None => Some(destination),
         }
+    }
+
+    fn is_lost(&mut self, packet: &Packet) -> bool {
+        let way = (packet.source.ip(), packet.destination.ip());
+        let losses = self.losses.get(&way);
+        losses.is_some_and(|losses| {
+            self.dice.per_mille(match packet.load {
+                Load::Esp(..) => losses.esp,
+                Load::Ike(_) | Load::Keepalive => losses.ike,
+            })
+        })
     }
 
     fn is_cut(&self, packet: &Packet) -> bool {

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use vgw_gateway::domain::FailureDetection;
 use vgw_gateway::status::{State, TunnelIndex};
+use vgw_sa::Activity;
+use vgw_sim::dice::Dice;
 use vgw_sim::network::{Load, Packet};
 use vgw_sim::setup;
 use vgw_sim::world::World;
@@ -422,4 +424,79 @@ fn a_doubt_is_void_once_a_tunnel_is_left_to_dead_peer_detection() {
     assert_eq!(tunnel(&world, VGW, 1).suspect, None);
     restore(&mut world, 2);
     assert_eq!(moves(&mut world, VGW, seconds(20)), 0);
+}
+
+/// What the gateway's data plane notices of a peer that sends by these tunnels, each time after a
+/// pause; gives how often the gateway's traffic moved.
+fn moves_of(world: &mut World, sends: impl Iterator<Item = (TunnelIndex, Duration)>) -> u32 {
+    let hop = world.nodes[VGW]
+        .plane
+        .next_hop(setup::site_host(1))
+        .unwrap();
+    let tunnels = [hop.carrier, hop.standby.unwrap()];
+    let (mut carrier, mut moved) = (active(world, VGW), 0);
+    for (by, pause) in sends {
+        world.run(pause);
+        let heard = [(*by.of(&tunnels), Activity::Heard)];
+        world.operate(VGW, |s, now| s.handle_activity(now, &heard));
+        let now = active(world, VGW);
+        moved += u32::from(now != carrier);
+        carrier = now;
+    }
+    moved
+}
+
+#[test]
+fn a_peer_that_sends_by_both_tunnels_all_the_time_is_followed_once_at_most() {
+    let mut dice = Dice::new(1);
+    for longest in [20, 200, 2000] {
+        let mut world = up(|_, _| {});
+        world.run(seconds(20));
+        let count = 300_000 / longest;
+        let sends = (0..count).map(|_| {
+            let by = *dice.pick(&TunnelIndex::BOTH).unwrap();
+            (by, dice.between(ms(1), ms(longest)))
+        });
+        // As it begins, chance may have it look like one that moves.
+        let moved = moves_of(&mut world, sends);
+        assert!(moved <= 1, "{longest}: {moved} moves");
+    }
+}
+
+#[test]
+fn a_peer_whose_streams_come_and_go_by_both_tunnels_is_followed_ever_more_seldom() {
+    let mut dice = Dice::new(2);
+    let mut world = up(|_, _| {});
+    world.run(seconds(20));
+    // One stream at a time: for a while by one tunnel, then after a pause by either.
+    let streams = (0..60).flat_map(|_| {
+        let by = *dice.pick(&TunnelIndex::BOTH).unwrap();
+        let pause = dice.between(ms(300), ms(5_000));
+        let length = 1 + dice.below(150);
+        (0..length).map(move |packet| (by, if packet == 0 { pause } else { ms(200) }))
+    });
+    let sends: Vec<_> = streams.collect();
+    let moved = moves_of(&mut world, sends.into_iter());
+    assert!(moved <= 12, "{moved} moves");
+}
+
+#[test]
+fn an_end_that_only_answers_fails_back_and_its_peer_follows() {
+    let mut world = up(|end, connection| connection.failback = end == VGW);
+    let asked = world.flow(CGW, VGW, PACE);
+    world.answering_flow(asked).unwrap();
+    world.run(seconds(15));
+    cut(&mut world, 1);
+    world.run(seconds(5));
+    for end in [VGW, CGW] {
+        assert_eq!(active(&world, end), Some(TunnelIndex::Second));
+    }
+    restore(&mut world, 1);
+    let before = missing(&world);
+    world.run(seconds(60));
+    for end in [VGW, CGW] {
+        assert_eq!(active(&world, end), Some(TunnelIndex::First));
+        assert_eq!(moves(&mut world, end, seconds(60)), 0);
+    }
+    assert_eq!(missing(&world), before);
 }
