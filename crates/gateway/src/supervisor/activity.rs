@@ -8,6 +8,7 @@ use vgw_sa::{Activity, TunnelId};
 
 use super::Supervisor;
 use super::failure_detection::Standing;
+use super::questions::{Place, Purpose};
 use super::tunnel::Tunnel;
 use super::tunnel_state::State;
 use crate::domain::FailureDetection;
@@ -36,10 +37,23 @@ impl Supervisor {
                     if tunnel.failure_detection.has_just_begun(now) {
                         self.follow(now, id);
                     }
+                    self.note_heard_by_other(now, id);
                 }
             }
         }
         self.settle(now);
+    }
+
+    /// Packets came by this tunnel: what the other one sends may be answered by it.
+    fn note_heard_by_other(&mut self, now: Instant, id: TunnelId) {
+        let other = self.sibling(id).map(|other| other.id);
+        if let Some(other) = other.and_then(|other| self.tunnels.get_mut(&other))
+            && other.detects_failure_fast()
+            && other.failure_detection.note_heard_by_other(now)
+        {
+            let other = other.id;
+            self.touched.insert(other);
+        }
     }
 
     /// The peer begins to send by this tunnel. If that is not the one that carries, and by that
@@ -67,14 +81,22 @@ impl Supervisor {
     /// the connection's other tunnel as well, unless it has just come by that.
     pub(super) fn ask_in_doubt(&mut self, now: Instant, id: TunnelId) {
         let other = self.sibling(id).map(|other| other.id);
-        self.ask_in_turn(now, id);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
         if tunnel.failure_detection.take_question(now) && tunnel.detects_failure_fast() {
             let has_moved = matches!(tunnel.failure_detection.standing(), Standing::Moved(_));
             let hinted = tunnel.failure_detection.is_hinted();
-            self.ask(now, id);
+            let again = hinted || tunnel.failure_detection.standing().drives_out().is_some();
+            self.ask(
+                now,
+                id,
+                if again {
+                    Purpose::Again
+                } else {
+                    Purpose::Doubt
+                },
+            );
             // Where nothing is to move, the other one need not answer.
             let needless = has_moved || (hinted && !self.is_carrier(id));
             if let Some(other) = other.filter(|_| !needless) {
@@ -85,7 +107,7 @@ impl Supervisor {
         if let Some(other) = other
             && tunnel.is_some_and(|tunnel| tunnel.failure_detection.take_other_question(now))
         {
-            self.ask(now, other);
+            self.ask(now, other, Purpose::Move);
         }
     }
 
@@ -98,27 +120,38 @@ impl Supervisor {
         }
     }
 
-    /// Asks the peer of a tunnel, if it can be asked, as soon as the budget of all tunnels allows.
-    fn ask(&mut self, now: Instant, id: TunnelId) {
+    /// Asks the peer of a tunnel, if it can be asked, when its turn comes among all tunnels.
+    fn ask(&mut self, now: Instant, id: TunnelId, purpose: Purpose) {
         if let Some(tunnel) = self.tunnels.get_mut(&id)
             && tunnel.detects_failure_fast()
             && !tunnel.failure_detection.awaits_turn()
         {
-            let turn = self.questions.take(now);
-            tunnel.failure_detection.await_turn(now, turn);
+            let place = Place {
+                purpose,
+                since: now,
+                of: id,
+            };
+            tunnel.failure_detection.await_turn(place);
+            self.questions.line_up(place);
             self.touched.insert(id);
-            self.ask_in_turn(now, id);
         }
     }
 
-    fn ask_in_turn(&mut self, now: Instant, id: TunnelId) {
-        if let Some(tunnel) = self.tunnels.get_mut(&id)
-            && tunnel.failure_detection.take_turn(now)
+    /// Asks the peer whose turn it is. Returns whether it was anyone's.
+    pub(super) fn ask_next(&mut self, now: Instant) -> bool {
+        let Some(place) = self.questions.next(now) else {
+            return false;
+        };
+        if let Some(tunnel) = self.tunnels.get_mut(&place.of)
             && tunnel.detects_failure_fast()
             && let Some(sa) = tunnel.sas.keeper()
+            && tunnel.failure_detection.take_turn(now, place)
         {
+            self.questions.spend(now);
             self.endpoint.probe(now, sa);
+            self.touched.insert(place.of);
         }
+        true
     }
 
     /// Has the round trip to the peer of a tunnel measured, where no answer shows it.

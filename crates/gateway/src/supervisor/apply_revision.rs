@@ -152,7 +152,9 @@ impl Supervisor {
             let options = which.of(&after.tunnels);
             if let Some(tunnel) = self.tunnels.get_mut(which.of(&ids)) {
                 if tunnel.options != *options {
-                    if tunnel.options.failure_detection != options.failure_detection {
+                    if tunnel.options.failure_detection != options.failure_detection
+                        || tunnel.options.dpd_action != options.dpd_action
+                    {
                         tunnel.failure_detection.begin_anew();
                     }
                     options.clone_into(&mut tunnel.options);

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::tunnel_state::Event;
+use super::tunnel_state::{Event, State};
 
 /// The SAs of a tunnel that is taken down are deleted this long after they are drained, at the
 /// latest: a peer that knows of the move only by the deletion would go on using them.
@@ -126,6 +126,9 @@ impl Supervisor {
     /// Ends a drain when the peer's traffic has moved, its time is over, or the tunnel can carry
     /// no more.
     pub(super) fn end_drain(&mut self, now: Instant, id: TunnelId) {
+        let other_carries = self.sibling(id).is_some_and(|other| {
+            other.state == State::Up && other.failure_detection.standing().admits()
+        });
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };
@@ -142,6 +145,11 @@ impl Supervisor {
         tunnel.drain = None;
         match drain.then {
             AfterDrain::AdminDown => self.shut(now, id, &drained.words(BY_HAND)),
+            // It still carries: the other one failed meanwhile, and is to come back first.
+            AfterDrain::Restart if usable && !other_carries => {
+                tunnel.transition(now, Event::BringUp, CHANGED);
+                self.begin_anew(now, id, true);
+            }
             AfterDrain::Restart => self.restart(now, id, &drained.words(CHANGED)),
         }
     }

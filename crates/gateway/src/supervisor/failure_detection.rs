@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::Sign;
 
 use super::backoff::Backoff;
+use super::questions::Place;
 use super::round_trip::RoundTrip;
 use crate::domain::Side;
 
@@ -26,6 +27,9 @@ const ROUND_TRIPS: u32 = 4;
 
 /// The same while the round trip is not known, and is measured meanwhile.
 const UNKNOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Of packets that keep coming by a tunnel the data plane tells this often, at least.
+const HEARD_AGAIN: Duration = Duration::from_millis(200);
 
 /// When the peer has repeated a request so many times, so many answers are lost.
 const LOST_ANSWERS: u32 = 2;
@@ -71,6 +75,11 @@ const fn followed(side: Side) -> RangeInclusive<Duration> {
         Side::VirtualPrivateGateway => Duration::from_secs(1)..=Duration::from_secs(600),
         Side::CustomerGateway => Duration::from_secs(3)..=Duration::from_secs(600),
     }
+}
+
+/// Now, or as soon as the peer may be asked again after `before`.
+fn spaced(now: Instant, before: Option<Instant>) -> Instant {
+    before.map_or(now, |at| now.max(at + BETWEEN_QUESTIONS))
 }
 
 /// What is known of a tunnel's peer.
@@ -119,11 +128,15 @@ pub(super) struct FailureDetection {
     standing: Standing,
     /// When to ask, unless something comes back before.
     ask_at: Option<Instant>,
-    /// When its question's turn is, among those of all tunnels.
-    turn: Option<Instant>,
+    /// The same, unless packets go on coming by the other tunnel.
+    ask_if_other_ends: Option<Instant>,
+    /// The place of its question among those of all tunnels.
+    place: Option<Place>,
     asked_at: Option<Instant>,
     /// When to ask by the other tunnel as well.
     ask_other_at: Option<Instant>,
+    /// The same, from when it was asked by this one.
+    ask_other_after: Option<Duration>,
     /// Why it is asked, or is to be; None if only the other tunnel is in doubt.
     alarm: Option<Alarm>,
     /// What was said outside.
@@ -149,10 +162,33 @@ impl FailureDetection {
         self.standing
     }
 
+    /// Packets came by the other tunnel: they may be answers to what left by this one, for which
+    /// nothing comes here. Once they end, that may be for what is lost here.
+    pub(super) fn note_heard_by_other(&mut self, now: Instant) -> bool {
+        let answers = self.alarm == Some(Alarm::Silence) && self.standing == Standing::Well;
+        if answers {
+            let ends = now + HEARD_AGAIN + self.patience();
+            let again = self.asked_at.map(|at| at + BETWEEN_QUESTIONS);
+            self.ask_if_other_ends = Some(again.map_or(ends, |again| again.max(ends)));
+        }
+        answers
+    }
+
+    /// For how long packets must have left and none come back.
+    fn patience(&self) -> Duration {
+        let round_trip = self.round_trip.usual();
+        round_trip.map_or(UNKNOWN_PATIENCE, |one| PATIENCE.max(ROUND_TRIPS * one))
+    }
+
     /// When something is to be asked.
     pub(super) fn deadline(&self) -> Option<Instant> {
         let measure_at = self.round_trip.measure_at();
-        let due = [self.ask_at, self.turn, self.ask_other_at, measure_at];
+        let due = [
+            self.ask_at,
+            self.ask_if_other_ends,
+            self.ask_other_at,
+            measure_at,
+        ];
         due.into_iter().flatten().min()
     }
 
@@ -169,14 +205,13 @@ impl FailureDetection {
     pub(super) fn note_silence(&mut self, now: Instant, since: Instant) {
         self.alarm.get_or_insert(Alarm::Silence);
         if self.standing != Standing::Well {
-            self.ask_at = Some(self.asked_at.map_or(now, |at| at + ASK_AGAIN));
+            self.ask_by(self.asked_at.map_or(now, |at| at + ASK_AGAIN));
             return;
         }
-        let round_trip = self.round_trip.need(now);
-        let patience = round_trip.map_or(UNKNOWN_PATIENCE, |one| PATIENCE.max(ROUND_TRIPS * one));
-        let spaced = self.asked_at.map(|at| at + BETWEEN_QUESTIONS);
-        let earliest = self.answered.until().max(spaced).unwrap_or(since);
-        self.ask_at = Some(earliest.max(since + patience));
+        self.round_trip.need(now);
+        let again = self.asked_at.map(|at| at + BETWEEN_QUESTIONS);
+        let earliest = self.answered.until().max(again).unwrap_or(since);
+        self.ask_by(earliest.max(since + self.patience()));
     }
 
     /// The peer repeated a request of its own so many times. Returns whether it must be taken
@@ -192,8 +227,8 @@ impl FailureDetection {
         let asked = |since| self.asked_at.is_some_and(|at| at >= since);
         let suspect = matches!(self.standing, Standing::Suspect(since) if asked(since));
         let lost = times >= LOST_ANSWERS && suspect;
-        if lost && self.is_hinted() {
-            // Else who forges a hint before each would have every repetition count.
+        if lost {
+            // Else who has us ask for another reason, by a forged hint, would have every one count.
             self.alarm = Some(Alarm::Repetition);
         }
         lost
@@ -204,21 +239,20 @@ impl FailureDetection {
         self.alarm.get_or_insert(Alarm::Hint);
         self.sign.get_or_insert_with(|| sign.clone());
         if self.standing == Standing::Well {
-            self.ask_by(now, self.hinted_at);
+            self.ask_by(spaced(now, self.hinted_at));
         }
     }
 
     /// What was said outside is true no more: a peer that did not answer may do so now.
     pub(super) fn note_repair(&mut self, now: Instant) {
         if let Standing::Unanswering(_) = self.standing {
-            self.ask_by(now, self.asked_at);
+            self.ask_by(spaced(now, self.asked_at));
         }
     }
 
-    /// Has the peer asked now, or as soon as it may be asked again after `before`.
-    fn ask_by(&mut self, now: Instant, before: Option<Instant>) {
-        let earliest = before.map_or(now, |at| now.max(at + BETWEEN_QUESTIONS));
-        self.ask_at = Some(self.ask_at.map_or(earliest, |at| at.min(earliest)));
+    /// Has the peer asked at this time at the latest.
+    fn ask_by(&mut self, at: Instant) {
+        self.ask_at = Some(self.ask_at.map_or(at, |before| before.min(at)));
     }
 
     /// Packets came. Returns whether that changes what is known.
@@ -228,13 +262,25 @@ impl FailureDetection {
             self.began = Some(now);
         }
         self.answered = Backoff::default();
-        let doubtful = self.standing != Standing::Well || self.ask_at.is_some();
-        if !doubtful || matches!(self.alarm, Some(Alarm::Repetition | Alarm::Hint)) {
+        let planned = self.ask_at.is_some() || self.place.is_some();
+        if (self.standing == Standing::Well && !planned) || !self.is_refuted_by_packets() {
             return false;
         }
         self.ask_at = None;
         self.be_well(now);
         true
+    }
+
+    /// Whether packets that come show that the peer hears us. An ICMP error anyone can forge, so
+    /// they do then, though they need not. A tunnel that is asked whether traffic can move there
+    /// must show that what we send arrives.
+    fn is_refuted_by_packets(&self) -> bool {
+        match (self.alarm, self.standing) {
+            (Some(Alarm::Silence), _) => true,
+            (Some(Alarm::Hint), _) => matches!(self.sign, Some(Sign::Icmp { .. })),
+            (Some(Alarm::Repetition), _) => false,
+            (None, standing) => matches!(standing, Standing::Well | Standing::Moved(_)),
+        }
     }
 
     /// Whether the peer has begun to send by it just now.
@@ -260,33 +306,40 @@ impl FailureDetection {
 
     /// Whether it is time to ask the peer.
     pub(super) fn take_question(&mut self, now: Instant) -> bool {
-        self.ask_at.take_if(|at| *at <= now).is_some()
+        let is_due = |at: &mut Instant| *at <= now;
+        let due = self.ask_at.take_if(is_due).is_some();
+        due | self.ask_if_other_ends.take_if(is_due).is_some()
     }
 
     /// Whether a question waits for its turn.
     pub(super) const fn awaits_turn(&self) -> bool {
-        self.turn.is_some()
+        self.place.is_some()
     }
 
-    /// The peer is to be asked at this time. It is in doubt from now on: traffic does not come to
-    /// a tunnel only because there was no time to ask.
-    pub(super) fn await_turn(&mut self, now: Instant, turn: Instant) {
-        self.turn = Some(turn);
-        if self.standing == Standing::Well {
-            self.standing = Standing::Suspect(now);
+    /// The peer is to be asked when its turn comes. It is in doubt from now on, but for a mere
+    /// hint: traffic does not come to a tunnel only because there was no time to ask.
+    pub(super) fn await_turn(&mut self, place: Place) {
+        self.place = Some(place);
+        if self.standing == Standing::Well && !self.is_hinted() {
+            self.standing = Standing::Suspect(place.since);
         }
     }
 
-    /// Whether the peer is to be asked now.
-    pub(super) fn take_turn(&mut self, now: Instant) -> bool {
-        let due = self.turn.take_if(|turn| *turn <= now).is_some();
-        if due {
+    /// Whether the turn of this place is its question's; then the peer is asked now.
+    pub(super) fn take_turn(&mut self, now: Instant, place: Place) -> bool {
+        let its = self.place.take_if(|own| *own == place).is_some();
+        if its {
             self.asked_at = Some(now);
+            if self.standing == Standing::Well {
+                self.standing = Standing::Suspect(now);
+            }
             if self.is_hinted() {
                 self.hinted_at = Some(now);
             }
+            let after = self.ask_other_after.take();
+            self.ask_other_at = after.map(|after| now + after).or(self.ask_other_at);
         }
-        due
+        its
     }
 
     /// The peer is also to be asked by the other tunnel, whose round trip this is.
@@ -294,10 +347,13 @@ impl FailureDetection {
         let usual = self.round_trip.usual().unwrap_or_default();
         let later = OTHER_LATER.max(2 * usual);
         let hurries = self.alarm == Some(Alarm::Repetition)
-            || !matches!(self.standing, Standing::Suspect(_))
+            || self.standing.drives_out().is_some()
             || other.is_none_or(|other| other > later);
-        let turn = self.turn.unwrap_or(now).max(now);
-        self.ask_other_at = Some(if hurries { now } else { turn + later });
+        if hurries {
+            self.ask_other_at = Some(now);
+        } else {
+            self.ask_other_after = Some(later);
+        }
     }
 
     /// Whether it is time to ask the peer by the other tunnel.
@@ -340,8 +396,13 @@ impl FailureDetection {
         self.standing = Standing::Well;
         self.alarm = None;
         self.sign = None;
-        self.turn = None;
+        self.ask_if_other_ends = None;
         self.ask_other_at = None;
+        self.ask_other_after = None;
+        if self.place.take().is_some() {
+            // It counts as asked: what kept the question waiting is not to be made worse.
+            self.asked_at = Some(now);
+        }
     }
 
     /// The IKE SA was rekeyed: the answer to a question may have been lost with the old one.
@@ -384,10 +445,11 @@ impl FailureDetection {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use vgw_sa::Sign;
+    use vgw_sa::{GatewayId, Sign};
 
-    use super::{FailureDetection, PATIENCE, Standing};
+    use super::{FailureDetection, PATIENCE, Place, Standing};
     use crate::domain::Side;
+    use crate::supervisor::questions::Purpose;
     use crate::test_time::epoch;
 
     const fn ms(count: u64) -> Duration {
@@ -401,9 +463,17 @@ mod tests {
         watch
     }
 
+    fn place(since: Instant) -> Place {
+        Place {
+            purpose: Purpose::Doubt,
+            since,
+            of: GatewayId(0).tunnel(1),
+        }
+    }
+
     fn ask_now(watch: &mut FailureDetection, now: Instant) {
-        watch.await_turn(now, now);
-        assert!(watch.take_turn(now));
+        watch.await_turn(place(now));
+        assert!(watch.take_turn(now, place(now)));
     }
 
     /// Asks when it is time, and gives when that was.
@@ -669,23 +739,82 @@ mod tests {
         let (mut watch, now) = (near(), epoch());
         watch.note_repetition(now, 1);
         assert!(watch.take_question(now));
-        watch.await_turn(now, now + ms(700));
+        watch.await_turn(place(now));
         assert!(watch.awaits_turn() && !watch.standing().admits());
         assert!(
             !watch.note_repetition(now + ms(600), 2),
             "it was not asked yet"
         );
-        assert!(!watch.take_turn(now + ms(699)));
-        assert_eq!(watch.deadline(), Some(now + ms(700)));
-        assert!(watch.take_turn(now + ms(700)));
+        assert!(!watch.take_turn(now + ms(699), place(now + ms(1))));
+        assert!(watch.take_turn(now + ms(700), place(now)));
         watch.note_answer(now + ms(720), Some(ms(20)));
         assert!(watch.standing().admits());
         assert_eq!(watch.deadline(), None);
     }
 
+    #[test]
+    fn a_question_that_packets_make_needless_before_its_turn_is_not_asked_again_soon() {
+        let (mut watch, since) = (near(), epoch());
+        watch.note_silence(since + PATIENCE, since);
+        let lined_up = since + PATIENCE;
+        assert!(watch.take_question(lined_up));
+        watch.await_turn(place(lined_up));
+        let heard = lined_up + ms(30);
+        assert!(watch.note_heard(heard));
+        assert!(!watch.take_turn(lined_up + ms(40), place(lined_up)));
+        watch.note_silence(heard + ms(300), heard + ms(200));
+        assert_eq!(watch.deadline(), Some(heard + ms(2000)));
+    }
+
+    #[test]
+    fn where_answers_come_by_the_other_tunnel_their_end_is_a_silence() {
+        let (mut watch, start) = (near(), epoch());
+        let mut asked = Vec::new();
+        for tenth in 0..300 {
+            let now = start + ms(100) * tenth;
+            if tenth % 10 == 0 {
+                watch.note_silence(now, start);
+            }
+            if tenth < 280 {
+                watch.note_heard_by_other(now);
+            }
+            if watch.take_question(now) {
+                ask_now(&mut watch, now);
+                watch.note_answer(now, Some(ms(20)));
+                asked.push(tenth);
+            }
+        }
+        // As a stream that goes one way by nature; and three tenths after the last answer.
+        assert_eq!(asked, [1, 21, 61, 141, 241, 282]);
+    }
+
+    #[test]
+    fn a_tunnel_that_is_asked_whether_traffic_can_move_there_must_answer() {
+        let (mut watch, now) = (near(), epoch());
+        ask_now(&mut watch, now);
+        assert!(!watch.note_heard(now + ms(10)));
+        assert!(!watch.standing().admits());
+        watch.note_answer(now + ms(20), Some(ms(20)));
+        assert!(watch.standing().admits());
+    }
+
+    #[test]
+    fn packets_that_come_refute_what_anyone_can_forge() {
+        let (mut watch, now) = (near(), epoch());
+        let by = [192, 0, 2, 1].into();
+        let says = "host unreachable";
+        watch.note_hint(now, &Sign::Icmp { says, by });
+        ask(&mut watch);
+        assert!(watch.note_no_answer(now + ms(150)));
+        assert!(watch.note_heard(now + ms(155)));
+        assert!(watch.standing().admits());
+    }
+
     /// When the peer of a tunnel that is asked at `now` is asked by the other one.
     fn other_asked(watch: &mut FailureDetection, now: Instant, other: Option<u64>) -> Instant {
+        watch.await_turn(place(now));
         watch.ask_other(now, other.map(ms));
+        assert!(watch.take_turn(now, place(now)));
         let at = watch.deadline().unwrap();
         assert!(!watch.take_other_question(at - ms(1)) && watch.take_other_question(at));
         at
@@ -703,7 +832,6 @@ mod tests {
             watch.note_answer(now, Some(ms(own)));
             watch.note_silence(now, now);
             watch.take_question(now + ms(400));
-            ask_now(&mut watch, now);
             assert_eq!(other_asked(&mut watch, now, other), now + ms(later));
         }
     }

@@ -6,11 +6,15 @@ use std::time::Instant;
 use vgw_sa::{Concerned, Hint, Path, SentPacket, TunnelId};
 
 use super::Supervisor;
+use super::failure_detection::Standing;
 use super::tunnel::Tunnel;
 
 impl Supervisor {
     /// Takes hints that packets may not arrive.
     pub fn handle_hints(&mut self, now: Instant, hints: &[Hint]) {
+        if hints.is_empty() {
+            return;
+        }
         for tunnel in self.tunnels.values_mut() {
             // One is as good as many.
             let mut hints = hints.iter();
@@ -27,8 +31,13 @@ impl Supervisor {
 
     /// Takes news that packets may arrive again which did not before.
     pub fn handle_repairs(&mut self, now: Instant, repaired: &[Concerned]) {
+        if repaired.is_empty() {
+            return;
+        }
         for tunnel in self.tunnels.values_mut() {
-            if let Some(path) = tunnel.path()
+            let standing = tunnel.failure_detection.standing();
+            if matches!(standing, Standing::Unanswering(_))
+                && let Some(path) = tunnel.path()
                 && repaired.iter().any(|them| tunnel.is_among(path, them))
             {
                 tunnel.failure_detection.note_repair(now);

@@ -8,7 +8,7 @@
 //!
 //! - what decides: [`tunnel_state`] is the table of a tunnel's states, [`selection`] the choice
 //!   between two tunnels, [`retry`] the pauses between attempts, [`failure_detection`] the doubt
-//!   whether the peer is there, [`one_way`] the doubt whether anything comes back;
+//!   whether the peer is there, with [`questions`] to it and the [`round_trip`], [`one_way`] the doubt whether anything comes back;
 //! - what is remembered: [`tunnel`] of one tunnel, [`sas`] of its SAs, [`routes`] what leads
 //!   where, [`last_error`] what went wrong last, [`unknown_peers`] who is not configured;
 //! - what comes in: [`events`] of the negotiator, [`apply_revision`] a changed configuration,
@@ -35,7 +35,7 @@ mod operator;
 mod outbox;
 mod peer_config;
 mod pending_lines;
-mod question_budget;
+mod questions;
 mod reload_report;
 mod restart;
 mod retry;
@@ -80,7 +80,7 @@ pub use selection::{FAILBACK_HOLD, TunnelIndex};
 pub use tunnel_state::State;
 
 use self::outbox::Outbox;
-use self::question_budget::QuestionBudget;
+use self::questions::Questions;
 use self::retry::Jitter;
 use self::routes::RoutedConnection;
 use self::sas::Spi;
@@ -140,7 +140,7 @@ pub struct Supervisor {
     tunnel_ids: TunnelIds,
     outbox: Outbox,
     jitter: Jitter,
-    questions: QuestionBudget,
+    questions: Questions,
     unknown_peer_lines: UnknownPeerLines,
     /// Lines about what this machine lacks.
     fault_lines: LineLimit,
@@ -198,7 +198,7 @@ impl Supervisor {
             tunnel_ids: TunnelIds::default(),
             outbox,
             jitter,
-            questions: QuestionBudget::default(),
+            questions: Questions::default(),
             unknown_peer_lines: UnknownPeerLines::default(),
             fault_lines: LineLimit::new(FAULTS),
             unknown_peers: UnknownPeers::default(),
@@ -391,7 +391,11 @@ impl Supervisor {
     pub fn poll_timeout(&self) -> Option<Instant> {
         let own = self.deadlines.first().map(|(due, _)| *due);
         let round = self.comparison_round.as_ref().map(|round| round.due);
-        let others = [self.endpoint.poll_timeout(), self.outbox.deadline()];
+        let others = [
+            self.endpoint.poll_timeout(),
+            self.outbox.deadline(),
+            self.questions.next_at(),
+        ];
         [own, round].into_iter().chain(others).flatten().min()
     }
 

@@ -61,11 +61,10 @@ impl RoundTrip {
     }
 
     /// It is needed, as the peer is in doubt. If it was never known, it is measured now.
-    pub(super) fn need(&mut self, now: Instant) -> Option<Duration> {
+    pub(super) fn need(&mut self, now: Instant) {
         if self.usual.is_none() && !std::mem::replace(&mut self.needed, true) {
             self.measure_at = Some(now);
         }
-        self.usual
     }
 
     /// The tunnel is not one whose peer is to be asked.
@@ -104,12 +103,12 @@ mod tests {
         let (now, mut jitter) = (epoch(), Jitter::new(3));
         let mut round_trip = RoundTrip::default();
         round_trip.take_measurement(now, &mut jitter);
-        assert_eq!(round_trip.need(now), None);
+        round_trip.need(now);
         assert!(round_trip.take_measurement(now, &mut jitter));
         round_trip.need(now);
         assert!(!round_trip.take_measurement(now, &mut jitter));
         round_trip.note_answer(Some(SECOND));
-        assert_eq!(round_trip.need(now), Some(SECOND));
+        assert_eq!(round_trip.usual(), Some(SECOND));
     }
 
     #[test]

@@ -45,6 +45,9 @@ impl Supervisor {
                 self.on_event(now, event);
             }
             let Some(id) = self.touched.pop_first() else {
+                if self.ask_next(now) {
+                    continue;
+                }
                 break;
             };
             self.decide(now, id);

@@ -158,6 +158,7 @@ impl Tunnel {
     /// Begins to drain it: from now on it carries only while the other tunnel cannot.
     pub(super) fn begin_drain(&mut self, now: Instant, drain: Drain, reason: &str) {
         self.transition(now, Event::TakeDown, reason);
+        self.failure_detection.begin_anew();
         self.drain = Some(drain);
     }
 

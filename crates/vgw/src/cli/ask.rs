@@ -17,7 +17,7 @@ use crate::status_table;
 /// How often `--watch` looks.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How often to look whether a tunnel is drained, which takes a second or three.
-const DRAINING: Duration = Duration::from_millis(200);
+const DRAINING: Duration = Duration::from_millis(500);
 /// Cursor home, and everything below it erased (ECMA-48).
 const CLEAR: &str = "\x1b[H\x1b[J";
 

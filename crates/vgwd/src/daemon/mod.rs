@@ -142,7 +142,7 @@ impl Daemon {
                     return Ok(());
                 }
                 () = tick(&mut inputs.watchdog) => self.notifier.watchdog(),
-                () = due(self.driver.deadline()) => self.on_timeout(),
+                () = due(self.driver.deadline()) => self.on_timeout(&mut inputs.ike),
                 _ = inputs.hangup.recv() => self.reload(None),
                 outcome = self.reloads.outcome() => self.on_read(outcome),
                 Some(asked) = inputs.asked.recv() => self.on_asked(asked, &mut inputs.asked),
@@ -203,7 +203,14 @@ impl Daemon {
             .drive(|supervisor| supervisor.handle_datagram(now, *local, *remote, octets));
     }
 
-    fn on_timeout(&mut self) {
+    /// An answer that waits here is none that did not come, so what peers sent is taken first.
+    fn on_timeout(&mut self, waiting: &mut inbox::InboxReceiver) {
+        for _ in 0..inbox::ESTABLISHED {
+            let Some(message) = waiting.try_take_established() else {
+                break;
+            };
+            self.on_message(&message);
+        }
         let now = Instant::now();
         self.driver
             .drive(|supervisor| supervisor.handle_timeout(now));
@@ -287,7 +294,7 @@ impl Daemon {
                     Ok(message) if begins_anew(&message) => {}
                     Ok(message) => self.on_message(&message),
                     Err(_) if deadline == last => return,
-                    Err(_) => self.on_timeout(),
+                    Err(_) => self.on_timeout(&mut inputs.ike),
                 },
                 // A second signal ends the wait.
                 _ = inputs.terminate.recv() => return,

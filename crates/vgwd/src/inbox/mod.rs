@@ -27,6 +27,9 @@ use known_senders::SenderTable;
 pub use known_senders::{KnownSenders, PeerAddresses};
 pub use unread::UnreadMessage;
 
+/// How many messages of peers that have an IKE SA may wait.
+pub const ESTABLISHED: usize = 1024;
+
 /// Whose message it may be. The order is that of precedence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SenderClass {
@@ -64,7 +67,7 @@ impl SenderClass {
     /// Messages, and octets of them, that may wait.
     const fn room(self) -> (usize, usize) {
         match self {
-            Self::Established => (1024, 4 << 20),
+            Self::Established => (ESTABLISHED, 4 << 20),
             Self::Handshake => (256, 1 << 20),
             Self::Stranger => (128, 256 << 10),
         }
@@ -254,6 +257,14 @@ impl InboxReceiver {
         };
         self.taken(class, &message);
         message
+    }
+
+    /// The next message of a peer that has an IKE SA, if one is there.
+    pub fn try_take_established(&mut self) -> Option<Message> {
+        let class = SenderClass::Established;
+        let message = self.queues.get_mut(class.index())?.try_recv().ok()?;
+        self.taken(class, &message);
+        Some(message)
     }
 
     /// The next message, if one is there.

@@ -156,13 +156,16 @@ impl Tasks {
         waiting.map(|waiting| waiting.at).min()
     }
 
-    /// Since when a task other than a liveness check waits for the message window.
+    /// Since when a task waits for the message window that has to be done: not one that only tells
+    /// or asks the peer something.
     pub(crate) fn waits_since(&self) -> Option<Instant> {
-        let others = self
-            .0
-            .iter()
-            .filter(|waiting| waiting.task != Task::Liveness);
-        others.map(|waiting| waiting.at).min()
+        let needed = self.0.iter().filter(|waiting| {
+            !matches!(
+                waiting.task,
+                Task::Liveness | Task::InvalidSpi(_) | Task::GiveToken
+            )
+        });
+        needed.map(|waiting| waiting.at).min()
     }
 
     /// Forgets everything.
