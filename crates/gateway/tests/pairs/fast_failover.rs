@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use vgw_gateway::domain::FailureDetection;
+use vgw_gateway::domain::{DpdAction, FailureDetection};
 use vgw_gateway::status::{State, TunnelIndex};
 use vgw_sa::Activity;
 use vgw_sim::dice::Dice;
@@ -124,6 +124,32 @@ fn a_host_that_asks_across_a_path_that_is_cut_gets_answers_as_soon() {
             assert!(world.violations.is_empty(), "{:?}", world.violations);
         }
     }
+}
+
+#[test]
+fn where_the_answers_come_by_the_other_tunnel_a_cut_shows_by_their_end() {
+    // The customer gateway stays with tunnel 2, to which it moved, and asks and follows nobody.
+    let mut world = up(|end, connection| {
+        connection.failback = end == VGW;
+        for tunnel in connection.tunnels.iter_mut().filter(|_| end == CGW) {
+            tunnel.dpd_action = DpdAction::None;
+        }
+    });
+    world.operate(CGW, |s, now| s.tunnel_down(now, &name(1)).unwrap());
+    world.run(seconds(5));
+    world.operate(CGW, |s, now| s.tunnel_up(now, &name(1)).unwrap());
+    let asked = world.flow(VGW, CGW, PACE);
+    let answered = world.answering_flow(asked).unwrap();
+    world.run(seconds(60));
+    let carriers = [VGW, CGW].map(|end| active(&world, end));
+    let [first, second] = TunnelIndex::BOTH.map(Some);
+    assert_eq!(carriers, [first, second]);
+    world.network.drops = Some(outward);
+    world.run(seconds(30));
+    assert_eq!(active(&world, VGW), second);
+    let gap = world.flows[answered].longest_gap;
+    // Packets that keep coming are told of five times a second.
+    assert!(gap < BLINK + ms(200), "{gap:?}");
 }
 
 #[test]
