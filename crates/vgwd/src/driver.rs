@@ -167,9 +167,7 @@ impl Driver {
             for SeenPath { spi_in, remote } in seen {
                 supervisor.note_path(now, spi_in, remote);
             }
-            if !hints.is_empty() {
-                supervisor.handle_hints(now, &hints);
-            }
+            supervisor.handle_hints(now, &hints);
         });
     }
 

@@ -195,6 +195,11 @@ impl Supervisor {
 }
 
 impl Tunnel {
+    /// Whether it is up and nothing speaks against its peer, so that traffic may come to it.
+    pub(super) fn can_take_over(&self) -> bool {
+        self.state == State::Up && self.failure_detection.standing().admits()
+    }
+
     /// Whether its peer is asked when it falls silent. Not without dead peer detection, where a
     /// question without an answer would end the SA.
     pub(super) fn detects_failure_fast(&self) -> bool {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use vgw_sa::TunnelId;
 
 use super::Supervisor;
-use super::tunnel_state::{Event, State};
+use super::tunnel_state::Event;
 
 /// The SAs of a tunnel that is taken down are deleted this long after they are drained, at the
 /// latest: a peer that knows of the move only by the deletion would go on using them.
@@ -107,28 +107,25 @@ impl Supervisor {
     /// Packets came by this tunnel.
     pub(super) fn note_for_drain(&mut self, now: Instant, id: TunnelId) {
         let other = self.sibling(id).map(|other| other.id);
-        for (at, by_other) in [(Some(id), false), (other, true)] {
-            let tunnel = at.and_then(|id| self.tunnels.get_mut(&id));
-            if let Some(tunnel) = tunnel
-                && let Some(drain) = &mut tunnel.drain
-            {
-                if by_other {
-                    drain.comes_by_other = true;
-                } else {
-                    drain.heard = now;
-                }
-                let id = tunnel.id;
-                self.touched.insert(id);
-            }
+        if let Some(drain) = self.drain_of(id) {
+            drain.heard = now;
         }
+        if let Some(drain) = other.and_then(|other| self.drain_of(other)) {
+            drain.comes_by_other = true;
+        }
+    }
+
+    /// The drain of a tunnel, to be changed.
+    fn drain_of(&mut self, id: TunnelId) -> Option<&mut Drain> {
+        let drain = self.tunnels.get_mut(&id)?.drain.as_mut()?;
+        self.touched.insert(id);
+        Some(drain)
     }
 
     /// Ends a drain when the peer's traffic has moved, its time is over, or the tunnel can carry
     /// no more.
     pub(super) fn end_drain(&mut self, now: Instant, id: TunnelId) {
-        let other_carries = self.sibling(id).is_some_and(|other| {
-            other.state == State::Up && other.failure_detection.standing().admits()
-        });
+        let other_carries = self.sibling(id).is_some_and(|other| other.can_take_over());
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
         };

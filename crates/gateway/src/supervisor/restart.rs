@@ -66,7 +66,7 @@ impl Supervisor {
             return Sibling::None;
         };
         match (other.state, other.drain.map(|drain| drain.then)) {
-            (State::Up, _) if other.failure_detection.standing().admits() => Sibling::Up,
+            (State::Up, _) if other.can_take_over() => Sibling::Up,
             (State::Up, _) | (State::Draining, Some(AfterDrain::Restart)) => Sibling::Coming,
             (State::Down | State::Connecting, _) if take_turns || waits => Sibling::Coming,
             (State::Draining | State::Down | State::Connecting | State::AdminDown, _) => {
@@ -79,7 +79,7 @@ impl Supervisor {
     /// be soon, or if this one is down anyway.
     pub(super) fn restart_in_turn(&mut self, now: Instant, id: TunnelId) {
         let other = self.sibling(id);
-        let admits = other.is_some_and(|other| other.failure_detection.standing().admits());
+        let other_carries = other.is_some_and(Tunnel::can_take_over);
         let other = other.map(|other| other.state);
         let Some(tunnel) = self.tunnels.get_mut(&id) else {
             return;
@@ -88,7 +88,7 @@ impl Supervisor {
             return;
         };
         match (tunnel.state, other) {
-            (State::Up, Some(State::Up)) if admits => drain(now, tunnel),
+            (State::Up, _) if other_carries => drain(now, tunnel),
             (State::Up, Some(State::Up | State::Down | State::Connecting | State::Draining))
                 if now < until =>
             {
